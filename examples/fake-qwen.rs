@@ -1,0 +1,59 @@
+//! A chat.qwen.ai to try qwen-edge with: no account, no network.
+
+#[path = "../tests/fake_qwen/mod.rs"]
+mod fake_qwen;
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use clap::Parser;
+use fake_qwen::Fake;
+
+const PACE_MS: u64 = 40;
+const TOKEN_LIFE: i64 = 30 * 24 * 3600;
+
+/// Plays chat.qwen.ai and auth.qwen.ai until Ctrl-C.
+#[derive(Parser)]
+#[command(name = "fake-qwen")]
+struct Options {
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, default_value_t = 9000)]
+    port: u16,
+    /// Address to listen on.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
+    /// Print only KEY=VALUE lines.
+    #[arg(long)]
+    print_env: bool,
+}
+
+fn main() -> io::Result<()> {
+    let options = Options::parse();
+    let fake = Fake::bind(SocketAddr::new(options.host, options.port))?;
+    fake.set_default_delay_ms(PACE_MS);
+    let (url, token) = (fake.url(), Fake::token("demo", TOKEN_LIFE));
+    let mut out = io::stdout().lock();
+    if !options.print_env {
+        writeln!(out, "A fake chat.qwen.ai listens on {url}. Start qwen-edge with\n")?;
+    }
+    writeln!(out, "QWEN_BASE_URL={url}\nQWEN_AUTH_URL={url}\nQWEN_AUTH_TOKEN={token}")?;
+    if !options.print_env {
+        writeln!(out, "\n{HINT}")?;
+    }
+    out.flush()?;
+    drop(out);
+    loop {
+        std::thread::park();
+    }
+}
+
+const HINT: &str = "\
+It thinks a little and repeats the last line of the prompt. A prompt may say how a turn shall go:
+
+  [[fake say=Hello%20there think=Hm]]        this answer, this thinking
+  [[fake stream=count n=200 delay_ms=10]]    200 numbered pieces, 10 ms apart
+  [[fake stream=web_search]]                 a stream from tests/streams
+  [[fake fail=rate_limited num=3]]           a failure (waf_json, in_progress, error_amid, …)
+  [[fake cut=900]]   [[fake hang]]   [[fake stall=4]]   [[fake gap_ms=30000 keepalive_ms=5000]]
+
+Ctrl-C ends it.";

@@ -1,0 +1,56 @@
+# shellcheck shell=bash
+# Shared by the other scripts: where tools live and which compiler builds the Worker. Sourced, never run.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+
+# Command-line tools with a fixed version are kept outside the checkout, so that a second clone finds them.
+tools=${QWEN_EDGE_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/qwen-edge}
+wasm_target=wasm32-unknown-unknown
+debian_sysroot=/usr/lib/rustlib/$wasm_target
+worker_build_version=0.8.7
+
+say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+locked_version() { # CRATE: the version that Cargo.lock names
+	awk -v crate="$1" '$1 == "name" && $3 == "\"" crate "\"" { getline; gsub(/"/, "", $3); print $3; exit }' Cargo.lock
+}
+
+rustup_has_wasm() { # a machine whose rustup can install targets
+	command -v rustup >/dev/null && rustup target list --installed 2>/dev/null | grep -qx "$wasm_target"
+}
+
+debian_has_wasm() { # a machine where scripts/setup built the target's std with Debian's compiler
+	[ -x /usr/bin/rustc ] && [ -f "$debian_sysroot/built-by" ] &&
+		[ "$(cat "$debian_sysroot/built-by")" = "$(/usr/bin/rustc --version)" ]
+}
+
+use_node() { # Node 22.12 or newer first on PATH: wrangler needs it
+	local bundled=$root/node_modules/node/bin
+	if ! node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 22 || (a === 22 && b >= 12) ? 0 : 1)' 2>/dev/null; then
+		[ -x "$bundled/node" ] || die "Node 22.12 or newer is needed; run scripts/setup first"
+		export PATH=$bundled:$PATH
+	fi
+	export PATH=$root/node_modules/.bin:$PATH WRANGLER_SEND_METRICS=false
+}
+
+use_edge_toolchain() { # everything worker-build looks for, and the right rustc
+	use_node
+	export CARGO_TARGET_DIR=$root/target/edge
+	export WASM_BINDGEN_BIN=$tools/wasm-bindgen-$(locked_version wasm-bindgen)/bin/wasm-bindgen
+	export WASM_OPT_BIN=$root/node_modules/.bin/wasm-opt
+	export ESBUILD_BIN=$root/node_modules/.bin/esbuild
+	if ! rustup_has_wasm; then
+		debian_has_wasm || die "no compiler for $wasm_target; run scripts/setup first"
+		export PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc CARGO=/usr/bin/cargo
+		local lld
+		lld=$(rustup which rustc 2>/dev/null | sed 's#/bin/rustc$##' || true)/lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld
+		[ -x "$lld" ] || lld=$(command -v wasm-ld || ls /usr/bin/wasm-ld-* 2>/dev/null | sort -V | tail -n 1)
+		[ -n "$lld" ] || die "no wasm linker; run scripts/setup first"
+		export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$lld
+		# /usr/bin in front may hide a newer Node.
+		use_node
+	fi
+}

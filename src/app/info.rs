@@ -1,0 +1,107 @@
+//! What the server tells of itself.
+
+use http::{Response, StatusCode};
+use serde_json::{Value as Json, json};
+
+use super::{
+    App, reply,
+    route::{Access, ROUTES},
+};
+use crate::{
+    platform::{Body, Headers, PRODUCT, Platform, Product},
+    qwen::SessionState,
+    store,
+};
+
+const PAGE: &str = include_str!("root.html");
+
+pub(super) fn root(headers: &Headers) -> Response<Body> {
+    if headers.get("accept").is_some_and(|accept| prefers_html(&accept)) {
+        return reply::html(PAGE);
+    }
+    let routes: Vec<Json> = ROUTES
+        .iter()
+        .map(|route| json!({ "method": route.method, "path": route.path, "key": route.access == Access::Keyed }))
+        .collect();
+    reply::json(
+        StatusCode::OK,
+        &json!({
+            "name": env!("CARGO_PKG_NAME"),
+            "version": env!("CARGO_PKG_VERSION"),
+            "product": match PRODUCT { Product::Edge => "edge", Product::Box => "box" },
+            "message": "An OpenAI-compatible API for your own Qwen web account. Point a client at /v1.",
+            "docs": "https://platform.openai.com/docs/api-reference/chat",
+            "routes": routes,
+        }),
+    )
+}
+
+/// Whether a browser asks: `text/html` comes before JSON and any wildcard.
+fn prefers_html(accept: &str) -> bool {
+    accept
+        .split(',')
+        .filter_map(|range| range.split(';').next())
+        .map(|range| range.trim().to_ascii_lowercase())
+        .find(|range| matches!(range.as_str(), "text/html" | "application/json" | "*/*" | "application/*"))
+        .is_some_and(|range| range == "text/html")
+}
+
+struct Health {
+    usable: bool,
+    body: Json,
+}
+
+/// Looks at the session's state and the store. Makes no upstream call.
+async fn look(app: &App, platform: &impl Platform) -> Health {
+    let session = app.qwen.session().report(platform.now());
+    let store_problem = store::check(platform).await.err();
+    if let Some(error) = &store_problem {
+        tracing::warn!(%error, "the store does not answer");
+    }
+    let usable = session.state.usable();
+    let status = match (usable, session.state) {
+        (false, _) => "unhealthy",
+        (true, SessionState::Expiring) => "degraded",
+        (true, _) if store_problem.is_some() => "degraded",
+        (true, _) => "healthy",
+    };
+    let body = json!({
+        "status": status,
+        "version": env!("CARGO_PKG_VERSION"),
+        "session": {
+            "state": session.state.as_str(),
+            "expires_at": session.expires_at,
+            "checked_at": session.checked_at,
+        },
+        "store": { "ok": store_problem.is_none() },
+    });
+    Health { usable, body }
+}
+
+pub(super) async fn health(app: &App, platform: &impl Platform) -> Response<Body> {
+    reply::json(StatusCode::OK, &look(app, platform).await.body)
+}
+
+pub(super) async fn ready(app: &App, platform: &impl Platform) -> Response<Body> {
+    let Health { usable, body } = look(app, platform).await;
+    reply::json(if usable { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_get_the_page_and_programs_the_object() {
+        for (accept, html) in [
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true),
+            ("*/*", false),
+            ("application/json", false),
+            ("application/json, text/html", false),
+            ("TEXT/HTML; q=1.0", true),
+            ("", false),
+        ] {
+            assert_eq!(prefers_html(accept), html, "{accept}");
+        }
+    }
+}

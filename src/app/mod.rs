@@ -1,0 +1,139 @@
+//! The front door: routes, keys, CORS, request ids, and errors as answers.
+
+mod access;
+mod chat;
+mod info;
+mod models;
+mod reply;
+mod route;
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Response, StatusCode};
+
+use crate::{
+    chat::Timing,
+    config::{Config, ConfigError},
+    error::{Error, ErrorKind, Result},
+    platform::{Body, Platform, Request},
+    qwen::Qwen,
+};
+use access::Keys;
+use route::{Access, Endpoint, Found};
+
+/// The program's state, shared by all requests of a process or an isolate.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    keys: Keys,
+    qwen: Arc<Qwen>,
+    timing: Timing,
+}
+
+impl App {
+    /// The state that `config` describes.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            keys: Keys::new(&config.valid_tokens),
+            qwen: Arc::new(Qwen::new(&config)),
+            timing: Timing::from(&config),
+            config,
+        }
+    }
+
+    /// Fetches the list of models, so that the first chat need not wait for it.
+    pub async fn warm_up(&self, platform: &impl Platform) {
+        // A failure is logged there and changes nothing: the next request asks again.
+        let _ = self.qwen.models(platform).await;
+    }
+}
+
+/// Answers a request. Never fails: an error becomes an answer.
+pub async fn handle<P: Platform + Unpin>(app: Arc<App>, platform: P, request: Request) -> Response<Body> {
+    let started = platform.now();
+    let request_id = reply::request_id(&request.headers, &platform);
+    let method = request.method.clone();
+    let preflight = request.headers.get("access-control-request-headers");
+    let path = request.path.clone();
+    let (name, answer) = match route::find(&path, &method) {
+        Found::Preflight => ("preflight", Ok(reply::preflight(preflight.as_deref()))),
+        Found::Nothing => ("none", Err(not_found(&path))),
+        Found::OtherMethods(methods) => ("none", Ok(method_not_allowed(&method, &methods))),
+        Found::Endpoint(route, argument) => {
+            (route.path, answer(&app, &platform, request, route.endpoint, route.access, argument).await)
+        }
+    };
+    let mut answer = answer.unwrap_or_else(|error| {
+        log_error(&error, &request_id, name);
+        reply::error(&error)
+    });
+    if method == Method::HEAD {
+        *answer.body_mut() = Body::empty();
+    }
+    reply::common_headers(answer.headers_mut(), &request_id);
+    tracing::info!(
+        request_id = request_id.as_str(),
+        method = method.as_str(),
+        route = name,
+        status = answer.status().as_u16(),
+        ms = platform.now().saturating_sub(started),
+        "answered"
+    );
+    answer
+}
+
+async fn answer<P: Platform + Unpin>(
+    app: &Arc<App>,
+    platform: &P,
+    request: Request,
+    endpoint: Endpoint,
+    access: Access,
+    argument: Option<String>,
+) -> Result<Response<Body>> {
+    if access == Access::Keyed {
+        app.keys.check(&request.headers, app.config.open_to_all())?;
+    }
+    match endpoint {
+        Endpoint::Root => Ok(info::root(&request.headers)),
+        Endpoint::Health => Ok(info::health(app, platform).await),
+        Endpoint::Ready => Ok(info::ready(app, platform).await),
+        Endpoint::Models => models::list(app, platform).await,
+        Endpoint::Model => models::one(app, platform, &argument.unwrap_or_default()).await,
+        Endpoint::Completions => chat::completions(app, platform, request.body).await,
+    }
+}
+
+/// The edge's answer while a variable is wrong.
+#[must_use]
+pub fn misconfigured(error: &ConfigError) -> Response<Body> {
+    reply::error(
+        &Error::new(ErrorKind::Configuration, format!("The server's configuration is wrong: {error}."))
+            .with_param(error.name),
+    )
+}
+
+fn not_found(path: &str) -> Error {
+    let path: String = path.chars().take(200).collect();
+    Error::new(ErrorKind::NotFound, format!("There is no route {path}. GET / lists the routes."))
+}
+
+fn method_not_allowed(method: &Method, allowed: &str) -> Response<Body> {
+    let error =
+        Error::new(ErrorKind::MethodNotAllowed, format!("This route does not take {method}; it takes {allowed}."));
+    let mut answer = reply::error(&error);
+    if let Ok(allowed) = HeaderValue::from_str(allowed) {
+        answer.headers_mut().insert(http::header::ALLOW, allowed);
+    }
+    answer
+}
+
+fn log_error(error: &Error, request_id: &str, route: &str) {
+    let form = error.kind().wire();
+    let status = StatusCode::from_u16(form.status).unwrap_or_default();
+    if status.is_server_error() {
+        tracing::warn!(request_id, route, code = form.code, %error, "failed");
+    } else {
+        tracing::info!(request_id, route, code = form.code, %error, "refused");
+    }
+}

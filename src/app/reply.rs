@@ -1,0 +1,95 @@
+//! Answers: JSON, errors, and the headers that each has.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE},
+};
+use serde_json::Value as Json;
+
+use crate::{
+    error::{Error, ErrorKind},
+    openai::error_body,
+    platform::{Body, Headers, Platform},
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const EXPOSED: &str = "x-request-id, x-conversation-id, retry-after, x-should-retry";
+/// A browser may keep a preflight's answer for a day.
+const PREFLIGHT_SECONDS: &str = "86400";
+
+fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+pub(super) fn json(status: StatusCode, json: &Json) -> Response<Body> {
+    answer(status, "application/json", Body::Full(json.to_string().into()))
+}
+
+pub(super) fn html(page: &'static str) -> Response<Body> {
+    answer(StatusCode::OK, "text/html; charset=utf-8", Body::Full(page.into()))
+}
+
+/// `no-transform`: a proxy or the edge that compresses the stream would deliver it in lumps.
+pub(super) fn event_stream(body: Body) -> Response<Body> {
+    let mut answer = answer(StatusCode::OK, "text/event-stream", body);
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    answer.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    answer
+}
+
+pub(super) fn error(error: &Error) -> Response<Body> {
+    let form = error.kind().wire();
+    let mut answer =
+        json(StatusCode::from_u16(form.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &error_body(error));
+    let headers = answer.headers_mut();
+    if error.kind() == ErrorKind::MissingApiKey {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if error.needs_a_person() {
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
+    if let Some(wait) = error.retry_after() {
+        headers.insert(RETRY_AFTER, wait.as_secs().max(1).into());
+    }
+    answer
+}
+
+pub(super) fn preflight(requested_headers: Option<&str>) -> Response<Body> {
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    let headers = answer.headers_mut();
+    let allowed = requested_headers
+        .and_then(|names| HeaderValue::from_str(names).ok())
+        .unwrap_or_else(|| HeaderValue::from_static("authorization, content-type, x-api-key"));
+    headers.insert("access-control-allow-headers", allowed);
+    headers.insert("access-control-allow-methods", HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
+    headers.insert("access-control-max-age", HeaderValue::from_static(PREFLIGHT_SECONDS));
+    headers.insert(VARY, HeaderValue::from_static("access-control-request-headers"));
+    answer
+}
+
+/// Adds what every answer has.
+pub(super) fn common_headers(headers: &mut HeaderMap, request_id: &str) {
+    headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
+    headers.insert("access-control-expose-headers", HeaderValue::from_static(EXPOSED));
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+}
+
+/// The client's request id if it is a sane one, else a new one.
+pub(super) fn request_id(headers: &Headers, platform: &impl Platform) -> String {
+    let sane = |id: &String| {
+        (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+    };
+    headers.get("x-request-id").filter(sane).unwrap_or_else(|| new_id("req_", platform))
+}
+
+/// A new random id.
+pub(super) fn new_id(prefix: &str, platform: &impl Platform) -> String {
+    format!("{prefix}{}", uuid::Builder::from_random_bytes(platform.random()).into_uuid().simple())
+}

@@ -1,0 +1,147 @@
+//! The routes, in one table that also makes the list at `/` and the `Allow` headers.
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Anybody.
+    Open,
+    /// Holders of one of `VALID_TOKENS`.
+    Keyed,
+}
+
+/// What a route does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    Root,
+    Health,
+    Ready,
+    Models,
+    Model,
+    Completions,
+}
+
+/// A route. `{id}` in its path stands for the rest of the path.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) access: Access,
+    pub(super) endpoint: Endpoint,
+}
+
+const fn route(method: &'static str, path: &'static str, access: Access, endpoint: Endpoint) -> Route {
+    Route { method, path, access, endpoint }
+}
+
+pub(super) const ROUTES: &[Route] = &[
+    route("GET", "/", Access::Open, Endpoint::Root),
+    route("GET", "/health", Access::Open, Endpoint::Health),
+    route("GET", "/ready", Access::Open, Endpoint::Ready),
+    route("GET", "/v1/models", Access::Open, Endpoint::Models),
+    route("GET", "/v1/models/{id}", Access::Open, Endpoint::Model),
+    route("POST", "/v1/chat/completions", Access::Keyed, Endpoint::Completions),
+];
+
+/// What a path and a method lead to.
+pub(super) enum Found {
+    Endpoint(&'static Route, Option<String>),
+    Preflight,
+    /// The path is known with these methods.
+    OtherMethods(String),
+    Nothing,
+}
+
+pub(super) fn find(path: &str, method: &Method) -> Found {
+    if method == Method::OPTIONS {
+        return Found::Preflight;
+    }
+    let path = canonical(path);
+    // HEAD is GET without a body.
+    let wanted = if method == Method::HEAD { "GET" } else { method.as_str() };
+    let mut allowed = Vec::new();
+    for route in ROUTES {
+        if let Some(argument) = fits(route.path, &path) {
+            if route.method == wanted {
+                return Found::Endpoint(route, argument);
+            }
+            allowed.push(route.method);
+            if route.method == "GET" {
+                allowed.push("HEAD");
+            }
+        }
+    }
+    if allowed.is_empty() {
+        return Found::Nothing;
+    }
+    allowed.push("OPTIONS");
+    Found::OtherMethods(allowed.join(", "))
+}
+
+/// Whether `path` fits a route's; the text in the place of `{id}`, if it has one.
+fn fits(pattern: &str, path: &str) -> Option<Option<String>> {
+    match pattern.strip_suffix("{id}") {
+        None => (pattern == path).then_some(None),
+        Some(prefix) => {
+            let id = path.strip_prefix(prefix).filter(|id| !id.is_empty())?;
+            Some(Some(percent_decode_str(id).decode_utf8_lossy().into_owned()))
+        }
+    }
+}
+
+/// The path as the table writes it: one `/v1` in front of what has one, whether the client sent none, one or several.
+fn canonical(path: &str) -> String {
+    let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+    let mut rest = path;
+    while let Some(shorter) = rest.strip_prefix("/v1").filter(|shorter| shorter.starts_with('/')) {
+        rest = shorter;
+    }
+    let versioned = format!("/v1{rest}");
+    if ROUTES.iter().any(|route| fits(route.path, &versioned).is_some()) { versioned } else { path.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(method: &str, path: &str) -> String {
+        match find(path, &method.parse().unwrap()) {
+            Found::Endpoint(route, None) => format!("{:?}", route.endpoint),
+            Found::Endpoint(route, Some(argument)) => format!("{:?} {argument}", route.endpoint),
+            Found::Preflight => "preflight".to_owned(),
+            Found::OtherMethods(methods) => methods,
+            Found::Nothing => "nothing".to_owned(),
+        }
+    }
+
+    #[test]
+    fn paths_lead_to_endpoints() {
+        for (method, path, expected) in [
+            ("GET", "/", "Root"),
+            ("HEAD", "/", "Root"),
+            ("GET", "/health", "Health"),
+            ("GET", "/health/", "Health"),
+            ("GET", "/v1/health", "nothing"),
+            ("GET", "/v1/models", "Models"),
+            ("GET", "/models", "Models"),
+            ("GET", "/v1/v1/models/", "Models"),
+            ("GET", "/models/qwen3", "Model qwen3"),
+            ("GET", "/v1/models/a%2Fb", "Model a/b"),
+            ("POST", "/v1/chat/completions", "Completions"),
+            ("POST", "/chat/completions", "Completions"),
+            ("POST", "/v1/v1/v1/chat/completions", "Completions"),
+            ("GET", "/v1/chat/completions", "POST, OPTIONS"),
+            ("DELETE", "/v1/models", "GET, HEAD, OPTIONS"),
+            ("BREW", "/", "GET, HEAD, OPTIONS"),
+            ("OPTIONS", "/anything", "preflight"),
+            ("GET", "/v1", "nothing"),
+            ("GET", "/v1x/models", "nothing"),
+            ("GET", "//", "nothing"),
+            ("GET", "/nothing", "nothing"),
+        ] {
+            assert_eq!(found(method, path), expected, "{method} {path}");
+        }
+    }
+}

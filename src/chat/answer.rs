@@ -1,0 +1,354 @@
+//! A turn in progress: asks the site, feeds its stream through the translation, hands out what the client gets.
+//!
+//! It is polled by the response body itself. There is no task and no channel: when the client leaves, the body is dropped,
+//! and with it the upstream request.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{Stream, future::poll_fn};
+use serde_json::Value as Json;
+
+use super::{
+    fold::fold,
+    intent::Intent,
+    output::{Form, Output},
+};
+use crate::{
+    config::Config,
+    error::{Error, ErrorKind, Result},
+    openai::{FinishReason, Identity, Message},
+    platform::{BoxFuture, ByteStream, FetchError, Platform},
+    qwen::{AnswerStream, Qwen, Turn, empty_answer, unreachable_error},
+};
+
+/// The waits of a turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// How long the status line of a stream waits for the first word.
+    pub first_byte: Duration,
+    /// How long a stream may be silent towards the client.
+    pub heartbeat: Duration,
+    /// How long deltas are gathered after the first word.
+    pub coalesce: Duration,
+    /// How long the site may be silent.
+    pub idle: Duration,
+}
+
+impl From<&Config> for Timing {
+    fn from(config: &Config) -> Self {
+        Self {
+            first_byte: config.first_byte,
+            heartbeat: config.heartbeat,
+            coalesce: config.coalesce,
+            idle: config.upstream_idle,
+        }
+    }
+}
+
+/// At most this much is gathered before it goes out.
+const MOST_WAITING: usize = 32 * 1024;
+/// A piece this long was cut by the runtime's buffer, so more is waiting and no pause is made before it is read.
+const FULL_PIECE: usize = 4096;
+/// One silent repeat, and only while the client has got nothing.
+const REPEATS: u32 = 1;
+
+/// A turn in progress. As a [`Stream`] it gives the bytes of the event stream.
+pub struct Answer<P> {
+    platform: P,
+    qwen: Arc<Qwen>,
+    plan: Arc<Plan>,
+    timing: Timing,
+    stage: Stage,
+    stream: AnswerStream,
+    output: Output,
+    repeats_left: u32,
+    /// When the site last sent something, in milliseconds since 1970.
+    heard_at: u64,
+    /// When the client last got something.
+    told_at: u64,
+    alarm: Option<BoxFuture<()>>,
+    pause: Option<BoxFuture<()>>,
+    whole: Option<Json>,
+}
+
+/// What a repeat needs to begin anew.
+struct Plan {
+    intent: Intent,
+    text: String,
+    identity: Identity,
+}
+
+impl Plan {
+    fn output(&self) -> Output {
+        let form = match self.intent {
+            Intent { stream: true, include_usage, .. } => Form::Stream { include_usage },
+            Intent { stream: false, .. } => Form::Whole,
+        };
+        Output::new(self.identity.clone(), &form, self.intent.stop.clone(), self.intent.max_tokens)
+    }
+}
+
+enum Stage {
+    Opening(BoxFuture<Result<ByteStream>>),
+    Reading(ByteStream),
+    Ended,
+}
+
+impl<P: Platform> Answer<P> {
+    /// Prepares a turn; nothing is sent before it is polled.
+    ///
+    /// # Errors
+    /// Messages without text, or too much of it.
+    pub fn new(
+        platform: P,
+        qwen: Arc<Qwen>,
+        timing: Timing,
+        intent: Intent,
+        messages: &[Message],
+        identity: Identity,
+    ) -> Result<Self> {
+        let text = fold(messages)?;
+        Qwen::check_size(&text)?;
+        let plan = Arc::new(Plan { intent, text, identity });
+        let now = platform.now();
+        let mut answer = Self {
+            output: plan.output(),
+            stage: Stage::Ended,
+            stream: AnswerStream::default(),
+            repeats_left: REPEATS,
+            heard_at: now,
+            told_at: now,
+            alarm: None,
+            pause: None,
+            whole: None,
+            platform,
+            qwen,
+            plan,
+            timing,
+        };
+        answer.open();
+        Ok(answer)
+    }
+
+    fn open(&mut self) {
+        let (platform, qwen, plan) = (self.platform.clone(), Arc::clone(&self.qwen), Arc::clone(&self.plan));
+        self.stream = AnswerStream::default();
+        self.output = plan.output();
+        self.stage = Stage::Opening(Box::pin(async move {
+            let Plan { intent: Intent { model, thinking, search, .. }, text, .. } = &*plan;
+            let chat_id = qwen.new_chat(&platform, model).await?;
+            let turn = Turn { chat_id: &chat_id, parent_id: None, model, text, thinking: *thinking, search: *search };
+            qwen.complete(&platform, &turn).await
+        }));
+    }
+
+    /// Waits until the stream has its first word, so that a refusal can still be a status; at most `first_byte`.
+    ///
+    /// # Errors
+    /// Any refusal that comes before the first word.
+    pub async fn head(&mut self) -> Result<()> {
+        let mut limit = self.platform.sleep(self.timing.first_byte);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = self.poll_progress(cx) {
+                return Poll::Ready(done);
+            }
+            if self.poll_alarm(cx, false)? || limit.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Pending
+        })
+        .await
+        .inspect_err(|error| self.note(error))
+    }
+
+    /// Waits for the whole answer.
+    ///
+    /// # Errors
+    /// Any refusal, and an answer without an end.
+    pub async fn whole(mut self) -> Result<Json> {
+        poll_fn(|cx| {
+            loop {
+                match self.poll_progress(cx) {
+                    Poll::Ready(Ok(())) if self.whole.is_none() => {}
+                    Poll::Ready(done) => return Poll::Ready(done),
+                    Poll::Pending => break,
+                }
+            }
+            self.poll_alarm(cx, false)?;
+            Poll::Pending
+        })
+        .await
+        .inspect_err(|error| self.note(error))?;
+        self.whole.take().ok_or_else(empty_answer)
+    }
+
+    fn note(&self, error: &Error) {
+        self.qwen.note(&self.platform, error);
+    }
+
+    /// Works on until there is something to hand out, or the answer has ended. A fault is repeated once if that is allowed.
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        loop {
+            let error = match ready!(self.poll_stage(cx)) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(error) => error,
+            };
+            self.stage = Stage::Ended;
+            let nothing_sent = !self.output.is_stream() || !self.output.began();
+            if error.kind() == ErrorKind::ContentFilter && self.output.began() {
+                self.complete(FinishReason::ContentFilter);
+                return Poll::Ready(Ok(()));
+            }
+            if !error.is_retryable() || !nothing_sent || self.repeats_left == 0 {
+                return Poll::Ready(Err(error));
+            }
+            tracing::warn!(%error, "repeating a turn of which nothing was sent");
+            self.repeats_left = self.repeats_left.saturating_sub(1);
+            self.open();
+        }
+    }
+
+    fn poll_stage(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        loop {
+            match &mut self.stage {
+                Stage::Ended => return Poll::Ready(Ok(())),
+                Stage::Opening(opening) => {
+                    self.stage = Stage::Reading(ready!(opening.as_mut().poll(cx))?);
+                    self.heard_at = self.platform.now();
+                }
+                Stage::Reading(body) => match body.as_mut().poll_next(cx) {
+                    Poll::Ready(Some(Ok(piece))) => {
+                        self.heard_at = self.platform.now();
+                        let began = self.output.began();
+                        if !self.stream.feed(&piece, &mut self.output)? {
+                            return Poll::Ready(self.end());
+                        }
+                        if self.output.waiting() >= MOST_WAITING {
+                            return Poll::Ready(Ok(()));
+                        }
+                        let gathers = began && self.output.is_stream() && !self.timing.coalesce.is_zero();
+                        if gathers && self.output.waiting() > 0 && piece.len() < FULL_PIECE {
+                            self.pause = Some(self.platform.sleep(self.timing.coalesce));
+                            return Poll::Ready(Ok(()));
+                        }
+                    }
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(self.broken(&error))),
+                    Poll::Ready(None) => {
+                        let end = self.stream.finish(&mut self.output);
+                        return Poll::Ready(end.and_then(|()| self.end()));
+                    }
+                    Poll::Pending if self.output.waiting() > 0 => return Poll::Ready(Ok(())),
+                    Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    }
+
+    /// The end of the answer was seen, or it was cut. Dropping the upstream body cancels what may still come.
+    fn end(&mut self) -> Result<()> {
+        if self.output.is_empty() {
+            return Err(empty_answer());
+        }
+        self.complete(self.stream.finished().unwrap_or(FinishReason::Stop));
+        Ok(())
+    }
+
+    fn complete(&mut self, finish: FinishReason) {
+        self.stage = Stage::Ended;
+        self.whole = self.output.finish(finish, self.stream.usage(), self.stream.sources());
+        if self.stream.unknown_events() > 0 {
+            tracing::warn!(count = self.stream.unknown_events(), "events of the site that are not known");
+        }
+    }
+
+    fn broken(&self, error: &FetchError) -> Error {
+        if self.stream.said_something() {
+            Error::new(
+                ErrorKind::UpstreamTruncated,
+                "The connection to chat.qwen.ai broke before the end of the answer. Send the request again.",
+            )
+            .with_detail(error.detail.clone())
+            .retryable()
+        } else {
+            unreachable_error(error)
+        }
+    }
+
+    /// Looks whether the site or we have been silent for too long. `true` = a heartbeat was written.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>, heartbeats: bool) -> Result<bool> {
+        loop {
+            let now = self.platform.now();
+            let left =
+                |since: u64, limit: Duration| limit.saturating_sub(Duration::from_millis(now.saturating_sub(since)));
+            if let Some(alarm) = &mut self.alarm {
+                if alarm.as_mut().poll(cx).is_pending() {
+                    return Ok(false);
+                }
+                self.alarm = None;
+                // Opening has time limits of its own, one for each request.
+                if matches!(self.stage, Stage::Reading(_)) && left(self.heard_at, self.timing.idle).is_zero() {
+                    self.stage = Stage::Ended;
+                    return Err(self.qwen.idle_error());
+                }
+                if heartbeats && left(self.told_at, self.timing.heartbeat).is_zero() {
+                    self.output.heartbeat();
+                    return Ok(true);
+                }
+            }
+            let idle = if matches!(self.stage, Stage::Reading(_)) {
+                left(self.heard_at, self.timing.idle)
+            } else {
+                self.timing.idle
+            };
+            let wait = if heartbeats { idle.min(left(self.told_at, self.timing.heartbeat)) } else { idle };
+            // A timer may fire a little early; a wait of nothing would then spin.
+            self.alarm = Some(self.platform.sleep(wait.max(Duration::from_millis(1))));
+        }
+    }
+
+    fn hand_out(&mut self) -> Poll<Option<Result<Bytes, FetchError>>> {
+        self.told_at = self.platform.now();
+        Poll::Ready(Some(Ok(self.output.take())))
+    }
+
+    fn fail(&mut self, error: &Error) -> Poll<Option<Result<Bytes, FetchError>>> {
+        tracing::warn!(%error, "a stream ended with an error");
+        self.note(error);
+        self.output.fail(error);
+        self.stage = Stage::Ended;
+        self.hand_out()
+    }
+}
+
+impl<P: Platform + Unpin> Stream for Answer<P> {
+    type Item = Result<Bytes, FetchError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.output.waiting() > 0 {
+            return this.hand_out();
+        }
+        if let Some(pause) = &mut this.pause {
+            ready!(pause.as_mut().poll(cx));
+            this.pause = None;
+        }
+        if let Poll::Ready(progress) = this.poll_progress(cx) {
+            return match progress {
+                Err(error) => this.fail(&error),
+                Ok(()) if this.output.waiting() > 0 => this.hand_out(),
+                Ok(()) => Poll::Ready(None),
+            };
+        }
+        match this.poll_alarm(cx, true) {
+            Ok(true) => this.hand_out(),
+            Ok(false) => Poll::Pending,
+            Err(error) => this.fail(&error),
+        }
+    }
+}

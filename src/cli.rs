@@ -1,0 +1,154 @@
+//! The command line of the box.
+
+use std::{
+    io::{IsTerminal as _, Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::{Parser, Subcommand};
+use qwen_edge::{
+    app::{self, App},
+    config::{Config, ConfigError, LogFormat},
+    platform::native::{Native, dotenv, serve::serve},
+};
+use tokio::{net::TcpListener, signal::unix::SignalKind};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+/// Your own Qwen web account as an OpenAI-compatible API.
+///
+/// Settings come from the environment and from .env in the working folder; the environment goes first.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API (the default).
+    Serve,
+    /// Ask a running server for /health; fails when it does not answer. For containers.
+    Healthcheck,
+}
+
+/// A configuration that cannot work.
+const BAD_CONFIGURATION: u8 = 2;
+
+pub(crate) fn run() -> ExitCode {
+    let command = Cli::parse().command.unwrap_or(Command::Serve);
+    let config = match load() {
+        Ok(config) => config,
+        Err(problem) => return complain(&problem, BAD_CONFIGURATION),
+    };
+    match command {
+        Command::Serve => start(config),
+        Command::Healthcheck => match healthcheck(&config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => complain(&problem, 1),
+        },
+    }
+}
+
+fn complain(problem: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    // Standard error may be closed; there is nobody else to tell.
+    let _ = writeln!(std::io::stderr(), "qwen-edge: {problem}");
+    ExitCode::from(code)
+}
+
+fn load() -> Result<Config, String> {
+    let file = dotenv::read(Path::new(".env")).map_err(|error| format!(".env cannot be read: {error}"))?;
+    let lookup =
+        |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty()).or_else(|| file.get(name).cloned());
+    let config = Config::from_lookup(lookup).map_err(|error| error.to_string())?;
+    Ok(config)
+}
+
+fn start_log(config: &Config) -> Result<(), ConfigError> {
+    let filter = EnvFilter::try_new(&config.log).map_err(|_| ConfigError {
+        name: "LOG",
+        problem: "must be a filter such as info or qwen_edge=debug".to_owned(),
+    })?;
+    let terminal = std::io::stderr().is_terminal();
+    let format = config.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
+    let log = tracing_subscriber::registry().with(filter);
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with(layer.with_ansi(terminal).with_target(false)).init(),
+        LogFormat::Json => log.with(layer.json().flatten_event(true)).init(),
+    }
+    Ok(())
+}
+
+fn start(config: Config) -> ExitCode {
+    let checked = config.check_exposure().and_then(|()| start_log(&config));
+    if let Err(problem) = checked {
+        return complain(&problem, BAD_CONFIGURATION);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("cannot start: {error}"), 1),
+    };
+    let result = runtime.block_on(listen(config));
+    // A deferred look-up must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => complain(&problem, 1),
+    }
+}
+
+async fn listen(config: Config) -> Result<(), String> {
+    let address = SocketAddr::new(config.host, config.port);
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        format!("PORT: cannot listen on {address}: {error}. Choose another port or stop what uses it")
+    })?;
+    let stop = stop_signal()?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let platform = Native::new(Path::new(&config.database_path));
+    let app = Arc::new(App::new(config));
+    tracing::info!(url = %format_args!("http://{address}"), version = env!("CARGO_PKG_VERSION"), "serving");
+    let (warm, runtime) = (Arc::clone(&app), platform.clone());
+    tokio::spawn(async move { warm.warm_up(&runtime).await });
+    serve(listener, move |request| app::handle(Arc::clone(&app), platform.clone(), request), stop).await;
+    Ok(())
+}
+
+/// Resolves on SIGTERM or SIGINT.
+fn stop_signal() -> Result<impl Future<Output = ()>, String> {
+    let signal =
+        |kind| tokio::signal::unix::signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: open requests may end");
+    })
+}
+
+/// Asks the server of the same configuration for its health, with nothing but a socket: it runs in an empty container.
+fn healthcheck(config: &Config) -> Result<(), String> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let host = match config.host {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    let address = SocketAddr::new(host, config.port);
+    let ask = || {
+        let mut socket = TcpStream::connect_timeout(&address, PATIENCE)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        std::io::Result::Ok(answer)
+    };
+    let answer = ask().map_err(|error| format!("no answer from {address}: {error}"))?;
+    if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(format!("{address} answers, but not with 200")) }
+}

@@ -1,0 +1,430 @@
+//! The configuration: one list of names for the box's environment and the Worker's variables.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use url::Url;
+
+use crate::{
+    platform::{PRODUCT, Product},
+    secret::Secret,
+};
+
+/// A variable that is wrong. Its value is never part of the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The variable.
+    pub name: &'static str,
+    /// What is wrong and what it should be.
+    pub problem: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.problem)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// When chats that this server created upstream are deleted there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteChats {
+    /// Never.
+    Never,
+    /// Throw-away chats that no conversation continues.
+    Unmatched,
+    /// Chats past `CONVERSATION_TTL_DAYS`.
+    Expired,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Every setting of the program, checked. README's table explains each.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `QWEN_COOKIES`
+    pub cookies: Option<Secret>,
+    /// `QWEN_AUTH_TOKEN`
+    pub auth_token: Option<Secret>,
+    /// `VALID_TOKENS`
+    pub valid_tokens: Vec<Secret>,
+    /// `ALLOW_ANONYMOUS`
+    pub allow_anonymous: bool,
+    /// `ADMIN_TOKEN`
+    pub admin_token: Option<Secret>,
+    /// `SESSION_KEY`, 32 bytes
+    pub session_key: Option<Secret>,
+    /// `PUBLIC_STS_TOKEN`
+    pub public_sts_token: bool,
+    /// `QWEN_BASE_URL`, without a trailing slash
+    pub base_url: String,
+    /// `QWEN_AUTH_URL`, without a trailing slash
+    pub auth_url: String,
+    /// `OSS_URL`, without a trailing slash
+    pub oss_url: Option<String>,
+    /// `QWEN_USER_AGENT`
+    pub user_agent: String,
+    /// `QWEN_WEB_VERSION`
+    pub web_version: String,
+    /// `QWEN_HEADERS`, names in lower case
+    pub extra_headers: Vec<(String, Secret)>,
+    /// `QWEN_BEARER`
+    pub bearer: bool,
+    /// `DEFAULT_MODEL`
+    pub default_model: String,
+    /// `MODEL_ALIASES`, names in lower case, without the built-in ones
+    pub model_aliases: BTreeMap<String, String>,
+    /// `HOST`
+    pub host: IpAddr,
+    /// `PORT`
+    pub port: u16,
+    /// `DATABASE_PATH`
+    pub database_path: String,
+    /// `LOG`
+    pub log: String,
+    /// `LOG_FORMAT`; `None` = by the terminal
+    pub log_format: Option<LogFormat>,
+    /// `HEARTBEAT_SECONDS`
+    pub heartbeat: Duration,
+    /// `FIRST_BYTE_SECONDS`
+    pub first_byte: Duration,
+    /// `COALESCE_MS`
+    pub coalesce: Duration,
+    /// `UPSTREAM_IDLE_SECONDS`
+    pub upstream_idle: Duration,
+    /// `CONVERSATION_TTL_DAYS`
+    pub conversation_ttl: Duration,
+    /// `DELETE_CHATS`
+    pub delete_chats: DeleteChats,
+    /// `ALLOW_PRIVATE_URLS`
+    pub allow_private_urls: bool,
+    /// `MAX_IMAGE_BYTES`
+    pub max_image_bytes: u64,
+    /// `MAX_FILE_BYTES`
+    pub max_file_bytes: u64,
+}
+
+const USER_AGENT: &str =
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
+const DAY: u64 = 24 * 60 * 60;
+const MIB: u64 = 1024 * 1024;
+
+/// Looks names up and remembers nothing: blank values count as absent, as in a copied `.env.example`.
+struct Lookup<F>(F);
+
+impl<F: Fn(&str) -> Option<String>> Lookup<F> {
+    fn text(&self, name: &'static str) -> Option<String> {
+        let value = (self.0)(name)?;
+        let value = value.trim();
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    fn text_or(&self, name: &'static str, default: &str) -> String {
+        self.text(name).unwrap_or_else(|| default.to_owned())
+    }
+
+    /// A value that goes into an HTTP header as it is.
+    fn header(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        let Some(value) = self.text(name) else { return Ok(None) };
+        check_header_value(name, &value)?;
+        Ok(Some(value))
+    }
+
+    fn secret(&self, name: &'static str) -> Result<Option<Secret>, ConfigError> {
+        Ok(self.header(name)?.map(Secret::new))
+    }
+
+    fn flag(&self, name: &'static str) -> Result<bool, ConfigError> {
+        match self.text(name).map(|value| value.to_ascii_lowercase()).as_deref() {
+            None | Some("false" | "0" | "no" | "off") => Ok(false),
+            Some("true" | "1" | "yes" | "on") => Ok(true),
+            Some(_) => Err(wrong(name, "must be true or false")),
+        }
+    }
+
+    fn number(
+        &self,
+        name: &'static str,
+        default: u64,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Result<u64, ConfigError> {
+        let Some(value) = self.text(name) else { return Ok(default) };
+        value
+            .parse()
+            .ok()
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| wrong(name, format!("must be a whole number from {} to {}", range.start(), range.end())))
+    }
+
+    fn seconds(
+        &self,
+        name: &'static str,
+        default: u64,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Result<Duration, ConfigError> {
+        self.number(name, default, range).map(Duration::from_secs)
+    }
+
+    fn origin(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        let Some(value) = self.text(name) else { return Ok(None) };
+        let url = Url::parse(&value).map_err(|_| wrong(name, "must be a URL such as https://chat.qwen.ai"))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() || url.query().is_some() {
+            return Err(wrong(name, "must be an http or https URL without a query"));
+        }
+        Ok(Some(value.trim_end_matches('/').to_owned()))
+    }
+
+    fn parsed<T: FromStr>(&self, name: &'static str, default: T, hint: &'static str) -> Result<T, ConfigError> {
+        self.text(name).map_or(Ok(default), |value| value.parse().map_err(|_| wrong(name, hint)))
+    }
+
+    fn json_map(&self, name: &'static str) -> Result<BTreeMap<String, String>, ConfigError> {
+        let Some(value) = self.text(name) else { return Ok(BTreeMap::new()) };
+        serde_json::from_str(&value).map_err(|_| wrong(name, "must be a JSON object whose values are strings"))
+    }
+}
+
+fn wrong(name: &'static str, problem: impl Into<String>) -> ConfigError {
+    ConfigError { name, problem: problem.into() }
+}
+
+fn check_header_value(name: &'static str, value: &str) -> Result<(), ConfigError> {
+    // Header values are visible ASCII and blanks; a line break in a pasted cookie would otherwise smuggle a header in.
+    if value.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)) {
+        Ok(())
+    } else {
+        Err(wrong(
+            name,
+            "holds a character that cannot stand in an HTTP header (a line break, or not ASCII): copy it again",
+        ))
+    }
+}
+
+/// Reads a list of keys: a JSON array, a comma list or one key. Brackets whose quotes a shell has eaten are understood.
+fn key_list(text: &str) -> Vec<String> {
+    if let Ok(keys) = serde_json::from_str::<Vec<String>>(text) {
+        return keys.into_iter().map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).collect();
+    }
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    inner
+        .split(',')
+        .map(|key| key.trim().trim_matches(|quote| quote == '"' || quote == '\''))
+        .filter(|key| !key.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+impl Config {
+    /// Reads every name of the configuration through `lookup`.
+    ///
+    /// # Errors
+    /// Names the first variable that is wrong, without its value.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let env = Lookup(lookup);
+        let session_key = env.text("SESSION_KEY");
+        if let Some(key) = &session_key
+            && BASE64.decode(key).map(|bytes| bytes.len()) != Ok(32)
+        {
+            return Err(wrong("SESSION_KEY", "must be 32 bytes in base64 (openssl rand -base64 32)"));
+        }
+        let mut valid_tokens = Vec::new();
+        for key in key_list(&env.text_or("VALID_TOKENS", "")) {
+            check_header_value("VALID_TOKENS", &key)?;
+            valid_tokens.push(Secret::new(key));
+        }
+        let mut extra_headers = Vec::new();
+        for (name, value) in env.json_map("QWEN_HEADERS")? {
+            let name = http::HeaderName::from_str(&name)
+                .map_err(|_| wrong("QWEN_HEADERS", "holds a name that is no HTTP header name"))?;
+            check_header_value("QWEN_HEADERS", &value)?;
+            extra_headers.push((name.as_str().to_owned(), Secret::new(value)));
+        }
+        let delete_chats = match env.text_or("DELETE_CHATS", "never").as_str() {
+            "never" => DeleteChats::Never,
+            "unmatched" => DeleteChats::Unmatched,
+            "expired" => DeleteChats::Expired,
+            _ => return Err(wrong("DELETE_CHATS", "must be never, unmatched or expired")),
+        };
+        let log_format = match env.text("LOG_FORMAT").as_deref() {
+            None => None,
+            Some("text") => Some(LogFormat::Text),
+            Some("json") => Some(LogFormat::Json),
+            Some(_) => return Err(wrong("LOG_FORMAT", "must be text or json")),
+        };
+        let coalesce_default = match PRODUCT {
+            Product::Edge => 20,
+            Product::Box => 0,
+        };
+        let host = match env.text_or("HOST", "127.0.0.1").as_str() {
+            "localhost" => IpAddr::from([127, 0, 0, 1]),
+            text => text.parse().map_err(|_| wrong("HOST", "must be an IP address such as 127.0.0.1 or 0.0.0.0"))?,
+        };
+        Ok(Self {
+            cookies: env.secret("QWEN_COOKIES")?,
+            auth_token: env.secret("QWEN_AUTH_TOKEN")?,
+            valid_tokens,
+            allow_anonymous: env.flag("ALLOW_ANONYMOUS")?,
+            admin_token: env.secret("ADMIN_TOKEN")?,
+            session_key: session_key.map(Secret::new),
+            public_sts_token: env.flag("PUBLIC_STS_TOKEN")?,
+            base_url: env.origin("QWEN_BASE_URL")?.unwrap_or_else(|| "https://chat.qwen.ai".to_owned()),
+            auth_url: env.origin("QWEN_AUTH_URL")?.unwrap_or_else(|| "https://auth.qwen.ai".to_owned()),
+            oss_url: env.origin("OSS_URL")?,
+            user_agent: env.header("QWEN_USER_AGENT")?.unwrap_or_else(|| USER_AGENT.to_owned()),
+            web_version: env.header("QWEN_WEB_VERSION")?.unwrap_or_else(|| "0.3.12".to_owned()),
+            extra_headers,
+            bearer: env.flag("QWEN_BEARER")?,
+            default_model: env.text_or("DEFAULT_MODEL", "qwen3-max"),
+            model_aliases: env
+                .json_map("MODEL_ALIASES")?
+                .into_iter()
+                .map(|(alias, model)| (alias.to_lowercase(), model))
+                .collect(),
+            host,
+            port: env.parsed("PORT", 8000, "must be a port number from 0 to 65535")?,
+            database_path: env.text_or("DATABASE_PATH", "data/qwen-edge.db"),
+            log: env.text_or("LOG", "info"),
+            log_format,
+            heartbeat: env.seconds("HEARTBEAT_SECONDS", 15, 1..=3600)?,
+            first_byte: env.seconds("FIRST_BYTE_SECONDS", 10, 0..=3600)?,
+            coalesce: env.number("COALESCE_MS", coalesce_default, 0..=10_000).map(Duration::from_millis)?,
+            upstream_idle: env.seconds("UPSTREAM_IDLE_SECONDS", 120, 1..=3600)?,
+            conversation_ttl: env.seconds("CONVERSATION_TTL_DAYS", 30, 1..=36_500)?.saturating_mul(DAY as u32),
+            delete_chats,
+            allow_private_urls: env.flag("ALLOW_PRIVATE_URLS")?,
+            max_image_bytes: env.number("MAX_IMAGE_BYTES", 10 * MIB, 1..=100 * MIB)?,
+            max_file_bytes: env.number("MAX_FILE_BYTES", 500 * MIB, 1..=2_000 * MIB)?,
+        })
+    }
+
+    /// Whether keyed routes may be used without a key.
+    ///
+    /// The box without keys listens on loopback only (or was told `ALLOW_ANONYMOUS`), so whoever reaches it may use it;
+    /// the Worker is public and must be told.
+    #[must_use]
+    pub fn open_to_all(&self) -> bool {
+        self.valid_tokens.is_empty() && (self.allow_anonymous || PRODUCT == Product::Box)
+    }
+
+    /// Refuses to serve the network without keys, unless that was asked for. For the box.
+    ///
+    /// # Errors
+    /// Names `VALID_TOKENS`.
+    pub fn check_exposure(&self) -> Result<(), ConfigError> {
+        if self.valid_tokens.is_empty() && !self.allow_anonymous && !self.host.is_loopback() {
+            return Err(wrong(
+                "VALID_TOKENS",
+                format!(
+                    "is empty, so anybody who reaches {} could use your account: set API keys, or ALLOW_ANONYMOUS=true if that is meant",
+                    self.host
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::from_lookup(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let config = config(&[]).unwrap();
+        assert_eq!(config.base_url, "https://chat.qwen.ai");
+        assert_eq!(config.auth_url, "https://auth.qwen.ai");
+        assert_eq!(config.web_version, "0.3.12");
+        assert_eq!(config.default_model, "qwen3-max");
+        assert_eq!((config.host, config.port), (IpAddr::from([127, 0, 0, 1]), 8000));
+        assert_eq!(config.database_path, "data/qwen-edge.db");
+        assert_eq!(config.heartbeat, Duration::from_secs(15));
+        assert_eq!(config.first_byte, Duration::from_secs(10));
+        assert_eq!(config.upstream_idle, Duration::from_secs(120));
+        assert_eq!(config.conversation_ttl, Duration::from_secs(30 * DAY));
+        assert_eq!(config.max_image_bytes, 10 * MIB);
+        assert_eq!(config.max_file_bytes, 500 * MIB);
+        assert!(config.valid_tokens.is_empty() && !config.allow_anonymous && !config.bearer);
+    }
+
+    #[test]
+    fn keys_come_as_json_list_or_single() {
+        for (text, expected) in [
+            (r#"["sk-token1", "sk-token2"]"#, vec!["sk-token1", "sk-token2"]),
+            ("sk-a, sk-b", vec!["sk-a", "sk-b"]),
+            ("sk-a", vec!["sk-a"]),
+            ("[sk-token1, sk-token2]", vec!["sk-token1", "sk-token2"]),
+            ("['sk-a']", vec!["sk-a"]),
+            ("[]", vec![]),
+            (" , ", vec![]),
+            (r#"["", "x"]"#, vec!["x"]),
+        ] {
+            assert_eq!(key_list(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_names_the_variable_and_not_the_value() {
+        for (name, value) in [
+            ("PORT", "99999"),
+            ("PORT", "secret-value"),
+            ("HOST", "example.org"),
+            ("ALLOW_ANONYMOUS", "secret-value"),
+            ("SESSION_KEY", "c2VjcmV0LXZhbHVl"),
+            ("QWEN_BASE_URL", "secret-value"),
+            ("QWEN_AUTH_URL", "ftp://secret-value"),
+            ("OSS_URL", "secret-value"),
+            ("QWEN_COOKIES", "token=secret-value\r\nx: y"),
+            ("QWEN_AUTH_TOKEN", "secret-value\u{e9}"),
+            ("VALID_TOKENS", "secret-value\u{7f}"),
+            ("QWEN_HEADERS", "[\"secret-value\"]"),
+            ("QWEN_HEADERS", "{\"bad name\":\"secret-value\"}"),
+            ("QWEN_HEADERS", "{\"x\":\"secret-value\\n\"}"),
+            ("MODEL_ALIASES", "{\"secret-value\":1}"),
+            ("LOG_FORMAT", "secret-value"),
+            ("DELETE_CHATS", "secret-value"),
+            ("HEARTBEAT_SECONDS", "0"),
+            ("FIRST_BYTE_SECONDS", "-1"),
+            ("COALESCE_MS", "1e3"),
+            ("UPSTREAM_IDLE_SECONDS", "0"),
+            ("CONVERSATION_TTL_DAYS", "0"),
+            ("MAX_IMAGE_BYTES", "10MB"),
+            ("MAX_FILE_BYTES", "0"),
+        ] {
+            let error = config(&[(name, value)]).unwrap_err();
+            assert_eq!(error.name, name);
+            assert!(!error.to_string().contains("secret-value"), "{error}");
+        }
+    }
+
+    #[test]
+    fn blank_values_count_as_absent() {
+        assert!(config(&[("PORT", ""), ("VALID_TOKENS", " "), ("QWEN_COOKIES", "")]).unwrap().cookies.is_none());
+    }
+
+    #[test]
+    fn only_loopback_is_served_without_keys() {
+        assert!(config(&[]).unwrap().check_exposure().is_ok());
+        assert!(config(&[("HOST", "::1")]).unwrap().check_exposure().is_ok());
+        assert!(config(&[("HOST", "0.0.0.0"), ("VALID_TOKENS", "k")]).unwrap().check_exposure().is_ok());
+        assert!(config(&[("HOST", "0.0.0.0"), ("ALLOW_ANONYMOUS", "true")]).unwrap().check_exposure().is_ok());
+        assert_eq!(config(&[("HOST", "0.0.0.0")]).unwrap().check_exposure().unwrap_err().name, "VALID_TOKENS");
+    }
+
+    #[test]
+    fn secrets_do_not_show_in_debug_output() {
+        let config = config(&[("QWEN_COOKIES", "token=hidden"), ("VALID_TOKENS", "hidden"), ("ADMIN_TOKEN", "hidden")]);
+        assert!(!format!("{:?}", config.unwrap()).contains("hidden"));
+    }
+}

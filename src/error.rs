@@ -1,0 +1,247 @@
+//! The one error of the program: what a client may read, what only the log may, and whether trying again can help.
+
+use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
+
+/// What went wrong, as far as it decides the status, the `type` and the `code` of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A variable of the configuration is missing or wrong.
+    Configuration,
+    /// No key was sent, or not as a bearer.
+    MissingApiKey,
+    /// A key was sent that is none of ours.
+    InvalidApiKey,
+    /// No such route.
+    NotFound,
+    /// The route exists, but not with this method.
+    MethodNotAllowed,
+    /// The body is not JSON.
+    InvalidJson,
+    /// A field of the request is wrong.
+    InvalidRequest,
+    /// The request is larger than the program or the chat site takes.
+    RequestTooLarge,
+    /// No Qwen session is configured.
+    SessionMissing,
+    /// The Qwen session has ended.
+    SessionExpired,
+    /// The site asks for a human check.
+    Challenge,
+    /// A daily quota of the account is used up.
+    QuotaExceeded,
+    /// Too many requests, or the site is busy.
+    RateLimited,
+    /// The chat, or the message to go on from, is no more.
+    ChatGone,
+    /// The chat is still busy with an earlier turn.
+    ChatBusy,
+    /// The site's content inspection refused the text.
+    ContentFilter,
+    /// The site does not know the model.
+    ModelNotFound,
+    /// The site refuses the request as it is.
+    UpstreamRejected,
+    /// The site answered with nothing.
+    UpstreamEmpty,
+    /// The site answered with something that is not its protocol.
+    UpstreamInvalid,
+    /// The answer stopped before its end.
+    UpstreamTruncated,
+    /// The site reports a fault of its own, or cannot be reached.
+    UpstreamError,
+    /// The site took too long to connect or to go on.
+    UpstreamTimeout,
+}
+
+/// How an error looks on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WireForm {
+    /// HTTP status.
+    pub status: u16,
+    /// `error.type`, in OpenAI's vocabulary.
+    pub kind: &'static str,
+    /// `error.code`, stable: clients and tests compare it.
+    pub code: &'static str,
+}
+
+impl ErrorKind {
+    /// Status, `type` and `code` of each kind. The only place that decides them.
+    #[must_use]
+    pub const fn wire(self) -> WireForm {
+        let (status, kind, code) = match self {
+            Self::Configuration => (500, "server_error", "configuration_error"),
+            Self::MissingApiKey => (401, "authentication_error", "missing_api_key"),
+            Self::InvalidApiKey => (403, "permission_error", "invalid_api_key"),
+            Self::NotFound => (404, "invalid_request_error", "not_found"),
+            Self::MethodNotAllowed => (405, "invalid_request_error", "method_not_allowed"),
+            Self::InvalidJson => (400, "invalid_request_error", "invalid_json"),
+            Self::InvalidRequest => (400, "invalid_request_error", "invalid_request"),
+            Self::RequestTooLarge => (413, "invalid_request_error", "request_too_large"),
+            Self::SessionMissing => (401, "authentication_error", "qwen_session_missing"),
+            Self::SessionExpired => (401, "authentication_error", "qwen_session_expired"),
+            Self::Challenge => (403, "permission_error", "qwen_challenge"),
+            Self::QuotaExceeded => (429, "rate_limit_error", "quota_exceeded"),
+            Self::RateLimited => (429, "rate_limit_error", "rate_limit_exceeded"),
+            Self::ChatGone => (502, "upstream_error", "upstream_error"),
+            Self::ChatBusy => (429, "rate_limit_error", "rate_limit_exceeded"),
+            Self::ContentFilter => (400, "invalid_request_error", "content_filter"),
+            Self::ModelNotFound => (404, "invalid_request_error", "model_not_found"),
+            Self::UpstreamRejected => (400, "invalid_request_error", "upstream_rejected"),
+            Self::UpstreamEmpty => (502, "upstream_error", "upstream_empty"),
+            Self::UpstreamInvalid => (502, "upstream_error", "upstream_invalid"),
+            Self::UpstreamTruncated => (502, "upstream_error", "upstream_truncated"),
+            Self::UpstreamError => (502, "upstream_error", "upstream_error"),
+            Self::UpstreamTimeout => (504, "upstream_error", "upstream_timeout"),
+        };
+        WireForm { status, kind, code }
+    }
+}
+
+/// An error with a message that says what to do next.
+///
+/// The message goes to the client; `detail` and `source` go to the log only and never hold a secret.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    param: Option<String>,
+    detail: Option<String>,
+    link: Option<String>,
+    retry_after: Option<Duration>,
+    retryable: bool,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The program's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error that a client may read as `message`.
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            param: None,
+            detail: None,
+            link: None,
+            retry_after: None,
+            retryable: false,
+            source: None,
+        }))
+    }
+
+    /// A request field named `param` is wrong.
+    pub fn invalid(param: impl Into<String>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::InvalidRequest, message).with_param(param)
+    }
+
+    /// Names the request field that is wrong.
+    #[must_use]
+    pub fn with_param(mut self, param: impl Into<String>) -> Self {
+        self.0.param = Some(param.into());
+        self
+    }
+
+    /// What the log may know beyond the message.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.0.detail = Some(detail.into());
+        self
+    }
+
+    /// A page where the user can mend the cause (`error.verify_url`).
+    #[must_use]
+    pub fn with_link(mut self, link: impl Into<String>) -> Self {
+        self.0.link = Some(link.into());
+        self
+    }
+
+    /// How long a client should wait.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self
+    }
+
+    /// Marks a fault that one silent repeat may cure.
+    #[must_use]
+    pub fn retryable(mut self) -> Self {
+        self.0.retryable = true;
+        self
+    }
+
+    /// Keeps the cause for the log.
+    #[must_use]
+    pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Box::new(source));
+        self
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What the client may read.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The field that is wrong.
+    #[must_use]
+    pub fn param(&self) -> Option<&str> {
+        self.0.param.as_deref()
+    }
+
+    /// What only the log may read.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        self.0.detail.as_deref()
+    }
+
+    /// Where the user can mend the cause.
+    #[must_use]
+    pub fn link(&self) -> Option<&str> {
+        self.0.link.as_deref()
+    }
+
+    /// How long a client should wait.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// Whether one silent repeat may cure it.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.0.retryable
+    }
+
+    /// Whether an SDK should be told not to repeat the request: only a person can mend the cause.
+    #[must_use]
+    pub fn needs_a_person(&self) -> bool {
+        matches!(self.kind(), ErrorKind::SessionMissing | ErrorKind::SessionExpired | ErrorKind::Challenge)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind().wire().code, self.message())?;
+        if let Some(detail) = self.detail() {
+            write!(f, " ({detail})")?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}

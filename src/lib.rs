@@ -1,0 +1,17 @@
+//! **qwen-edge**: a person's own Qwen web account as an OpenAI-compatible API.
+//!
+//! The way of a request through the rooms: [`app`] (routes, keys, errors → statuses) → [`chat`] (one turn from request to
+//! answer) → [`qwen`] (what chat.qwen.ai sends and gets) → [`platform`] (the only room that names a runtime). [`openai`]
+//! is plain data: what clients send and get. [`store`] holds the tables and queries, by way of [`platform`].
+//!
+//! The same code is a Cloudflare Worker ("edge") and a native server ("box").
+
+pub mod app;
+pub mod chat;
+pub mod config;
+pub mod error;
+pub mod openai;
+pub mod platform;
+pub mod qwen;
+pub mod secret;
+pub mod store;

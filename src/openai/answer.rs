@@ -1,0 +1,237 @@
+//! What clients get: `chat.completion` and its chunks.
+
+use bytes::BytesMut;
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+
+/// What all chunks of one answer share.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// `chatcmpl-…`
+    pub id: String,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// What the client asked for.
+    pub model: String,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model was done, or a stop text was hit.
+    Stop,
+    /// The token limit was reached.
+    Length,
+    /// Content inspection ended it.
+    ContentFilter,
+}
+
+impl FinishReason {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ContentFilter => "content_filter",
+        }
+    }
+}
+
+/// Token counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens in.
+    pub prompt: u64,
+    /// Tokens out, thinking included.
+    pub completion: u64,
+    /// Both.
+    pub total: u64,
+    /// Thinking, when known.
+    pub reasoning: Option<u64>,
+    /// Tokens in that came from a cache, when known.
+    pub cached: Option<u64>,
+}
+
+impl Usage {
+    fn to_json(self) -> Json {
+        let mut usage = json!({
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion,
+            "total_tokens": self.total,
+        });
+        if let Some(reasoning) = self.reasoning {
+            usage["completion_tokens_details"] = json!({ "reasoning_tokens": reasoning });
+        }
+        if let Some(cached) = self.cached {
+            usage["prompt_tokens_details"] = json!({ "cached_tokens": cached });
+        }
+        usage
+    }
+}
+
+/// A web source of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Annotation {
+    /// Its address.
+    pub url: String,
+    /// Its title.
+    pub title: String,
+    /// Where the mark that cites it begins, in characters; 0 when it is not cited.
+    pub start: usize,
+    /// Where that mark ends.
+    pub end: usize,
+}
+
+fn annotations_json(annotations: &[Annotation]) -> Json {
+    annotations
+        .iter()
+        .map(|annotation| {
+            json!({"type": "url_citation", "url_citation": {
+                "start_index": annotation.start,
+                "end_index": annotation.end,
+                "url": annotation.url,
+                "title": annotation.title,
+            }})
+        })
+        .collect()
+}
+
+/// Writes the chunks of one answer into a buffer. The part that is the same in each is made once.
+#[derive(Debug)]
+pub struct ChunkWriter {
+    /// Up to and with `"delta":`.
+    head: Vec<u8>,
+    /// After the `finish_reason`'s value.
+    tail: &'static [u8],
+    identity: Identity,
+}
+
+const TAIL: &[u8] = b"}]}\n\n";
+const TAIL_WITH_USAGE: &[u8] = b"}],\"usage\":null}\n\n";
+
+fn write_json(out: &mut BytesMut, value: &(impl Serialize + ?Sized)) {
+    // Writing text or a JSON value into memory cannot fail.
+    let _ = serde_json::to_writer(bytes::BufMut::writer(out), value);
+}
+
+impl ChunkWriter {
+    /// A writer for one answer; `with_usage` when a usage chunk will end it.
+    #[must_use]
+    pub fn new(identity: Identity, with_usage: bool) -> Self {
+        let mut head = BytesMut::from(&b"data: {\"id\":"[..]);
+        write_json(&mut head, &identity.id);
+        head.extend_from_slice(b",\"object\":\"chat.completion.chunk\",\"created\":");
+        write_json(&mut head, &identity.created);
+        head.extend_from_slice(b",\"model\":");
+        write_json(&mut head, &identity.model);
+        head.extend_from_slice(b",\"choices\":[{\"index\":0,\"delta\":");
+        Self { head: head.to_vec(), tail: if with_usage { TAIL_WITH_USAGE } else { TAIL }, identity }
+    }
+
+    fn chunk(&self, out: &mut BytesMut, delta: impl FnOnce(&mut BytesMut), finish: Option<FinishReason>) {
+        out.extend_from_slice(&self.head);
+        delta(out);
+        out.extend_from_slice(b",\"finish_reason\":");
+        match finish {
+            None => out.extend_from_slice(b"null"),
+            Some(reason) => write_json(out, reason.as_str()),
+        }
+        out.extend_from_slice(self.tail);
+    }
+
+    /// The first chunk: who speaks.
+    pub fn role(&self, out: &mut BytesMut) {
+        self.chunk(out, |out| out.extend_from_slice(b"{\"role\":\"assistant\",\"content\":\"\"}"), None);
+    }
+
+    /// A piece of the answer.
+    pub fn content(&self, out: &mut BytesMut, text: &str) {
+        self.delta(out, b"{\"content\":", text);
+    }
+
+    /// A piece of the thinking.
+    pub fn reasoning(&self, out: &mut BytesMut, text: &str) {
+        self.delta(out, b"{\"reasoning_content\":", text);
+    }
+
+    fn delta(&self, out: &mut BytesMut, key: &[u8], text: &str) {
+        self.chunk(
+            out,
+            |out| {
+                out.extend_from_slice(key);
+                write_json(out, text);
+                out.extend_from_slice(b"}");
+            },
+            None,
+        );
+    }
+
+    /// The last chunk with a choice: the reason, and the sources if there are any.
+    pub fn finish(&self, out: &mut BytesMut, reason: FinishReason, annotations: &[Annotation]) {
+        self.chunk(
+            out,
+            |out| {
+                if annotations.is_empty() {
+                    out.extend_from_slice(b"{}");
+                } else {
+                    write_json(out, &json!({ "annotations": annotations_json(annotations) }));
+                }
+            },
+            Some(reason),
+        );
+    }
+
+    /// The usage chunk.
+    pub fn usage(&self, out: &mut BytesMut, usage: Usage) {
+        out.extend_from_slice(b"data: ");
+        let chunk = json!({
+            "id": self.identity.id,
+            "object": "chat.completion.chunk",
+            "created": self.identity.created,
+            "model": self.identity.model,
+            "choices": [],
+            "usage": usage.to_json(),
+        });
+        write_json(out, &chunk);
+        out.extend_from_slice(b"\n\n");
+    }
+
+    /// `[DONE]`
+    pub fn done(out: &mut BytesMut) {
+        out.extend_from_slice(b"data: [DONE]\n\n");
+    }
+
+    /// A comment that keeps proxies and clients waiting. No `event:`, `id:` or `retry:` line may ever be sent beside it:
+    /// openai-python would then take the comment for an event.
+    pub fn heartbeat(out: &mut BytesMut) {
+        out.extend_from_slice(b": keep-alive\n\n");
+    }
+}
+
+/// A whole answer as one object.
+#[must_use]
+pub fn completion(
+    identity: &Identity,
+    content: &str,
+    reasoning: &str,
+    annotations: &[Annotation],
+    finish: FinishReason,
+    usage: Usage,
+) -> Json {
+    let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
+    if !reasoning.is_empty() {
+        message["reasoning_content"] = reasoning.into();
+    }
+    if !annotations.is_empty() {
+        message["annotations"] = annotations_json(annotations);
+    }
+    json!({
+        "id": identity.id,
+        "object": "chat.completion",
+        "created": identity.created,
+        "model": identity.model,
+        "choices": [{ "index": 0, "message": message, "logprobs": null, "finish_reason": finish.as_str() }],
+        "usage": usage.to_json(),
+    })
+}

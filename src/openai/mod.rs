@@ -1,0 +1,12 @@
+//! What OpenAI clients send and get, as plain data. Knows nothing of Qwen and of runtimes.
+
+mod answer;
+mod error;
+mod request;
+
+pub use answer::{Annotation, ChunkWriter, FinishReason, Identity, Usage, completion};
+pub use error::{error_body, error_event};
+pub use request::{
+    ChatRequest, Content, ExtraBody, FunctionCall, Message, Object, Part, ReasoningSwitch, Role, Stop, StreamOptions,
+    TemplateSwitch, ThinkingSwitch, ToolCall,
+};

@@ -1,0 +1,177 @@
+//! SQLite on a thread of its own: the async side sends batches and waits for rows.
+
+use std::{path::Path, sync::mpsc, thread, time::Duration};
+
+use rusqlite::{Connection, types::ValueRef};
+use tokio::sync::oneshot;
+
+use crate::{
+    platform::{DatabaseError, Row, Statement, Value},
+    store::MIGRATIONS,
+};
+
+/// How long a statement waits for another process's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+struct Job {
+    batch: Vec<Statement>,
+    answer: oneshot::Sender<Result<Vec<Vec<Row>>, DatabaseError>>,
+}
+
+/// A handle to the database thread, or the reason why there is none.
+#[derive(Clone)]
+pub(super) struct Database(Result<mpsc::Sender<Job>, DatabaseError>);
+
+impl Database {
+    /// Opens or creates the file (and its folder) and applies the migrations it lacks.
+    ///
+    /// Never fails: a chat must work without a store, so the reason is kept and answers each later call.
+    pub(super) fn open(path: &Path) -> Self {
+        Self(
+            open(path)
+                .map(|connection| {
+                    let (sender, jobs) = mpsc::channel();
+                    thread::Builder::new()
+                        .name("sqlite".to_owned())
+                        .spawn(move || serve(connection, &jobs))
+                        .map(|_| sender)
+                        .map_err(|error| DatabaseError(error.to_string()))
+                })
+                .and_then(|started| started),
+        )
+    }
+
+    pub(super) fn problem(&self) -> Option<&DatabaseError> {
+        self.0.as_ref().err()
+    }
+
+    pub(super) async fn run(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
+        let (answer, reply) = oneshot::channel();
+        let gone = || DatabaseError("the database thread has ended".to_owned());
+        self.0.as_ref().map_err(Clone::clone)?.send(Job { batch, answer }).map_err(|_| gone())?;
+        reply.await.map_err(|_| gone())?
+    }
+}
+
+fn serve(mut connection: Connection, jobs: &mpsc::Receiver<Job>) {
+    while let Ok(Job { batch, answer }) = jobs.recv() {
+        // Nobody waits any more when the client has left; the batch is done all the same.
+        let _ = answer.send(run(&mut connection, &batch).map_err(|error| DatabaseError(error.to_string())));
+    }
+}
+
+fn open(path: &Path) -> Result<Connection, DatabaseError> {
+    let problem =
+        |what: &str, error: &dyn std::fmt::Display| DatabaseError(format!("{what} {}: {error}", path.display()));
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|error| problem("cannot create the folder of", &error))?;
+    }
+    let mut connection = Connection::open(path).map_err(|error| problem("cannot open", &error))?;
+    prepare(&mut connection).map_err(|error| problem("cannot prepare", &error))?;
+    Ok(connection)
+}
+
+fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // In WAL mode NORMAL loses at most the last commits on a power cut and never corrupts.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    // The same bookkeeping as `wrangler d1 migrations apply` keeps on the edge.
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS d1_migrations (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            name TEXT UNIQUE,
+            applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL
+        )",
+    )?;
+    for (name, sql) in MIGRATIONS {
+        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let applied: bool =
+            transaction
+                .query_row("SELECT EXISTS (SELECT 1 FROM d1_migrations WHERE name = ?1)", [name], |row| row.get(0))?;
+        if !applied {
+            transaction.execute_batch(sql)?;
+            transaction.execute("INSERT INTO d1_migrations (name) VALUES (?1)", [name])?;
+        }
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+fn run(connection: &mut Connection, batch: &[Statement]) -> rusqlite::Result<Vec<Vec<Row>>> {
+    let transaction = connection.transaction()?;
+    let mut answers = Vec::with_capacity(batch.len());
+    for statement in batch {
+        let mut prepared = transaction.prepare_cached(statement.sql)?;
+        let columns = prepared.column_count();
+        let mut rows = prepared.query(rusqlite::params_from_iter(&statement.parameters))?;
+        let mut answer = Vec::new();
+        while let Some(row) = rows.next()? {
+            answer.push((0..columns).map(|column| row.get(column)).collect::<rusqlite::Result<Row>>()?);
+        }
+        answers.push(answer);
+    }
+    transaction.commit()?;
+    Ok(answers)
+}
+
+impl rusqlite::ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Null => rusqlite::types::Null.into(),
+            Self::Integer(number) => (*number).into(),
+            Self::Text(text) => text.as_str().into(),
+        })
+    }
+}
+
+impl rusqlite::types::FromSql for Value {
+    fn column_result(value: ValueRef<'_>) -> rusqlite::types::FromSqlResult<Self> {
+        match value {
+            ValueRef::Null => Ok(Self::Null),
+            ValueRef::Integer(number) => Ok(Self::Integer(number)),
+            ValueRef::Text(_) => value.as_str().map(|text| Self::Text(text.to_owned())),
+            ValueRef::Real(_) | ValueRef::Blob(_) => Err(rusqlite::types::FromSqlError::InvalidType),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement(sql: &'static str, parameters: Vec<Value>) -> Statement {
+        Statement { sql, parameters }
+    }
+
+    const PUT: &str = "INSERT INTO cache (key, value, updated_at) VALUES (?1, ?2, ?3)";
+
+    #[tokio::test]
+    async fn a_new_file_gets_the_tables_and_an_old_one_keeps_its_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/test.db");
+        let put =
+            statement(PUT, vec![Value::Text("k".into()), Value::Text("v".into()), Value::Integer(1_790_000_000_000)]);
+        Database::open(&path).run(vec![put]).await.unwrap();
+        let rows =
+            Database::open(&path).run(vec![statement("SELECT value, updated_at FROM cache", vec![])]).await.unwrap();
+        assert_eq!(rows, [[[Value::Text("v".into()), Value::Integer(1_790_000_000_000)]]]);
+    }
+
+    #[tokio::test]
+    async fn a_failing_statement_takes_the_batch_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("test.db"));
+        let put = statement(PUT, vec![Value::Text("k".into()), Value::Text("v".into()), Value::Integer(1)]);
+        assert!(database.run(vec![put.clone(), put]).await.is_err());
+        assert_eq!(database.run(vec![statement("SELECT key FROM cache", vec![])]).await.unwrap(), [Vec::<Row>::new()]);
+    }
+
+    #[tokio::test]
+    async fn a_path_that_cannot_be_opened_is_a_reason_and_no_crash() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path());
+        assert!(database.problem().is_some());
+        assert!(database.run(vec![]).await.is_err());
+    }
+}

@@ -1,0 +1,97 @@
+//! The box: tokio, hyper and SQLite.
+
+mod database;
+pub mod dotenv;
+mod fetch;
+pub(crate) mod request;
+pub mod serve;
+
+use std::{
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+
+use crate::platform::{Body, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, Platform, Row, Statement};
+
+/// The native runtime, shared by all requests.
+#[derive(Clone)]
+pub struct Native(Arc<Parts>);
+
+struct Parts {
+    fetcher: fetch::Fetcher,
+    database: database::Database,
+}
+
+impl Native {
+    /// Opens the database and prepares the HTTP client. Needs a tokio runtime.
+    #[must_use]
+    pub fn new(database_path: &Path) -> Self {
+        let database = database::Database::open(database_path);
+        if let Some(problem) = database.problem() {
+            tracing::error!(%problem, "the store does not work; chats go on without it");
+        }
+        Self(Arc::new(Parts { fetcher: fetch::Fetcher::new(), database }))
+    }
+}
+
+impl Platform for Native {
+    async fn fetch(&self, request: http::Request<Bytes>) -> Result<FetchResponse, FetchError> {
+        self.0.fetcher.fetch(request).await
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn now(&self) -> u64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn random(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        if let Err(error) = getrandom::fill(&mut bytes) {
+            // Only identifiers are made from these bytes, so a machine without randomness still serves.
+            tracing::error!(%error, "no randomness");
+        }
+        bytes
+    }
+
+    fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static) {
+        tokio::spawn(work);
+    }
+
+    async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
+        self.0.database.run(batch).await
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = FetchError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
+        match &mut *self {
+            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(stream) => stream.as_mut().poll_next(cx).map_ok(Frame::data),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Full(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The edge: workerd, its `fetch` and D1.
+//!
+//! A client that leaves before the response head ends the request's I/O context, and promises that are then pending never
+//! settle: the Rust future and all it owns would stay in memory for the isolate's life. Therefore the context is held open
+//! (`waitUntil`) until the handler has ended, and the client's signal aborts each upstream fetch so that it does end.
+//! The compatibility flags `enable_request_signal` and `request_signal_passthrough` are needed for this.
+
+mod console;
+mod database;
+mod fetch;
+pub(crate) mod request;
+
+use std::{cell::OnceCell, rc::Rc, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, channel::oneshot};
+use wasm_bindgen::JsValue;
+use worker::{Context, Env, event};
+
+use crate::{
+    app::{self, App},
+    config::{Config, ConfigError},
+    platform::{Body, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, Platform, Row, Statement},
+};
+
+/// What one request may use of the runtime.
+#[derive(Clone)]
+pub struct Worker {
+    env: Env,
+    context: Rc<Context>,
+    /// Aborted when the client leaves.
+    client: Option<web_sys::AbortSignal>,
+}
+
+impl Platform for Worker {
+    async fn fetch(&self, request: http::Request<Bytes>) -> Result<FetchResponse, FetchError> {
+        fetch::fetch(request, self.client.as_ref()).await
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<()> {
+        Box::pin(worker::Delay::from(duration))
+    }
+
+    fn now(&self) -> u64 {
+        worker::Date::now().as_millis()
+    }
+
+    fn random(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        if let Err(error) = getrandom::fill(&mut bytes) {
+            tracing::error!(%error, "no randomness");
+        }
+        bytes
+    }
+
+    fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static) {
+        self.context.wait_until(work);
+    }
+
+    async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
+        database::run(&self.env, batch).await
+    }
+}
+
+thread_local! {
+    /// The program's state, made by the isolate's first request: variables do not change within an isolate.
+    static APP: OnceCell<Result<Arc<App>, ConfigError>> = const { OnceCell::new() };
+}
+
+fn app(env: &Env) -> Result<Arc<App>, ConfigError> {
+    APP.with(|cell| {
+        cell.get_or_init(|| {
+            let config = Config::from_lookup(|name| env.var(name).ok().map(|value| value.to_string()))?;
+            console::start(&config.log)?;
+            Ok(Arc::new(App::new(config)))
+        })
+        .clone()
+    })
+}
+
+#[event(fetch)]
+async fn on_fetch(request: web_sys::Request, env: Env, context: Context) -> worker::Result<web_sys::Response> {
+    let (ended, end) = oneshot::channel::<()>();
+    context.wait_until(async move {
+        // Resolves also when the sender is dropped, whatever the way the handler ends.
+        let _ = end.await;
+    });
+    let client = Some(request.signal());
+    let app = app(&env);
+    let platform = Worker { env, context: Rc::new(context), client };
+    let answer = match app {
+        Ok(app) => app::handle(app, platform, request::from_js(request)).await,
+        Err(error) => app::misconfigured(&error),
+    };
+    drop(ended);
+    to_js(answer).map_err(worker::Error::from)
+}
+
+fn to_js(answer: http::Response<Body>) -> Result<web_sys::Response, JsValue> {
+    let (head, body) = answer.into_parts();
+    let headers = web_sys::Headers::new()?;
+    for (name, value) in &head.headers {
+        if let Ok(value) = value.to_str() {
+            headers.append(name.as_str(), value)?;
+        }
+    }
+    let init = web_sys::ResponseInit::new();
+    init.set_status(head.status.as_u16());
+    init.set_headers(&headers);
+    match body {
+        Body::Full(bytes) if bytes.is_empty() => web_sys::Response::new_with_opt_str_and_init(None, &init),
+        Body::Full(bytes) => {
+            web_sys::Response::new_with_opt_buffer_source_and_init(Some(&js_sys::Uint8Array::from(&bytes[..])), &init)
+        }
+        Body::Stream(stream) => {
+            let stream = stream.map(|piece| {
+                piece
+                    .map(|bytes| js_sys::Uint8Array::from(&bytes[..]).into())
+                    .map_err(|error| js_sys::Error::new(&error.to_string()).into())
+            });
+            let stream = wasm_streams::ReadableStream::from_stream(stream).into_raw();
+            web_sys::Response::new_with_opt_readable_stream_and_init(Some(&stream), &init)
+        }
+    }
+}

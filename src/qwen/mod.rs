@@ -1,0 +1,319 @@
+//! What chat.qwen.ai sends and gets: the session, the models, chats and turns, the answer stream and every refusal.
+
+mod frame;
+mod models;
+mod reader;
+mod refusal;
+mod session;
+mod stream;
+mod wire;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http::Method;
+use serde_json::Value as Json;
+
+pub use models::{Choice, Model, ModelList};
+pub use reader::{EventReader, Flow, Said};
+pub use session::{Session, SessionReport, SessionState};
+pub use stream::{AnswerStream, Listener, Source, empty_answer};
+
+use crate::{
+    config::Config,
+    error::{Error, ErrorKind, Result},
+    platform::{self, ByteStream, FetchError, FetchErrorKind, FetchResponse, Platform},
+    secret::Secret,
+    store,
+};
+use wire::Purpose;
+
+/// The largest answer that is no stream and is read whole. A list of models has some 100 KiB.
+const MAX_ANSWER: usize = 4 * 1024 * 1024;
+/// How long a chat waits for the list of models before it goes on without one.
+const MODELS_FOR_CHAT: Duration = Duration::from_secs(3);
+/// The key of the last good list of models in the store.
+const MODELS_KEY: &str = "models";
+
+/// The thinking of one turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thinking {
+    /// None.
+    Off,
+    /// The model decides.
+    Auto,
+    /// Always, with at most this many tokens.
+    On {
+        /// Tokens.
+        budget: Option<u32>,
+    },
+}
+
+/// One message to a chat.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn<'a> {
+    /// The chat.
+    pub chat_id: &'a str,
+    /// The answer to go on from; `None` in a new chat.
+    pub parent_id: Option<&'a str>,
+    /// The upstream id of the model.
+    pub model: &'a str,
+    /// What the user says.
+    pub text: &'a str,
+    /// Whether to think.
+    pub thinking: Thinking,
+    /// Whether the model may search the web.
+    pub search: bool,
+}
+
+/// The site as seen with one account. Shared by all requests.
+#[derive(Debug)]
+pub struct Qwen {
+    base_url: String,
+    user_agent: String,
+    web_version: String,
+    extra_headers: Vec<(String, Secret)>,
+    bearer: bool,
+    idle: Duration,
+    aliases: BTreeMap<String, String>,
+    session: Session,
+    models: Mutex<Cached>,
+}
+
+#[derive(Debug, Default)]
+struct Cached {
+    list: Option<ModelList>,
+    fetched_at: u64,
+}
+
+impl Qwen {
+    /// The site as `config` describes it.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            base_url: config.base_url.clone(),
+            user_agent: config.user_agent.clone(),
+            web_version: config.web_version.clone(),
+            extra_headers: config.extra_headers.clone(),
+            bearer: config.bearer,
+            idle: config.upstream_idle,
+            aliases: config.model_aliases.clone(),
+            session: Session::from_config(config),
+            models: Mutex::default(),
+        }
+    }
+
+    /// The account's session.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Makes a new chat and gives its id.
+    ///
+    /// # Errors
+    /// Any refusal of the site.
+    pub async fn new_chat(&self, platform: &impl Platform, model: &str) -> Result<String> {
+        let body = wire::new_chat_body(model, platform.now());
+        let request = self.request(platform, Method::POST, wire::NEW_CHAT, Purpose::Data, body)?;
+        let answer = self.send(platform, request).await?;
+        let (head, body) = self.whole(platform, answer).await?;
+        let id = serde_json::from_slice::<Json>(&body)
+            .ok()
+            .filter(|json| head.status.is_success() && json.get("success") != Some(&Json::Bool(false)))
+            .and_then(|json| {
+                json.pointer("/data/id").and_then(Json::as_str).filter(|id| wire::is_id(id)).map(str::to_owned)
+            });
+        match id {
+            Some(id) => {
+                self.session.accepted(platform.now());
+                Ok(id)
+            }
+            None => Err(self.refused(platform, &head, &body)),
+        }
+    }
+
+    /// Sends a turn and gives the bytes of the answer stream, for an [`AnswerStream`] to read.
+    ///
+    /// # Errors
+    /// Any refusal of the site that comes instead of a stream; `request_too_large` before anything is sent.
+    pub async fn complete(&self, platform: &impl Platform, turn: &Turn<'_>) -> Result<ByteStream> {
+        let body = wire::turn_body(turn, platform)?;
+        let purpose = Purpose::Turn { chat_id: turn.chat_id };
+        let request = self.request(platform, Method::POST, &wire::completions(turn.chat_id), purpose, body)?;
+        let answer = self.send(platform, request).await?;
+        let is_stream = answer.status().is_success()
+            && answer
+                .headers()
+                .get("content-type")
+                .and_then(|value| value.to_str().ok())
+                .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"));
+        if is_stream {
+            self.session.accepted(platform.now());
+            return Ok(answer.into_body());
+        }
+        let (head, body) = self.whole(platform, answer).await?;
+        Err(self.refused(platform, &head, &body))
+    }
+
+    /// Whether a turn with this text stays below what the site takes in one message.
+    ///
+    /// # Errors
+    /// `request_too_large`
+    pub fn check_size(text: &str) -> Result<()> {
+        wire::check_size(text)
+    }
+
+    /// Notes an error that came within a stream, so that the session's state follows it.
+    pub fn note(&self, platform: &impl Platform, error: &Error) {
+        self.session.refused(platform.now(), error);
+    }
+
+    /// The error of an idle stream.
+    #[must_use]
+    pub fn idle_error(&self) -> Error {
+        Error::new(
+            ErrorKind::UpstreamTimeout,
+            format!("chat.qwen.ai sent nothing for {} s. Send the request again.", self.idle.as_secs()),
+        )
+    }
+
+    /// The live list: from memory while fresh, else from the site, else the last good one, kept in the store across restarts.
+    ///
+    /// # Errors
+    /// When the site does not give the list and there never was one.
+    pub async fn models(&self, platform: &impl Platform) -> Result<ModelList> {
+        if let Some(list) = self.cached_models(platform.now(), true) {
+            return Ok(list);
+        }
+        match self.fetch_models(platform).await {
+            Ok(list) => {
+                self.remember(&list, platform.now());
+                if let Err(error) = store::keep(platform, MODELS_KEY, list.to_store(), platform.now()).await {
+                    tracing::warn!(%error, "cannot keep the list of models");
+                }
+                Ok(list)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no list of models from the site");
+                match self.last_good_models(platform).await {
+                    Some(list) => Ok(list),
+                    None => Err(error),
+                }
+            }
+        }
+    }
+
+    /// What a client's model name means. Never fails: without a list the name is taken by its look.
+    pub async fn choose(&self, platform: &impl Platform, name: &str) -> (Choice, Option<Model>) {
+        let list = match self.cached_models(platform.now(), false) {
+            Some(list) => Some(list),
+            None => match self.last_good_models(platform).await {
+                Some(list) => Some(list),
+                None => platform::timeout(platform, MODELS_FOR_CHAT, self.models(platform)).await.and_then(Result::ok),
+            },
+        };
+        let choice = models::choose(name, list.as_ref(), &self.aliases);
+        let model = list.and_then(|list| list.get(&choice.id).cloned());
+        (choice, model)
+    }
+
+    /// Whether the list should be fetched again (it is older than 10 minutes).
+    #[must_use]
+    pub fn models_are_stale(&self, now: u64) -> bool {
+        self.cached_models(now, true).is_none()
+    }
+
+    fn cached_models(&self, now: u64, fresh_only: bool) -> Option<ModelList> {
+        let cached = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = now.saturating_sub(cached.fetched_at) < models::FRESH;
+        cached.list.clone().filter(|_| fresh || !fresh_only)
+    }
+
+    fn remember(&self, list: &ModelList, fetched_at: u64) {
+        let mut cached = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        *cached = Cached { list: Some(list.clone()), fetched_at };
+    }
+
+    async fn last_good_models(&self, platform: &impl Platform) -> Option<ModelList> {
+        if let Some(list) = self.cached_models(platform.now(), false) {
+            return Some(list);
+        }
+        let (text, kept_at) = store::cached(platform, MODELS_KEY).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot read the kept list of models");
+            None
+        })?;
+        let list = ModelList::from_store(&text)?;
+        self.remember(&list, kept_at);
+        Some(list)
+    }
+
+    async fn fetch_models(&self, platform: &impl Platform) -> Result<ModelList> {
+        let request = self.request(platform, Method::GET, wire::MODELS, Purpose::Data, Bytes::new())?;
+        let answer = self.send(platform, request).await?;
+        let (head, body) = self.whole(platform, answer).await?;
+        ModelList::from_upstream(&body)
+            .filter(|_| head.status.is_success())
+            .ok_or_else(|| refusal::from_answer(head.status.as_u16(), &head.headers, &body))
+    }
+
+    async fn send(&self, platform: &impl Platform, request: http::Request<Bytes>) -> Result<FetchResponse> {
+        match platform::timeout(platform, self.idle, platform.fetch(request)).await {
+            Some(answer) => answer.map_err(|error| unreachable_error(&error)),
+            None => Err(self.idle_error()),
+        }
+    }
+
+    async fn whole(&self, platform: &impl Platform, answer: FetchResponse) -> Result<(http::response::Parts, Bytes)> {
+        let (head, mut pieces) = answer.into_parts();
+        let mut whole = Vec::new();
+        let read = async {
+            while let Some(piece) = pieces.next().await {
+                let piece = piece.map_err(|error| unreachable_error(&error))?;
+                if whole.len().saturating_add(piece.len()) > MAX_ANSWER {
+                    return Err(Error::new(
+                        ErrorKind::UpstreamInvalid,
+                        "chat.qwen.ai sent an answer that is too large to be real.",
+                    ));
+                }
+                whole.extend_from_slice(&piece);
+            }
+            Ok(())
+        };
+        platform::timeout(platform, self.idle, read).await.unwrap_or_else(|| Err(self.idle_error()))?;
+        Ok((head, whole.into()))
+    }
+
+    fn refused(&self, platform: &impl Platform, head: &http::response::Parts, body: &[u8]) -> Error {
+        let error = refusal::from_answer(head.status.as_u16(), &head.headers, body);
+        self.session.refused(platform.now(), &error);
+        error
+    }
+}
+
+/// The error of a connection that did not come about or broke.
+#[must_use]
+pub fn unreachable_error(error: &FetchError) -> Error {
+    match error.kind {
+        FetchErrorKind::Timeout => Error::new(
+            ErrorKind::UpstreamTimeout,
+            "chat.qwen.ai did not take the connection in time. Send the request again.",
+        ),
+        FetchErrorKind::Cancelled => Error::new(ErrorKind::UpstreamError, "The client left before the answer."),
+        FetchErrorKind::Connect => Error::new(
+            ErrorKind::UpstreamError,
+            "chat.qwen.ai cannot be reached. Look at this server's connection (QWEN_BASE_URL).",
+        )
+        .retryable(),
+        FetchErrorKind::Broken => {
+            Error::new(ErrorKind::UpstreamError, "The connection to chat.qwen.ai broke. Send the request again.")
+                .retryable()
+        }
+    }
+    .with_detail(error.detail.clone())
+}

@@ -1,0 +1,246 @@
+//! The site's models: the list and its cache, and what a client's model name means.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+/// How long a list is taken as fresh, in milliseconds.
+pub(super) const FRESH: u64 = 10 * 60 * 1000;
+
+/// The predecessor's aliases. A literal id always goes first.
+const ALIASES: &[(&str, &str)] = &[
+    ("gpt-3.5-turbo", "qwen-turbo-2025-02-11"),
+    ("gpt-4", "qwen-plus-2025-09-11"),
+    ("gpt-4-turbo", "qwen3-max"),
+    ("qvq", "qvq-72b-preview-0310"),
+    ("qwen", "qwen3-max"),
+    ("qwen-max", "qwen-max-latest"),
+    ("qwen-plus", "qwen-plus-2025-09-11"),
+    ("qwen-plus-old", "qwen-plus-2025-01-25"),
+    ("qwen-turbo", "qwen-turbo-2025-02-11"),
+    ("qwen2.5", "qwen2.5-72b-instruct"),
+    ("qwen2.5-14b", "qwen2.5-14b-instruct-1m"),
+    ("qwen2.5-72b", "qwen2.5-72b-instruct"),
+    ("qwen2.5-coder", "qwen2.5-coder-32b-instruct"),
+    ("qwen2.5-omni", "qwen2.5-omni-7b"),
+    ("qwen2.5-vl", "qwen2.5-vl-32b-instruct"),
+    ("qwen3", "qwen3-max"),
+    ("qwen3-235b", "qwen3-235b-a22b"),
+    ("qwen3-30b", "qwen3-30b-a3b"),
+    ("qwen3-coder", "qwen3-coder-plus"),
+    ("qwen3-coder-30b", "qwen3-coder-30b-a3b-instruct"),
+    ("qwen3-omni", "qwen3-omni-flash"),
+    ("qwen3-vl", "qwen3-vl-plus"),
+    ("qwq", "qwq-32b"),
+];
+
+/// A model, reduced to what the program and its clients need.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Model {
+    /// The id to send upstream.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// Who made it.
+    pub owned_by: String,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// Tokens in, when known.
+    pub context_length: Option<u64>,
+    /// The site's own words for what it can do.
+    pub capabilities: BTreeMap<String, bool>,
+    /// Whether it can think at all.
+    pub thinks: bool,
+    /// Whether it cannot be told not to think.
+    pub must_think: bool,
+}
+
+impl Model {
+    /// Reads one entry of the site's list; `None` when it has no id or is switched off.
+    fn from_upstream(entry: &Json) -> Option<Self> {
+        let info = entry.get("info").unwrap_or(entry);
+        let text = |key: &str| entry.get(key).or_else(|| info.get(key)).and_then(Json::as_str).map(str::to_owned);
+        let id = text("id").filter(|id| !id.is_empty())?;
+        if info.get("is_active") == Some(&Json::Bool(false)) {
+            return None;
+        }
+        let meta = info.get("meta").cloned().unwrap_or_default();
+        let mut capabilities = BTreeMap::new();
+        for (name, value) in meta.get("abilities").and_then(Json::as_object).into_iter().flatten() {
+            capabilities.insert(name.clone(), value.as_u64().is_some_and(|level| level > 0));
+        }
+        for (name, value) in meta.get("capabilities").and_then(Json::as_object).into_iter().flatten() {
+            capabilities.insert(name.clone(), value.as_bool().unwrap_or(false));
+        }
+        let must_think = meta.pointer("/think_skip/enable") == Some(&Json::Bool(false));
+        Some(Self {
+            name: text("name").unwrap_or_else(|| id.clone()),
+            owned_by: text("owned_by").unwrap_or_else(|| "qwen".to_owned()),
+            created: info.get("created_at").and_then(Json::as_u64).unwrap_or(0),
+            context_length: meta.get("max_context_length").and_then(Json::as_u64),
+            // A list that says nothing of thinking says nothing against it.
+            thinks: must_think || capabilities.get("thinking").copied().unwrap_or(true),
+            must_think,
+            capabilities,
+            id,
+        })
+    }
+}
+
+/// The models of one answer of the site.
+#[derive(Clone, Debug, Default)]
+pub struct ModelList(Arc<Vec<Model>>);
+
+impl ModelList {
+    /// Reads the answer of `/api/models` (`data` an array) or `/api/v2/models/` (`data.data`).
+    pub(super) fn from_upstream(body: &[u8]) -> Option<Self> {
+        let json: Json = serde_json::from_slice(body).ok()?;
+        let entries = json.pointer("/data/data").or_else(|| json.get("data")).and_then(Json::as_array)?;
+        let models: Vec<Model> = entries.iter().filter_map(Model::from_upstream).collect();
+        (!models.is_empty()).then(|| Self(Arc::new(models)))
+    }
+
+    pub(super) fn from_store(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok().map(|models| Self(Arc::new(models)))
+    }
+
+    pub(super) fn to_store(&self) -> String {
+        serde_json::to_string(&*self.0).unwrap_or_default()
+    }
+
+    /// All of them, in the site's order.
+    pub fn iter(&self) -> impl Iterator<Item = &Model> {
+        self.0.iter()
+    }
+
+    /// The model with exactly this id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Model> {
+        self.0.iter().find(|model| model.id == id)
+    }
+}
+
+/// What a client's model name asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The id to send upstream.
+    pub id: String,
+    /// `-thinking` or `-fast`.
+    pub thinking: Option<bool>,
+    /// `-search`.
+    pub search: bool,
+}
+
+/// Finds the model that `name` means: a live id, an alias, or either with suffixes; an unknown name stands for itself.
+#[must_use]
+pub(super) fn choose(name: &str, live: Option<&ModelList>, own_aliases: &BTreeMap<String, String>) -> Choice {
+    let known = |name: &str| -> Option<String> {
+        if live.is_some_and(|live| live.get(name).is_some()) {
+            return Some(name.to_owned());
+        }
+        let lower = name.to_lowercase();
+        let alias = own_aliases.get(&lower).cloned().or_else(|| {
+            ALIASES
+                .binary_search_by_key(&lower.as_str(), |(alias, _)| alias)
+                .ok()
+                .and_then(|at| ALIASES.get(at))
+                .map(|(_, id)| (*id).to_owned())
+        });
+        alias
+    };
+    let mut choice = Choice { id: name.to_owned(), thinking: None, search: false };
+    let mut base = name;
+    loop {
+        if let Some(id) = known(base) {
+            return Choice { id, ..choice };
+        }
+        let lower = base.to_ascii_lowercase();
+        let suffix = match () {
+            () if lower.ends_with("-thinking") => {
+                choice.thinking = choice.thinking.or(Some(true));
+                "-thinking"
+            }
+            () if lower.ends_with("-fast") => {
+                choice.thinking = choice.thinking.or(Some(false));
+                "-fast"
+            }
+            () if lower.ends_with("-search") => {
+                choice.search = true;
+                "-search"
+            }
+            () => break,
+        };
+        base = base.get(..base.len().saturating_sub(suffix.len())).unwrap_or_default();
+    }
+    // Without a list nobody can tell whether the suffix is part of an id, and then it most likely is ours.
+    if live.is_none() && !base.is_empty() {
+        return Choice { id: base.to_owned(), ..choice };
+    }
+    Choice { id: name.to_owned(), thinking: None, search: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(ids: &[&str]) -> ModelList {
+        ModelList(Arc::new(ids.iter().map(|id| Model { id: (*id).to_owned(), ..Model::default() }).collect()))
+    }
+
+    #[test]
+    fn the_alias_table_is_sorted() {
+        assert!(ALIASES.is_sorted_by_key(|(alias, _)| *alias));
+    }
+
+    #[test]
+    fn a_name_is_a_live_id_then_an_alias_then_has_suffixes() {
+        let live = list(&["qwen3-max", "qwen3.7-plus", "qwen3-next-thinking", "qwen"]);
+        let own = BTreeMap::from([
+            ("mine".to_owned(), "qwen3.7-plus".to_owned()),
+            ("qwen3".to_owned(), "qwen3.7-plus".to_owned()),
+        ]);
+        for (name, id, thinking, search) in [
+            ("qwen3-max", "qwen3-max", None, false),
+            ("qwen", "qwen", None, false),
+            ("gpt-4-turbo", "qwen3-max", None, false),
+            ("GPT-4-Turbo", "qwen3-max", None, false),
+            ("qwen3", "qwen3.7-plus", None, false),
+            ("MINE", "qwen3.7-plus", None, false),
+            ("qwen3-next-thinking", "qwen3-next-thinking", None, false),
+            ("qwen3-max-thinking", "qwen3-max", Some(true), false),
+            ("qwen3-max-fast", "qwen3-max", Some(false), false),
+            ("qwen3-max-search", "qwen3-max", None, true),
+            ("qwen3-max-thinking-search", "qwen3-max", Some(true), true),
+            ("qwen3-max-search-fast", "qwen3-max", Some(false), true),
+            ("gpt-4-turbo-thinking", "qwen3-max", Some(true), false),
+            ("somebody-new", "somebody-new", None, false),
+            ("somebody-new-thinking", "somebody-new-thinking", None, false),
+            ("-thinking", "-thinking", None, false),
+            ("", "", None, false),
+        ] {
+            let expected = Choice { id: id.to_owned(), thinking, search };
+            assert_eq!(choose(name, Some(&live), &own), expected, "{name}");
+        }
+        let expected = Choice { id: "qwen3.7-plus".to_owned(), thinking: Some(true), search: false };
+        assert_eq!(choose("qwen3.7-plus-thinking", None, &BTreeMap::new()), expected);
+    }
+
+    #[test]
+    fn both_eras_of_the_list_are_read() {
+        let old = br#"{"data":[{"id":"a","name":"A","object":"model","owned_by":"qwen","info":{"id":"a","created_at":5,"meta":{"capabilities":{"vision":true}}}},
+            {"id":"off","info":{"is_active":false}},{"name":"no id"},7]}"#;
+        let new = br#"{"success":true,"data":{"data":[{"id":"b","info":{"meta":{"abilities":{"thinking":3,"vision":0},"max_context_length":1000,"think_skip":{"enable":false}}}},
+            {"id":"c","info":{"meta":{"capabilities":{"thinking":false}}}}]}}"#;
+        let old = ModelList::from_upstream(old).unwrap();
+        assert_eq!(old.iter().map(|model| model.id.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert!(old.get("a").unwrap().thinks && old.get("a").unwrap().created == 5);
+        let new = ModelList::from_upstream(new).unwrap();
+        let b = new.get("b").unwrap();
+        assert!(b.thinks && b.must_think && b.context_length == Some(1000) && !b.capabilities["vision"]);
+        assert!(!new.get("c").unwrap().thinks);
+        assert_eq!(ModelList::from_store(&new.to_store()).unwrap().get("b"), Some(b));
+        assert!(ModelList::from_upstream(br#"{"data":[]}"#).is_none() && ModelList::from_upstream(b"<html>").is_none());
+    }
+}

@@ -1,0 +1,327 @@
+//! The answer stream of chat.qwen.ai: bytes in, what the model thinks and says out.
+//!
+//! A state machine without a clock and without input or output of its own, so that any split of the bytes gives the same
+//! signals. It knows both eras (`think`, cumulative `thinking_summary`), keeps one of several interleaved answers, and skips
+//! and counts what it does not know: the site changes monthly.
+
+use super::{
+    frame::{Counts, Extra, Frame},
+    reader::{EventReader, Flow, Said},
+    refusal,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    openai::{FinishReason, Usage},
+};
+
+/// Who receives the answer, piece by piece.
+pub trait Listener {
+    /// A piece of the thinking.
+    fn reasoning(&mut self, text: &str);
+    /// A piece of the answer. `false` ends the reading.
+    fn content(&mut self, text: &str) -> bool;
+    /// The output count so far, asked for only when `counts_tokens`. `false` ends the reading.
+    fn tokens(&mut self, output: u64) -> bool;
+    /// Whether `tokens` wants to be called.
+    fn counts_tokens(&self) -> bool;
+}
+
+/// A page that the model found on the web.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its address.
+    pub url: String,
+    /// Its title.
+    pub title: String,
+}
+
+/// The state between two pieces.
+#[derive(Debug, Default)]
+pub struct AnswerStream {
+    reader: EventReader,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    response_id: Option<String>,
+    summary: Summary,
+    usage: Vec<u8>,
+    sources: Vec<Source>,
+    finished: Option<FinishReason>,
+    finish_reason: Option<FinishReason>,
+    said_something: bool,
+    unknown: u32,
+    bare: Option<Vec<u8>>,
+}
+
+impl AnswerStream {
+    /// Reads one piece. `Ok(true)` = read on; `Ok(false)` = the answer is over, or the listener has enough.
+    ///
+    /// # Errors
+    /// What the stream itself reports as an error.
+    pub fn feed(&mut self, piece: &[u8], listener: &mut impl Listener) -> Result<bool> {
+        let state = &mut self.state;
+        settle(self.reader.feed(piece, |said| state.said(said, listener)))
+    }
+
+    /// The bytes have ended.
+    ///
+    /// # Errors
+    /// `upstream_empty` or `upstream_truncated` when the end of the answer was not seen.
+    pub fn finish(&mut self, listener: &mut impl Listener) -> Result<()> {
+        let state = &mut self.state;
+        if !settle(self.reader.finish(|said| state.said(said, listener)))? || state.finished.is_some() {
+            return Ok(());
+        }
+        if let Some(body) = &state.bare {
+            return Err(refusal::from_body(200, None, body));
+        }
+        Err(if state.said_something {
+            Error::new(
+                ErrorKind::UpstreamTruncated,
+                "chat.qwen.ai broke the answer off before its end. Send the request again.",
+            )
+            .retryable()
+        } else {
+            empty_answer()
+        })
+    }
+
+    /// Why the answer ended, once its end was seen.
+    #[must_use]
+    pub fn finished(&self) -> Option<FinishReason> {
+        self.state.finished
+    }
+
+    /// Whether any text came.
+    #[must_use]
+    pub fn said_something(&self) -> bool {
+        self.state.said_something
+    }
+
+    /// The last token counts that the stream told; zeros when it told none.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let counts: Counts = serde_json::from_slice(&self.state.usage).unwrap_or_default();
+        let prompt = counts.input_tokens.unwrap_or(0);
+        let completion = counts.output_tokens.unwrap_or(0);
+        Usage {
+            prompt,
+            completion,
+            total: counts.total_tokens.unwrap_or_else(|| prompt.saturating_add(completion)),
+            reasoning: counts.output_tokens_details.and_then(|details| details.reasoning_tokens),
+            cached: counts.prompt_tokens_details.and_then(|details| details.cached_tokens),
+        }
+    }
+
+    /// The pages that the model found, in the order of their marks: `[[1]]` is the first.
+    #[must_use]
+    pub fn sources(&self) -> &[Source] {
+        &self.state.sources
+    }
+
+    /// The answer's node in the upstream chat: the parent of the next turn.
+    #[must_use]
+    pub fn response_id(&self) -> Option<&str> {
+        self.state.response_id.as_deref()
+    }
+
+    /// How many events were not understood.
+    #[must_use]
+    pub fn unknown_events(&self) -> u32 {
+        self.state.unknown
+    }
+}
+
+/// The error of an answer without a word.
+#[must_use]
+pub fn empty_answer() -> Error {
+    Error::new(
+        ErrorKind::UpstreamEmpty,
+        "chat.qwen.ai answered with nothing. Send the request again; if it goes on, open chat.qwen.ai in the browser and look whether it asks for a check.",
+    )
+    .retryable()
+}
+
+fn settle(flow: Flow) -> Result<bool> {
+    match flow {
+        Flow::Continue(()) => Ok(true),
+        Flow::Break(Ok(())) => Ok(false),
+        Flow::Break(Err(error)) => Err(error),
+    }
+}
+
+const ENOUGH: Flow = Flow::Break(Ok(()));
+
+impl State {
+    fn said(&mut self, said: Said<'_>, listener: &mut impl Listener) -> Flow {
+        match said {
+            Said::Data(b"[DONE]") => Flow::Continue(()),
+            Said::Data(data) => match serde_json::from_slice::<Frame<'_>>(data) {
+                Ok(frame) => self.frame(&frame, data, listener),
+                Err(_) => self.skip(),
+            },
+            Said::Bare(line) => match serde_json::from_slice::<Frame<'_>>(line) {
+                Ok(frame) => self.frame(&frame, line, listener),
+                Err(_) => {
+                    // Kept for the case that nothing else comes: then it tells what went wrong.
+                    self.bare
+                        .get_or_insert_default()
+                        .extend_from_slice(line.get(..line.len().min(4096)).unwrap_or(line));
+                    self.skip()
+                }
+            },
+        }
+    }
+
+    fn skip(&mut self) -> Flow {
+        self.unknown = self.unknown.saturating_add(1);
+        Flow::Continue(())
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>, data: &[u8], listener: &mut impl Listener) -> Flow {
+        if let Some(created) = &frame.created {
+            // Two answers at once: the first is kept.
+            if self.response_id.is_none() && matches!(created.response_index.as_str(), "" | "0") {
+                self.response_id = Some(created.response_id.as_str().to_owned());
+            }
+            return Flow::Continue(());
+        }
+        let Some(choice) = &frame.choices.0 else {
+            let refused = frame.error.is_some()
+                || frame.code.is_some()
+                || frame.ret.is_some()
+                || frame.success.is_some_and(|success| success.get() == "false");
+            return if refused {
+                Flow::Break(Err(refusal::from_body(200, None, data)))
+            } else if frame.info.is_some() {
+                Flow::Continue(())
+            } else {
+                self.skip()
+            };
+        };
+        if let Some(ours) = &self.response_id
+            && !frame.response_id.as_str().is_empty()
+            && frame.response_id.as_str() != ours
+        {
+            return Flow::Continue(());
+        }
+        if let Some(usage) = frame.usage.filter(|usage| usage.get().starts_with('{')) {
+            self.usage.clear();
+            self.usage.extend_from_slice(usage.get().as_bytes());
+        }
+        let Some(delta) = &choice.delta else { return Flow::Continue(()) };
+        match delta.finish_reason.as_str() {
+            "length" => self.finish_reason = Some(FinishReason::Length),
+            "content_filter" => self.finish_reason = Some(FinishReason::ContentFilter),
+            _ => {}
+        }
+        let text = delta.content.as_str();
+        let mut go_on = true;
+        match delta.phase.as_str() {
+            _ if delta.role.as_str() == "function" => self.tool_result(delta.extra),
+            "think" => {
+                if !text.is_empty() {
+                    self.said_something = true;
+                    listener.reasoning(text);
+                }
+            }
+            "thinking_summary" => self.thinking_summary(delta.extra, listener),
+            "answer" | "" => {
+                if !text.is_empty() {
+                    self.said_something = true;
+                    go_on = listener.content(text);
+                }
+            }
+            "image_gen" | "image_edit" => {
+                if !text.is_empty() {
+                    self.said_something = true;
+                    go_on = listener.content(&format!("![image]({text})\n\n"));
+                }
+            }
+            "web_search" | "image_search" | "image_gen_tool" | "code_interpreter" => self.tool_result(delta.extra),
+            _ => {
+                self.unknown = self.unknown.saturating_add(1);
+                return Flow::Continue(());
+            }
+        }
+        if !go_on {
+            return ENOUGH;
+        }
+        let ends = matches!(delta.phase.as_str(), "answer" | "image_gen" | "image_edit" | "");
+        if ends && delta.status.as_str() == "finished" && delta.role.as_str() != "function" {
+            self.finished = Some(self.finish_reason.unwrap_or(FinishReason::Stop));
+            return ENOUGH;
+        }
+        if listener.counts_tokens()
+            && frame.usage.is_some()
+            && let Ok(Counts { output_tokens: Some(output), .. }) = serde_json::from_slice(&self.usage)
+            && !listener.tokens(output)
+        {
+            return ENOUGH;
+        }
+        Flow::Continue(())
+    }
+
+    fn thinking_summary(&mut self, extra: Option<&serde_json::value::RawValue>, listener: &mut impl Listener) {
+        let Some(extra) = extra.and_then(|extra| serde_json::from_str::<Extra<'_>>(extra.get()).ok()) else { return };
+        let said_something = &mut self.said_something;
+        self.summary.grow(&extra, |text| {
+            *said_something = true;
+            listener.reasoning(text);
+        });
+    }
+
+    fn tool_result(&mut self, extra: Option<&serde_json::value::RawValue>) {
+        let Some(extra) = extra.and_then(|extra| serde_json::from_str::<Extra<'_>>(extra.get()).ok()) else { return };
+        for page in extra.web_search_info.unwrap_or_default() {
+            let url = page.url.as_str();
+            if !url.is_empty() && !self.sources.iter().any(|source| source.url == url) {
+                self.sources.push(Source { url: url.to_owned(), title: page.title.as_str().to_owned() });
+            }
+        }
+    }
+}
+
+/// How much of the cumulative thinking was handed on: whole paragraphs before `at`, and parts of the one at `at`.
+#[derive(Debug, Default)]
+struct Summary {
+    at: usize,
+    title: usize,
+    thought: usize,
+}
+
+impl Summary {
+    /// Hands on what is new. A paragraph is its title, a line end, its thought; paragraphs are a blank line apart.
+    fn grow(&mut self, extra: &Extra<'_>, mut each: impl FnMut(&str)) {
+        let titles = extra.summary_title.as_ref().map_or(&[][..], |titles| &titles.content);
+        let thoughts = extra.summary_thought.as_ref().map_or(&[][..], |thoughts| &thoughts.content);
+        let count = titles.len().max(thoughts.len());
+        while self.at < count {
+            let title = titles.get(self.at).map_or("", |text| text.as_str());
+            let thought = thoughts.get(self.at).map_or("", |text| text.as_str());
+            let fresh = self.title == 0 && self.thought == 0;
+            if fresh && self.at > 0 && !(title.is_empty() && thought.is_empty()) {
+                each("\n\n");
+            }
+            if self.thought == 0
+                && let Some(more) = title.get(self.title..).filter(|more| !more.is_empty())
+            {
+                each(more);
+                self.title = title.len();
+            }
+            if let Some(more) = thought.get(self.thought..).filter(|more| !more.is_empty()) {
+                if self.thought == 0 && self.title > 0 {
+                    each("\n");
+                }
+                each(more);
+                self.thought = thought.len();
+            }
+            if self.at.saturating_add(1) >= count {
+                break;
+            }
+            *self = Self { at: self.at.saturating_add(1), title: 0, thought: 0 };
+        }
+    }
+}

@@ -1,0 +1,226 @@
+// Runs instances of the built Worker in workerd for the integration tests.
+//
+//   node tests/edge/harness.mjs --config wrangler.toml [--cwd DIR]
+//
+// Requests are JSON lines on stdin, answers are JSON lines on stdout, matched by `id`; they may overlap.
+//
+//   {"id":1,"op":"start","vars":{"NAME":"value"}}     {"id":1,"ok":true,"instance":"a1","url":"http://127.0.0.1:PORT","pid":123}
+//   {"id":2,"op":"logs","instance":"a1"}              {"id":2,"ok":true,"logs":["console output since the start"]}
+//   {"id":3,"op":"scheduled","instance":"a1","cron":"*/10 * * * *"}
+//   {"id":4,"op":"stop","instance":"a1"}              {"id":4,"ok":true}
+//   a failure                                         {"id":5,"ok":false,"error":"text"}
+//
+// The end of stdin, SIGTERM and SIGINT stop everything. Diagnostics go to stderr.
+//
+// Each instance is one workerd process with a D1 of its own, and its URL is a socket of workerd that leads straight to
+// the Worker. The proxies of `wrangler dev` and `createTestHarness` are left out on purpose: they compress, and they add
+// headers and processes. The build command of the configuration is never run: build the Worker first.
+
+import { AsyncLocalStorage } from "node:async_hooks";
+import { spawn } from "node:child_process";
+import diagnostics from "node:diagnostics_channel";
+import fs from "node:fs";
+import { createRequire } from "node:module";
+import os from "node:os";
+import path from "node:path";
+import readline from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
+
+// Only answers may reach stdout, so everything else that a library prints is moved to stderr.
+const writeAnswer = process.stdout.write.bind(process.stdout);
+process.stdout.write = process.stderr.write.bind(process.stderr);
+
+const { values: args } = parseArgs({
+  options: { config: { type: "string", default: "wrangler.toml" }, cwd: { type: "string", default: "." } },
+});
+process.chdir(args.cwd);
+const configPath = path.resolve(args.config);
+
+// One folder for everything written, removed at the end. Miniflare takes its own temporary folder from TMPDIR.
+const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "edge-harness-"));
+process.env.TMPDIR = scratch;
+process.env.WRANGLER_SEND_METRICS = "false";
+process.env.WRANGLER_LOG ??= "error";
+process.env.NO_COLOR = "1";
+
+// Miniflare does not tell which process it started. Node announces each child, in the context of the call that asked
+// for it, so a start can pick up its own even while others run.
+const children = new Set();
+const currentStart = new AsyncLocalStorage();
+diagnostics.subscribe("child_process", ({ process: child }) => {
+  children.add(child);
+  child.once("exit", () => children.delete(child));
+  currentStart.getStore()?.adopt(child);
+});
+
+process.on("exit", () => {
+  for (const child of children) {
+    child.kill("SIGKILL");
+    if (child.leadsGroup) process.kill(-child.pid, "SIGKILL");
+  }
+  fs.rmSync(scratch, { recursive: true, force: true, maxRetries: 5 });
+});
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, () => process.exit(0));
+process.stdout.on("error", () => process.exit(0));
+// A failure inside a library must not end the other instances.
+process.on("unhandledRejection", (error) => console.error("harness:", error));
+
+const require = createRequire(import.meta.url);
+const wranglerMain = require.resolve("wrangler");
+const wranglerBin = path.join(path.dirname(require.resolve("wrangler/package.json")), "bin", "wrangler.js");
+// The Miniflare that this wrangler was made for, wherever npm put it.
+const miniflare = createRequire(wranglerMain)("miniflare");
+const { unstable_readConfig: readConfig, unstable_getMiniflareWorkerOptions: workerOptionsOf } = require("wrangler");
+
+/** The modules that `main` imports, itself first: what `wrangler deploy` would upload for a built Worker. */
+function modulesOf(main) {
+  const modules = [];
+  const seen = new Set();
+  const visit = (file) => {
+    if (seen.has(file)) return;
+    seen.add(file);
+    const type = file.endsWith(".wasm") ? "CompiledWasm" : "ESModule";
+    const contents = fs.readFileSync(file, type === "ESModule" ? "utf8" : null);
+    modules.push({ type, path: file, contents });
+    if (type !== "ESModule") return;
+    for (const [, name] of contents.matchAll(/\b(?:from|import)\s*\(?\s*["'](\.{1,2}\/[^"']+)["']/g)) {
+      const target = path.resolve(path.dirname(file), name);
+      if (fs.existsSync(target)) visit(target);
+    }
+  };
+  visit(main);
+  return modules;
+}
+
+/** Applies the migrations of `binding` to the local databases under `folder`, with the command that users run. */
+async function migrate(binding, folder) {
+  const command = ["d1", "migrations", "apply", binding, "--local", "--persist-to", folder, "--config", configPath];
+  const child = spawn(process.execPath, [wranglerBin, ...command], {
+    cwd: path.dirname(configPath),
+    env: { ...process.env, WRANGLER_LOG: "log", CLOUDFLARE_CF_FETCH_ENABLED: "false" },
+    stdio: ["ignore", "pipe", "pipe"],
+    detached: true, // wrangler starts more processes: as a group they can be ended together
+  });
+  child.leadsGroup = child.pid !== undefined;
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => (output += text));
+  const status = await new Promise((resolve, reject) => child.once("error", reject).once("close", resolve));
+  if (status !== 0) throw new Error(`wrangler ${command.join(" ")} failed:\n${output}`);
+}
+
+/** What all instances share: the options read from the configuration, and a folder of migrated databases to copy. */
+async function prepare() {
+  const config = readConfig({ config: configPath });
+  if (!fs.existsSync(config.main ?? "")) throw new Error(`${config.main} is not there: build the Worker first`);
+  const template = path.join(scratch, "template");
+  fs.mkdirSync(template);
+  // One after the other: they share files.
+  for (const { binding } of config.d1_databases) await migrate(binding, template);
+
+  const { modulesRules: _, ...workerOptions } = workerOptionsOf(configPath).workerOptions;
+  const worker = {
+    ...workerOptions,
+    name: config.name,
+    modulesRoot: path.dirname(config.main),
+    modules: modulesOf(config.main),
+    unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
+  };
+  // Without what a `.dev.vars` beside the configuration holds: tests must not depend on it.
+  return { template, worker, vars: config.vars };
+}
+const prepared = prepare();
+prepared.catch(() => {}); // reported by each start
+
+const instances = new Map();
+let started = 0;
+
+function instanceOf(name) {
+  const instance = instances.get(name);
+  if (instance === undefined) throw new Error(`no instance ${JSON.stringify(name)}`);
+  return instance;
+}
+
+const operations = {
+  async start({ vars = {} }) {
+    const { template, worker, vars: configured } = await prepared;
+    const name = `a${++started}`;
+    const folder = path.join(scratch, name);
+    await fs.promises.cp(template, folder, { recursive: true });
+
+    const instance = { folder, logs: [], stopping: false };
+    // Miniflare restarts a workerd that died, at the same address and with the same databases. A test must see that.
+    instance.adopt = (child) => {
+      instance.child = child;
+      child.once("exit", (code, signal) => {
+        if (!instance.stopping) instance.logs.push(`workerd ended unexpectedly (${signal ?? code})`);
+      });
+    };
+    instance.runtime = currentStart.run(
+      instance,
+      () =>
+        new miniflare.Miniflare(
+          miniflare.convertV4MiniflareOptions({
+            host: "127.0.0.1",
+            port: 0,
+            cf: false,
+            telemetry: { enabled: false },
+            log: new miniflare.Log(miniflare.LogLevel.ERROR),
+            handleStructuredLogs: ({ message }) => instance.logs.push(message),
+            resourcePersistencePath: path.join(folder, "v3"),
+            workers: [{ ...worker, bindings: { ...configured, ...vars } }],
+          }),
+        ),
+    );
+    try {
+      const url = await instance.runtime.unsafeGetDirectURL();
+      instances.set(name, instance);
+      return { instance: name, url: url.origin, pid: instance.child?.pid };
+    } catch (error) {
+      instance.stopping = true;
+      await instance.runtime.dispose().catch(() => {});
+      await fs.promises.rm(folder, { recursive: true, force: true });
+      throw error;
+    }
+  },
+
+  async stop({ instance: name }) {
+    const instance = instanceOf(name);
+    instances.delete(name);
+    instance.stopping = true;
+    await instance.runtime.dispose();
+    await fs.promises.rm(instance.folder, { recursive: true, force: true });
+  },
+
+  async logs({ instance: name }) {
+    const { logs } = instanceOf(name);
+    // Output comes through a pipe and can arrive after the response that it belongs to.
+    await sleep(50);
+    return { logs };
+  },
+
+  async scheduled({ instance: name, cron }) {
+    const worker = await instanceOf(name).runtime.getWorker();
+    const { outcome } = await worker.scheduled({ cron, scheduledTime: new Date() });
+    if (outcome !== "ok") throw new Error(`the scheduled handler ended with ${JSON.stringify(outcome)}`);
+  },
+};
+
+async function answer(line) {
+  let id = null;
+  let reply;
+  try {
+    const request = JSON.parse(line);
+    id = request.id ?? null;
+    if (!Object.hasOwn(operations, request.op)) throw new Error(`unknown op ${JSON.stringify(request.op)}`);
+    reply = { id, ok: true, ...(await operations[request.op](request)) };
+  } catch (error) {
+    reply = { id, ok: false, error: error instanceof Error ? error.message : String(error) };
+  }
+  writeAnswer(`${JSON.stringify(reply)}\n`);
+}
+
+readline
+  .createInterface({ input: process.stdin })
+  .on("line", (line) => void (line.trim() && answer(line)))
+  .on("close", () => process.exit(0));

@@ -1,0 +1,140 @@
+//! Responses as a list of steps: bytes, pauses, silence, a cut.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::Sleep;
+
+use super::log::Ticket;
+use super::turn::Turn;
+
+/// When the response headers come.
+pub(super) enum Start {
+    After(Duration),
+    Never,
+    /// The connection closes instead.
+    Reset,
+}
+
+pub(super) enum Step {
+    /// One write of its own.
+    Bytes(Bytes),
+    Pause(Duration),
+    /// Silence until the peer leaves.
+    Stall,
+    /// The connection breaks without a proper end of the body.
+    Abort,
+}
+
+pub(super) struct Reply {
+    pub(super) start: Start,
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) steps: Vec<Step>,
+    /// The length is announced; otherwise the body is chunked.
+    pub(super) sized: bool,
+    pub(super) turn: Option<Turn>,
+}
+
+impl Reply {
+    /// A whole body at once.
+    pub(super) fn whole(status: u16, content_type: &str, body: impl Into<Bytes>) -> Reply {
+        Reply {
+            start: Start::After(Duration::ZERO),
+            status,
+            headers: vec![("content-type".to_owned(), content_type.to_owned())],
+            steps: vec![Step::Bytes(body.into())],
+            sized: true,
+            turn: None,
+        }
+    }
+
+    pub(super) fn never() -> Reply {
+        Reply { start: Start::Never, ..Reply::whole(200, "text/plain", "") }
+    }
+
+    pub(super) fn reset() -> Reply {
+        Reply { start: Start::Reset, ..Reply::whole(200, "text/plain", "") }
+    }
+
+    pub(super) fn header(mut self, name: &str, value: impl Into<String>) -> Reply {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+/// Plays the steps; knows when the peer went away because it is dropped then.
+pub(super) struct StepBody {
+    steps: VecDeque<Step>,
+    pause: Option<Pin<Box<Sleep>>>,
+    /// Lets hyper write what it has before the next step.
+    breathe: bool,
+    length: Option<u64>,
+    turn: Option<Turn>,
+    ticket: Ticket,
+}
+
+impl StepBody {
+    pub(super) fn new(steps: Vec<Step>, sized: bool, turn: Option<Turn>, ticket: Ticket) -> StepBody {
+        let length = sized
+            .then(|| steps.iter().map(|step| if let Step::Bytes(bytes) = step { bytes.len() as u64 } else { 0 }).sum());
+        StepBody { steps: steps.into(), pause: None, breathe: false, length, turn, ticket }
+    }
+}
+
+impl Body for StepBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            if self.breathe {
+                self.breathe = false;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match self.steps.pop_front() {
+                Some(Step::Bytes(bytes)) if bytes.is_empty() => {}
+                Some(Step::Bytes(bytes)) => {
+                    if let Some(turn) = &mut self.turn {
+                        turn.sending(&bytes);
+                    }
+                    // A body of known length is not polled again after its last piece.
+                    if self.length.is_some() && self.steps.is_empty() {
+                        self.ticket.finished();
+                    }
+                    self.breathe = true;
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                Some(Step::Pause(pause)) => self.pause = Some(Box::pin(tokio::time::sleep(pause))),
+                Some(Step::Stall) => {
+                    self.steps.push_front(Step::Stall);
+                    return Poll::Pending;
+                }
+                Some(Step::Abort) => {
+                    self.ticket.closed_by_fake();
+                    return Poll::Ready(Some(Err(io::Error::other("cut by the script"))));
+                }
+                None => {
+                    self.ticket.finished();
+                    self.turn = None;
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

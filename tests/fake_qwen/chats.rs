@@ -1,0 +1,246 @@
+//! The account's chats: trees of messages.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::accounts::now;
+use super::transcript::Transcript;
+use super::turn::Exchange;
+
+const MAX_CHATS: usize = 50_000;
+const PAGE: usize = 50;
+
+#[derive(Default)]
+pub(super) struct Chats {
+    chats: HashMap<String, Chat>,
+    /// Oldest first.
+    order: Vec<String>,
+    deleted: HashSet<String>,
+}
+
+struct Chat {
+    id: String,
+    account: String,
+    title: String,
+    models: Value,
+    chat_type: String,
+    project_id: Value,
+    created_at: i64,
+    updated_at: i64,
+    /// In order of creation; parents come before children.
+    nodes: Vec<Node>,
+    current: Option<String>,
+    busy: bool,
+    busy_until: Option<Instant>,
+}
+
+struct Node {
+    id: String,
+    parent: Option<String>,
+    at: i64,
+    message: Message,
+}
+
+enum Message {
+    User { fid: String, text: String, files: Value, model: String, chat_type: String },
+    Assistant { model: String, answer: Transcript },
+}
+
+/// What stands against a turn in a chat.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    Missing,
+    Deleted,
+}
+
+impl Chats {
+    pub(super) fn create(&mut self, account: &str, body: &Value) -> String {
+        let id = Uuid::new_v4().to_string();
+        let chat = Chat {
+            id: id.clone(),
+            account: account.to_owned(),
+            title: body["title"].as_str().unwrap_or("New Chat").to_owned(),
+            models: body["models"].clone(),
+            chat_type: body["chat_type"].as_str().unwrap_or("t2t").to_owned(),
+            project_id: body["project_id"].as_str().filter(|id| !id.is_empty()).into(),
+            created_at: now(),
+            updated_at: now(),
+            nodes: Vec::new(),
+            current: None,
+            busy: false,
+            busy_until: None,
+        };
+        if self.order.len() >= MAX_CHATS {
+            let oldest = self.order.remove(0);
+            self.chats.remove(&oldest);
+        }
+        self.order.push(id.clone());
+        self.chats.insert(id.clone(), chat);
+        id
+    }
+
+    /// Whether `account` has that chat.
+    pub(super) fn check(&self, account: &str, id: &str) -> Result<(), Obstacle> {
+        match self.chats.get(id) {
+            Some(chat) if chat.account == account => Ok(()),
+            None if self.deleted.contains(id) => Err(Obstacle::Deleted),
+            _ => Err(Obstacle::Missing),
+        }
+    }
+
+    pub(super) fn has_node(&self, id: &str, node: &str) -> bool {
+        self.chats.get(id).is_some_and(|chat| chat.nodes.iter().any(|known| known.id == node))
+    }
+
+    pub(super) fn is_busy(&self, id: &str) -> bool {
+        self.chats.get(id).is_some_and(|chat| chat.busy || chat.busy_until.is_some_and(|until| until > Instant::now()))
+    }
+
+    /// Makes the chat busy; false if it was, or is gone.
+    pub(super) fn set_busy(&mut self, id: &str) -> bool {
+        let free = !self.is_busy(id);
+        match self.chats.get_mut(id) {
+            Some(chat) if free => {
+                chat.busy = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn set_idle(&mut self, id: &str, linger: Duration) {
+        if let Some(chat) = self.chats.get_mut(id) {
+            chat.busy = false;
+            chat.busy_until = Instant::now().checked_add(linger);
+        }
+    }
+
+    /// Adds the user's message and the answer to it.
+    pub(super) fn record(&mut self, exchange: &Exchange, answer: Transcript) {
+        let Some(chat) = self.chats.get_mut(&exchange.chat_id) else { return };
+        let user = Message::User {
+            fid: exchange.fid.clone(),
+            text: exchange.prompt.clone(),
+            files: exchange.files.clone(),
+            model: exchange.model.clone(),
+            chat_type: exchange.chat_type.clone(),
+        };
+        let answer = Message::Assistant { model: exchange.model.clone(), answer };
+        let nodes = [
+            (&exchange.user_id, exchange.parent_id.clone(), user),
+            (&exchange.response_id, Some(exchange.user_id.clone()), answer),
+        ];
+        for (id, parent, message) in nodes {
+            chat.nodes.push(Node { id: id.clone(), parent, at: now(), message });
+        }
+        chat.current = Some(exchange.response_id.clone());
+        chat.updated_at = now();
+    }
+
+    pub(super) fn delete(&mut self, id: &str) -> bool {
+        let was = self.chats.remove(id).is_some();
+        if was {
+            self.order.retain(|known| known != id);
+            self.deleted.insert(id.to_owned());
+        }
+        was
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.chats.len()
+    }
+
+    pub(super) fn ids(&self) -> Vec<String> {
+        self.order.clone()
+    }
+
+    /// `(role, text)` from the root to the current message.
+    pub(super) fn path(&self, id: &str) -> Vec<(String, String)> {
+        let Some(chat) = self.chats.get(id) else { return Vec::new() };
+        let mut path = Vec::new();
+        let mut next = chat.current.as_deref();
+        while let Some(node) = next.and_then(|id| chat.nodes.iter().find(|node| node.id == id)) {
+            path.push(match &node.message {
+                Message::User { text, .. } => ("user".to_owned(), text.clone()),
+                Message::Assistant { answer, .. } => ("assistant".to_owned(), answer.text.clone()),
+            });
+            next = node.parent.as_deref();
+        }
+        path.reverse();
+        path
+    }
+
+    /// A page of the account's chats, newest first.
+    pub(super) fn page(&self, account: &str, page: usize, limit: Option<usize>) -> Value {
+        let size = limit.unwrap_or(PAGE);
+        let chats = self.order.iter().rev().filter_map(|id| self.chats.get(id)).filter(|chat| chat.account == account);
+        chats.skip(page.saturating_sub(1).saturating_mul(size)).take(size).map(Chat::summary).collect()
+    }
+
+    pub(super) fn detail(&self, id: &str) -> Value {
+        self.chats.get(id).map_or(Value::Null, Chat::detail)
+    }
+}
+
+impl Chat {
+    fn summary(&self) -> Value {
+        json!({
+            "id": self.id, "title": self.title, "updated_at": self.updated_at, "created_at": self.created_at,
+            "chat_type": self.chat_type, "pinned": false, "project_id": self.project_id
+        })
+    }
+
+    fn detail(&self) -> Value {
+        let messages: Vec<Value> = self.nodes.iter().map(|node| self.node(node)).collect();
+        let by_id: serde_json::Map<String, Value> =
+            self.nodes.iter().map(|node| node.id.clone()).zip(messages.iter().cloned()).collect();
+        let responses: Vec<&String> = self.current.iter().collect();
+        json!({
+            "id": self.id, "user_id": self.account, "title": self.title, "chat_type": self.chat_type, "chat_mode": "normal",
+            "created_at": self.created_at, "updated_at": self.updated_at, "pinned": false, "archived": false,
+            "folder_id": null, "project_id": self.project_id, "currentId": self.current,
+            "chat": {
+                "models": self.models, "messages": messages,
+                "history": {"messages": by_id, "currentId": self.current, "currentResponseIds": responses}
+            }
+        })
+    }
+
+    fn node(&self, node: &Node) -> Value {
+        let children: Vec<&str> = self
+            .nodes
+            .iter()
+            .filter(|child| child.parent.as_deref() == Some(&node.id))
+            .map(|child| child.id.as_str())
+            .collect();
+        match &node.message {
+            Message::User { fid, text, files, model, chat_type } => json!({
+                "id": node.id, "fid": fid, "role": "user", "content": text, "parentId": node.parent, "childrenIds": children,
+                "files": files, "timestamp": node.at, "models": [model], "chat_type": chat_type
+            }),
+            Message::Assistant { model, answer } => json!({
+                "id": node.id, "fid": node.id, "role": "assistant", "content": "", "parentId": node.parent,
+                "childrenIds": children, "content_list": content_list(answer), "model": model, "timestamp": node.at,
+                "done": answer.finished
+            }),
+        }
+    }
+}
+
+fn content_list(answer: &Transcript) -> Vec<Value> {
+    let mut list = Vec::new();
+    if !answer.thinking.is_empty() {
+        list.push(json!({"phase": "think", "content": answer.thinking, "status": "finished"}));
+    }
+    if !answer.thoughts.is_empty() {
+        let extra =
+            json!({"summary_title": {"content": answer.titles}, "summary_thought": {"content": answer.thoughts}});
+        list.push(json!({"phase": "thinking_summary", "content": "", "status": "finished", "extra": extra}));
+    }
+    let status = if answer.finished { "finished" } else { "typing" };
+    list.push(json!({"phase": "answer", "content": answer.text, "status": status}));
+    list
+}

@@ -1,0 +1,292 @@
+//! From a directive to the steps of a response.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Shared;
+use super::body::{Reply, Start, Step};
+use super::directive::{Directive, last_line};
+use super::failures;
+use super::fixtures::{self, Fixture};
+use super::streams::{self, Shape, Style};
+use super::transcript;
+use super::turn::{Exchange, Turn};
+
+const MAX_DELTAS: u64 = 20_000;
+/// Time for what was written to reach the peer before a cut.
+const BEFORE_CUT: Duration = Duration::from_millis(20);
+
+/// Names of `stream` that are no fixture.
+const GENERATORS: &[&str] = &["default", "old", "plain", "count"];
+
+/// Names of `fail` that need a stream around them.
+const STREAM_FAILURES: &[&str] = &[
+    "empty",
+    "created_only",
+    "bare_error",
+    "error_before",
+    "error_created",
+    "error_amid",
+    "error_amid_bare",
+    "error_after",
+];
+
+/// What the request allows.
+pub(super) struct Allowed {
+    pub(super) thinking: bool,
+    pub(super) phases: bool,
+    pub(super) cumulative: bool,
+}
+
+/// The response to a completion that passed all checks.
+pub(super) fn play(
+    shared: &Shared,
+    mut directive: Directive,
+    turn: Turn,
+    allowed: &Allowed,
+    request_id: &str,
+) -> Reply {
+    if let Some(times) = directive.number("times")
+        && !shared.among_first(directive.id(), times)
+    {
+        directive.recover();
+    }
+    let mut reply = canned(&directive, request_id).unwrap_or_else(|| {
+        stream(
+            &directive,
+            turn.exchange(),
+            allowed,
+            request_id,
+            shared.pace_ms.load(std::sync::atomic::Ordering::Relaxed),
+        )
+    });
+    if let Start::After(wait) = &mut reply.start {
+        *wait = millis(&directive, "first_ms");
+    }
+    let mut turn = turn;
+    turn.linger(millis(&directive, "linger_ms"));
+    turn.settle_at(settle_at(&reply.steps, &turn.exchange().response_id));
+    reply.turn = Some(turn);
+    reply
+}
+
+fn millis(directive: &Directive, key: &str) -> Duration {
+    Duration::from_millis(directive.number(key).unwrap_or(0))
+}
+
+/// Responses that are no stream.
+fn canned(directive: &Directive, request_id: &str) -> Option<Reply> {
+    if directive.on("hang") {
+        return Some(Reply::never());
+    }
+    if directive.on("reset") {
+        return Some(Reply::reset());
+    }
+    if let Some(status) = directive.number("status") {
+        let body = directive.get("body").unwrap_or_default().to_owned();
+        let content_type = if body.starts_with('{') { "application/json" } else { "text/html" };
+        return Some(Reply::whole(u16::try_from(status).ok()?, content_type, body));
+    }
+    if let Some(name) = directive.get("stream").filter(|name| !GENERATORS.contains(name))
+        && Fixture::load(name).is_none()
+    {
+        return Some(failures::unknown(name));
+    }
+    let name = directive.get("fail").filter(|name| !STREAM_FAILURES.contains(name))?;
+    Some(failures::named(name, directive.number("num"), request_id).unwrap_or_else(|| failures::unknown(name)))
+}
+
+fn stream(directive: &Directive, exchange: &Exchange, allowed: &Allowed, request_id: &str, pace_ms: u64) -> Reply {
+    let mut events = events(directive, exchange, allowed, request_id);
+    if directive.on("done") {
+        events.push(b"data: [DONE]\n\n".to_vec());
+    }
+    if directive.on("crlf") {
+        for event in &mut events {
+            *event = String::from_utf8_lossy(event).replace("\r\n", "\n").replace('\n', "\r\n").into_bytes();
+        }
+    }
+    let steps = in_pieces(directive, cut(directive, paced(directive, exchange, events, pace_ms)));
+    let content_type = if directive.on("charset") { "text/event-stream; charset=utf-8" } else { "text/event-stream" };
+    Reply { steps, sized: false, ..Reply::whole(200, content_type, "") }.header("cache-control", "no-cache")
+}
+
+/// The events, with errors at their places, each with its line ends.
+fn events(directive: &Directive, exchange: &Exchange, allowed: &Allowed, request_id: &str) -> Vec<Vec<u8>> {
+    let (mut events, amid, after) = match directive.get("stream").and_then(Fixture::load) {
+        Some(fixture) => {
+            let events = fixtures::events(&fixture.filled(&exchange.chat_id, &exchange.user_id, &exchange.response_id));
+            let (amid, after) = (events.len() / 2, events.len().saturating_sub(1));
+            (events, amid, after)
+        }
+        None => {
+            let stream = streams::generate(&shape(directive, exchange, allowed), exchange);
+            let events = stream.events.into_iter().map(|event| format!("{event}\n\n").into_bytes());
+            (events.collect(), stream.amid, stream.after)
+        }
+    };
+    let error = failures::in_stream(directive.get("code").unwrap_or("internal"), &exchange.response_id, request_id);
+    let prefixed = format!("data: {error}\n\n").into_bytes();
+    let (keep, error) = match directive.get("fail") {
+        Some("empty") => (0, None),
+        Some("created_only") => (1, None),
+        Some("bare_error") => (0, Some(error.into_bytes())),
+        Some("error_before") => (0, Some(prefixed)),
+        Some("error_created") => (1, Some(prefixed)),
+        Some("error_amid") => (amid, Some(prefixed)),
+        Some("error_amid_bare") => (amid, Some(format!("{error}\n").into_bytes())),
+        Some("error_after") => (after, Some(prefixed)),
+        _ => (events.len(), None),
+    };
+    events.truncate(keep);
+    events.extend(error);
+    events
+}
+
+fn shape(directive: &Directive, exchange: &Exchange, allowed: &Allowed) -> Shape {
+    let name = directive.get("stream").unwrap_or("default");
+    let numbered = |count: u64| (1..=count.min(MAX_DELTAS)).map(|number| format!("{number} ")).collect();
+    let answer = match (directive.get("say"), directive.number("n")) {
+        (Some(text), _) => pieces(text, directive.size("piece")),
+        (None, Some(count)) => numbered(count),
+        (None, None) if name == "count" => numbered(10),
+        (None, None) => pieces(&last_line(&exchange.prompt), directive.size("piece")),
+    };
+    let thinking = match (directive.get("think"), directive.number("thinking")) {
+        _ if !allowed.thinking || name == "plain" => Vec::new(),
+        (Some(text), _) => pieces(text, directive.size("piece")),
+        (None, Some(count)) => numbered(count),
+        (None, None) if name == "count" => Vec::new(),
+        (None, None) => pieces("I read the last line. I repeat it.", None),
+    };
+    Shape {
+        style: if name == "old" { Style::Think } else { Style::Summary },
+        answer,
+        thinking,
+        cumulative: allowed.cumulative || directive.on("cumulative"),
+        phases: allowed.phases,
+        usage: directive.get("usage") != Some("0"),
+        ascii: directive.on("ascii"),
+        input_tokens: 1_000 + exchange.prompt.len() / 4,
+    }
+}
+
+/// Words with the space after them, or pieces of so many characters.
+fn pieces(text: &str, size: Option<usize>) -> Vec<String> {
+    match size {
+        Some(size) => {
+            text.chars().collect::<Vec<char>>().chunks(size.max(1)).map(|piece| piece.iter().collect()).collect()
+        }
+        None => text.split_inclusive(' ').map(str::to_owned).collect(),
+    }
+}
+
+/// Puts pauses, keep-alives and silence between the events.
+fn paced(directive: &Directive, exchange: &Exchange, events: Vec<Vec<u8>>, pace_ms: u64) -> Vec<Step> {
+    let delay = Duration::from_millis(directive.number("delay_ms").unwrap_or(pace_ms));
+    let gap = millis(directive, "gap_ms");
+    let every = millis(directive, "keepalive_ms");
+    let stall = directive.size("stall");
+    let mut steps = Vec::new();
+    for (index, event) in events.into_iter().enumerate() {
+        if stall == Some(index) {
+            break;
+        }
+        if index > 0 && !delay.is_zero() {
+            steps.push(Step::Pause(delay));
+        }
+        steps.push(Step::Bytes(event.into()));
+        if index == 0 && !gap.is_zero() {
+            let mut left = gap;
+            while !every.is_zero() && left > every {
+                steps.push(Step::Pause(every));
+                steps.push(Step::Bytes(format!("{}\n\n", streams::keep_alive(exchange)).into()));
+                left -= every;
+            }
+            steps.push(Step::Pause(left));
+        }
+    }
+    if stall.is_some() {
+        steps.push(Step::Stall);
+    }
+    steps
+}
+
+/// Ends the bytes early, properly or not.
+fn cut(directive: &Directive, mut steps: Vec<Step>) -> Vec<Step> {
+    let (limit, proper) = match (directive.size("cut"), directive.size("cut_clean")) {
+        (Some(limit), _) => (limit, false),
+        (None, Some(limit)) => (limit, true),
+        (None, None) => return steps,
+    };
+    let mut left = limit;
+    let mut kept = 0;
+    for step in &mut steps {
+        if left == 0 {
+            break;
+        }
+        if let Step::Bytes(bytes) = step {
+            bytes.truncate(left);
+            left -= bytes.len();
+        }
+        kept += 1;
+    }
+    steps.truncate(kept);
+    if !proper {
+        steps.push(Step::Pause(BEFORE_CUT));
+        steps.push(Step::Abort);
+    }
+    steps
+}
+
+/// Re-cuts the bytes: `split=K` into pieces of K, `split=0` into one, `group=N` so many events to a piece.
+fn in_pieces(directive: &Directive, steps: Vec<Step>) -> Vec<Step> {
+    let split = directive.size("split");
+    let group = if split == Some(0) { Some(usize::MAX) } else { directive.size("group").filter(|size| *size > 1) };
+    let mut out = Vec::new();
+    let mut held = Vec::new();
+    let mut count = 0;
+    for step in steps {
+        match (step, group) {
+            (Step::Bytes(bytes), Some(group)) => {
+                held.extend_from_slice(&bytes);
+                count += 1;
+                if count == group {
+                    out.push(Step::Bytes(std::mem::take(&mut held).into()));
+                    count = 0;
+                }
+            }
+            (Step::Bytes(bytes), None) => match split {
+                Some(size) => out.extend(bytes.chunks(size).map(|piece| Step::Bytes(Bytes::copy_from_slice(piece)))),
+                None => out.push(Step::Bytes(bytes)),
+            },
+            (Step::Pause(_), Some(usize::MAX)) => {}
+            (Step::Pause(pause), _) => out.push(Step::Pause(pause)),
+            (end, _) => {
+                out.push(Step::Bytes(std::mem::take(&mut held).into()));
+                if matches!(end, Step::Abort) {
+                    out.push(Step::Pause(BEFORE_CUT));
+                }
+                out.push(end);
+            }
+        }
+    }
+    if !held.is_empty() {
+        out.push(Step::Bytes(held.into()));
+    }
+    out
+}
+
+/// Where the upstream is done: with the finishing event, else with the end of a body that ends properly.
+fn settle_at(steps: &[Step], response_id: &str) -> Option<usize> {
+    let mut bytes = Vec::new();
+    for step in steps {
+        match step {
+            Step::Bytes(piece) => bytes.extend_from_slice(piece),
+            Step::Pause(_) => {}
+            Step::Stall | Step::Abort => return transcript::end_of_answer(&bytes, response_id),
+        }
+    }
+    transcript::end_of_answer(&bytes, response_id).or(Some(bytes.len()))
+}
