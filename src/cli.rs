@@ -107,29 +107,42 @@ async fn listen(config: Config) -> Result<(), String> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
         format!("PORT: cannot listen on {address}: {error}. Choose another port or stop what uses it")
     })?;
-    let stop = stop_signal()?;
+    let mut signals = Signals::new()?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let platform = Native::new(Path::new(&config.database_path));
     let app = Arc::new(App::new(config));
     tracing::info!(url = %format_args!("http://{address}"), version = env!("CARGO_PKG_VERSION"), "serving");
     let (warm, runtime) = (Arc::clone(&app), platform.clone());
     tokio::spawn(async move { warm.warm_up(&runtime).await });
-    serve(listener, move |request| app::handle(Arc::clone(&app), platform.clone(), request), stop).await;
+    let handler = move |request| app::handle(Arc::clone(&app), platform.clone(), request);
+    let stop = async {
+        signals.next().await;
+        tracing::info!("stopping: open requests may end; a second signal cuts them off");
+        async move { signals.next().await }
+    };
+    serve(listener, handler, stop).await;
     Ok(())
 }
 
-/// Resolves on SIGTERM or SIGINT.
-fn stop_signal() -> Result<impl Future<Output = ()>, String> {
-    let signal =
-        |kind| tokio::signal::unix::signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, String> {
+        let signal =
+            |kind| tokio::signal::unix::signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        tracing::info!("stopping: open requests may end");
-    })
+    }
 }
 
 /// Asks the server of the same configuration for its health, with nothing but a socket: it runs in an empty container.

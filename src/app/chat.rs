@@ -23,10 +23,7 @@ pub(super) async fn completions<P: Platform + Unpin>(
     let body = body.collect(MAX_BODY).await.map_err(|error| match error {
         ReadError::TooLarge => Error::new(
             ErrorKind::RequestTooLarge,
-            format!(
-                "The request body is larger than {} MiB. Send large files through /v1/files.",
-                MAX_BODY / 1024 / 1024
-            ),
+            format!("The request body is larger than {} MiB; send less.", MAX_BODY / 1024 / 1024),
         ),
         ReadError::Broken => Error::new(ErrorKind::InvalidJson, "The request body broke off before its end."),
     })?;

@@ -105,12 +105,11 @@ async fn answer<P: Platform + Unpin>(
 }
 
 /// The edge's answer while a variable is wrong.
-#[must_use]
-pub fn misconfigured(error: &ConfigError) -> Response<Body> {
-    reply::error(
-        &Error::new(ErrorKind::Configuration, format!("The server's configuration is wrong: {error}."))
-            .with_param(error.name),
-    )
+pub fn misconfigured(platform: &impl Platform, request: &Request, error: &ConfigError) -> Response<Body> {
+    let message = format!("The server's configuration is wrong: {error}.");
+    let mut answer = reply::error(&Error::new(ErrorKind::Configuration, message).with_param(error.name));
+    reply::common_headers(answer.headers_mut(), &reply::request_id(&request.headers, platform));
+    answer
 }
 
 fn not_found(path: &str) -> Error {

@@ -53,8 +53,9 @@ impl From<&Config> for Timing {
 
 /// At most this much is gathered before it goes out.
 const MOST_WAITING: usize = 32 * 1024;
-/// A piece this long was cut by the runtime's buffer, so more is waiting and no pause is made before it is read.
-const FULL_PIECE: usize = 4096;
+/// After a pause the pieces that have gathered are read one by one; this long without another means that all were.
+/// (A piece is at most one HTTP chunk on the edge, so a single read is not all there is.)
+const LINGER: Duration = Duration::from_millis(1);
 /// One silent repeat, and only while the client has got nothing.
 const REPEATS: u32 = 1;
 
@@ -74,6 +75,7 @@ pub struct Answer<P> {
     told_at: u64,
     alarm: Option<BoxFuture<()>>,
     pause: Option<BoxFuture<()>>,
+    linger: Option<BoxFuture<()>>,
     whole: Option<Json>,
 }
 
@@ -126,6 +128,7 @@ impl<P: Platform> Answer<P> {
             told_at: now,
             alarm: None,
             pause: None,
+            linger: None,
             whole: None,
             platform,
             qwen,
@@ -158,13 +161,20 @@ impl<P: Platform> Answer<P> {
             if let Poll::Ready(done) = self.poll_progress(cx) {
                 return Poll::Ready(done);
             }
+            if self.output.waiting() > 0 {
+                return Poll::Ready(Ok(()));
+            }
             if self.poll_alarm(cx, false)? || limit.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
             Poll::Pending
         })
         .await
-        .inspect_err(|error| self.note(error))
+        .inspect_err(|error| self.note(error))?;
+        // From here on heartbeats count, from the status line.
+        self.told_at = self.platform.now();
+        self.alarm = None;
+        Ok(())
     }
 
     /// Waits for the whole answer.
@@ -192,7 +202,7 @@ impl<P: Platform> Answer<P> {
         self.qwen.note(&self.platform, error);
     }
 
-    /// Works on until there is something to hand out, or the answer has ended. A fault is repeated once if that is allowed.
+    /// Works on until the answer has ended, or much is written. A fault is repeated once if that is allowed.
     fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         loop {
             let error = match ready!(self.poll_stage(cx)) {
@@ -200,12 +210,17 @@ impl<P: Platform> Answer<P> {
                 Err(error) => error,
             };
             self.stage = Stage::Ended;
-            let nothing_sent = !self.output.is_stream() || !self.output.began();
             if error.kind() == ErrorKind::ContentFilter && self.output.began() {
                 self.complete(FinishReason::ContentFilter);
                 return Poll::Ready(Ok(()));
             }
-            if !error.is_retryable() || !nothing_sent || self.repeats_left == 0 {
+            // A stream that has begun is as good as sent, also when its first words wait here together with the fault:
+            // what the client sees must not depend on how the bytes were packed.
+            if self.output.is_stream() && self.output.began() {
+                self.fail(&error);
+                return Poll::Ready(Ok(()));
+            }
+            if !error.is_retryable() || self.repeats_left == 0 {
                 return Poll::Ready(Err(error));
             }
             tracing::warn!(%error, "repeating a turn of which nothing was sent");
@@ -225,16 +240,10 @@ impl<P: Platform> Answer<P> {
                 Stage::Reading(body) => match body.as_mut().poll_next(cx) {
                     Poll::Ready(Some(Ok(piece))) => {
                         self.heard_at = self.platform.now();
-                        let began = self.output.began();
                         if !self.stream.feed(&piece, &mut self.output)? {
                             return Poll::Ready(self.end());
                         }
                         if self.output.waiting() >= MOST_WAITING {
-                            return Poll::Ready(Ok(()));
-                        }
-                        let gathers = began && self.output.is_stream() && !self.timing.coalesce.is_zero();
-                        if gathers && self.output.waiting() > 0 && piece.len() < FULL_PIECE {
-                            self.pause = Some(self.platform.sleep(self.timing.coalesce));
                             return Poll::Ready(Ok(()));
                         }
                     }
@@ -243,7 +252,6 @@ impl<P: Platform> Answer<P> {
                         let end = self.stream.finish(&mut self.output);
                         return Poll::Ready(end.and_then(|()| self.end()));
                     }
-                    Poll::Pending if self.output.waiting() > 0 => return Poll::Ready(Ok(())),
                     Poll::Pending => return Poll::Pending,
                 },
             }
@@ -314,15 +322,27 @@ impl<P: Platform> Answer<P> {
 
     fn hand_out(&mut self) -> Poll<Option<Result<Bytes, FetchError>>> {
         self.told_at = self.platform.now();
+        if !self.timing.coalesce.is_zero() && !matches!(self.stage, Stage::Ended) {
+            self.pause = Some(self.platform.sleep(self.timing.coalesce));
+        }
         Poll::Ready(Some(Ok(self.output.take())))
     }
 
-    fn fail(&mut self, error: &Error) -> Poll<Option<Result<Bytes, FetchError>>> {
+    /// Whether what was read after a pause may still get company from the socket.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(linger) = &mut self.linger {
+            ready!(linger.as_mut().poll(cx));
+            self.linger = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// Ends a stream whose status line is out with an error event.
+    fn fail(&mut self, error: &Error) {
         tracing::warn!(%error, "a stream ended with an error");
         self.note(error);
         self.output.fail(error);
         self.stage = Stage::Ended;
-        self.hand_out()
     }
 }
 
@@ -331,24 +351,29 @@ impl<P: Platform + Unpin> Stream for Answer<P> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if this.output.waiting() > 0 {
-            return this.hand_out();
-        }
         if let Some(pause) = &mut this.pause {
+            // The site is read late, so that its events gather in the socket.
             ready!(pause.as_mut().poll(cx));
             this.pause = None;
+            this.linger = Some(this.platform.sleep(LINGER));
         }
-        if let Poll::Ready(progress) = this.poll_progress(cx) {
-            return match progress {
-                Err(error) => this.fail(&error),
-                Ok(()) if this.output.waiting() > 0 => this.hand_out(),
-                Ok(()) => Poll::Ready(None),
-            };
+        let progress = this.poll_progress(cx);
+        if let Poll::Ready(Err(error)) = &progress {
+            this.fail(error);
+        }
+        if this.output.waiting() > 0 && (progress.is_ready() || this.poll_linger(cx).is_ready()) {
+            return this.hand_out();
+        }
+        if progress.is_ready() {
+            return Poll::Ready(None);
         }
         match this.poll_alarm(cx, true) {
-            Ok(true) => this.hand_out(),
             Ok(false) => Poll::Pending,
-            Err(error) => this.fail(&error),
+            Ok(true) => this.hand_out(),
+            Err(error) => {
+                this.fail(&error);
+                this.hand_out()
+            }
         }
     }
 }

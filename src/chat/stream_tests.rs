@@ -1,1 +1,149 @@
+//! The recorded streams in `tests/streams`: what the client gets of each is a snapshot, and any split gives the same.
 
+use proptest::prelude::*;
+use serde::Deserialize;
+
+use super::output::{Form, Output};
+use crate::{
+    error::{Error, ErrorKind},
+    openai::{ChatRequest, FinishReason, Identity, Stop},
+    qwen::AnswerStream,
+};
+
+#[derive(Deserialize)]
+struct Header {
+    #[serde(default)]
+    request: serde_json::Map<String, serde_json::Value>,
+}
+
+struct Recorded {
+    stop: Vec<String>,
+    max_tokens: Option<u64>,
+    body: Vec<u8>,
+}
+
+impl Recorded {
+    fn read(file: &[u8]) -> Self {
+        let end = file.windows(5).position(|window| window == b"\n---\n").unwrap();
+        let mut header: Header = serde_json::from_slice(&file[..end]).unwrap();
+        header.request.insert("messages".to_owned(), serde_json::json!([]));
+        let request = ChatRequest::from_json(serde_json::to_string(&header.request).unwrap().as_bytes()).unwrap();
+        let limit = request.max_completion_tokens.or(request.max_tokens);
+        Self {
+            stop: request.stop.map(|Stop(texts)| texts).unwrap_or_default(),
+            max_tokens: limit.map(|limit| limit.try_into().unwrap()),
+            body: file[end + 5..].to_vec(),
+        }
+    }
+
+    fn output(&self, form: &Form) -> Output {
+        let identity = Identity { id: "chatcmpl-1".to_owned(), created: 1, model: "m".to_owned() };
+        Output::new(identity, form, self.stop.clone(), self.max_tokens)
+    }
+
+    /// What the client gets when the bytes arrive in these pieces.
+    fn client_gets<'a>(&self, form: &Form, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
+        let mut output = self.output(form);
+        let mut stream = AnswerStream::default();
+        let read = || -> Result<(), Error> {
+            for piece in pieces {
+                if !stream.feed(piece, &mut output)? {
+                    return Ok(());
+                }
+            }
+            stream.finish(&mut output)
+        };
+        let end = read().and_then(|()| if output.is_empty() { Err(crate::qwen::empty_answer()) } else { Ok(()) });
+        let whole = match end {
+            Ok(()) => output.finish(stream.finished().unwrap_or(FinishReason::Stop), stream.usage(), stream.sources()),
+            Err(error) if error.kind() == ErrorKind::ContentFilter && output.began() => {
+                output.finish(FinishReason::ContentFilter, stream.usage(), stream.sources())
+            }
+            Err(error) if output.is_stream() && output.began() => {
+                output.fail(&error);
+                None
+            }
+            Err(error) => {
+                return format!("status {}\n{:#}\n", error.kind().wire().status, crate::openai::error_body(&error));
+            }
+        };
+        match whole {
+            Some(whole) => format!("{whole:#}\n"),
+            None => String::from_utf8(output.take().to_vec()).unwrap(),
+        }
+    }
+
+    fn stream(&self, pieces: &[&[u8]]) -> String {
+        self.client_gets(&Form::Stream { include_usage: true }, pieces.iter().copied())
+    }
+}
+
+/// The part of a chunk that is the same in each, left out for the reader of a snapshot.
+const SAME: &str =
+    r#""id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"#;
+
+#[test]
+fn recorded_streams_give_what_the_snapshots_say() {
+    insta::glob!("../../tests/streams", "*.sse", |path| {
+        let recorded = Recorded::read(&std::fs::read(path).unwrap());
+        let stream = recorded.stream(&[&recorded.body]).replace(SAME, "… ");
+        let whole = recorded.client_gets(&Form::Whole, [&recorded.body[..]]);
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path("../../tests/streams");
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.bind(|| insta::assert_snapshot!("client", format!("{stream}----\n{whole}")));
+    });
+}
+
+fn all() -> Vec<(String, Recorded)> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/streams");
+    let mut all: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sse"))
+        .map(|path| (path.display().to_string(), Recorded::read(&std::fs::read(&path).unwrap())))
+        .collect();
+    all.sort_by(|one, other| one.0.cmp(&other.0));
+    assert!(all.len() > 30);
+    all
+}
+
+#[test]
+fn byte_by_byte_gives_the_same() {
+    for (name, recorded) in all() {
+        let bytes: Vec<&[u8]> = recorded.body.chunks(1).collect();
+        assert_eq!(recorded.stream(&bytes), recorded.stream(&[&recorded.body]), "{name}");
+    }
+}
+
+#[test]
+fn a_stream_cut_at_any_byte_ends_with_an_error_or_complete() {
+    for (name, recorded) in all() {
+        let complete = recorded.stream(&[&recorded.body]);
+        // Each place of the short ones, some of the long ones.
+        let step = recorded.body.len() / 4000 + 1;
+        for end in (0..recorded.body.len()).step_by(step) {
+            let cut = recorded.stream(&[&recorded.body[..end]]);
+            let fails = cut.contains("\n\ndata: {\"error\":{") || cut.starts_with("status ");
+            assert_ne!(fails, cut.ends_with("data: [DONE]\n\n"), "{name} at {end}: {cut}");
+            assert!(
+                fails || cut == complete || recorded.stop.is_empty() || complete.contains("length"),
+                "{name} at {end}"
+            );
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_split_gives_the_same(which in any::<prop::sample::Index>(), cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..20)) {
+        let all = all();
+        let (name, recorded) = which.get(&all);
+        let body = &recorded.body;
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).chain([0, body.len()]).collect();
+        cuts.sort_unstable();
+        let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &body[pair[0]..pair[1]]).collect();
+        prop_assert_eq!(recorded.stream(&pieces), recorded.stream(&[body]), "{}", name);
+    }
+}

@@ -288,8 +288,13 @@ impl ChatRequest {
 }
 
 fn describe(body: &[u8]) -> Error {
-    if let Err(error) = serde_json::from_slice::<IgnoredAny>(body) {
-        return Error::new(ErrorKind::InvalidJson, format!("The request body is not valid JSON: {error}."));
+    let problem = match std::str::from_utf8(body) {
+        // Skipping a value does not look into its text, so the encoding is checked first.
+        Err(error) => Some(error.to_string()),
+        Ok(text) => serde_json::from_str::<IgnoredAny>(text).err().map(|error| error.to_string()),
+    };
+    if let Some(problem) = problem {
+        return Error::new(ErrorKind::InvalidJson, format!("The request body is not valid JSON: {problem}."));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
     match serde_path_to_error::deserialize::<_, ChatRequest>(&mut reader) {

@@ -183,26 +183,3 @@ pub(super) struct WebPage<'a> {
     #[serde(borrow, default)]
     pub(super) title: Text<'a>,
 }
-
-/// The upstream's token counts; each may be missing.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Counts {
-    pub(super) input_tokens: Option<u64>,
-    pub(super) output_tokens: Option<u64>,
-    pub(super) total_tokens: Option<u64>,
-    pub(super) output_tokens_details: Option<OutputDetails>,
-    pub(super) prompt_tokens_details: Option<PromptDetails>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct OutputDetails {
-    pub(super) reasoning_tokens: Option<u64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct PromptDetails {
-    pub(super) cached_tokens: Option<u64>,
-}

@@ -4,6 +4,7 @@ mod frame;
 mod models;
 mod reader;
 mod refusal;
+mod repair;
 mod session;
 mod stream;
 mod wire;

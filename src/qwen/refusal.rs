@@ -213,9 +213,10 @@ fn by_code(code: &str, text: &str, hours: Option<u64>, wait: Option<Duration>) -
             "The content inspection of chat.qwen.ai refused this text. Change the wording and send it again.",
         ),
         "ratelimited" => {
-            let transient = says(&["busy", "retry later", "try again later", "稍后"])
-                && !says(&["quota", "daily", "today", "usage limit", "hour"]);
-            if hours.is_some_and(|hours| hours > 0) && !transient { quota(hours, text) } else { busy(wait, text) }
+            let of_quota = says(&["quota", "daily", "today", "usage limit", "hour"]);
+            let of_moment = says(&["busy", "retry later", "try again later", "稍后"]);
+            let counted = hours.is_some_and(|hours| hours > 0) && !of_moment;
+            if of_quota || counted { quota(hours, text) } else { busy(wait, text) }
         }
         "quotalimited" | "quota_limit" | "exceedlimit" | "quota_exhausted" => quota(hours, text),
         "parallellimited" | "too_many_requests" | "toomanyrequests" => busy(wait, text),
@@ -248,6 +249,12 @@ mod tests {
     #[test]
     fn each_known_form_has_its_kind() {
         for (status, body, kind, wait) in [
+            (
+                200,
+                r#"{"success":false,"data":{"code":"RateLimited","details":"You have reached the daily usage limit. Please try again later."}}"#,
+                QuotaExceeded,
+                Some(3600),
+            ),
             (
                 200,
                 r#"{"ret":["FAIL_SYS_USER_VALIDATE","RGV587_ERROR::SM::busy"],"data":{"url":"https://chat.qwen.ai:443//x/_____tmd_____/punish?x5secdata=a"}}"#,

@@ -4,10 +4,13 @@
 //! signals. It knows both eras (`think`, cumulative `thinking_summary`), keeps one of several interleaved answers, and skips
 //! and counts what it does not know: the site changes monthly.
 
+use serde_json::Value as Json;
+
 use super::{
-    frame::{Counts, Extra, Frame},
+    frame::{Extra, Frame},
     reader::{EventReader, Flow, Said},
     refusal,
+    repair::repaired,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -103,15 +106,15 @@ impl AnswerStream {
     /// The last token counts that the stream told; zeros when it told none.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let counts: Counts = serde_json::from_slice(&self.state.usage).unwrap_or_default();
-        let prompt = counts.input_tokens.unwrap_or(0);
-        let completion = counts.output_tokens.unwrap_or(0);
+        let counts: Json = serde_json::from_slice(&self.state.usage).unwrap_or_default();
+        let prompt = count(&counts, "/input_tokens").unwrap_or(0);
+        let completion = count(&counts, "/output_tokens").unwrap_or(0);
         Usage {
             prompt,
             completion,
-            total: counts.total_tokens.unwrap_or_else(|| prompt.saturating_add(completion)),
-            reasoning: counts.output_tokens_details.and_then(|details| details.reasoning_tokens),
-            cached: counts.prompt_tokens_details.and_then(|details| details.cached_tokens),
+            total: count(&counts, "/total_tokens").unwrap_or_else(|| prompt.saturating_add(completion)),
+            reasoning: count(&counts, "/output_tokens_details/reasoning_tokens"),
+            cached: count(&counts, "/prompt_tokens_details/cached_tokens"),
         }
     }
 
@@ -131,6 +134,17 @@ impl AnswerStream {
     #[must_use]
     pub fn unknown_events(&self) -> u32 {
         self.state.unknown
+    }
+}
+
+/// A count at `pointer`: a number, or text that is one.
+fn count(counts: &Json, pointer: &str) -> Option<u64> {
+    match counts.pointer(pointer)? {
+        Json::Number(number) => {
+            number.as_u64().or_else(|| number.as_f64().filter(|number| *number >= 0.0).map(|number| number as u64))
+        }
+        Json::String(text) => text.trim().parse().ok(),
+        _ => None,
     }
 }
 
@@ -157,10 +171,22 @@ const ENOUGH: Flow = Flow::Break(Ok(()));
 impl State {
     fn said(&mut self, said: Said<'_>, listener: &mut impl Listener) -> Flow {
         match said {
-            Said::Data(b"[DONE]") => Flow::Continue(()),
+            Said::Data(b"[DONE]") => {
+                // The older streams ended so; the newer ones end with a finishing event, and most have no such mark.
+                if self.said_something {
+                    self.finished = self.finished.or(self.finish_reason).or(Some(FinishReason::Stop));
+                }
+                Flow::Continue(())
+            }
             Said::Data(data) => match serde_json::from_slice::<Frame<'_>>(data) {
                 Ok(frame) => self.frame(&frame, data, listener),
-                Err(_) => self.skip(),
+                Err(_) => {
+                    let mended = repaired(data);
+                    match mended.as_deref().and_then(|mended| serde_json::from_slice::<Frame<'_>>(mended).ok()) {
+                        Some(frame) => self.frame(&frame, data, listener),
+                        None => self.skip(),
+                    }
+                }
             },
             Said::Bare(line) => match serde_json::from_slice::<Frame<'_>>(line) {
                 Ok(frame) => self.frame(&frame, line, listener),
@@ -207,7 +233,7 @@ impl State {
         {
             return Flow::Continue(());
         }
-        if let Some(usage) = frame.usage.filter(|usage| usage.get().starts_with('{')) {
+        if let Some(usage) = frame.usage.filter(|usage| usage.get().starts_with('{') && usage.get().len() > 2) {
             self.usage.clear();
             self.usage.extend_from_slice(usage.get().as_bytes());
         }
@@ -256,7 +282,7 @@ impl State {
         }
         if listener.counts_tokens()
             && frame.usage.is_some()
-            && let Ok(Counts { output_tokens: Some(output), .. }) = serde_json::from_slice(&self.usage)
+            && let Some(output) = count(&serde_json::from_slice(&self.usage).unwrap_or_default(), "/output_tokens")
             && !listener.tokens(output)
         {
             return ENOUGH;

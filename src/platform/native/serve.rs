@@ -19,9 +19,10 @@ const DRAIN: Duration = Duration::from_secs(25);
 /// After accept fails for want of file descriptors, a pause lets some close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `listener` until `stop` resolves, then lets open requests end for at most 25 s.
-pub async fn serve<H, F>(listener: TcpListener, handler: H, stop: impl Future<Output = ()>)
+/// Serves `listener` until `stop` resolves, then lets open requests end for at most 25 s, or until what `stop` gave resolves.
+pub async fn serve<H, F, S>(listener: TcpListener, handler: H, stop: impl Future<Output = S>)
 where
+    S: Future<Output = ()>,
     H: Fn(Request) -> F + Clone + Send + 'static,
     F: Future<Output = http::Response<Body>> + Send + 'static,
 {
@@ -30,7 +31,7 @@ where
     server.http2().timer(TokioTimer::new()).keep_alive_interval(Some(HEAD_TIMEOUT)).max_concurrent_streams(1024);
     let graceful = GracefulShutdown::new();
     let mut stop = pin!(stop);
-    loop {
+    let hurry = loop {
         let (stream, _) = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
@@ -40,7 +41,7 @@ where
                     continue;
                 }
             },
-            () = &mut stop => break,
+            hurry = &mut stop => break hurry,
         };
         // A delta is a small write that must leave at once.
         let _ = stream.set_nodelay(true);
@@ -64,10 +65,11 @@ where
                 tracing::debug!(error, "a connection ended early");
             }
         });
-    }
+    };
     drop(listener);
     tokio::select! {
         () = graceful.shutdown() => tracing::info!("all connections have ended"),
+        () = hurry => tracing::warn!("stopping at once"),
         () = tokio::time::sleep(DRAIN) => tracing::warn!("stopping with connections still open"),
     }
 }

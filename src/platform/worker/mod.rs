@@ -88,9 +88,10 @@ async fn on_fetch(request: web_sys::Request, env: Env, context: Context) -> work
     let client = Some(request.signal());
     let app = app(&env);
     let platform = Worker { env, context: Rc::new(context), client };
+    let request = request::from_js(request);
     let answer = match app {
-        Ok(app) => app::handle(app, platform, request::from_js(request)).await,
-        Err(error) => app::misconfigured(&error),
+        Ok(app) => app::handle(app, platform, request).await,
+        Err(error) => app::misconfigured(&platform, &request, &error),
     };
     drop(ended);
     to_js(answer).map_err(worker::Error::from)

@@ -1,0 +1,35 @@
+# The box as a container: one binary, the few library files it is linked to, and a folder for the database.
+FROM rust:1-slim-bookworm AS build
+WORKDIR /src
+
+# Dependencies first, with stubs in the place of the sources: this layer is rebuilt only when a manifest changes.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir -p src examples tests/integration \
+	&& touch src/lib.rs \
+	&& for stub in src/main.rs examples/fake-qwen.rs tests/integration/main.rs; do echo 'fn main() {}' >"$stub"; done \
+	&& cargo build --release --locked --bin qwen-edge
+
+COPY migrations migrations
+COPY src src
+# Copied files keep their dates and may be older than the stubs they replace; cargo goes by the date.
+RUN touch src/lib.rs src/main.rs && cargo build --release --locked --bin qwen-edge
+
+# Everything of the final image under one folder. /data is open to all, so that any --user can write its database there;
+# the last line fails the build if a library was forgotten. TLS roots are compiled in, so no certificates are needed.
+RUN install -d /image/usr/local/bin && install -d -m 1777 /image/data \
+	&& install target/release/qwen-edge /image/usr/local/bin/ \
+	&& ldd target/release/qwen-edge | grep -o '/[^ ]*' | xargs cp -L --parents -t /image \
+	&& chroot /image /usr/local/bin/qwen-edge --version
+
+FROM scratch
+LABEL org.opencontainers.image.title="qwen-edge" \
+	org.opencontainers.image.description="Your own Qwen web account as an OpenAI-compatible API" \
+	org.opencontainers.image.licenses="MIT"
+COPY --from=build /image/ /
+ENV HOST=0.0.0.0 DATABASE_PATH=/data/qwen-edge.db
+VOLUME /data
+EXPOSE 8000
+USER 65532:65532
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=12s --start-period=5s CMD ["/usr/local/bin/qwen-edge", "healthcheck"]
+ENTRYPOINT ["/usr/local/bin/qwen-edge"]

@@ -1,0 +1,284 @@
+use std::{sync::Arc, time::Duration};
+
+use qwen_edge::{
+    chat::{Form, Output},
+    openai::{FinishReason, Identity},
+    qwen::AnswerStream,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    fake_qwen::{Fixture, Outcome},
+    http::{Raw, chat, events, joined, with},
+    server::{Case, Server, unique},
+};
+
+pub async fn a_whole_answer(case: Arc<Case>) {
+    let server = case.server().await;
+    let reply = server
+        .chat(&with(chat("[[fake say=Hello%20you think=Hm%20hm]]"), json!({"model": "qwen3", "stream": false})))
+        .await;
+    assert_eq!((reply.status.as_u16(), reply.header("content-type")), (200, Some("application/json")));
+    let answer = reply.json();
+    assert_eq!((answer["object"].as_str(), answer["model"].as_str()), (Some("chat.completion"), Some("qwen3")));
+    assert!(
+        answer["id"].as_str().unwrap().starts_with("chatcmpl-") && answer["created"].as_u64().unwrap() > 1_700_000_000
+    );
+    let choice = &answer["choices"][0];
+    assert_eq!((choice["index"].as_u64(), choice["finish_reason"].as_str()), (Some(0), Some("stop")));
+    assert_eq!(
+        (choice["message"]["role"].as_str(), choice["message"]["content"].as_str()),
+        (Some("assistant"), Some("Hello you"))
+    );
+    let thinking = choice["message"]["reasoning_content"].as_str().unwrap();
+    assert!(thinking.contains("Hm ") && thinking.ends_with("hm"), "{thinking}");
+    let usage = &answer["usage"];
+    assert!(usage["prompt_tokens"].as_u64().unwrap() > 0 && usage["completion_tokens"].as_u64().unwrap() > 0);
+    assert_eq!(
+        usage["total_tokens"].as_u64(),
+        Some(usage["prompt_tokens"].as_u64().unwrap() + usage["completion_tokens"].as_u64().unwrap())
+    );
+}
+
+pub async fn a_stream_thinks_before_it_answers(case: Arc<Case>) {
+    let server = case.server().await;
+    for shape in ["default", "old"] {
+        let prompt = format!("[[fake stream={shape} think=One%20two%20three say=Four%20five%20six]]");
+        let reply = server.chat(&with(chat(&prompt), json!({"stream": true}))).await;
+        assert_eq!(reply.header("cache-control"), Some("no-cache, no-transform"));
+        let events = reply.events();
+        assert_eq!(events.last().map(String::as_str), Some("[DONE]"));
+        let chunks = reply.chunks();
+        let id = chunks[0]["id"].as_str().unwrap();
+        assert!(id.starts_with("chatcmpl-"));
+        assert!(chunks.iter().all(|chunk| chunk["id"] == id && chunk["object"] == "chat.completion.chunk"));
+        assert!(chunks.iter().all(|chunk| chunk["model"] == "qwen3-max" && chunk.get("usage").is_none()));
+        assert_eq!(chunks[0]["choices"][0]["delta"]["role"], "assistant");
+        let place = |kind: &str| {
+            chunks
+                .iter()
+                .position(|chunk| chunk["choices"][0]["delta"][kind].as_str().is_some_and(|text| !text.is_empty()))
+        };
+        let last_thought =
+            chunks.iter().rposition(|chunk| chunk["choices"][0]["delta"]["reasoning_content"].is_string());
+        assert!(last_thought.unwrap() < place("content").unwrap());
+        let thoughts =
+            chunks.iter().filter(|chunk| chunk["choices"][0]["delta"]["reasoning_content"].is_string()).count();
+        assert!(thoughts >= 3, "delta by delta: {thoughts}");
+        let thinking = joined(&chunks, "reasoning_content").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(thinking.contains("One") && thinking.contains("three"), "{thinking}");
+        assert_eq!(joined(&chunks, "content"), "Four five six");
+        let reasons: Vec<&Value> = chunks
+            .iter()
+            .map(|chunk| &chunk["choices"][0]["finish_reason"])
+            .filter(|reason| !reason.is_null())
+            .collect();
+        assert_eq!(reasons, ["stop"]);
+        assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], "stop");
+    }
+}
+
+pub async fn usage_comes_when_asked_for(case: Arc<Case>) {
+    let server = case.server().await;
+    let request = with(chat("hi"), json!({"stream": true, "stream_options": {"include_usage": true}}));
+    let chunks = server.chat(&request).await.chunks();
+    let (last, others) = chunks.split_last().unwrap();
+    assert_eq!(last["choices"], json!([]));
+    assert!(last["usage"]["completion_tokens"].as_u64().unwrap() > 0);
+    assert!(others.iter().all(|chunk| chunk["usage"].is_null() && chunk["choices"][0].is_object()));
+}
+
+/// What the translation gives of a fixture, computed here from the library; the snapshots beside the fixtures pin it.
+fn translated(fixture: &Fixture) -> Result<Vec<Value>, u16> {
+    let stop = match &fixture.request["stop"] {
+        Value::String(text) => vec![text.clone()],
+        other => serde_json::from_value(other.clone()).unwrap_or_default(),
+    };
+    let limit = fixture.request["max_completion_tokens"].as_u64().or_else(|| fixture.request["max_tokens"].as_u64());
+    let identity = Identity { id: String::new(), created: 0, model: String::new() };
+    let mut output = Output::new(identity, &Form::Stream { include_usage: true }, stop, limit);
+    let mut stream = AnswerStream::default();
+    let read =
+        stream.feed(&fixture.body, &mut output).and_then(|more| if more { stream.finish(&mut output) } else { Ok(()) });
+    match read {
+        Ok(()) if output.is_empty() => return Err(502),
+        Ok(()) => {
+            drop(output.finish(stream.finished().unwrap_or(FinishReason::Stop), stream.usage(), stream.sources()))
+        }
+        Err(error) if !output.began() => return Err(error.kind().wire().status),
+        Err(error) if error.kind().wire().code == "content_filter" => {
+            drop(output.finish(FinishReason::ContentFilter, stream.usage(), stream.sources()));
+        }
+        Err(error) => output.fail(&error),
+    }
+    Ok(without_identity(&events(std::str::from_utf8(&output.take()).unwrap())))
+}
+
+/// The same text with a dash in the place of each id or placeholder of the site's.
+fn without_ids(text: &str) -> String {
+    let text = text.replace("{response_id}", "-");
+    let words = text.split_inclusive(|character: char| !character.is_ascii_hexdigit() && character != '-');
+    words
+        .map(|word| {
+            if word.len() == 37 && word.matches('-').count() == 4 {
+                format!("-{}", &word[36..])
+            } else {
+                word.to_owned()
+            }
+        })
+        .collect()
+}
+
+fn without_identity(events: &[String]) -> Vec<Value> {
+    events
+        .iter()
+        .map(|data| {
+            let data = without_ids(data);
+            let mut chunk: Value = serde_json::from_str(&data).unwrap_or_else(|_| json!(data));
+            if let Some(chunk) = chunk.as_object_mut() {
+                for name in ["id", "created", "model"] {
+                    chunk.remove(name);
+                }
+            }
+            chunk
+        })
+        .collect()
+}
+
+async fn check_fixture(server: &Server, fixture: &Fixture, extra: &str) {
+    let prompt = format!("[[fake stream={} {extra}]]", fixture.name);
+    let request = with(chat(&prompt), json!({"stream": true, "stream_options": {"include_usage": true}}));
+    let reply = server.chat(&with(request, fixture.request.clone())).await;
+    match translated(fixture) {
+        Err(status) => assert_eq!(reply.status.as_u16(), status, "{}", fixture.name),
+        Ok(expected) => assert_eq!(without_identity(&reply.events()), expected, "{}", fixture.name),
+    }
+}
+
+pub async fn every_recorded_stream_gives_the_same_on_both_products(case: Arc<Case>) {
+    let server = case.server().await;
+    let fixtures = Fixture::all();
+    assert!(fixtures.len() > 30);
+    for fixture in fixtures {
+        check_fixture(&server, &fixture, "").await;
+    }
+}
+
+pub async fn any_packets_give_the_same(case: Arc<Case>) {
+    let server = case.start(&[("COALESCE_MS", "0")]).await;
+    for name in
+        ["unicode_raw", "crlf", "thinking_summary_elements", "error_inside", "stop_straddling", "multi_response"]
+    {
+        let fixture = Fixture::load(name).unwrap();
+        for split in ["split=1", "split=7", "split=100", "split=0", "group=3"] {
+            check_fixture(&server, &fixture, split).await;
+        }
+    }
+}
+
+/// Whether the client has the first delta while the site still holds the rest back.
+pub async fn deltas_leave_as_they_come(case: Arc<Case>) {
+    let server = case.server().await;
+    for stall in [3, 5, 9] {
+        let marker = unique("stall");
+        let mut client = Raw::connect(server.http.address()).await;
+        let prompt = format!("[[fake stream=count n=20 stall={stall} id={marker}]]");
+        client.chat(&with(chat(&prompt), json!({"stream": true, "enable_thinking": false}))).await;
+        // The stalled stream sent `response.created` and then one event a delta.
+        client.read_until(&format!(r#""content":"{} ""#, stall - 1)).await;
+        assert_eq!(case.fake.seen_with(&marker)[0].outcome(), Outcome::Answered);
+        client.reset();
+    }
+}
+
+pub async fn deltas_are_gathered_when_told(case: Arc<Case>) {
+    let server = case.start(&[("COALESCE_MS", "10000")]).await;
+    let mut client = Raw::connect(server.http.address()).await;
+    let marker = unique("gather");
+    let prompt = format!("[[fake stream=count n=5 delay_ms=50 stall=3 id={marker}]]");
+    client.chat(&with(chat(&prompt), json!({"stream": true, "enable_thinking": false}))).await;
+    let text = client.read_until(r#""content":"1 ""#).await;
+    assert!(!text.contains(r#""content":"2 ""#), "the first is not delayed for the second");
+    client.reset();
+    let gathered = case.start(&[("COALESCE_MS", "300")]).await;
+    let request =
+        with(chat("[[fake stream=count n=40 delay_ms=5]]"), json!({"stream": true, "enable_thinking": false}));
+    let chunks = gathered.chat(&request).await.chunks();
+    assert_eq!(joined(&chunks, "content").split_whitespace().count(), 40);
+}
+
+pub async fn a_silent_stream_has_heartbeats(case: Arc<Case>) {
+    let server = case.start(&[("HEARTBEAT_SECONDS", "1"), ("FIRST_BYTE_SECONDS", "1")]).await;
+    for pause in ["gap_ms=4000", "first_ms=4000", "gap_ms=4000 keepalive_ms=300"] {
+        let prompt = format!("[[fake {pause} say=late]]");
+        let reply = server.chat(&with(chat(&prompt), json!({"stream": true}))).await;
+        let heartbeats = reply.text().matches(": keep-alive\n\n").count();
+        assert!(heartbeats >= 1, "{pause}: {heartbeats}");
+        assert_eq!(joined(&reply.chunks(), "content"), "late");
+        assert_eq!(reply.events().last().map(String::as_str), Some("[DONE]"));
+    }
+}
+
+pub async fn stop_and_limit_cut_and_cancel(case: Arc<Case>) {
+    let server = case.server().await;
+    for (fields, text, reason) in [
+        (json!({"stop": "4 "}), "1 2 3 ", "stop"),
+        (json!({"stop": ["9", "3 4"]}), "1 2 ", "stop"),
+        (json!({"max_tokens": 3}), "1 2 3 ", "length"),
+        (json!({"max_completion_tokens": 2, "max_tokens": 9}), "1 2 ", "length"),
+    ] {
+        for stream in [true, false] {
+            let marker = unique("cut");
+            let request = with(chat(&format!("[[fake stream=count n=500 delay_ms=30 id={marker}]]")), fields.clone());
+            let reply = server.chat(&with(request, json!({"stream": stream, "enable_thinking": false}))).await;
+            let (got, finish) = if stream {
+                let chunks = reply.chunks();
+                (joined(&chunks, "content"), chunks.last().unwrap()["choices"][0]["finish_reason"].clone())
+            } else {
+                let choice = &reply.json()["choices"][0];
+                (choice["message"]["content"].as_str().unwrap().to_owned(), choice["finish_reason"].clone())
+            };
+            assert_eq!((got.as_str(), finish.as_str()), (text, Some(reason)), "{fields} {stream}");
+            closed_by_us(&case, &marker, 1).await;
+        }
+    }
+}
+
+/// Waits until the site has seen each of `count` requests with this marker closed by us.
+pub async fn closed_by_us(case: &Case, marker: &str, count: usize) {
+    let closed = || case.fake.seen_with(marker).iter().filter(|seen| seen.outcome() == Outcome::ClosedByPeer).count();
+    for _ in 0..400 {
+        if closed() == count {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("{} of {count} closed", closed());
+}
+
+pub async fn the_default_model_is_used(case: Arc<Case>) {
+    let server = case.start(&[("DEFAULT_MODEL", "qwen3-coder")]).await;
+    for model in [json!(null), json!("")] {
+        let marker = unique("default");
+        let reply = server.chat(&with(chat(&marker), json!({ "model": model }))).await;
+        assert_eq!(reply.json()["model"], "qwen3-coder");
+        assert_eq!(case.fake.seen_with(&marker)[0].json()["model"], "qwen3-coder-plus");
+    }
+}
+
+pub async fn parallel_streams_do_not_mix(case: Arc<Case>) {
+    let server = case.server().await;
+    let tasks: Vec<_> = (0..30)
+        .map(|number| {
+            let server = Arc::clone(&server);
+            tokio::spawn(async move {
+                let prompt = format!("[[fake say={0}%20{0}%20{0} delay_ms=5]]", format!("w{number}"));
+                let reply = server.chat(&with(chat(&prompt), json!({"stream": true}))).await;
+                assert_eq!(joined(&reply.chunks(), "content"), format!("w{number} w{number} w{number}"));
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}

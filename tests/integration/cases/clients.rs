@@ -1,0 +1,34 @@
+//! The official SDKs as clients. Each script has its own cases and says which failed.
+
+use std::{path::Path, sync::Arc};
+
+use tokio::process::Command;
+
+use crate::server::{Case, KEY};
+
+async fn run(case: &Case, program: &str, script: &str) {
+    let server = case.start(&[]).await;
+    let output = Command::new(program)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("BASE_URL", format!("{}/v1", server.url))
+        .env("API_KEY", KEY)
+        // As the server has it: the scripts then insist on seeing comment lines.
+        .env("HEARTBEAT_SECONDS", "1")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .await
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    let (told, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}\n{complained}");
+    assert!(told.lines().filter(|line| line.starts_with("ok ")).count() > 10, "{told}");
+}
+
+pub async fn openai_python(case: Arc<Case>) {
+    let python = std::env::var("QWEN_EDGE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    run(&case, &python, "openai_python.py").await;
+}
+
+pub async fn openai_node(case: Arc<Case>) {
+    run(&case, "node", "openai_node.mjs").await;
+}

@@ -1,0 +1,110 @@
+use std::{sync::Arc, time::Duration};
+
+use serde_json::json;
+use tokio::io::AsyncReadExt as _;
+
+use super::chat::closed_by_us;
+use crate::{
+    Product,
+    fake_qwen::Outcome,
+    http::{Raw, chat, with},
+    server::{Case, Server, unique},
+};
+
+const MANY: usize = 100;
+/// What an allocator and workerd's own bookkeeping may keep after a round of a hundred; a leak of each request's buffers is more.
+const MEMORY_SLACK: u64 = 24 * 1024 * 1024;
+
+/// Waits until the site has as many requests with this marker as asked.
+async fn arrived(case: &Case, marker: &str, count: usize) {
+    for _ in 0..800 {
+        if case.fake.seen_with(marker).len() == count {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("{} of {count} arrived", case.fake.seen_with(marker).len());
+}
+
+/// Lets `count` clients ask for `prompt`, wait for `mark` if there is one, and leave.
+async fn leave(case: &Case, server: &Server, prompt: &str, stream: bool, mark: Option<&str>, count: usize) {
+    let marker = unique("leave");
+    let request =
+        with(chat(&format!("[[fake {prompt}]] {marker} {}", "x".repeat(20_000))), json!({ "stream": stream }));
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut client = Raw::connect(server.http.address()).await;
+        client.chat(&request).await;
+        clients.push(client);
+    }
+    arrived(case, &marker, count).await;
+    for mut client in clients {
+        if let Some(mark) = mark {
+            client.read_until(mark).await;
+        }
+        client.reset();
+    }
+    closed_by_us(case, &marker, count).await;
+}
+
+async fn leave_twice_and_compare(case: &Case, prompt: &str, stream: bool, mark: Option<&str>) {
+    let server = case.start(&[]).await;
+    // The first round grows buffers and pools that stay.
+    leave(case, &server, prompt, stream, mark, MANY).await;
+    let before = server.memory();
+    for _ in 0..2 {
+        leave(case, &server, prompt, stream, mark, MANY).await;
+    }
+    let after = server.memory();
+    assert!(after < before + MEMORY_SLACK, "memory grew from {before} to {after}");
+    assert_eq!(server.chat(&chat("still there?")).await.status, 200);
+    if case.product == Product::Edge {
+        let log = server.log().await.join("\n");
+        assert!(!log.contains("ended unexpectedly") && !log.contains("panicked"), "{log}");
+    }
+}
+
+pub async fn clients_that_leave_before_the_head_close_upstream(case: Arc<Case>) {
+    leave_twice_and_compare(&case, "hang=1", true, None).await;
+}
+
+pub async fn clients_that_leave_amid_the_stream_close_upstream(case: Arc<Case>) {
+    leave_twice_and_compare(&case, "stream=count n=400 delay_ms=50", true, Some("\"content\":\"1 \"")).await;
+}
+
+pub async fn clients_that_leave_a_whole_answer_close_upstream(case: Arc<Case>) {
+    let server = case.server().await;
+    leave(&case, &server, "stream=count n=400 delay_ms=50", false, None, 20).await;
+    leave(&case, &server, "hang=1", false, None, 20).await;
+}
+
+/// A client that does not read must not make the server read the site dry into its memory.
+pub async fn a_slow_reader_slows_the_site(case: Arc<Case>) {
+    let server = case.start(&[]).await;
+    let marker = unique("slow");
+    // About 1 KiB a delta, 20 MB in all: more than all the sockets between hold.
+    let prompt = format!("[[fake say={} piece=1000 id={marker}]]", "w".repeat(60_000));
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = Raw::connect(server.http.address()).await;
+        client.chat(&with(chat(&prompt), json!({ "stream": true }))).await;
+        clients.push(client);
+    }
+    arrived(&case, &marker, clients.len()).await;
+    // Nobody has read; then all do, and each gets all of it.
+    for client in &mut clients {
+        let text = client.read_until("[DONE]").await;
+        assert!(text.matches(&"w".repeat(1000)).count() >= 60, "{}", text.len());
+    }
+    assert!(case.fake.seen_with(&marker).iter().all(|seen| seen.outcome() == Outcome::Finished));
+    // An answer without end to a client that reads nothing is cancelled when that client leaves.
+    let marker = unique("never");
+    let mut client = Raw::connect(server.http.address()).await;
+    client
+        .chat(&with(chat(&format!("[[fake stream=count n=20000 split=0 id={marker}]]")), json!({ "stream": true })))
+        .await;
+    arrived(&case, &marker, 1).await;
+    let mut some = [0; 1000];
+    client.0.read_exact(&mut some).await.unwrap();
+    client.reset();
+}

@@ -1,0 +1,271 @@
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::{
+    fake_qwen::{Fake, Outcome},
+    http::{chat, events, joined, with},
+    server::{Case, unique},
+};
+
+pub async fn refusals_have_their_status_and_code(case: Arc<Case>) {
+    let server = case.server().await;
+    for (fail, status, code, wait) in [
+        ("rate_limited num=3", 429, "quota_exceeded", Some("10800")),
+        ("rate_limited_busy", 429, "rate_limit_exceeded", Some("30")),
+        ("parallel_limited", 429, "rate_limit_exceeded", Some("30")),
+        ("quota_exhausted", 429, "quota_exceeded", Some("3600")),
+        ("http_429", 429, "rate_limit_exceeded", None),
+        ("bad_request", 502, "upstream_error", None),
+        ("validation", 400, "upstream_rejected", None),
+        ("internal_error", 502, "upstream_error", None),
+        ("in_progress", 429, "rate_limit_exceeded", Some("5")),
+        ("model_not_found", 404, "model_not_found", None),
+        ("invalid_file", 400, "upstream_rejected", None),
+        ("data_inspection", 400, "content_filter", None),
+        ("http_500", 502, "upstream_error", None),
+        ("bad_gateway_html", 502, "upstream_error", None),
+        ("empty", 502, "upstream_empty", None),
+        ("empty_json", 502, "upstream_empty", None),
+        ("empty_body", 502, "upstream_empty", None),
+        ("created_only", 502, "upstream_empty", None),
+        ("html_login", 502, "upstream_invalid", None),
+        ("bare_error", 502, "upstream_error", None),
+        ("error_before", 502, "upstream_error", None),
+        ("error_created", 502, "upstream_error", None),
+        ("error_before code=invalid_input", 400, "upstream_rejected", None),
+        ("error_before code=quota_limit", 429, "quota_exceeded", None),
+        ("error_before code=data_inspection_failed", 400, "content_filter", None),
+    ] {
+        for stream in [false, true] {
+            let request = with(chat(&format!("[[fake fail={fail}]]")), json!({ "stream": stream }));
+            let reply = server.chat(&request).await;
+            reply.error(status, code);
+            if wait.is_some() {
+                assert_eq!(reply.header("retry-after"), wait, "{fail}");
+            }
+            assert_eq!(reply.headers.contains_key("retry-after"), status == 429, "{fail}");
+            assert_eq!(reply.header("x-should-retry"), None, "{fail}");
+        }
+    }
+}
+
+pub async fn refusals_of_a_new_chat_too(case: Arc<Case>) {
+    let server = case.server().await;
+    for (fail, status, code) in [
+        ("rate_limited", 429, "quota_exceeded"),
+        ("http_500", 502, "upstream_error"),
+        ("bad_gateway_html", 502, "upstream_error"),
+        ("empty_json", 502, "upstream_empty"),
+        ("html_login", 502, "upstream_invalid"),
+        ("model_not_found", 404, "model_not_found"),
+    ] {
+        let reply = server.chat(&with(chat("hi"), json!({ "model": format!("fake-new-chat.{fail}") }))).await;
+        reply.error(status, code);
+    }
+    let model = format!("fake-new-chat.http_500.times1.{}", unique("heal"));
+    assert_eq!(server.chat(&with(chat("hi"), json!({ "model": model }))).await.status, 200, "one repeat heals");
+}
+
+pub async fn one_silent_repeat_heals(case: Arc<Case>) {
+    let server = case.server().await;
+    for fail in [
+        "fail=empty",
+        "fail=empty_json",
+        "fail=bad_gateway_html",
+        "fail=http_500",
+        "fail=created_only",
+        "fail=html_login",
+        "fail=chat_not_found",
+        "fail=in_progress",
+        "reset=1",
+        "cut=150",
+    ] {
+        for stream in [false, true] {
+            let marker = unique("repeat");
+            let prompt = format!("[[fake {fail} times=1 id={marker} say=healed]]");
+            let reply = server.chat(&with(chat(&prompt), json!({ "stream": stream }))).await;
+            let text = if stream {
+                joined(&reply.chunks(), "content")
+            } else {
+                reply.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+            };
+            assert_eq!(text, "healed", "{fail}");
+            let seen = case.fake.seen_with(&marker);
+            assert_eq!(seen.len(), 2, "{fail}");
+            assert_ne!(
+                seen[0].json()["chat_id"],
+                seen[1].json()["chat_id"],
+                "{fail}: a new chat, so that nothing is said twice in one"
+            );
+        }
+    }
+    for fail in ["rate_limited", "rate_limited_busy", "data_inspection", "invalid_file", "model_not_found"] {
+        let marker = unique("once");
+        let reply = server.chat(&chat(&format!("[[fake fail={fail} times=1 id={marker}]]"))).await;
+        assert_ne!(reply.status, 200, "{fail}");
+        assert_eq!(case.fake.seen_with(&marker).len(), 1, "{fail} is not to be repeated");
+    }
+}
+
+pub async fn nothing_is_repeated_once_something_was_sent(case: Arc<Case>) {
+    let server = case.server().await;
+    let marker = unique("sent");
+    let prompt = format!("[[fake fail=error_amid times=1 id={marker} say=one%20two%20three%20four delay_ms=20]]");
+    let reply = server.chat(&with(chat(&prompt), json!({ "stream": true }))).await;
+    assert!(reply.text().contains("\"error\""));
+    assert_eq!(case.fake.seen_with(&marker).len(), 1);
+}
+
+pub async fn an_error_within_a_stream_ends_it_without_done(case: Arc<Case>) {
+    let server = case.server().await;
+    for (fail, code) in [
+        ("error_amid", "upstream_error"),
+        ("error_amid_bare", "upstream_error"),
+        ("error_after", "upstream_error"),
+        ("error_amid code=quota_limit", "quota_exceeded"),
+        ("error_amid code=rate_limited", "rate_limit_exceeded"),
+    ] {
+        let prompt = format!("[[fake stream=count n=6 fail={fail}]]");
+        let reply = server.chat(&with(chat(&prompt), json!({ "stream": true, "enable_thinking": false }))).await;
+        assert_eq!(reply.status, 200);
+        let events = events(&reply.text());
+        let error: serde_json::Value = serde_json::from_str(events.last().unwrap()).unwrap();
+        assert_eq!(error["error"]["code"], code, "{fail}");
+        assert!(events.len() > 2 && !events.iter().any(|event| event == "[DONE]"), "{fail}");
+        assert!(
+            events.iter().all(|event| !event.contains("\"finish_reason\":\"")),
+            "{fail}: no end where there was none"
+        );
+    }
+}
+
+pub async fn broken_streams_are_errors(case: Arc<Case>) {
+    let server = case.server().await;
+    for cut in ["cut", "cut_clean"] {
+        for at in [900, 1_200, 1_500, 2_000] {
+            let prompt = format!("[[fake stream=count n=50 {cut}={at}]]");
+            let request = with(chat(&prompt), json!({ "enable_thinking": false }));
+            let whole = server.chat(&request).await;
+            whole.error(502, "upstream_truncated");
+            let reply = server.chat(&with(request, json!({ "stream": true }))).await;
+            if reply.status == 200 {
+                let events = events(&reply.text());
+                assert!(events.last().unwrap().contains("\"upstream_truncated\""), "{cut}={at}: {events:?}");
+            } else {
+                reply.error(502, "upstream_truncated");
+            }
+        }
+    }
+}
+
+pub async fn content_inspection_after_text_is_a_finish_reason(case: Arc<Case>) {
+    let server = case.server().await;
+    let prompt = "[[fake stream=count n=6 fail=error_amid code=data_inspection_failed]]";
+    let request = with(chat(prompt), json!({ "enable_thinking": false }));
+    let chunks = server.chat(&with(request.clone(), json!({ "stream": true }))).await.chunks();
+    assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], "content_filter");
+    assert!(!joined(&chunks, "content").is_empty());
+    assert_eq!(server.chat(&request).await.json()["choices"][0]["finish_reason"], "content_filter");
+}
+
+pub async fn a_challenge_stops_the_calls(case: Arc<Case>) {
+    for (fail, pause) in [("waf_json", 120), ("waf_html", 600), ("waf_redirect", 120)] {
+        let fake = Fake::start();
+        let server = case.start_with(&fake, &[]).await;
+        let first = server.chat(&chat(&format!("[[fake fail={fail}]]"))).await;
+        let error = first.error(403, "qwen_challenge");
+        assert!(error["verify_url"].as_str().unwrap().starts_with("http"), "{error}");
+        assert_eq!(
+            (first.header("x-should-retry"), first.header("retry-after")),
+            (Some("false"), Some(pause.to_string().as_str())),
+            "{fail}"
+        );
+        let before = fake.seen().len();
+        for stream in [false, true] {
+            let again = server.chat(&with(chat("hi"), json!({ "stream": stream }))).await;
+            assert_eq!(again.error(403, "qwen_challenge")["verify_url"], error["verify_url"]);
+            let left: u64 = again.header("retry-after").unwrap().parse().unwrap();
+            assert!((pause - 60..=pause).contains(&left), "{fail}: {left}");
+        }
+        assert_eq!(fake.seen().len(), before, "{fail}: the site is left alone");
+        let health = server.get("/health").await.json();
+        assert_eq!(
+            (health["session"]["state"].as_str(), health["status"].as_str()),
+            (Some("challenged"), Some("unhealthy"))
+        );
+        assert_eq!(server.get("/ready").await.status, 503);
+    }
+}
+
+pub async fn a_session_that_is_missing_or_ended(case: Arc<Case>) {
+    let expired = Fake::token("ended", -5);
+    let revoked = Fake::token(&unique("revoked"), 5_000);
+    case.fake.revoke(&revoked);
+    for (cookies, code) in [
+        (String::new(), "qwen_session_missing"),
+        (format!("token={expired}"), "qwen_session_expired"),
+        (format!("token={revoked}"), "qwen_session_expired"),
+    ] {
+        let server = case.start(&[("QWEN_COOKIES", &cookies)]).await;
+        for stream in [false, true] {
+            let reply = server.chat(&with(chat("hi"), json!({ "stream": stream }))).await;
+            reply.error(401, code);
+            assert_eq!(reply.header("x-should-retry"), Some("false"));
+        }
+        assert_eq!(server.get("/ready").await.status, 503);
+        assert_eq!(server.get("/v1/models").await.status, 200, "models need no session");
+    }
+}
+
+pub async fn an_idle_site_times_out(case: Arc<Case>) {
+    let server = case.start(&[("UPSTREAM_IDLE_SECONDS", "2"), ("FIRST_BYTE_SECONDS", "5")]).await;
+    for (prompt, stream) in
+        [("[[fake hang=1]]", false), ("[[fake hang=1]]", true), ("[[fake stall=1]]", false), ("[[fake stall=1]]", true)]
+    {
+        let marker = unique("idle");
+        let request = with(chat(&format!("{prompt} {marker}")), json!({ "stream": stream }));
+        server.chat(&request).await.error(504, "upstream_timeout");
+        super::chat::closed_by_us(&case, &marker, 1).await;
+    }
+    let request = with(chat("[[fake stream=count n=9 stall=4]]"), json!({ "stream": true, "enable_thinking": false }));
+    let reply = server.chat(&request).await;
+    assert_eq!(reply.status, 200);
+    assert!(events(&reply.text()).last().unwrap().contains("\"upstream_timeout\""));
+}
+
+pub async fn a_site_that_cannot_be_reached(case: Arc<Case>) {
+    // Bound and closed again, so that nobody listens there.
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = case.start(&[("QWEN_BASE_URL", &format!("http://{nowhere}"))]).await;
+    server.chat(&chat("hi")).await.error(502, "upstream_error");
+    server.get("/v1/models").await.error(502, "upstream_error");
+}
+
+pub async fn too_long_a_conversation_is_refused_before_anything_is_sent(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[]).await;
+    for text in ["x".repeat(131_072), "\u{4e2d}".repeat(44_000), "\"".repeat(65_000)] {
+        let reply = server.chat(&chat(&text)).await;
+        assert!(reply.error(413, "request_too_large")["message"].as_str().unwrap().contains("128 KiB"));
+    }
+    assert_eq!(fake.chats(), 0);
+    let largest = server.chat(&chat(&format!("[[fake say=ok]]{}", "x".repeat(128_500)))).await;
+    assert_eq!(largest.status, 200, "{largest:?}");
+    let sent = fake.seen().iter().map(|seen| seen.body.len()).max().unwrap();
+    assert!((128_500..131_072).contains(&sent));
+}
+
+pub async fn a_slow_first_word_still_gets_a_status(case: Arc<Case>) {
+    let server = case.start(&[("FIRST_BYTE_SECONDS", "30")]).await;
+    let request = with(chat("[[fake first_ms=1500 fail=data_inspection]]"), json!({ "stream": true }));
+    server.chat(&request).await.error(400, "content_filter");
+    // Once the wait is over, the 200 is out and the refusal comes as an event.
+    let hasty = case.start(&[("FIRST_BYTE_SECONDS", "1")]).await;
+    let marker = unique("late");
+    let request = with(chat(&format!("[[fake first_ms=3000 status=500 id={marker}]]")), json!({ "stream": true }));
+    let reply = hasty.chat(&request).await;
+    assert_eq!(reply.status, 200);
+    assert!(events(&reply.text()).last().unwrap().contains("\"upstream_error\""));
+    assert!(case.fake.seen_with(&marker).iter().all(|seen| seen.outcome() != Outcome::Pending));
+}

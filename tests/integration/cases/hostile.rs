@@ -1,0 +1,153 @@
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::{
+    http::{Raw, chat, with},
+    server::{Case, Server},
+};
+
+pub async fn bodies_that_are_no_requests(case: Arc<Case>) {
+    let server = case.server().await;
+    let fifty_megabytes = 50 * 1024 * 1024;
+    let cases: Vec<(&str, Vec<u8>, u16, &str)> = vec![
+        ("nothing", vec![], 400, "invalid_json"),
+        (
+            "broken UTF-8",
+            b"{\"messages\":[{\"role\":\"user\",\"content\":\"\xff\xfe\"}]}".to_vec(),
+            400,
+            "invalid_json",
+        ),
+        ("nested arrays", vec![b'['; 100_000], 400, "invalid_json"),
+        ("nested objects", b"{\"a\":".repeat(100_000), 400, "invalid_json"),
+        (
+            "nested in an unknown field",
+            [b"{\"messages\":[],\"x\":".to_vec(), vec![b'['; 100_000], vec![b']'; 100_000], b"}".to_vec()].concat(),
+            400,
+            "invalid_request",
+        ),
+        ("a long number", [b"{\"n\":".to_vec(), vec![b'1'; 1_000_000], b"}".to_vec()].concat(), 400, "invalid_request"),
+        ("50 MB of digits", vec![b'1'; fifty_megabytes], 413, "request_too_large"),
+        ("a NUL byte", b"\0".to_vec(), 400, "invalid_json"),
+        (
+            "a NUL byte in text",
+            b"{\"messages\":[{\"role\":\"user\",\"content\":\"a\0b\"}]}".to_vec(),
+            400,
+            "invalid_json",
+        ),
+        ("two values", b"{\"messages\":[]}{}".to_vec(), 400, "invalid_json"),
+        ("a form", b"model=qwen3&messages=hi".to_vec(), 400, "invalid_json"),
+        ("an array", b"[]".to_vec(), 400, "invalid_request"),
+        ("null", b"null".to_vec(), 400, "invalid_request"),
+        ("a string", b"\"hi\"".to_vec(), 400, "invalid_request"),
+        ("no messages", b"{}".to_vec(), 400, "invalid_request"),
+        ("empty messages", b"{\"messages\":[]}".to_vec(), 400, "invalid_request"),
+        ("the same field twice", b"{\"messages\":[],\"messages\":[]}".to_vec(), 400, "invalid_request"),
+    ];
+    for (what, body, status, code) in cases {
+        let reply = server.http.send("POST", "/v1/chat/completions", &Server::keyed(), body).await;
+        assert_eq!((reply.status.as_u16(), reply.json()["error"]["code"].as_str()), (status, Some(code)), "{what}");
+    }
+    // An escaped NUL is text like any other.
+    let reply = server.chat(&chat("a\u{0}b")).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+}
+
+pub async fn wrong_types_in_each_field(case: Arc<Case>) {
+    let server = case.server().await;
+    let text =
+        ["model", "user", "reasoning_effort", "service_tier", "prompt_cache_key", "safety_identifier", "verbosity"];
+    let numbers = ["temperature", "top_p", "frequency_penalty", "presence_penalty"];
+    let integers = ["n", "max_tokens", "max_completion_tokens", "seed", "top_logprobs", "thinking_budget"];
+    let flags = ["stream", "store", "logprobs", "parallel_tool_calls", "enable_thinking", "enable_search"];
+    let objects = [
+        "stream_options",
+        "metadata",
+        "logit_bias",
+        "response_format",
+        "thinking",
+        "reasoning",
+        "chat_template_kwargs",
+        "extra_body",
+        "audio",
+        "prediction",
+    ];
+    let arrays = ["messages", "tools", "functions", "modalities"];
+    let mut tables: Vec<(&str, Vec<Value>)> = Vec::new();
+    tables.extend(text.map(|name| (name, vec![json!(1), json!(true), json!([]), json!({})])));
+    tables.extend(numbers.map(|name| (name, vec![json!("1"), json!(true), json!([]), json!({})])));
+    tables.extend(integers.map(|name| (name, vec![json!("1"), json!(1.5), json!(true), json!([]), json!({})])));
+    tables.extend(flags.map(|name| (name, vec![json!("true"), json!(1), json!([]), json!({})])));
+    tables.extend(objects.map(|name| (name, vec![json!("x"), json!(1), json!(true)])));
+    tables.extend(arrays.map(|name| (name, vec![json!("x"), json!(1), json!(true), json!({})])));
+    tables.push(("stop", vec![json!(1), json!(true), json!({}), json!([1])]));
+    for (name, values) in tables {
+        for value in values {
+            let reply = server.chat(&with(chat("hi"), json!({ name: value }))).await;
+            let error = reply.error(400, "invalid_request");
+            let param = error["param"].as_str().unwrap_or_else(|| panic!("{name}: {error}"));
+            assert!(param == name || param.starts_with(&format!("{name}[")), "{name} {value}: {param}");
+            assert!(error["message"].as_str().unwrap().contains(name));
+        }
+        let reply = server.chat(&with(chat("hi"), json!({ name: null }))).await;
+        if name != "messages" {
+            assert_eq!(reply.status, 200, "{name}: null means absent: {reply:?}");
+        }
+    }
+    for (fields, param) in [
+        (json!({"n": 2}), "n"),
+        (
+            json!({"messages": [{"role": "user", "content": [{"type": "text"}, {"type": "hologram"}]}]}),
+            "messages[0].content[1].type",
+        ),
+        (json!({"messages": [{"role": "user", "content": ""}]}), "messages"),
+        (json!({"messages": [{"content": "x"}]}), "messages[0].role"),
+        (json!({"stop": vec!["x"; 17]}), "stop"),
+    ] {
+        assert_eq!(server.chat(&with(chat("hi"), fields)).await.error(400, "invalid_request")["param"], param);
+    }
+}
+
+/// What a socket can send that no client should: the server answers or closes, and goes on.
+pub async fn odd_requests_do_not_break_the_server(case: Arc<Case>) {
+    let server = case.server().await;
+    let key = "authorization: Bearer sk-test-key\r\n";
+    let many_headers: String = (0..2000).map(|number| format!("x-{number}: y\r\n")).collect();
+    for text in [
+        "\r\n\r\n".to_owned(),
+        "GET\r\n\r\n".to_owned(),
+        "GET / HTTP/9.9\r\n\r\n".to_owned(),
+        "\u{16}\u{3}\u{1}\u{2}".repeat(100),
+        format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(100_000)),
+        format!("GET / HTTP/1.1\r\nhost: x\r\n{many_headers}\r\n"),
+        format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{key}content-length: 99\r\n\r\n{{\"messages\""),
+        format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{key}content-length: -5\r\n\r\n"),
+        format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{key}transfer-encoding: chunked\r\n\r\nzz\r\n"),
+        format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{key}transfer-encoding: chunked\r\n\r\n5\r\n{{\"a\""),
+    ] {
+        let mut client = Raw::connect(server.http.address()).await;
+        // The server may close before it has read all.
+        let _ = client.0.write_all(text.as_bytes()).await;
+        let _ = client.0.shutdown().await;
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(crate::http::PATIENCE, client.0.read_to_end(&mut answer)).await;
+        assert!(read.is_ok(), "no end: {text:.40}");
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(!answer.starts_with("HTTP/1.1 500"), "{text:.40}: {answer}");
+    }
+    // The same JSON in many chunks and without a declared length.
+    let mut client = Raw::connect(server.http.address()).await;
+    let body = chat("[[fake say=chunked]]").to_string();
+    let chunks: String = body
+        .as_bytes()
+        .chunks(3)
+        .map(|piece| format!("{:x}\r\n{}\r\n", piece.len(), String::from_utf8_lossy(piece)))
+        .collect();
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{key}transfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"
+    );
+    client.0.write_all(request.as_bytes()).await.unwrap();
+    client.read_until("\"content\":\"chunked\"").await;
+    assert_eq!(server.get("/health").await.status, 200);
+}

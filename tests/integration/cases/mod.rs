@@ -1,0 +1,116 @@
+//! All cases by name.
+
+mod access;
+mod chat;
+mod clients;
+mod disconnect;
+mod errors;
+mod hostile;
+mod models;
+mod process;
+mod routes;
+mod upstream;
+
+use crate::{Product, server::Run};
+
+pub struct Definition {
+    pub name: &'static str,
+    pub run: Run,
+    /// The one product that it is for, and why not for the other.
+    pub only: Option<(Product, &'static str)>,
+}
+
+macro_rules! cases {
+    ($($room:ident { $($name:ident $(($only:ident: $why:literal))?,)* })*) => {
+        pub fn all() -> Vec<Definition> {
+            vec![$($(Definition {
+                name: concat!(stringify!($room), "::", stringify!($name)),
+                run: |case| Box::pin($room::$name(case)),
+                only: None $(.or(Some((Product::$only, $why))))?,
+            },)*)*]
+        }
+    };
+}
+
+cases! {
+    access {
+        keyed_routes_want_a_key,
+        without_keys_the_box_is_open_and_the_edge_closed,
+        secrets_show_nowhere,
+    }
+    routes {
+        unknown_routes_and_methods_are_error_objects,
+        v1_may_be_missing_or_doubled,
+        preflights_reflect_the_requested_headers,
+        request_ids_are_echoed_when_sane,
+        the_root_tells_of_the_server,
+        head_is_get_without_a_body,
+        health_and_readiness_follow_the_session,
+        health_tells_of_a_broken_store (Box: "the Worker's D1 cannot be broken from outside"),
+    }
+    models {
+        the_list_has_openai_shape,
+        one_model_is_found_by_id_and_alias,
+        the_list_is_cached,
+        the_last_good_list_outlives_the_site_and_a_restart,
+        without_any_list_the_error_is_told,
+    }
+    chat {
+        a_whole_answer,
+        a_stream_thinks_before_it_answers,
+        usage_comes_when_asked_for,
+        every_recorded_stream_gives_the_same_on_both_products,
+        any_packets_give_the_same,
+        deltas_leave_as_they_come,
+        deltas_are_gathered_when_told,
+        a_silent_stream_has_heartbeats,
+        stop_and_limit_cut_and_cancel,
+        the_default_model_is_used,
+        parallel_streams_do_not_mix,
+    }
+    upstream {
+        the_site_sees_a_browser_shaped_request,
+        thinking_search_and_models_reach_the_site,
+        a_conversation_is_folded,
+        each_turn_is_sent_once,
+        aliases_come_from_the_configuration,
+    }
+    errors {
+        refusals_have_their_status_and_code,
+        refusals_of_a_new_chat_too,
+        one_silent_repeat_heals,
+        nothing_is_repeated_once_something_was_sent,
+        an_error_within_a_stream_ends_it_without_done,
+        broken_streams_are_errors,
+        content_inspection_after_text_is_a_finish_reason,
+        a_challenge_stops_the_calls,
+        a_session_that_is_missing_or_ended,
+        an_idle_site_times_out,
+        a_site_that_cannot_be_reached,
+        too_long_a_conversation_is_refused_before_anything_is_sent,
+        a_slow_first_word_still_gets_a_status,
+    }
+    disconnect {
+        clients_that_leave_before_the_head_close_upstream,
+        clients_that_leave_amid_the_stream_close_upstream,
+        clients_that_leave_a_whole_answer_close_upstream,
+        a_slow_reader_slows_the_site,
+    }
+    hostile {
+        bodies_that_are_no_requests,
+        wrong_types_in_each_field,
+        odd_requests_do_not_break_the_server,
+    }
+    clients {
+        openai_python,
+        openai_node,
+    }
+    process {
+        a_wrong_variable_is_named,
+        a_network_address_needs_keys (Box: "the Worker has no address of its own"),
+        env_files_are_read (Box: "the Worker's variables come from its platform"),
+        open_streams_may_end_after_the_signal (Box: "the platform stops Workers"),
+        the_health_check_command (Box: "the Worker has no command line"),
+        http2_without_tls (Box: "the platform terminates HTTP/2 for Workers"),
+    }
+}

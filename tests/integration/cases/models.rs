@@ -1,0 +1,86 @@
+use std::sync::Arc;
+
+use crate::{Product, fake_qwen::Fake, http::chat, server::Case};
+
+pub async fn the_list_has_openai_shape(case: Arc<Case>) {
+    let server = case.server().await;
+    let reply = server.get("/v1/models").await;
+    assert_eq!(reply.status, 200);
+    let list = reply.json();
+    assert_eq!(list["object"], "list");
+    let models = list["data"].as_array().unwrap();
+    assert!(models.len() > 5);
+    for model in models {
+        assert!(model["id"].is_string() && model["object"] == "model" && model["owned_by"].is_string(), "{model}");
+        assert!(model["created"].is_u64() && model["name"].is_string(), "{model}");
+        assert!(model.get("context_length").is_some() && model["capabilities"].is_object(), "{model}");
+    }
+    let plus = models.iter().find(|model| model["id"] == "qwen3.7-plus").unwrap();
+    assert_eq!(
+        (plus["context_length"].as_u64(), plus["capabilities"]["vision"].as_bool()),
+        (Some(1_000_000), Some(true))
+    );
+}
+
+pub async fn one_model_is_found_by_id_and_alias(case: Arc<Case>) {
+    let server = case.server().await;
+    for (name, id) in [
+        ("qwen3-max", "qwen3-max"),
+        ("qwen3", "qwen3-max"),
+        ("GPT-4-turbo", "qwen3-max"),
+        ("gpt-4", "qwen-plus-2025-09-11"),
+        ("qwen3.7-plus", "qwen3.7-plus"),
+    ] {
+        let model = server.get(&format!("/v1/models/{name}")).await.json();
+        assert_eq!((model["id"].as_str(), model["object"].as_str()), (Some(id), Some("model")), "{name}");
+    }
+    server.get("/v1/models/no-such-model").await.error(404, "model_not_found");
+}
+
+fn asked(fake: &Fake) -> usize {
+    fake.seen().iter().filter(|seen| seen.path_and_query.starts_with("/api/models")).count()
+}
+
+pub async fn the_list_is_cached(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[]).await;
+    for _ in 0..5 {
+        assert_eq!(server.get("/v1/models").await.status, 200);
+        assert_eq!(server.chat(&chat("hi")).await.status, 200);
+    }
+    // The box asks once at its start and may be asked by the first request meanwhile.
+    let most = if case.product == Product::Box { 2 } else { 1 };
+    assert!((1..=most).contains(&asked(&fake)), "{}", asked(&fake));
+}
+
+pub async fn the_last_good_list_outlives_the_site_and_a_restart(case: Arc<Case>) {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kept.db").display().to_string();
+    let settings = [("DATABASE_PATH", path.as_str())];
+    let server = case.start_with(&fake, &settings).await;
+    let list = server.get("/v1/models").await.json();
+    fake.set_models_failure(Some("http_500"));
+    // On the edge an instance's database ends with it, so only the box can show a restart here.
+    let server = if case.product == Product::Box {
+        server.stop().await;
+        case.start_with(&fake, &settings).await
+    } else {
+        server
+    };
+    assert_eq!(server.get("/v1/models").await.json(), list);
+    assert_eq!(server.get("/v1/models/qwen3").await.json()["id"], "qwen3-max");
+    assert_eq!(server.chat(&chat("hi")).await.status, 200);
+}
+
+pub async fn without_any_list_the_error_is_told(case: Arc<Case>) {
+    let fake = Fake::start();
+    fake.set_models_failure(Some("bad_gateway_html"));
+    let server = case.start_with(&fake, &[]).await;
+    server.get("/v1/models").await.error(502, "upstream_error");
+    server.get("/v1/models/qwen3").await.error(502, "upstream_error");
+    let reply = server.chat(&chat("hi")).await;
+    assert_eq!(reply.status, 200, "a chat goes on without a list: {reply:?}");
+    fake.set_models_failure(None);
+    assert_eq!(server.get("/v1/models").await.status, 200);
+}

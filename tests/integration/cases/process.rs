@@ -1,0 +1,116 @@
+use std::{process::Stdio, sync::Arc};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde_json::json;
+use tokio::process::Command;
+
+use crate::{
+    Product,
+    fake_qwen::Fake,
+    http::{Raw, chat, joined, with},
+    server::Case,
+};
+
+pub async fn a_wrong_variable_is_named(case: Arc<Case>) {
+    for (name, value) in
+        [("HEARTBEAT_SECONDS", "secret-value"), ("QWEN_BASE_URL", "secret-value"), ("LOG", "secret=value=x")]
+    {
+        let told = match case.product {
+            Product::Box => case.refused_start(&[(name, value)]).await,
+            Product::Edge => {
+                let server = case.start(&[(name, value)]).await;
+                let reply = server.get("/health").await;
+                reply.error(500, "configuration_error");
+                reply.text()
+            }
+        };
+        assert!(told.contains(name) && !told.contains("secret"), "{told}");
+        if case.product == Product::Box {
+            assert!(told.starts_with("exit status: 2: qwen-edge: ") && !told.contains('\n'), "one line: {told}");
+        }
+    }
+}
+
+pub async fn a_network_address_needs_keys(case: Arc<Case>) {
+    let told = case.refused_start(&[("HOST", "0.0.0.0"), ("PORT", "0")]).await;
+    assert!(told.contains("VALID_TOKENS") && told.contains("ALLOW_ANONYMOUS"), "{told}");
+    case.start(&[("HOST", "0.0.0.0")]).await;
+    case.start(&[("HOST", "0.0.0.0"), ("VALID_TOKENS", ""), ("ALLOW_ANONYMOUS", "true")]).await;
+}
+
+pub async fn env_files_are_read(case: Arc<Case>) {
+    let folder = tempfile::tempdir().unwrap();
+    let token = Fake::token("env-file", 9_000);
+    // As the predecessor's example has it: spaces and quotes within the list.
+    let text = format!(
+        "QWEN_COOKIES=\"a=1; token={token}\"\nVALID_TOKENS=[\"sk-token1\", \"sk-token2\"]\nQWEN_BASE_URL={}\nPORT=1\n",
+        case.fake.url()
+    );
+    std::fs::write(folder.path().join(".env"), text).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_qwen-edge"))
+        .current_dir(folder.path())
+        .env_clear()
+        .envs([("PORT", "0"), ("LOG_FORMAT", "json")])
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stderr.take().unwrap()));
+    let line = lines.next_line().await.unwrap().unwrap();
+    let url = serde_json::from_str::<serde_json::Value>(&line).unwrap()["url"].as_str().expect(&line).to_owned();
+    let http = crate::http::Http::new(&url);
+    for (key, status) in [("sk-token1", 200), ("sk-token2", 200), ("sk-token3", 403)] {
+        let authorization = format!("Bearer {key}");
+        let reply = http
+            .send("POST", "/v1/chat/completions", &[("authorization", &authorization)], chat("hi").to_string())
+            .await;
+        assert_eq!(reply.status, status, "{key}");
+    }
+    assert!(folder.path().join("data/qwen-edge.db").exists());
+}
+
+pub async fn open_streams_may_end_after_the_signal(case: Arc<Case>) {
+    for signal in ["TERM", "INT"] {
+        let server = case.start(&[]).await;
+        let mut client = Raw::connect(server.http.address()).await;
+        let prompt = "[[fake stream=count n=20 delay_ms=50]]";
+        client.chat(&with(chat(prompt), json!({ "stream": true, "enable_thinking": false }))).await;
+        client.read_until("\"content\":\"2 \"").await;
+        let ended = server.signal(signal).await;
+        let rest = client.read_until("[DONE]").await;
+        assert!(rest.contains("\"content\":\"20 \""));
+        assert!(ended.await, "it ends with success");
+        assert!(tokio::net::TcpStream::connect(server.http.address()).await.is_err(), "nobody listens any more");
+    }
+}
+
+pub async fn the_health_check_command(case: Arc<Case>) {
+    let server = case.start(&[]).await;
+    let port = server.url.rsplit(':').next().unwrap().to_owned();
+    let check = |port: String| async move {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qwen-edge"));
+        command.arg("healthcheck").env_clear().env("PORT", port).env("HOST", "0.0.0.0").env("VALID_TOKENS", "x");
+        command.output().await.unwrap()
+    };
+    assert!(check(port.clone()).await.status.success());
+    server.stop().await;
+    let output = check(port).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no answer"));
+}
+
+pub async fn http2_without_tls(case: Arc<Case>) {
+    let server = case.server().await;
+    let client: Client<_, Full<bytes::Bytes>> = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let request = http::Request::post(format!("{}/v1/chat/completions", server.url))
+        .header("authorization", "Bearer sk-test-key")
+        .body(with(chat("[[fake say=over%20h2]]"), json!({ "stream": true })).to_string().into())
+        .unwrap();
+    let response = client.request(request).await.unwrap();
+    assert_eq!((response.version(), response.status().as_u16()), (http::Version::HTTP_2, 200));
+    let text = String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    let chunks: Vec<serde_json::Value> =
+        crate::http::events(&text).iter().filter_map(|data| serde_json::from_str(data).ok()).collect();
+    assert_eq!(joined(&chunks, "content"), "over h2");
+}

@@ -1,0 +1,147 @@
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::{
+    Product,
+    fake_qwen::Fake,
+    http::chat,
+    server::{Case, Server},
+};
+
+pub async fn unknown_routes_and_methods_are_error_objects(case: Arc<Case>) {
+    let server = case.server().await;
+    for (method, path) in
+        [("GET", "/nothing"), ("POST", "/v1"), ("GET", "/v1/chat"), ("GET", "/%ff%00"), ("DELETE", "/v2/x")]
+    {
+        server.http.send(method, path, &[], "").await.error(404, "not_found");
+    }
+    for (method, path, allow) in [
+        ("GET", "/v1/chat/completions", "POST, OPTIONS"),
+        ("DELETE", "/v1/models", "GET, HEAD, OPTIONS"),
+        ("POST", "/", "GET, HEAD, OPTIONS"),
+        ("PUT", "/health", "GET, HEAD, OPTIONS"),
+    ] {
+        let reply = server.http.send(method, path, &[], "").await;
+        reply.error(405, "method_not_allowed");
+        assert_eq!(reply.header("allow"), Some(allow));
+    }
+}
+
+pub async fn v1_may_be_missing_or_doubled(case: Arc<Case>) {
+    let server = case.server().await;
+    for path in ["/models", "/v1/v1/models", "/v1/models/"] {
+        assert_eq!(server.get(path).await.json()["object"], "list", "{path}");
+    }
+    for path in ["/chat/completions", "/v1/v1/chat/completions"] {
+        assert_eq!(server.post(path, &chat("hi")).await.status, 200, "{path}");
+    }
+}
+
+pub async fn preflights_reflect_the_requested_headers(case: Arc<Case>) {
+    let server = case.server().await;
+    for path in ["/v1/chat/completions", "/v1/models", "/anything"] {
+        let headers = [
+            ("origin", "app://obsidian.md"),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "authorization,x-stainless-os,dangerously-allow-browser"),
+        ];
+        let reply = server.http.send("OPTIONS", path, &headers, "").await;
+        assert_eq!(reply.status, 204);
+        assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(
+            reply.header("access-control-allow-headers"),
+            Some("authorization,x-stainless-os,dangerously-allow-browser")
+        );
+        assert!(reply.header("access-control-allow-methods").unwrap().contains("DELETE"));
+    }
+    for reply in [server.get("/nothing").await, server.get("/v1/models").await, server.chat(&chat("hi")).await] {
+        assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
+        assert!(reply.header("access-control-expose-headers").unwrap().contains("x-request-id"));
+    }
+}
+
+pub async fn request_ids_are_echoed_when_sane(case: Arc<Case>) {
+    let server = case.server().await;
+    for (sent, echoed) in
+        [("abc-DEF_1.2:3", true), ("a b", false), ("<script>", false), ("", false), (&"x".repeat(129), false)]
+    {
+        let reply = server.http.send("GET", "/health", &[("x-request-id", sent)], "").await;
+        let id = reply.header("x-request-id").unwrap();
+        assert_eq!(id == sent, echoed, "{sent:?} {id:?}");
+        assert!(!id.is_empty());
+    }
+    let ids = [server.get("/health").await, server.get("/health").await]
+        .map(|reply| reply.header("x-request-id").unwrap().to_owned());
+    assert_ne!(ids[0], ids[1]);
+}
+
+pub async fn the_root_tells_of_the_server(case: Arc<Case>) {
+    let server = case.server().await;
+    let root = server.get("/").await.json();
+    assert_eq!((root["name"].as_str(), root["version"].as_str()), (Some("qwen-edge"), Some(env!("CARGO_PKG_VERSION"))));
+    assert_eq!(root["product"], case.product.name());
+    assert!(root["docs"].is_string());
+    let routes = root["routes"].as_array().unwrap();
+    assert!(routes.iter().any(|route| route["path"] == "/v1/chat/completions" && route["key"] == true));
+    let page = server.http.send("GET", "/", &[("accept", "text/html,*/*;q=0.8")], "").await;
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(page.text().starts_with("<!doctype html>"));
+}
+
+pub async fn head_is_get_without_a_body(case: Arc<Case>) {
+    let server = case.server().await;
+    for (path, status) in
+        [("/", 200), ("/health", 200), ("/v1/models", 200), ("/v1/models/none", 404), ("/nothing", 404)]
+    {
+        let reply = server.http.send("HEAD", path, &[], "").await;
+        assert_eq!((reply.status.as_u16(), reply.body.len()), (status, 0), "{path}");
+    }
+}
+
+async fn health(server: &Server) -> (Value, u16) {
+    let (health, ready) = (server.get("/health").await, server.get("/ready").await);
+    assert_eq!(health.status, 200);
+    assert_eq!(health.json(), ready.json());
+    (health.json(), ready.status.as_u16())
+}
+
+pub async fn health_and_readiness_follow_the_session(case: Arc<Case>) {
+    let expiring = Fake::token("expiring", 100);
+    let expired = Fake::token("expired", -1);
+    for (cookies, token, state, status, ready) in [
+        ("", "", "missing", "unhealthy", 503),
+        ("", expired.as_str(), "expired", "unhealthy", 503),
+        ("", &expiring, "expiring", "degraded", 200),
+        ("a=1; token=opaque", "", "unknown", "healthy", 200),
+    ] {
+        let seen_before = case.fake.seen().len();
+        let server = case.start(&[("QWEN_COOKIES", cookies), ("QWEN_AUTH_TOKEN", token)]).await;
+        let (health, readiness) = health(&server).await;
+        assert_eq!((health["status"].as_str(), health["session"]["state"].as_str()), (Some(status), Some(state)));
+        assert_eq!(readiness, ready, "{health}");
+        assert_eq!(health["store"]["ok"], true);
+        assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
+        assert!(health["session"].get("expires_at").is_some() && health["session"]["checked_at"].is_null());
+        // The box fetches its models at the start; health itself asks nobody.
+        let asked =
+            case.fake.seen()[seen_before..].iter().filter(|seen| seen.path_and_query.contains("/auths")).count();
+        assert_eq!(asked, 0);
+    }
+    let server = case.start(&[]).await;
+    assert_eq!(server.chat(&chat("hi")).await.status, 200);
+    let (health, readiness) = health(&server).await;
+    assert_eq!((health["session"]["state"].as_str(), readiness), (Some("valid"), 200));
+    assert!(health["session"]["checked_at"].is_u64() && health["session"]["expires_at"].is_u64());
+}
+
+pub async fn health_tells_of_a_broken_store(case: Arc<Case>) {
+    assert_eq!(case.product, Product::Box);
+    let server = case.start(&[("DATABASE_PATH", "/dev/null/nowhere.db")]).await;
+    let (health, readiness) = health(&server).await;
+    assert_eq!(
+        (health["store"]["ok"].as_bool(), health["status"].as_str(), readiness),
+        (Some(false), Some("degraded"), 200)
+    );
+    assert_eq!(server.chat(&chat("hi")).await.status, 200, "the store failing never fails a chat");
+}

@@ -1,0 +1,202 @@
+//! A small HTTP client that hides nothing, and the checks that every answer must pass.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// Longer than anything takes here; a case that waits this long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The only header fields that an answer may have. Another one is a surprise for somebody.
+const EXPECTED_HEADERS: &[&str] = &[
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "access-control-max-age",
+    "allow",
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "retry-after",
+    "transfer-encoding",
+    "vary",
+    "www-authenticate",
+    "x-accel-buffering",
+    "x-request-id",
+    "x-should-retry",
+];
+
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?} {:.2000}", self.status, self.headers, String::from_utf8_lossy(&self.body))
+    }
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.to_vec()).unwrap()
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Checks that this is an error object with this status and code, and gives the object.
+    #[track_caller]
+    pub fn error(&self, status: u16, code: &str) -> Value {
+        assert_eq!((self.status.as_u16(), self.json()["error"]["code"].as_str()), (status, Some(code)), "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        let error = self.json()["error"].clone();
+        assert!(!error["message"].as_str().unwrap().is_empty() && error["type"].is_string());
+        assert!(error.get("param").is_some());
+        error
+    }
+
+    /// The data of each event, checked to be nothing but `data:` lines and comments.
+    #[track_caller]
+    pub fn events(&self) -> Vec<String> {
+        assert_eq!((self.status, self.header("content-type")), (StatusCode::OK, Some("text/event-stream")), "{self:?}");
+        events(&self.text())
+    }
+
+    #[track_caller]
+    pub fn chunks(&self) -> Vec<Value> {
+        self.events().iter().filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
+    }
+}
+
+#[track_caller]
+pub fn events(text: &str) -> Vec<String> {
+    let mut events = Vec::new();
+    for block in text.split_terminator("\n\n") {
+        if block.starts_with(':') {
+            assert!(!block.contains('\n'), "{block:?}");
+            continue;
+        }
+        assert!(!block.contains('\n'), "one line an event: {block:?}");
+        events.push(block.strip_prefix("data: ").unwrap_or_else(|| panic!("{block:?}")).to_owned());
+    }
+    events
+}
+
+/// The text of a stream's deltas of one kind.
+pub fn joined(chunks: &[Value], kind: &str) -> String {
+    chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"][kind].as_str()).collect()
+}
+
+#[derive(Clone)]
+pub struct Http {
+    client: Client<HttpConnector, Full<Bytes>>,
+    base: String,
+}
+
+impl Http {
+    pub fn new(base: &str) -> Self {
+        Self { client: Client::builder(TokioExecutor::new()).build_http(), base: base.to_owned() }
+    }
+
+    pub fn address(&self) -> &str {
+        self.base.strip_prefix("http://").unwrap()
+    }
+
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
+        let mut request = Request::new(Full::new(body.into()));
+        *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
+        *request.uri_mut() = format!("{}{path}", self.base).parse().unwrap();
+        for (name, value) in headers {
+            let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        let what = format!("{method} {path}");
+        let exchange = async {
+            let response = self.client.request(request).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+            let (head, body) = response.into_parts();
+            for name in head.headers.keys() {
+                let expected = EXPECTED_HEADERS.contains(&name.as_str());
+                assert!(expected, "{what}: an unexpected header {name}: {:?}", head.headers);
+            }
+            assert!(head.headers.contains_key("x-request-id"), "{what}: no request id");
+            let body = body.collect().await.unwrap_or_else(|error| panic!("{what}: {error:?}")).to_bytes();
+            Reply { status: head.status, headers: head.headers, body }
+        };
+        timeout(PATIENCE, exchange).await.unwrap_or_else(|_| panic!("{what}: no end of the answer"))
+    }
+}
+
+/// A raw connection, for what a well-behaved client does not do.
+pub struct Raw(pub TcpStream);
+
+impl Raw {
+    pub async fn connect(address: &str) -> Self {
+        Self(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// Sends a chat request with `[[fake …]]` in its prompt.
+    pub async fn chat(&mut self, body: &Value) {
+        let body = body.to_string();
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            crate::server::KEY,
+            body.len()
+        );
+        self.0.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    }
+
+    /// Reads until `mark` has come.
+    pub async fn read_until(&mut self, mark: &str) -> String {
+        let mut text = Vec::new();
+        let mut buffer = [0; 4096];
+        let read = async {
+            while !String::from_utf8_lossy(&text).contains(mark) {
+                let length = self.0.read(&mut buffer).await.unwrap();
+                assert!(length > 0, "closed before {mark:?}: {}", String::from_utf8_lossy(&text));
+                text.extend_from_slice(&buffer[..length]);
+            }
+        };
+        timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("{mark:?} did not come"));
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Leaves with a reset: workerd does not see the FIN of an idle client.
+    pub fn reset(self) {
+        self.0.set_zero_linger().unwrap();
+    }
+}
+
+/// A chat request with one user message.
+pub fn chat(prompt: &str) -> Value {
+    json!({ "model": "qwen3-max", "messages": [{ "role": "user", "content": prompt }] })
+}
+
+pub fn with(mut request: Value, fields: Value) -> Value {
+    for (name, value) in fields.as_object().unwrap() {
+        request[name] = value.clone();
+    }
+    request
+}
