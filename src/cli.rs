@@ -115,6 +115,7 @@ async fn listen(config: Config) -> Result<(), String> {
     let (warm, runtime) = (Arc::clone(&app), platform.clone());
     tokio::spawn(async move { warm.warm_up(&runtime).await });
     let handler = move |request| app::handle(Arc::clone(&app), platform.clone(), request);
+    #[expect(clippy::async_yields_async, reason = "the first signal gives the wait for the second")]
     let stop = async {
         signals.next().await;
         tracing::info!("stopping: open requests may end; a second signal cuts them off");

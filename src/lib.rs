@@ -6,6 +6,19 @@
 //!
 //! The same code is a Cloudflare Worker ("edge") and a native server ("box").
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used,
+        reason = "tests"
+    )
+)]
+
 pub mod app;
 pub mod chat;
 pub mod config;

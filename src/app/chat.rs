@@ -42,7 +42,7 @@ pub(super) async fn completions<P: Platform + Unpin>(
         Answer::new(platform.clone(), Arc::clone(&app.qwen), app.timing, intent, &request.messages, identity)?;
     drop(request);
     if !stream {
-        return Ok(reply::json(StatusCode::OK, &answer.whole().await?));
+        return Ok(reply::json_text(StatusCode::OK, answer.whole().await?));
     }
     answer.head().await?;
     Ok(reply::event_stream(Body::Stream(Box::pin(answer))))

@@ -26,7 +26,11 @@ fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Respons
 }
 
 pub(super) fn json(status: StatusCode, json: &Json) -> Response<Body> {
-    answer(status, "application/json", Body::Full(json.to_string().into()))
+    json_text(status, json.to_string())
+}
+
+pub(super) fn json_text(status: StatusCode, json: String) -> Response<Body> {
+    answer(status, "application/json", Body::Full(json.into()))
 }
 
 pub(super) fn html(page: &'static str) -> Response<Body> {
@@ -43,8 +47,8 @@ pub(super) fn event_stream(body: Body) -> Response<Body> {
 
 pub(super) fn error(error: &Error) -> Response<Body> {
     let form = error.kind().wire();
-    let mut answer =
-        json(StatusCode::from_u16(form.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &error_body(error));
+    let status = StatusCode::from_u16(form.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = json_text(status, error_body(error));
     let headers = answer.headers_mut();
     if error.kind() == ErrorKind::MissingApiKey {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

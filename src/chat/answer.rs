@@ -12,7 +12,6 @@ use std::{
 
 use bytes::Bytes;
 use futures::{Stream, future::poll_fn};
-use serde_json::Value as Json;
 
 use super::{
     fold::fold,
@@ -76,7 +75,7 @@ pub struct Answer<P> {
     alarm: Option<BoxFuture<()>>,
     pause: Option<BoxFuture<()>>,
     linger: Option<BoxFuture<()>>,
-    whole: Option<Json>,
+    whole: Option<String>,
 }
 
 /// What a repeat needs to begin anew.
@@ -177,11 +176,11 @@ impl<P: Platform> Answer<P> {
         Ok(())
     }
 
-    /// Waits for the whole answer.
+    /// Waits for the whole answer, an object in JSON.
     ///
     /// # Errors
     /// Any refusal, and an answer without an end.
-    pub async fn whole(mut self) -> Result<Json> {
+    pub async fn whole(mut self) -> Result<String> {
         poll_fn(|cx| {
             loop {
                 match self.poll_progress(cx) {

@@ -1,7 +1,6 @@
 //! The answer as the client gets it: chunks of a stream, or one object.
 
 use bytes::{Bytes, BytesMut};
-use serde_json::Value as Json;
 
 use super::cut::StopFilter;
 use crate::{
@@ -97,8 +96,8 @@ impl Output {
         self.out.extend_from_slice(error_event(error).as_bytes());
     }
 
-    /// Ends the answer: by itself as `finish`, or as it was cut.
-    pub fn finish(&mut self, finish: FinishReason, usage: Usage, sources: &[Source]) -> Option<Json> {
+    /// Ends the answer: by itself as `finish`, or as it was cut. Gives the whole object in JSON where no chunks are written.
+    pub fn finish(&mut self, finish: FinishReason, usage: Usage, sources: &[Source]) -> Option<String> {
         let Self { writer, out, content, stop, cut, .. } = self;
         if cut.is_none() {
             stop.flush(|text| {

@@ -64,11 +64,11 @@ impl Recorded {
                 None
             }
             Err(error) => {
-                return format!("status {}\n{:#}\n", error.kind().wire().status, crate::openai::error_body(&error));
+                return format!("status {}\n{}\n", error.kind().wire().status, crate::openai::error_body(&error));
             }
         };
         match whole {
-            Some(whole) => format!("{whole:#}\n"),
+            Some(whole) => format!("{whole}\n"),
             None => String::from_utf8(output.take().to_vec()).unwrap(),
         }
     }

@@ -2,7 +2,6 @@
 
 use bytes::BytesMut;
 use serde::Serialize;
-use serde_json::{Value as Json, json};
 
 /// What all chunks of one answer share.
 #[derive(Clone, Debug)]
@@ -53,20 +52,37 @@ pub struct Usage {
     pub cached: Option<u64>,
 }
 
-impl Usage {
-    fn to_json(self) -> Json {
-        let mut usage = json!({
-            "prompt_tokens": self.prompt,
-            "completion_tokens": self.completion,
-            "total_tokens": self.total,
-        });
-        if let Some(reasoning) = self.reasoning {
-            usage["completion_tokens_details"] = json!({ "reasoning_tokens": reasoning });
+#[derive(Serialize)]
+struct UsageObject {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_tokens_details: Option<PromptDetails>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completion_tokens_details: Option<CompletionDetails>,
+}
+
+#[derive(Serialize)]
+struct PromptDetails {
+    cached_tokens: u64,
+}
+
+#[derive(Serialize)]
+struct CompletionDetails {
+    reasoning_tokens: u64,
+}
+
+impl From<Usage> for UsageObject {
+    fn from(usage: Usage) -> Self {
+        let Usage { prompt, completion, total, reasoning, cached } = usage;
+        Self {
+            prompt_tokens: prompt,
+            completion_tokens: completion,
+            total_tokens: total,
+            prompt_tokens_details: cached.map(|cached_tokens| PromptDetails { cached_tokens }),
+            completion_tokens_details: reasoning.map(|reasoning_tokens| CompletionDetails { reasoning_tokens }),
         }
-        if let Some(cached) = self.cached {
-            usage["prompt_tokens_details"] = json!({ "cached_tokens": cached });
-        }
-        usage
     }
 }
 
@@ -83,18 +99,73 @@ pub struct Annotation {
     pub end: usize,
 }
 
-fn annotations_json(annotations: &[Annotation]) -> Json {
+#[derive(Serialize)]
+struct AnnotationObject<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    url_citation: Citation<'a>,
+}
+
+#[derive(Serialize)]
+struct Citation<'a> {
+    start_index: usize,
+    end_index: usize,
+    url: &'a str,
+    title: &'a str,
+}
+
+fn annotation_objects(annotations: &[Annotation]) -> Vec<AnnotationObject<'_>> {
     annotations
         .iter()
-        .map(|annotation| {
-            json!({"type": "url_citation", "url_citation": {
-                "start_index": annotation.start,
-                "end_index": annotation.end,
-                "url": annotation.url,
-                "title": annotation.title,
-            }})
+        .map(|Annotation { url, title, start, end }| AnnotationObject {
+            kind: "url_citation",
+            url_citation: Citation { start_index: *start, end_index: *end, url, title },
         })
         .collect()
+}
+
+#[derive(Serialize)]
+struct LastDelta<'a> {
+    annotations: Vec<AnnotationObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct UsageChunk<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    choices: [(); 0],
+    usage: UsageObject,
+}
+
+#[derive(Serialize)]
+struct Completion<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    choices: [Choice<'a>; 1],
+    usage: UsageObject,
+}
+
+#[derive(Serialize)]
+struct Choice<'a> {
+    index: u8,
+    message: Message<'a>,
+    logprobs: (),
+    finish_reason: &'static str,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reasoning_content: &'a str,
+    content: &'a str,
+    refusal: (),
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    annotations: Vec<AnnotationObject<'a>>,
 }
 
 /// Writes the chunks of one answer into a buffer. The part that is the same in each is made once.
@@ -175,7 +246,7 @@ impl ChunkWriter {
                 if annotations.is_empty() {
                     out.extend_from_slice(b"{}");
                 } else {
-                    write_json(out, &json!({ "annotations": annotations_json(annotations) }));
+                    write_json(out, &LastDelta { annotations: annotation_objects(annotations) });
                 }
             },
             Some(reason),
@@ -185,14 +256,14 @@ impl ChunkWriter {
     /// The usage chunk.
     pub fn usage(&self, out: &mut BytesMut, usage: Usage) {
         out.extend_from_slice(b"data: ");
-        let chunk = json!({
-            "id": self.identity.id,
-            "object": "chat.completion.chunk",
-            "created": self.identity.created,
-            "model": self.identity.model,
-            "choices": [],
-            "usage": usage.to_json(),
-        });
+        let chunk = UsageChunk {
+            id: &self.identity.id,
+            object: "chat.completion.chunk",
+            created: self.identity.created,
+            model: &self.identity.model,
+            choices: [],
+            usage: usage.into(),
+        };
         write_json(out, &chunk);
         out.extend_from_slice(b"\n\n");
     }
@@ -209,7 +280,7 @@ impl ChunkWriter {
     }
 }
 
-/// A whole answer as one object.
+/// A whole answer as one object, in JSON.
 #[must_use]
 pub fn completion(
     identity: &Identity,
@@ -218,20 +289,22 @@ pub fn completion(
     annotations: &[Annotation],
     finish: FinishReason,
     usage: Usage,
-) -> Json {
-    let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
-    if !reasoning.is_empty() {
-        message["reasoning_content"] = reasoning.into();
-    }
-    if !annotations.is_empty() {
-        message["annotations"] = annotations_json(annotations);
-    }
-    json!({
-        "id": identity.id,
-        "object": "chat.completion",
-        "created": identity.created,
-        "model": identity.model,
-        "choices": [{ "index": 0, "message": message, "logprobs": null, "finish_reason": finish.as_str() }],
-        "usage": usage.to_json(),
-    })
+) -> String {
+    let message = Message {
+        role: "assistant",
+        reasoning_content: reasoning,
+        content,
+        refusal: (),
+        annotations: annotation_objects(annotations),
+    };
+    let completion = Completion {
+        id: &identity.id,
+        object: "chat.completion",
+        created: identity.created,
+        model: &identity.model,
+        choices: [Choice { index: 0, message, logprobs: (), finish_reason: finish.as_str() }],
+        usage: usage.into(),
+    };
+    // Text and numbers cannot fail to become JSON.
+    serde_json::to_string(&completion).unwrap_or_default()
 }

@@ -141,14 +141,13 @@ pub(super) fn choose(name: &str, live: Option<&ModelList>, own_aliases: &BTreeMa
             return Some(name.to_owned());
         }
         let lower = name.to_lowercase();
-        let alias = own_aliases.get(&lower).cloned().or_else(|| {
+        own_aliases.get(&lower).cloned().or_else(|| {
             ALIASES
                 .binary_search_by_key(&lower.as_str(), |(alias, _)| alias)
                 .ok()
                 .and_then(|at| ALIASES.get(at))
                 .map(|(_, id)| (*id).to_owned())
-        });
-        alias
+        })
     };
     let mut choice = Choice { id: name.to_owned(), thinking: None, search: false };
     let mut base = name;

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde::Serialize;
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -46,60 +47,124 @@ pub(super) fn new_chat_body(model: &str, now: u64) -> Bytes {
 /// `request_too_large` when it would reach 128 KiB: the site answers such a body with its captcha page.
 pub(super) fn turn_body(turn: &Turn<'_>, platform: &impl Platform) -> Result<Bytes> {
     let seconds = platform.now() / 1000;
-    let mut features = match turn.thinking {
-        Thinking::Off => json!({ "thinking_enabled": false, "auto_thinking": false, "thinking_mode": "Fast" }),
-        Thinking::Auto => json!({
-            "thinking_enabled": true, "auto_thinking": true, "thinking_mode": "Auto", "thinking_format": "summary",
-        }),
-        Thinking::On { budget } => {
-            let mut features = json!({
-                "thinking_enabled": true, "auto_thinking": false, "thinking_mode": "Thinking", "thinking_format": "summary",
-            });
-            if let Some(budget) = budget {
-                features["thinking_budget"] = budget.into();
-            }
-            features
-        }
+    let (thinking_enabled, auto_thinking, thinking_mode, thinking_budget) = match turn.thinking {
+        Thinking::Off => (false, false, "Fast", None),
+        Thinking::Auto => (true, true, "Auto", None),
+        Thinking::On { budget } => (true, false, "Thinking", budget),
     };
-    // Without it the thinking comes mixed with the answer.
-    features["output_schema"] = "phase".into();
-    features["research_mode"] = "normal".into();
-    features["auto_search"] = turn.search.into();
-    let body = json!({
-        "stream": true,
-        "version": "2.1",
-        "incremental_output": true,
-        "chatId": turn.chat_id,
-        "chat_id": turn.chat_id,
-        "parentId": turn.parent_id.unwrap_or_default(),
-        "parent_id": turn.parent_id,
-        "chat_mode": "normal",
-        "model": turn.model,
-        "messages": [{
-            "id": null,
-            "fid": uuid(platform),
-            "parentId": turn.parent_id,
-            "parent_id": turn.parent_id,
-            "childrenIds": [uuid(platform)],
-            "role": "user",
-            "content": turn.text,
-            "user_action": "chat",
-            "files": [],
-            "timestamp": seconds,
-            "models": [turn.model],
-            "model": "",
-            "chat_type": "t2t",
-            "sub_chat_type": "t2t",
-            "feature_config": features,
-            "extra": { "meta": { "subChatType": "t2t" } },
-        }],
-        "timestamp": seconds,
-    })
-    .to_string();
+    let feature_config = Features {
+        thinking_enabled,
+        output_schema: "phase",
+        research_mode: "normal",
+        auto_thinking,
+        thinking_mode,
+        thinking_format: thinking_enabled.then_some("summary"),
+        thinking_budget,
+        auto_search: turn.search,
+    };
+    let message = Message {
+        id: None,
+        fid: uuid(platform),
+        parent_id_camel: turn.parent_id,
+        parent_id: turn.parent_id,
+        children: [uuid(platform)],
+        role: "user",
+        content: turn.text,
+        user_action: "chat",
+        files: [],
+        timestamp: seconds,
+        models: [turn.model],
+        model: "",
+        chat_type: "t2t",
+        sub_chat_type: "t2t",
+        feature_config,
+        extra: Extra { meta: Meta { sub_chat_type: "t2t" } },
+    };
+    let body = TurnBody {
+        stream: true,
+        version: "2.1",
+        incremental_output: true,
+        chat_id_camel: turn.chat_id,
+        chat_id: turn.chat_id,
+        parent_id_camel: turn.parent_id.unwrap_or_default(),
+        parent_id: turn.parent_id,
+        chat_mode: "normal",
+        model: turn.model,
+        messages: [message],
+        timestamp: seconds,
+    };
+    // Text and numbers cannot fail to become JSON.
+    let body = serde_json::to_string(&body).unwrap_or_default();
     if body.len() >= MAX_BODY {
         return Err(too_large(body.len()));
     }
     Ok(body.into())
+}
+
+/// The body of a turn, as the browser sends it: some names twice, in both spellings.
+#[derive(Serialize)]
+struct TurnBody<'a> {
+    stream: bool,
+    version: &'static str,
+    incremental_output: bool,
+    #[serde(rename = "chatId")]
+    chat_id_camel: &'a str,
+    chat_id: &'a str,
+    #[serde(rename = "parentId")]
+    parent_id_camel: &'a str,
+    parent_id: Option<&'a str>,
+    chat_mode: &'static str,
+    model: &'a str,
+    messages: [Message<'a>; 1],
+    timestamp: u64,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    id: Option<&'a str>,
+    fid: String,
+    #[serde(rename = "parentId")]
+    parent_id_camel: Option<&'a str>,
+    parent_id: Option<&'a str>,
+    #[serde(rename = "childrenIds")]
+    children: [String; 1],
+    role: &'static str,
+    content: &'a str,
+    user_action: &'static str,
+    files: [(); 0],
+    timestamp: u64,
+    models: [&'a str; 1],
+    model: &'static str,
+    chat_type: &'static str,
+    sub_chat_type: &'static str,
+    feature_config: Features,
+    extra: Extra,
+}
+
+#[derive(Serialize)]
+struct Features {
+    thinking_enabled: bool,
+    /// Without it the thinking comes mixed with the answer.
+    output_schema: &'static str,
+    research_mode: &'static str,
+    auto_thinking: bool,
+    thinking_mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking_format: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking_budget: Option<u32>,
+    auto_search: bool,
+}
+
+#[derive(Serialize)]
+struct Extra {
+    meta: Meta,
+}
+
+#[derive(Serialize)]
+struct Meta {
+    #[serde(rename = "subChatType")]
+    sub_chat_type: &'static str,
 }
 
 /// What a request is for; decides the headers that differ.

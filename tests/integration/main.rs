@@ -4,6 +4,9 @@
 //! must have been built (`scripts/build-edge`), and Node 22.12 or newer be first on `PATH`: `scripts/test` sees to both.
 
 #![allow(
+    clippy::arithmetic_side_effects,
+    clippy::print_stderr,
+    clippy::string_slice,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

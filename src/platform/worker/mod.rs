@@ -13,7 +13,7 @@ pub(crate) mod request;
 use std::{cell::OnceCell, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::{StreamExt as _, channel::oneshot};
+use futures::{FutureExt as _, StreamExt as _, channel::oneshot};
 use wasm_bindgen::JsValue;
 use worker::{Context, Env, event};
 
@@ -38,7 +38,9 @@ impl Platform for Worker {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<()> {
-        Box::pin(worker::Delay::from(duration))
+        // `Delay` wakes only the task that polled it first, and each pull of a response body is a task of its own;
+        // `Shared` wakes whoever polled last.
+        Box::pin(worker::Delay::from(duration).shared())
     }
 
     fn now(&self) -> u64 {
