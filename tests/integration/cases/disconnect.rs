@@ -12,7 +12,8 @@ use crate::{
 };
 
 const MANY: usize = 100;
-/// What an allocator and workerd's own bookkeeping may keep after a round of a hundred; a leak of each request's buffers is more.
+/// What an allocator and workerd's own bookkeeping may keep of two rounds of a hundred. Each request holds its text of 110 KB at
+/// least twice, so a leak would be 40 MB and more.
 const MEMORY_SLACK: u64 = 24 * 1024 * 1024;
 
 /// Waits until the site has as many requests with this marker as asked.
@@ -30,7 +31,7 @@ async fn arrived(case: &Case, marker: &str, count: usize) {
 async fn leave(case: &Case, server: &Server, prompt: &str, stream: bool, mark: Option<&str>, count: usize) {
     let marker = unique("leave");
     let request =
-        with(chat(&format!("[[fake {prompt}]] {marker} {}", "x".repeat(20_000))), json!({ "stream": stream }));
+        with(chat(&format!("[[fake {prompt}]] {marker} {}", "x".repeat(110_000))), json!({ "stream": stream }));
     let mut clients = Vec::new();
     for _ in 0..count {
         let mut client = Raw::connect(server.http.address()).await;
