@@ -36,6 +36,8 @@ enum Command {
     Healthcheck,
 }
 
+/// As often as the edge's cron trigger in `wrangler.toml`.
+const HOUSEKEEPING: Duration = Duration::from_secs(10 * 60);
 /// A configuration that cannot work.
 const BAD_CONFIGURATION: u8 = 2;
 
@@ -114,6 +116,13 @@ async fn listen(config: Config) -> Result<(), String> {
     tracing::info!(url = %format_args!("http://{address}"), version = env!("CARGO_PKG_VERSION"), "serving");
     let (warm, runtime) = (Arc::clone(&app), platform.clone());
     tokio::spawn(async move { warm.warm_up(&runtime).await });
+    let (keeper, runtime) = (Arc::clone(&app), platform.clone());
+    tokio::spawn(async move {
+        loop {
+            keeper.housekeeping(&runtime).await;
+            tokio::time::sleep(HOUSEKEEPING).await;
+        }
+    });
     let handler = move |request| app::handle(Arc::clone(&app), platform.clone(), request);
     #[expect(clippy::async_yields_async, reason = "the first signal gives the wait for the second")]
     let stop = async {

@@ -8,6 +8,8 @@ use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 pub enum ErrorKind {
     /// A variable of the configuration is missing or wrong.
     Configuration,
+    /// The store does not answer, and the request is about what is in it.
+    StoreFailed,
     /// No key was sent, or not as a bearer.
     MissingApiKey,
     /// A key was sent that is none of ours.
@@ -71,6 +73,7 @@ impl ErrorKind {
     pub const fn wire(self) -> WireForm {
         let (status, kind, code) = match self {
             Self::Configuration => (500, "server_error", "configuration_error"),
+            Self::StoreFailed => (503, "server_error", "store_unavailable"),
             Self::MissingApiKey => (401, "authentication_error", "missing_api_key"),
             Self::InvalidApiKey => (403, "permission_error", "invalid_api_key"),
             Self::NotFound => (404, "invalid_request_error", "not_found"),

@@ -18,10 +18,10 @@ impl Keys {
         Self(keys.iter().map(|key| digest(key.expose())).collect())
     }
 
-    /// Checks the request's key; `open` = none is needed.
-    pub(super) fn check(&self, headers: &Headers, open: bool) -> Result<()> {
+    /// Checks the request's key; `open` = none is needed. Gives who calls: the key, or nothing where all are one.
+    pub(super) fn check(&self, headers: &Headers, open: bool) -> Result<String> {
         if open {
-            return Ok(());
+            return Ok(String::new());
         }
         let Some(key) = sent_key(headers) else {
             let message = if self.0.is_empty() {
@@ -32,7 +32,7 @@ impl Keys {
             return Err(Error::new(ErrorKind::MissingApiKey, message));
         };
         if self.accepts(&key) {
-            Ok(())
+            Ok(key)
         } else {
             Err(Error::new(
                 ErrorKind::InvalidApiKey,

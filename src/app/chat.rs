@@ -6,20 +6,25 @@ use http::{Response, StatusCode};
 
 use super::{App, reply};
 use crate::{
-    chat::{Answer, intent},
+    chat::{Answer, Hints, check, intent},
     error::{Error, ErrorKind, Result},
     openai::{ChatRequest, Identity},
-    platform::{Body, Platform, ReadError, RequestBody},
+    platform::{Body, Headers, Platform, ReadError, Request},
 };
 
 /// The largest JSON body: several images of `MAX_IMAGE_BYTES` in base64, and well below an isolate's memory.
 const MAX_BODY: usize = 32 * 1024 * 1024;
 
+/// The longest id of a conversation that a client may choose.
+const MAX_CONVERSATION_ID: usize = 200;
+
 pub(super) async fn completions<P: Platform + Unpin>(
     app: &Arc<App>,
     platform: &P,
-    body: RequestBody,
+    caller: &str,
+    request: Request,
 ) -> Result<Response<Body>> {
+    let Request { headers, body, .. } = request;
     let body = body.collect(MAX_BODY).await.map_err(|error| match error {
         ReadError::TooLarge => Error::new(
             ErrorKind::RequestTooLarge,
@@ -29,23 +34,50 @@ pub(super) async fn completions<P: Platform + Unpin>(
     })?;
     let request = ChatRequest::from_json(&body)?;
     drop(body);
-    let asked =
-        request.model.as_deref().map(str::trim).filter(|model| !model.is_empty()).unwrap_or(&app.config.default_model);
+    check(&request.messages)?;
+    let hints = hints(&request, &headers)?;
+    let asked = request.model.as_deref().map(str::trim).filter(|model| !model.is_empty());
+    let asked = asked.unwrap_or(&app.config.default_model);
     app.qwen.session().check(platform.now())?;
     let (choice, model) = app.qwen.choose(platform, asked).await;
     let intent = intent(&request, choice, model.as_ref())?;
     refresh_models_later(app, platform);
+    let (id, account) = (reply::new_id("conv_", platform), app.qwen.session().account());
+    let thread = app.conversations.thread(platform, caller, account, &request.messages, &hints, id).await;
+    let conversation = thread.id.clone();
     let identity =
         Identity { id: reply::new_id("chatcmpl-", platform), created: platform.now() / 1000, model: asked.to_owned() };
-    let stream = intent.stream;
-    let mut answer =
-        Answer::new(platform.clone(), Arc::clone(&app.qwen), app.timing, intent, &request.messages, identity)?;
     drop(request);
-    if !stream {
-        return Ok(reply::json_text(StatusCode::OK, answer.whole().await?));
-    }
-    answer.head().await?;
-    Ok(reply::event_stream(Body::Stream(Box::pin(answer))))
+    let stream = intent.stream;
+    let (qwen, conversations) = (Arc::clone(&app.qwen), Arc::clone(&app.conversations));
+    let mut answer = Answer::new(platform.clone(), qwen, conversations, app.timing, intent, thread, identity)?;
+    let answer = if stream {
+        answer.head().await?;
+        reply::event_stream(Body::Stream(Box::pin(answer)))
+    } else {
+        reply::json_text(StatusCode::OK, answer.whole().await?)
+    };
+    Ok(reply::with_conversation(answer, &conversation))
+}
+
+/// What the request says of its conversation beside its messages.
+fn hints(request: &ChatRequest, headers: &Headers) -> Result<Hints> {
+    let sane = |id: &str| {
+        (1..=MAX_CONVERSATION_ID).contains(&id.len()) && id.bytes().all(|byte| (b'!'..=b'~').contains(&byte))
+    };
+    let checked = |param: &str, id: Option<String>| match id {
+        Some(id) if !sane(&id) => Err(Error::invalid(
+            param,
+            format!(
+                "The conversation id in '{param}' must be 1 to {MAX_CONVERSATION_ID} visible ASCII characters without blanks."
+            ),
+        )),
+        id => Ok(id),
+    };
+    let field = checked("conversation_id", request.conversation_id.clone())?;
+    let header = checked("x-conversation-id", headers.get("x-conversation-id"))?;
+    let open_webui = headers.get("x-openwebui-chat-id").filter(|id| sane(id));
+    Ok(Hints { explicit: field.or(header), open_webui })
 }
 
 /// A stale list of models serves this request; the next one gets a new list.

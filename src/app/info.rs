@@ -73,7 +73,7 @@ async fn look(app: &App, platform: &impl Platform) -> Health {
             "expires_at": session.expires_at,
             "checked_at": session.checked_at,
         },
-        "store": { "ok": store_problem.is_none() },
+        "store": { "ok": store_problem.is_none(), "errors": app.conversations.errors() },
     });
     Health { usable, body }
 }

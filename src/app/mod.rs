@@ -2,6 +2,7 @@
 
 mod access;
 mod chat;
+mod chats;
 mod info;
 mod models;
 mod reply;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::{
-    chat::Timing,
+    chat::{Conversations, Timing},
     config::{Config, ConfigError},
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform, Request},
@@ -27,6 +28,7 @@ pub struct App {
     config: Config,
     keys: Keys,
     qwen: Arc<Qwen>,
+    conversations: Arc<Conversations>,
     timing: Timing,
 }
 
@@ -37,9 +39,15 @@ impl App {
         Self {
             keys: Keys::new(&config.valid_tokens),
             qwen: Arc::new(Qwen::new(&config)),
+            conversations: Arc::new(Conversations::new(config.conversation_ttl)),
             timing: Timing::from(&config),
             config,
         }
+    }
+
+    /// What is to be done every ten minutes: a bounded step of the clean-up.
+    pub async fn housekeeping(&self, platform: &impl Platform) {
+        chats::clean_up(self, platform).await;
     }
 
     /// Fetches the list of models, so that the first chat need not wait for it.
@@ -91,16 +99,19 @@ async fn answer<P: Platform + Unpin>(
     access: Access,
     argument: Option<String>,
 ) -> Result<Response<Body>> {
-    if access == Access::Keyed {
-        app.keys.check(&request.headers, app.config.open_to_all())?;
-    }
+    let caller = match access {
+        Access::Open => String::new(),
+        Access::Keyed => app.keys.check(&request.headers, app.config.open_to_all())?,
+    };
     match endpoint {
         Endpoint::Root => Ok(info::root(&request.headers)),
         Endpoint::Health => Ok(info::health(app, platform).await),
         Endpoint::Ready => Ok(info::ready(app, platform).await),
         Endpoint::Models => models::list(app, platform).await,
         Endpoint::Model => models::one(app, platform, &argument.unwrap_or_default()).await,
-        Endpoint::Completions => chat::completions(app, platform, request.body).await,
+        Endpoint::Completions => chat::completions(app, platform, &caller, request).await,
+        Endpoint::Chats => chats::list(app, platform, &caller).await,
+        Endpoint::Chat => chats::delete(app, platform, &caller, &argument.unwrap_or_default()).await,
     }
 }
 

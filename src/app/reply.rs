@@ -13,6 +13,7 @@ use crate::{
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CONVERSATION_ID: HeaderName = HeaderName::from_static("x-conversation-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const EXPOSED: &str = "x-request-id, x-conversation-id, retry-after, x-should-retry";
 /// A browser may keep a preflight's answer for a day.
@@ -73,6 +74,14 @@ pub(super) fn preflight(requested_headers: Option<&str>) -> Response<Body> {
     headers.insert("access-control-allow-methods", HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
     headers.insert("access-control-max-age", HeaderValue::from_static(PREFLIGHT_SECONDS));
     headers.insert(VARY, HeaderValue::from_static("access-control-request-headers"));
+    answer
+}
+
+/// Names the conversation that an answer belongs to.
+pub(super) fn with_conversation(mut answer: Response<Body>, id: &str) -> Response<Body> {
+    if let Ok(id) = HeaderValue::from_str(id) {
+        answer.headers_mut().insert(CONVERSATION_ID, id);
+    }
     answer
 }
 

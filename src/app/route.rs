@@ -21,6 +21,8 @@ pub(super) enum Endpoint {
     Models,
     Model,
     Completions,
+    Chats,
+    Chat,
 }
 
 /// A route. `{id}` in its path stands for the rest of the path.
@@ -43,6 +45,8 @@ pub(super) const ROUTES: &[Route] = &[
     route("GET", "/v1/models", Access::Open, Endpoint::Models),
     route("GET", "/v1/models/{id}", Access::Open, Endpoint::Model),
     route("POST", "/v1/chat/completions", Access::Keyed, Endpoint::Completions),
+    route("GET", "/v1/chats", Access::Keyed, Endpoint::Chats),
+    route("DELETE", "/v1/chats/{id}", Access::Keyed, Endpoint::Chat),
 ];
 
 /// What a path and a method lead to.

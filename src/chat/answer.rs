@@ -11,17 +11,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{Stream, future::poll_fn};
+use futures::{Stream, StreamExt as _, future::poll_fn};
 
 use super::{
-    fold::fold,
+    conversation::{Conversations, Thread},
     intent::Intent,
     output::{Form, Output},
 };
 use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
-    openai::{FinishReason, Identity, Message},
+    openai::{FinishReason, Identity},
     platform::{BoxFuture, ByteStream, FetchError, Platform},
     qwen::{AnswerStream, Qwen, Turn, empty_answer, unreachable_error},
 };
@@ -55,6 +55,12 @@ const MOST_WAITING: usize = 32 * 1024;
 /// After a pause the pieces that have gathered are read one by one; this long without another means that all were.
 /// (A piece is at most one HTTP chunk on the edge, so a single read is not all there is.)
 const LINGER: Duration = Duration::from_millis(1);
+/// How long a chat that is busy with an earlier turn is waited for, before a new chat is made.
+const BUSY_WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1500)];
+/// How long and how much is read of a stream after its finishing event. Left unread it would look like a client that
+/// broke off, and the connection could not be used again.
+const REST_SECONDS: Duration = Duration::from_secs(5);
+const REST_PIECES: usize = 64;
 /// One silent repeat, and only while the client has got nothing.
 const REPEATS: u32 = 1;
 
@@ -62,12 +68,17 @@ const REPEATS: u32 = 1;
 pub struct Answer<P> {
     platform: P,
     qwen: Arc<Qwen>,
+    conversations: Arc<Conversations>,
     plan: Arc<Plan>,
     timing: Timing,
     stage: Stage,
     stream: AnswerStream,
     output: Output,
     repeats_left: u32,
+    /// The chat that the answer comes from.
+    chat_id: String,
+    /// The place in the conversation did not work out: a new chat is to be made.
+    anew: bool,
     /// When the site last sent something, in milliseconds since 1970.
     heard_at: u64,
     /// When the client last got something.
@@ -81,11 +92,28 @@ pub struct Answer<P> {
 /// What a repeat needs to begin anew.
 struct Plan {
     intent: Intent,
-    text: String,
+    thread: Thread,
     identity: Identity,
 }
 
 impl Plan {
+    fn turn<'a>(&'a self, chat_id: &'a str, parent_id: Option<&'a str>, text: &'a str) -> Turn<'a> {
+        let Intent { model, thinking, search, .. } = &self.intent;
+        Turn { chat_id, parent_id, model, text, thinking: *thinking, search: *search }
+    }
+
+    /// Says the news in the chat that knows the rest; waits a little while it is busy.
+    async fn go_on(&self, platform: &impl Platform, qwen: &Qwen, chat_id: &str, parent_id: &str) -> Result<ByteStream> {
+        let turn = self.turn(chat_id, Some(parent_id), &self.thread.news);
+        for wait in BUSY_WAITS {
+            match qwen.complete(platform, &turn).await {
+                Err(error) if error.kind() == ErrorKind::ChatBusy => platform.sleep(wait).await,
+                done => return done,
+            }
+        }
+        qwen.complete(platform, &turn).await
+    }
+
     fn output(&self) -> Output {
         let form = match self.intent {
             Intent { stream: true, include_usage, .. } => Form::Stream { include_usage },
@@ -96,33 +124,43 @@ impl Plan {
 }
 
 enum Stage {
-    Opening(BoxFuture<Result<ByteStream>>),
+    Opening(BoxFuture<Result<Opened>>),
     Reading(ByteStream),
+    /// The answer is complete and is being recorded; the client gets its end afterwards, so that its next turn is known.
+    Recording(BoxFuture<()>),
     Ended,
+}
+
+/// A stream that has begun, and the chat it comes from.
+struct Opened {
+    body: ByteStream,
+    chat_id: String,
 }
 
 impl<P: Platform> Answer<P> {
     /// Prepares a turn; nothing is sent before it is polled.
     ///
     /// # Errors
-    /// Messages without text, or too much of it.
+    /// Too much text for the site.
     pub fn new(
         platform: P,
         qwen: Arc<Qwen>,
+        conversations: Arc<Conversations>,
         timing: Timing,
         intent: Intent,
-        messages: &[Message],
+        thread: Thread,
         identity: Identity,
     ) -> Result<Self> {
-        let text = fold(messages)?;
-        Qwen::check_size(&text)?;
-        let plan = Arc::new(Plan { intent, text, identity });
+        Qwen::check_size(if thread.place.is_some() { &thread.news } else { &thread.whole })?;
+        let plan = Arc::new(Plan { intent, thread, identity });
         let now = platform.now();
         let mut answer = Self {
             output: plan.output(),
             stage: Stage::Ended,
             stream: AnswerStream::default(),
             repeats_left: REPEATS,
+            chat_id: String::new(),
+            anew: false,
             heard_at: now,
             told_at: now,
             alarm: None,
@@ -131,6 +169,7 @@ impl<P: Platform> Answer<P> {
             whole: None,
             platform,
             qwen,
+            conversations,
             plan,
             timing,
         };
@@ -142,11 +181,22 @@ impl<P: Platform> Answer<P> {
         let (platform, qwen, plan) = (self.platform.clone(), Arc::clone(&self.qwen), Arc::clone(&self.plan));
         self.stream = AnswerStream::default();
         self.output = plan.output();
+        let conversations = Arc::clone(&self.conversations);
+        let place = !self.anew;
         self.stage = Stage::Opening(Box::pin(async move {
-            let Plan { intent: Intent { model, thinking, search, .. }, text, .. } = &*plan;
-            let chat_id = qwen.new_chat(&platform, model).await?;
-            let turn = Turn { chat_id: &chat_id, parent_id: None, model, text, thinking: *thinking, search: *search };
-            qwen.complete(&platform, &turn).await
+            let thread = &plan.thread;
+            if let (Some(place), true) = (&thread.place, place) {
+                match plan.go_on(&platform, &qwen, &place.chat_id, &place.response_id).await {
+                    Ok(body) => return Ok(Opened { body, chat_id: place.chat_id.clone() }),
+                    Err(error) if error.kind() == ErrorKind::ChatGone => conversations.forget(&platform, thread).await,
+                    Err(error) if error.kind() == ErrorKind::ChatBusy => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Qwen::check_size(&thread.whole)?;
+            let chat_id = qwen.new_chat(&platform, &plan.intent.model).await?;
+            let body = qwen.complete(&platform, &plan.turn(&chat_id, None, &thread.whole)).await?;
+            Ok(Opened { body, chat_id })
         }));
     }
 
@@ -223,6 +273,7 @@ impl<P: Platform> Answer<P> {
                 return Poll::Ready(Err(error));
             }
             tracing::warn!(%error, "repeating a turn of which nothing was sent");
+            self.anew |= matches!(error.kind(), ErrorKind::ChatGone | ErrorKind::ChatBusy);
             self.repeats_left = self.repeats_left.saturating_sub(1);
             self.open();
         }
@@ -233,14 +284,21 @@ impl<P: Platform> Answer<P> {
             match &mut self.stage {
                 Stage::Ended => return Poll::Ready(Ok(())),
                 Stage::Opening(opening) => {
-                    self.stage = Stage::Reading(ready!(opening.as_mut().poll(cx))?);
+                    let Opened { body, chat_id } = ready!(opening.as_mut().poll(cx))?;
+                    self.stage = Stage::Reading(body);
+                    self.chat_id = chat_id;
                     self.heard_at = self.platform.now();
+                }
+                Stage::Recording(recording) => {
+                    ready!(recording.as_mut().poll(cx));
+                    self.complete(self.stream.finished().unwrap_or(FinishReason::Stop));
                 }
                 Stage::Reading(body) => match body.as_mut().poll_next(cx) {
                     Poll::Ready(Some(Ok(piece))) => {
                         self.heard_at = self.platform.now();
                         if !self.stream.feed(&piece, &mut self.output)? {
-                            return Poll::Ready(self.end());
+                            self.end()?;
+                            continue;
                         }
                         if self.output.waiting() >= MOST_WAITING {
                             return Poll::Ready(Ok(()));
@@ -248,8 +306,8 @@ impl<P: Platform> Answer<P> {
                     }
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(self.broken(&error))),
                     Poll::Ready(None) => {
-                        let end = self.stream.finish(&mut self.output);
-                        return Poll::Ready(end.and_then(|()| self.end()));
+                        self.stream.finish(&mut self.output)?;
+                        self.end()?;
                     }
                     Poll::Pending => return Poll::Pending,
                 },
@@ -257,12 +315,37 @@ impl<P: Platform> Answer<P> {
         }
     }
 
-    /// The end of the answer was seen, or it was cut. Dropping the upstream body cancels what may still come.
+    /// The end of the answer was seen, or it was cut. An answer with its own end is recorded first.
     fn end(&mut self) -> Result<()> {
         if self.output.is_empty() {
             return Err(empty_answer());
         }
-        self.complete(self.stream.finished().unwrap_or(FinishReason::Stop));
+        let finish = self.stream.finished();
+        // Dropping the body of a cut answer cancels what would still come.
+        let body = std::mem::replace(&mut self.stage, Stage::Ended);
+        let (Some(finish), Some(answer), Some(response_id)) = (finish, self.output.said(), self.stream.response_id())
+        else {
+            self.complete(finish.unwrap_or(FinishReason::Stop));
+            return Ok(());
+        };
+        if finish != FinishReason::Stop {
+            self.complete(finish);
+            return Ok(());
+        }
+        if let Stage::Reading(body) = body {
+            let platform = self.platform.clone();
+            self.platform.defer(async move {
+                let rest = body.take(REST_PIECES).for_each(|_| std::future::ready(()));
+                crate::platform::timeout(&platform, REST_SECONDS, rest).await;
+            });
+        }
+        let (answer, response_id) = (answer.to_owned(), response_id.to_owned());
+        let (platform, plan, chat_id) = (self.platform.clone(), Arc::clone(&self.plan), self.chat_id.clone());
+        let conversations = Arc::clone(&self.conversations);
+        self.stage = Stage::Recording(Box::pin(async move {
+            let Plan { intent, thread, .. } = &*plan;
+            conversations.record(&platform, thread, &chat_id, &response_id, &intent.model, &answer).await;
+        }));
         Ok(())
     }
 

@@ -1,47 +1,58 @@
 //! A whole conversation as one text, for a new chat upstream.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use crate::{
     error::{Error, Result},
     openai::{Content, Message, Part, Role},
 };
 
-/// Folds the messages into one text: a lone user message as it is, else each with its role in front, the newest last.
+/// Checks that there is something to ask, of kinds that are known.
 ///
 /// # Errors
 /// `invalid_request` when there is no text at all, or a part of a kind that is not known.
-pub(super) fn fold(messages: &[Message]) -> Result<String> {
+pub fn check(messages: &[Message]) -> Result<()> {
     if messages.is_empty() {
         return Err(Error::invalid("messages", "The field 'messages' is empty; it needs at least one message."));
     }
-    let mut texts = Vec::with_capacity(messages.len());
     for (index, message) in messages.iter().enumerate() {
-        let text = text_of(message, index)?;
-        if !text.trim().is_empty() {
-            texts.push((message, text));
+        let Some(Content::Parts(parts)) = &message.content else { continue };
+        if let Some((at, part)) = parts.iter().enumerate().find(|(_, part)| part_text(part).is_none()) {
+            let kind: String = part.kind.chars().take(40).collect();
+            let problem = format!("Content parts of the type '{kind}' are not supported here; send text.");
+            return Err(Error::invalid(format!("messages[{index}].content[{at}].type"), problem));
         }
     }
-    match &mut texts[..] {
-        [] => Err(Error::invalid("messages", "The messages hold no text.")),
-        [(Message { role: Role::User, .. }, text)] => Ok(std::mem::take(text)),
-        texts => {
-            let mut folded = String::with_capacity(texts.iter().map(|(_, text)| text.len().saturating_add(16)).sum());
-            for (message, text) in texts {
-                if !folded.is_empty() {
-                    folded.push_str("\n\n");
-                }
-                folded.push_str(label(message.role));
-                if let Some(name) = message.name.as_deref().filter(|name| !name.is_empty()) {
-                    // Writing to a String cannot fail.
-                    let _ = write!(folded, " ({})", name.replace(['\n', '\r'], " "));
-                }
-                folded.push_str(": ");
-                folded.push_str(text);
-            }
-            Ok(folded)
-        }
+    if messages.iter().all(|message| message_text(message).trim().is_empty()) {
+        return Err(Error::invalid("messages", "The messages hold no text."));
     }
+    Ok(())
+}
+
+/// Folds messages into one text: a lone user message as it is, else each with its role in front, the newest last.
+pub(super) fn fold<'a>(messages: impl IntoIterator<Item = &'a Message>) -> String {
+    let mut texts: Vec<(&Message, Cow<'_, str>)> = messages
+        .into_iter()
+        .map(|message| (message, message_text(message)))
+        .filter(|(_, text)| !text.trim().is_empty())
+        .collect();
+    if let [(Message { role: Role::User, .. }, text)] = &mut texts[..] {
+        return std::mem::take(text).into_owned();
+    }
+    let mut folded = String::with_capacity(texts.iter().map(|(_, text)| text.len().saturating_add(16)).sum());
+    for (message, text) in texts {
+        if !folded.is_empty() {
+            folded.push_str("\n\n");
+        }
+        folded.push_str(label(message.role));
+        if let Some(name) = message.name.as_deref().filter(|name| !name.is_empty()) {
+            // Writing to a String cannot fail.
+            let _ = write!(folded, " ({})", name.replace(['\n', '\r'], " "));
+        }
+        folded.push_str(": ");
+        folded.push_str(&text);
+    }
+    folded
 }
 
 const fn label(role: Role) -> &'static str {
@@ -53,33 +64,27 @@ const fn label(role: Role) -> &'static str {
     }
 }
 
-fn text_of(message: &Message, index: usize) -> Result<String> {
-    let Message { role: _, content, name: _, tool_calls, tool_call_id: _, function_call } = message;
-    let mut text = match content {
-        None => String::new(),
-        Some(Content::Text(text)) => text.clone(),
-        Some(Content::Parts(parts)) => {
-            let mut texts = Vec::with_capacity(parts.len());
-            for (at, part) in parts.iter().enumerate() {
-                texts.push(part_text(part).ok_or_else(|| {
-                    let param = format!("messages[{index}].content[{at}].type");
-                    let kind: String = part.kind.chars().take(40).collect();
-                    Error::invalid(
-                        param,
-                        format!("Content parts of the type '{kind}' are not supported here; send text."),
-                    )
-                })?);
-            }
-            texts.join("\n")
-        }
-    };
+/// What a message's content says. Parts of other kinds than text are left out.
+pub(super) fn content_text(message: &Message) -> Cow<'_, str> {
+    match &message.content {
+        None => Cow::Borrowed(""),
+        Some(Content::Text(text)) => Cow::Borrowed(text),
+        Some(Content::Parts(parts)) => Cow::Owned(parts.iter().filter_map(part_text).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+/// All that a message says, with the tools it called.
+fn message_text(message: &Message) -> Cow<'_, str> {
+    let Message { role: _, content: _, name: _, tool_calls, tool_call_id: _, function_call } = message;
+    let mut text = content_text(message);
     let calls = tool_calls.iter().flatten().filter_map(|call| call.function.as_ref()).chain(function_call);
     for call in calls {
         let name = call.name.as_deref().unwrap_or("?");
         let arguments = call.arguments.as_deref().unwrap_or("{}");
-        let _ = write!(text, "{}[called the tool {name} with {arguments}]", if text.is_empty() { "" } else { "\n" });
+        let line = format!("{}[called the tool {name} with {arguments}]", if text.is_empty() { "" } else { "\n" });
+        text.to_mut().push_str(&line);
     }
-    Ok(text)
+    text
 }
 
 fn part_text(part: &Part) -> Option<&str> {
@@ -98,7 +103,8 @@ mod tests {
     use crate::openai::ChatRequest;
 
     fn folded(messages: &str) -> Result<String> {
-        fold(&ChatRequest::from_json(format!(r#"{{"messages":{messages}}}"#).as_bytes()).unwrap().messages)
+        let request = ChatRequest::from_json(format!(r#"{{"messages":{messages}}}"#).as_bytes()).unwrap();
+        check(&request.messages).map(|()| fold(&request.messages))
     }
 
     #[test]

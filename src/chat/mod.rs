@@ -1,7 +1,9 @@
 //! One turn, from a client's request to its answer.
 
 mod answer;
+mod conversation;
 mod cut;
+mod digest;
 mod fold;
 mod intent;
 mod output;
@@ -9,5 +11,8 @@ mod output;
 mod stream_tests;
 
 pub use answer::{Answer, Timing};
+pub use conversation::{Conversations, Hints, Thread};
+pub use digest::scope;
+pub use fold::check;
 pub use intent::{Intent, intent};
 pub use output::{Form, Output};

@@ -96,16 +96,30 @@ impl Output {
         self.out.extend_from_slice(error_event(error).as_bytes());
     }
 
+    /// What was said so far, for the record, or `None` when it was cut: the site's own text then goes on.
+    pub fn said(&mut self) -> Option<&str> {
+        if self.cut.is_some() {
+            return None;
+        }
+        self.flush();
+        Some(&self.content)
+    }
+
+    /// The answer has ended by itself: what might have been the beginning of a stop text belongs to it.
+    fn flush(&mut self) {
+        let Self { writer, out, content, stop, .. } = self;
+        stop.flush(|text| {
+            content.push_str(text);
+            if let Some(writer) = writer {
+                writer.content(out, text);
+            }
+        });
+    }
+
     /// Ends the answer: by itself as `finish`, or as it was cut. Gives the whole object in JSON where no chunks are written.
     pub fn finish(&mut self, finish: FinishReason, usage: Usage, sources: &[Source]) -> Option<String> {
-        let Self { writer, out, content, stop, cut, .. } = self;
-        if cut.is_none() {
-            stop.flush(|text| {
-                content.push_str(text);
-                if let Some(writer) = writer {
-                    writer.content(out, text);
-                }
-            });
+        if self.cut.is_none() {
+            self.flush();
         }
         let finish = self.cut.unwrap_or(finish);
         let annotations = annotations(&self.content, sources);

@@ -32,6 +32,8 @@ pub struct ChatRequest {
     pub max_tokens: Option<i64>,
     /// How many tokens the answer may have, thinking included; 0 and less mean no limit.
     pub max_completion_tokens: Option<i64>,
+    /// The conversation to go on with, by the id that an earlier answer told or the client chose (ours, not OpenAI's).
+    pub conversation_id: Option<String>,
     /// Asks for web search, with any content.
     pub web_search_options: Option<IgnoredAny>,
     /// Qwen's own name for the same.

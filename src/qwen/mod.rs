@@ -139,6 +139,31 @@ impl Qwen {
         }
     }
 
+    /// Deletes a chat; one that is gone already counts as deleted.
+    ///
+    /// # Errors
+    /// Any other refusal of the site.
+    pub async fn delete_chat(&self, platform: &impl Platform, chat_id: &str) -> Result<()> {
+        if !wire::is_id(chat_id) {
+            return Err(Error::invalid("id", "This is not the id of a chat."));
+        }
+        let request = self.request(platform, Method::DELETE, &wire::chat(chat_id), Purpose::Data, Bytes::new())?;
+        let answer = self.send(platform, request).await?;
+        let (head, body) = self.whole(platform, answer).await?;
+        let refused = head.status.is_success()
+            && !body.is_empty()
+            && serde_json::from_slice::<Json>(&body)
+                .ok()
+                .is_none_or(|json| json.get("success") == Some(&Json::Bool(false)));
+        if (head.status.is_success() && !refused) || head.status == http::StatusCode::NOT_FOUND {
+            return Ok(());
+        }
+        match self.refused(platform, &head, &body) {
+            error if error.kind() == ErrorKind::ChatGone => Ok(()),
+            error => Err(error),
+        }
+    }
+
     /// Sends a turn and gives the bytes of the answer stream, for an [`AnswerStream`] to read.
     ///
     /// # Errors

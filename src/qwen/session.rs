@@ -4,6 +4,8 @@ use std::{sync::Mutex, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
@@ -76,6 +78,7 @@ pub struct Session {
     cookie: Option<Secret>,
     token: Option<Secret>,
     expires_at: Option<u64>,
+    account: String,
     seen: Mutex<Seen>,
 }
 
@@ -93,7 +96,12 @@ impl Session {
             (None, None) => None,
         };
         Self {
-            expires_at: token.as_deref().and_then(expiry),
+            expires_at: token.as_deref().and_then(claims).and_then(|claims| claims.get("exp")?.as_u64()),
+            account: token
+                .as_deref()
+                .and_then(claims)
+                .and_then(|claims| Some(claims.get("id")?.as_str()?.to_owned()))
+                .unwrap_or_else(|| digest(cookie.as_deref().unwrap_or_default())),
             token: token.map(Secret::new),
             cookie: cookie.map(Secret::new),
             seen: Mutex::default(),
@@ -108,6 +116,12 @@ impl Session {
     /// The access token alone.
     pub(super) fn token(&self) -> Option<&Secret> {
         self.token.as_ref()
+    }
+
+    /// Who the account is: the token's own id, else a digest of the credentials.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        &self.account
     }
 
     /// Whether the site may be asked now (`now` in milliseconds since 1970).
@@ -197,11 +211,15 @@ fn cookie_token(jar: &str) -> Option<String> {
         .map(|(_, value)| value.to_owned())
 }
 
-/// The `exp` of a JSON web token, unverified: only the site can verify it.
-fn expiry(token: &str) -> Option<u64> {
+/// The claims of a JSON web token, unverified: only the site can verify them.
+fn claims(token: &str) -> Option<serde_json::Value> {
     let payload = token.split('.').nth(1)?;
     let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
-    serde_json::from_slice::<serde_json::Value>(&payload).ok()?.get("exp")?.as_u64()
+    serde_json::from_slice(&payload).ok()
+}
+
+fn digest(text: &str) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(text.as_bytes()))
 }
 
 #[cfg(test)]

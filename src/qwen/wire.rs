@@ -15,6 +15,10 @@ use crate::{
 };
 
 pub(super) const MODELS: &str = "/api/models";
+pub(super) fn chat(chat_id: &str) -> String {
+    format!("/api/v2/chats/{chat_id}")
+}
+
 pub(super) const NEW_CHAT: &str = "/api/v2/chats/new";
 /// A larger body is answered with the captcha page of the site's firewall.
 pub(super) const MAX_BODY: usize = 128 * 1024;

@@ -1,9 +1,14 @@
 //! Tables and queries. The store failing never fails a chat: callers log it and go on.
 
+pub mod conversations;
+
 use crate::platform::{DatabaseError, Platform, Statement, Value};
 
 /// The migrations in their order, applied by the box at its start and by `wrangler d1 migrations apply` on the edge.
-pub const MIGRATIONS: &[(&str, &str)] = &[("0001_cache.sql", include_str!("../../migrations/0001_cache.sql"))];
+pub const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_cache.sql", include_str!("../../migrations/0001_cache.sql")),
+    ("0002_conversations.sql", include_str!("../../migrations/0002_conversations.sql")),
+];
 
 /// Whether the store answers.
 ///

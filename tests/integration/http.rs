@@ -37,6 +37,7 @@ const EXPECTED_HEADERS: &[&str] = &[
     "vary",
     "www-authenticate",
     "x-accel-buffering",
+    "x-conversation-id",
     "x-request-id",
     "x-should-retry",
 ];

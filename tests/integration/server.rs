@@ -198,6 +198,13 @@ impl Server {
         }
     }
 
+    /// Runs the Worker's cron handler.
+    pub async fn scheduled(&self) {
+        let running = self.running.lock().await;
+        let Some(Running::Edge { harness, instance }) = &*running else { panic!("not a Worker") };
+        harness.call(json!({ "op": "scheduled", "instance": instance, "cron": "*/10 * * * *" })).await;
+    }
+
     pub async fn stop(&self) {
         match self.running.lock().await.take() {
             Some(Running::Box { mut child, folder, .. }) => {

@@ -27,9 +27,16 @@ use crate::{
 #[derive(Clone)]
 pub struct Worker {
     env: Env,
-    context: Rc<Context>,
+    context: Lifetime,
     /// Aborted when the client leaves.
     client: Option<web_sys::AbortSignal>,
+}
+
+/// What may be kept going after the answer.
+#[derive(Clone)]
+enum Lifetime {
+    Request(Rc<Context>),
+    Schedule(Rc<worker::ScheduleContext>),
 }
 
 impl Platform for Worker {
@@ -56,7 +63,10 @@ impl Platform for Worker {
     }
 
     fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static) {
-        self.context.wait_until(work);
+        match &self.context {
+            Lifetime::Request(context) => context.wait_until(work),
+            Lifetime::Schedule(context) => context.wait_until(work),
+        }
     }
 
     async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
@@ -89,7 +99,7 @@ async fn on_fetch(request: web_sys::Request, env: Env, context: Context) -> work
     });
     let client = Some(request.signal());
     let app = app(&env);
-    let platform = Worker { env, context: Rc::new(context), client };
+    let platform = Worker { env, context: Lifetime::Request(Rc::new(context)), client };
     let request = request::from_js(request);
     let answer = match app {
         Ok(app) => app::handle(app, platform, request).await,
@@ -97,6 +107,14 @@ async fn on_fetch(request: web_sys::Request, env: Env, context: Context) -> work
     };
     drop(ended);
     to_js(answer).map_err(worker::Error::from)
+}
+
+#[event(scheduled)]
+async fn on_schedule(_event: worker::ScheduledEvent, env: Env, context: worker::ScheduleContext) {
+    match app(&env) {
+        Ok(app) => app.housekeeping(&Worker { env, context: Lifetime::Schedule(Rc::new(context)), client: None }).await,
+        Err(error) => worker::console_error!("{error}"),
+    }
 }
 
 fn to_js(answer: http::Response<Body>) -> Result<web_sys::Response, JsValue> {

@@ -3,6 +3,7 @@
 mod access;
 mod chat;
 mod clients;
+mod conversations;
 mod disconnect;
 mod errors;
 mod hostile;
@@ -89,6 +90,27 @@ cases! {
         a_site_that_cannot_be_reached,
         too_long_a_conversation_is_refused_before_anything_is_sent,
         a_slow_first_word_still_gets_a_status,
+    }
+    conversations {
+        thirty_turns_are_one_chat_and_thirty_short_messages,
+        the_site_sees_each_stream_to_its_end,
+        trees_of_edits_and_branches_are_followed,
+        a_restart_forgets_nothing,
+        keys_and_accounts_are_kept_apart,
+        a_tool_loop_in_prompt_mode_stays_in_its_chat,
+        a_tool_loop_in_function_mode_stays_in_its_chat,
+        side_calls_leave_conversations_alone,
+        explicit_ids_win,
+        chats_that_are_gone_are_made_anew_unseen,
+        busy_chats_are_waited_for_and_then_left,
+        two_requests_at_once_neither_block_nor_mix,
+        the_last_answer_is_a_second_chance,
+        a_changed_system_text_goes_along,
+        an_unfinished_answer_is_no_place_to_go_on_from,
+        chats_are_listed_and_deleted,
+        a_locked_store_does_not_stop_chats (Box: "the Worker's D1 cannot be locked from outside"),
+        expired_chats_are_cleaned_up (Box: "the Worker's D1 cannot be aged from outside"),
+        a_scheduled_run_works (Edge: "the box keeps its own timer"),
     }
     disconnect {
         clients_that_leave_before_the_head_close_upstream,

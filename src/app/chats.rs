@@ -1,0 +1,119 @@
+//! `/v1/chats`: the conversations that this server created, and their clean-up.
+
+use http::{Response, StatusCode};
+use serde_json::{Value as Json, json};
+
+use super::{App, reply};
+use crate::{
+    chat::scope,
+    config::DeleteChats,
+    error::{Error, ErrorKind, Result},
+    platform::{Body, Platform},
+    store::{
+        self,
+        conversations::{self as table, Conversation},
+    },
+};
+
+/// The most that one answer lists.
+const MOST_LISTED: u32 = 1000;
+/// How much one clean-up looks at, and how many chats it deletes upstream: it runs often and must stay small.
+const TURNS_A_STEP: u32 = 1000;
+const CONVERSATIONS_A_STEP: u32 = 200;
+const DELETIONS_A_STEP: usize = 10;
+/// A chat that nobody went on with for this long (milliseconds) is a throw-away chat.
+const UNMATCHED_AFTER: u64 = 60 * 60 * 1000;
+/// Where the clean-up left off, in the store.
+const CURSOR_KEY: &str = "cleanup";
+
+fn store_failed(error: &crate::platform::DatabaseError) -> Error {
+    Error::new(ErrorKind::StoreFailed, "The server's store does not answer; GET /health tells more. Try again later.")
+        .with_detail(error.to_string())
+}
+
+fn object(conversation: &Conversation) -> Json {
+    let Conversation { scope: _, id, chat_id, title, model, turns, updated_at } = conversation;
+    json!({
+        "id": chat_id,
+        "object": "chat",
+        "conversation_id": id,
+        "title": title,
+        "model": model,
+        "turns": turns,
+        "updated": updated_at / 1000,
+    })
+}
+
+pub(super) async fn list(app: &App, platform: &impl Platform, caller: &str) -> Result<Response<Body>> {
+    let scope = scope(caller, app.qwen.session().account());
+    let found = table::list(platform, &scope, MOST_LISTED).await.map_err(|error| store_failed(&error))?;
+    let data: Vec<Json> = found.iter().map(object).collect();
+    Ok(reply::json(StatusCode::OK, &json!({ "object": "list", "data": data })))
+}
+
+pub(super) async fn delete(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<Response<Body>> {
+    let scope = scope(caller, app.qwen.session().account());
+    let found = table::by_chat(platform, &scope, id).await.map_err(|error| store_failed(&error))?;
+    let Some(conversation) = found else {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            "There is no such chat among those this server created with this key. GET /v1/chats lists them.",
+        ));
+    };
+    app.qwen.session().check(platform.now())?;
+    app.qwen.delete_chat(platform, &conversation.chat_id).await?;
+    table::remove(platform, &scope, &conversation.id).await.map_err(|error| store_failed(&error))?;
+    Ok(reply::json(
+        StatusCode::OK,
+        &json!({
+            "id": conversation.chat_id,
+            "object": "chat.deleted",
+            "deleted": true,
+            "success": true,
+            "message": format!("The chat {} is deleted.", conversation.chat_id),
+        }),
+    ))
+}
+
+/// One step of the clean-up. Only ever touches what this server created.
+pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
+    let step = async {
+        let cursor = store::cached(platform, CURSOR_KEY).await?.map(|(text, _)| text).unwrap_or_default();
+        let mut parts = cursor.split(' ');
+        let mut part = || parts.next().unwrap_or_default().to_owned();
+        let (turn, scope, id) = (part(), part(), part());
+        let now = platform.now();
+        let before = app.conversations.not_before(now);
+        let turn = table::expire_turns(platform, &turn, before, TURNS_A_STEP).await?.unwrap_or_default();
+        let page = table::page(platform, (&scope, &id), CONVERSATIONS_A_STEP).await?;
+        let mut deleted = 0_usize;
+        for conversation in &page {
+            let expired = conversation.updated_at < before;
+            let unmatched = conversation.turns <= 1 && conversation.updated_at < now.saturating_sub(UNMATCHED_AFTER);
+            let upstream = match app.config.delete_chats {
+                DeleteChats::Never => false,
+                DeleteChats::Expired => expired,
+                DeleteChats::Unmatched => unmatched,
+            };
+            if upstream {
+                if deleted >= DELETIONS_A_STEP || app.qwen.session().check(now).is_err() {
+                    break;
+                }
+                deleted = deleted.saturating_add(1);
+                if let Err(error) = app.qwen.delete_chat(platform, &conversation.chat_id).await {
+                    tracing::warn!(%error, "a chat could not be deleted; it stays for the next round");
+                    continue;
+                }
+            }
+            if expired || upstream {
+                table::remove(platform, &conversation.scope, &conversation.id).await?;
+            }
+        }
+        // At the end it begins anew.
+        let last = page.last().map(|last| (last.scope.as_str(), last.id.as_str())).unwrap_or_default();
+        store::keep(platform, CURSOR_KEY, format!("{turn} {} {}", last.0, last.1), now).await
+    };
+    if let Err(error) = step.await {
+        tracing::warn!(%error, "the clean-up failed; the next one goes on");
+    }
+}

@@ -1,0 +1,338 @@
+//! Keys of conversations: digests chained over a history's messages. `docs/conversations.md` tells the rules with examples.
+//!
+//! Two chains run side by side. The *exact* one has every message as it is, less its thinking. The *collapsed* one is the
+//! history as a client shows it later: without tool calls, tool results and `<tool_use>` blocks, and with answers that then
+//! stand next to each other as one. Where there are no tools the two are the same.
+
+use std::borrow::Cow;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256};
+use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quick};
+
+use super::fold::content_text;
+use crate::openai::{Message, Role};
+
+/// The keys of the history up to and with one of its answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Boundary {
+    /// How many of the request's messages it covers.
+    pub(super) covers: usize,
+    /// The exact chain.
+    pub(super) exact: String,
+    /// The chain without tool steps.
+    pub(super) collapsed: String,
+}
+
+/// A request's messages, digested.
+#[derive(Clone, Debug)]
+pub(super) struct History {
+    /// One entry for each answer in the history, oldest first.
+    pub(super) boundaries: Vec<Boundary>,
+    /// Digest of the system text; empty when there is none.
+    pub(super) system: String,
+    /// How many questions of the user it has, tool results not counted.
+    pub(super) questions: usize,
+    scope: String,
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+struct State {
+    exact: [u8; 32],
+    collapsed: [u8; 32],
+    /// Answers that no question has followed yet, as one.
+    pending: String,
+}
+
+fn link(before: [u8; 32], role: u8, text: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(before);
+    hash.update([role]);
+    hash.update((text.len() as u64).to_le_bytes());
+    hash.update(text.as_bytes());
+    hash.finalize().into()
+}
+
+/// An answer with the tools it calls.
+fn said(before: [u8; 32], text: &str, calls: &str) -> [u8; 32] {
+    link(link(before, b'a', text), b'c', calls)
+}
+
+/// 128 bits are plenty, and a third of the text that all would be.
+fn key(digest: [u8; 32]) -> String {
+    let (half, _) = digest.split_at(16);
+    URL_SAFE_NO_PAD.encode(half)
+}
+
+impl State {
+    fn new(scope: &str) -> Self {
+        let start = link([0; 32], b's', scope);
+        Self { exact: start, collapsed: start, pending: String::new() }
+    }
+
+    fn question(&mut self, text: &str) {
+        self.exact = link(self.exact, b'u', text);
+        if !is_tool_result(text) {
+            self.collapsed = link(self.after_pending(), b'u', text);
+            self.pending.clear();
+        }
+    }
+
+    fn tool_result(&mut self, text: &str) {
+        self.exact = link(self.exact, b't', text);
+    }
+
+    fn answer(&mut self, text: &str, calls: &str) {
+        if !(text.is_empty() && calls.is_empty()) {
+            self.exact = said(self.exact, text, calls);
+        }
+        let shown = without_blocks(text, "<tool_use>", "</tool_use>");
+        let shown = shown.trim();
+        if !shown.is_empty() {
+            if !self.pending.is_empty() {
+                self.pending.push_str("\n\n");
+            }
+            self.pending.push_str(shown);
+        }
+    }
+
+    fn after_pending(&self) -> [u8; 32] {
+        if self.pending.is_empty() { self.collapsed } else { said(self.collapsed, &self.pending, "") }
+    }
+
+    fn boundary(&self, covers: usize) -> Boundary {
+        Boundary { covers, exact: key(self.exact), collapsed: key(self.after_pending()) }
+    }
+}
+
+impl History {
+    /// Digests `messages` within `scope` (API key and account).
+    pub(super) fn new(scope: &str, messages: &[Message]) -> Self {
+        let mut state = State::new(scope);
+        let mut boundaries = Vec::new();
+        let mut system = String::new();
+        let mut questions = 0_usize;
+        for (index, message) in messages.iter().enumerate() {
+            let text = content_text(message);
+            let text = canonical(&text);
+            match message.role {
+                Role::System | Role::Developer => {
+                    system.push_str(&text);
+                    system.push('\n');
+                }
+                Role::User => {
+                    if !is_tool_result(&text) {
+                        questions = questions.saturating_add(1);
+                    }
+                    state.question(&text);
+                }
+                Role::Tool | Role::Function => state.tool_result(&text),
+                Role::Assistant => {
+                    state.answer(&text, &calls(message));
+                    // An answer at the very end is the beginning of the one that is asked for.
+                    if index.saturating_add(1) < messages.len() {
+                        boundaries.push(state.boundary(index.saturating_add(1)));
+                    }
+                }
+            }
+        }
+        let system = if system.trim().is_empty() { String::new() } else { key(link([0; 32], b'y', system.trim())) };
+        Self { boundaries, system, questions, scope: scope.to_owned(), state }
+    }
+
+    /// The keys of this history with `answer` to it.
+    pub(super) fn with_answer(&self, answer: &str) -> Boundary {
+        let mut state = self.state.clone();
+        state.answer(&canonical(answer), "");
+        state.boundary(0)
+    }
+
+    /// The key of a last answer alone; `None` when hardly anything is left of it.
+    pub(super) fn answer_key(&self, answer: &str) -> Option<String> {
+        let text = normalised(answer);
+        (!text.is_empty()).then(|| key(link(link([0; 32], b's', &self.scope), b'l', &text)))
+    }
+}
+
+/// The digest of API key and account that all keys are made within.
+#[must_use]
+pub fn scope(api_key: &str, account: &str) -> String {
+    key(link(link([0; 32], b'k', api_key), b'o', account))
+}
+
+fn calls(message: &Message) -> String {
+    let calls = message.tool_calls.iter().flatten().filter_map(|call| call.function.as_ref());
+    calls
+        .chain(&message.function_call)
+        .map(|call| {
+            let arguments = call.arguments.as_deref().unwrap_or_default().trim();
+            format!("{}\0{arguments}\0", call.name.as_deref().unwrap_or_default())
+        })
+        .collect()
+}
+
+/// Results that Cherry Studio and its kind send as the user's words.
+fn is_tool_result(text: &str) -> bool {
+    text.starts_with("<tool_use_result>")
+}
+
+/// Text as keys see it: composed characters (NFC), LF line ends, no thinking, no outer white space.
+fn canonical(text: &str) -> Cow<'_, str> {
+    let text = without_blocks(text, "<think>", "</think>");
+    let text = without_blocks_in(text, "<details type=\"reasoning\"", "</details>");
+    let text = if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")) } else { text };
+    let text = if is_nfc_quick(text.chars()) == IsNormalized::Yes { text } else { Cow::Owned(text.nfc().collect()) };
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+    }
+}
+
+fn without_blocks<'a>(text: &'a str, open: &str, close: &str) -> Cow<'a, str> {
+    without_blocks_in(Cow::Borrowed(text), open, close)
+}
+
+/// Leaves out each block; one that is not closed stays.
+fn without_blocks_in<'a>(text: Cow<'a, str>, open: &str, close: &str) -> Cow<'a, str> {
+    if !text.contains(open) {
+        return text;
+    }
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = &*text;
+    while let Some((before, inside)) = rest.split_once(open) {
+        let Some((_, after)) = inside.split_once(close) else { break };
+        kept.push_str(before);
+        rest = after;
+    }
+    kept.push_str(rest);
+    Cow::Owned(kept)
+}
+
+/// A last answer as the predecessor compared it: entities resolved, white space collapsed, emphasis and emoji left out.
+fn normalised(answer: &str) -> String {
+    let text = canonical(answer);
+    let text = without_blocks(&text, "<tool_use>", "</tool_use>");
+    let text = text
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
+        .replace("&#39;", "'")
+        .replace("&nbsp;", " ")
+        .replace("&amp;", "&");
+    let is_left_out = |character: &char| {
+        matches!(character, '*' | '_' | '`' | '~' | '\u{2728}' | '\u{1F31F}')
+            || matches!(*character as u32, 0x1F300..=0x1F64F | 0x1F680..=0x1F6FF | 0x1F1E0..=0x1F1FF)
+    };
+    let words: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.chars().filter(|character| !is_left_out(character)).collect::<String>().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::openai::ChatRequest;
+
+    fn history(messages: &str) -> History {
+        let request = ChatRequest::from_json(format!(r#"{{"messages":{messages}}}"#).as_bytes()).unwrap();
+        History::new("scope", &request.messages)
+    }
+
+    fn last(messages: &str) -> Boundary {
+        history(messages).boundaries.pop().unwrap()
+    }
+
+    const BASE: &str =
+        r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#;
+
+    #[test]
+    fn without_tools_one_key_does() {
+        assert_eq!(last(BASE).exact, last(BASE).collapsed);
+    }
+
+    #[test]
+    fn these_are_the_same_history() {
+        for other in [
+            r#"[{"role":"user","content":" q\n"},{"role":"assistant","content":"a\r\n"},{"role":"user","content":"other"}]"#,
+            r#"[{"role":"system","content":"s"},{"role":"user","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"user","content":[{"type":"text","text":"q"}]},{"role":"assistant","content":[{"type":"text","text":"a"}]},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"<think>hm</think>a","reasoning_content":"hm"},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"<details type=\"reasoning\" done=\"true\">hm</details>\na"},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"x"},{"role":"user","content":"y"}]"#,
+        ] {
+            assert_eq!((last(other).exact, last(other).collapsed), (last(BASE).exact, last(BASE).collapsed), "{other}");
+        }
+        let composed = r#"[{"role":"user","content":"caf\u00e9"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#;
+        let decomposed = r#"[{"role":"user","content":"cafe\u0301"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#;
+        assert_eq!(last(composed), last(decomposed));
+    }
+
+    #[test]
+    fn these_are_different_histories() {
+        for other in [
+            r#"[{"role":"user","content":"Q"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"b"},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"assistant","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"user","content":"qa"},{"role":"assistant","content":""},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"user","content":"q"},{"role":"user","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"user","content":"a b"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#,
+        ] {
+            assert_ne!(last(other).exact, last(BASE).exact, "{other}");
+            assert_ne!(last(other).collapsed, last(BASE).collapsed, "{other}");
+        }
+        let request = ChatRequest::from_json(format!(r#"{{"messages":{BASE}}}"#).as_bytes()).unwrap();
+        let elsewhere = History::new("another scope", &request.messages);
+        assert_ne!(elsewhere.boundaries.last().unwrap().exact, last(BASE).exact);
+        assert_ne!(elsewhere.answer_key("a"), history(BASE).answer_key("a"));
+    }
+
+    #[test]
+    fn the_key_of_an_answer_is_the_boundary_of_the_next_turn() {
+        let asked = history(r#"[{"role":"system","content":"s"},{"role":"user","content":"q"}]"#);
+        assert!(asked.boundaries.is_empty());
+        let answered = asked.with_answer("<think>x</think> a ");
+        assert_eq!((&answered.exact, &answered.collapsed), (&last(BASE).exact, &last(BASE).collapsed));
+    }
+
+    #[test]
+    fn a_tool_loop_and_what_the_client_shows_of_it_are_found_alike() {
+        let step = r#"{"role":"user","content":"q"},{"role":"assistant","content":"I look.\n<tool_use><name>f</name></tool_use>"},{"role":"user","content":"<tool_use_result>7</tool_use_result>"}"#;
+        let looped = history(&format!("[{step}]")).with_answer("It is 7.");
+        let shown = last(
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"I look.\n\nIt is 7."},{"role":"user","content":"next"}]"#,
+        );
+        assert_eq!(looped.collapsed, shown.collapsed);
+        assert_ne!(looped.exact, shown.exact);
+        let other_result = history(&format!("[{}]", step.replace(">7<", ">8<"))).with_answer("It is 7.");
+        assert_ne!(other_result.exact, looped.exact, "the exact key tells results apart");
+        // Function mode: tool calls and results are fields of their own.
+        let function = history(
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"I look.","tool_calls":[{"id":"1","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"1","content":"7"}]"#,
+        );
+        assert_eq!(function.with_answer("It is 7.").collapsed, shown.collapsed);
+        assert_eq!(function.questions, 1);
+        // An answer that is nothing but a tool call is not shown at all.
+        let silent = history(
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"<tool_use>x</tool_use>"},{"role":"user","content":"<tool_use_result>7</tool_use_result>"}]"#,
+        );
+        let shown = last(
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"It is 7."},{"role":"user","content":"next"}]"#,
+        );
+        assert_eq!(silent.with_answer("It is 7.").collapsed, shown.collapsed);
+    }
+
+    #[test]
+    fn answers_are_compared_as_the_predecessor_did() {
+        let history = history(BASE);
+        for (one, other) in [
+            ("**Hello**  world\n", "Hello world"),
+            ("a &lt;b&gt; &amp; c", "a <b> & c"),
+            ("Done \u{2728}", "Done"),
+            ("x<tool_use>y</tool_use>", "x"),
+        ] {
+            assert_eq!(history.answer_key(one), history.answer_key(other), "{one}");
+        }
+        assert_ne!(history.answer_key("Hello"), history.answer_key("hello"));
+        assert_eq!(history.answer_key(" * "), None);
+    }
+}

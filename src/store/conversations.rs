@@ -1,0 +1,323 @@
+//! Conversations and their turns.
+
+use crate::platform::{DatabaseError, Platform, Row, Statement, Value};
+
+/// Where a history stands upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Our id of the conversation, or the client's.
+    pub conversation: String,
+    /// The upstream chat.
+    pub chat_id: String,
+    /// The answer to go on from.
+    pub response_id: String,
+    /// The digest of the system text that the chat has.
+    pub system: String,
+}
+
+/// A conversation that this server created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conversation {
+    /// The digest of API key and account.
+    pub scope: String,
+    /// Our id, or the client's.
+    pub id: String,
+    /// The upstream chat.
+    pub chat_id: String,
+    /// The beginning of its first question.
+    pub title: String,
+    /// The upstream model of its newest turn.
+    pub model: String,
+    /// How many turns were recorded.
+    pub turns: i64,
+    /// Milliseconds since 1970.
+    pub updated_at: u64,
+}
+
+/// A finished turn, to be recorded.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// The digest of API key and account.
+    pub scope: String,
+    /// The place that the next turn goes on from.
+    pub place: Place,
+    /// The digest of the whole history; `None` for a throw-away chat, which nobody shall go on with.
+    pub key: Option<String>,
+    /// Another key: the history as the client may show it later, or the answer alone.
+    pub second: Option<SecondKey>,
+    /// The beginning of the first question.
+    pub title: String,
+    /// The upstream model.
+    pub model: String,
+}
+
+/// A second way to find a turn.
+#[derive(Clone, Debug)]
+pub enum SecondKey {
+    /// The history without its tool steps.
+    History(String),
+    /// The last answer alone.
+    Answer(String),
+}
+
+fn text(value: &str) -> Value {
+    Value::Text(value.to_owned())
+}
+
+fn milliseconds(time: u64) -> Value {
+    Value::Integer(i64::try_from(time).unwrap_or(i64::MAX))
+}
+
+fn place(row: Row) -> Option<(String, Place)> {
+    match <[Value; 5]>::try_from(row) {
+        Ok(
+            [
+                Value::Text(key),
+                Value::Text(conversation),
+                Value::Text(chat_id),
+                Value::Text(response_id),
+                Value::Text(system),
+            ],
+        ) => Some((key, Place { conversation, chat_id, response_id, system })),
+        _ => None,
+    }
+}
+
+async fn rows(platform: &impl Platform, statement: Statement) -> Result<Vec<Row>, DatabaseError> {
+    Ok(platform.database(vec![statement]).await?.pop().unwrap_or_default())
+}
+
+/// The place of a history: by its exact key, else by the key without tool steps. One row read in the ordinary case.
+///
+/// # Errors
+/// The database's own words.
+pub async fn find(
+    platform: &impl Platform,
+    exact: &str,
+    collapsed: &str,
+    not_before: u64,
+) -> Result<Option<Place>, DatabaseError> {
+    let read = Statement {
+        sql: "SELECT key, conversation, chat_id, response_id, system FROM turns \
+              WHERE key IN (?1, ?2) AND created_at >= ?3 AND kind = 'history'",
+        parameters: vec![text(exact), text(collapsed), milliseconds(not_before)],
+    };
+    let mut found: Vec<_> = rows(platform, read).await?.into_iter().filter_map(place).collect();
+    let best = found.iter().position(|(key, _)| key == exact).unwrap_or(0);
+    Ok((best < found.len()).then(|| found.swap_remove(best).1))
+}
+
+/// The place of the first of `keys` that is known. The key of an answer counts only while that is its chat's last answer.
+///
+/// # Errors
+/// The database's own words.
+pub async fn find_first(
+    platform: &impl Platform,
+    scope: &str,
+    keys: &[&str],
+    not_before: u64,
+) -> Result<Option<(String, Place)>, DatabaseError> {
+    let read = Statement {
+        sql: "SELECT t.key, t.conversation, t.chat_id, t.response_id, t.system FROM turns t \
+              WHERE t.key IN (SELECT value FROM json_each(?1)) AND t.created_at >= ?2 AND t.chat_id IS NOT NULL \
+              AND (t.kind = 'history' OR EXISTS ( \
+                  SELECT 1 FROM conversations c WHERE c.scope = ?3 AND c.id = t.conversation AND c.head = t.response_id))",
+        parameters: vec![
+            Value::Text(serde_json::to_string(keys).unwrap_or_default()),
+            milliseconds(not_before),
+            text(scope),
+        ],
+    };
+    let mut found: Vec<_> = rows(platform, read).await?.into_iter().filter_map(place).collect();
+    let best = keys.iter().find_map(|key| found.iter().position(|(found, _)| found == *key));
+    Ok(best.map(|best| found.swap_remove(best)))
+}
+
+/// The head of the conversation with this id.
+///
+/// # Errors
+/// The database's own words.
+pub async fn head(
+    platform: &impl Platform,
+    scope: &str,
+    id: &str,
+    not_before: u64,
+) -> Result<Option<Place>, DatabaseError> {
+    let read = Statement {
+        sql: "SELECT id, id, chat_id, head, system FROM conversations WHERE scope = ?1 AND id = ?2 AND updated_at >= ?3",
+        parameters: vec![text(scope), text(id), milliseconds(not_before)],
+    };
+    Ok(rows(platform, read).await?.pop().and_then(place).map(|(_, place)| place))
+}
+
+/// Records a turn: at most three rows in two statements.
+///
+/// # Errors
+/// The database's own words.
+pub async fn record(platform: &impl Platform, turn: &Turn, now: u64) -> Result<(), DatabaseError> {
+    let Turn { scope, place, key, second, title, model } = turn;
+    let Place { conversation, chat_id, response_id, system } = place;
+    let (second_key, second_kind) = match second {
+        Some(SecondKey::History(key)) => (Value::Text(key.clone()), text("history")),
+        Some(SecondKey::Answer(key)) => (Value::Text(key.clone()), text("answer")),
+        None => (Value::Null, Value::Null),
+    };
+    let keys = Statement {
+        // An answer that is the last one of another chat as well tells nothing any more.
+        sql: "INSERT INTO turns (key, kind, conversation, chat_id, response_id, system, created_at) \
+              SELECT key, kind, ?5, ?6, ?7, ?8, ?9 FROM \
+              (SELECT ?1 AS key, 'history' AS kind UNION ALL SELECT ?2, ?3) WHERE key IS NOT NULL \
+              ON CONFLICT (key) DO UPDATE SET \
+              chat_id = CASE WHEN excluded.kind = 'answer' AND turns.chat_id IS NOT excluded.chat_id AND EXISTS ( \
+                  SELECT 1 FROM conversations c WHERE c.scope = ?4 AND c.id = turns.conversation AND c.head = turns.response_id \
+              ) THEN NULL ELSE excluded.chat_id END, \
+              conversation = excluded.conversation, response_id = excluded.response_id, \
+              system = excluded.system, created_at = excluded.created_at",
+        parameters: vec![
+            key.as_deref().map_or(Value::Null, text),
+            second_key,
+            second_kind,
+            text(scope),
+            text(conversation),
+            text(chat_id),
+            text(response_id),
+            text(system),
+            milliseconds(now),
+        ],
+    };
+    let conversation = Statement {
+        sql: "INSERT INTO conversations (scope, id, chat_id, head, system, title, model, turns, created_at, updated_at) \
+              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?8) \
+              ON CONFLICT (scope, id) DO UPDATE SET chat_id = excluded.chat_id, head = excluded.head, \
+              system = excluded.system, model = excluded.model, turns = turns + 1, updated_at = excluded.updated_at",
+        parameters: vec![
+            text(scope),
+            text(conversation),
+            text(chat_id),
+            text(response_id),
+            text(system),
+            text(title),
+            text(model),
+            milliseconds(now),
+        ],
+    };
+    platform.database(vec![keys, conversation]).await.map(drop)
+}
+
+/// Forgets the keys that led to a chat that is no more.
+///
+/// # Errors
+/// The database's own words.
+pub async fn forget(platform: &impl Platform, keys: &[&str]) -> Result<(), DatabaseError> {
+    let delete = Statement {
+        sql: "DELETE FROM turns WHERE key IN (SELECT value FROM json_each(?1))",
+        parameters: vec![Value::Text(serde_json::to_string(keys).unwrap_or_default())],
+    };
+    platform.database(vec![delete]).await.map(drop)
+}
+
+fn conversation(row: Row) -> Option<Conversation> {
+    match <[Value; 7]>::try_from(row) {
+        Ok(
+            [
+                Value::Text(scope),
+                Value::Text(id),
+                Value::Text(chat_id),
+                Value::Text(title),
+                Value::Text(model),
+                Value::Integer(turns),
+                Value::Integer(updated_at),
+            ],
+        ) => Some(Conversation {
+            scope,
+            id,
+            chat_id,
+            title,
+            model,
+            turns,
+            updated_at: u64::try_from(updated_at).unwrap_or(0),
+        }),
+        _ => None,
+    }
+}
+
+/// The conversations of a scope, newest first.
+///
+/// # Errors
+/// The database's own words.
+pub async fn list(platform: &impl Platform, scope: &str, limit: u32) -> Result<Vec<Conversation>, DatabaseError> {
+    let read = Statement {
+        sql: "SELECT scope, id, chat_id, title, model, turns, updated_at FROM conversations \
+              WHERE scope = ?1 ORDER BY updated_at DESC LIMIT ?2",
+        parameters: vec![text(scope), Value::Integer(limit.into())],
+    };
+    Ok(rows(platform, read).await?.into_iter().filter_map(conversation).collect())
+}
+
+/// The conversation with this upstream chat or this id.
+///
+/// # Errors
+/// The database's own words.
+pub async fn by_chat(platform: &impl Platform, scope: &str, id: &str) -> Result<Option<Conversation>, DatabaseError> {
+    let read = Statement {
+        sql: "SELECT scope, id, chat_id, title, model, turns, updated_at FROM conversations \
+              WHERE scope = ?1 AND (id = ?2 OR chat_id = ?2) LIMIT 1",
+        parameters: vec![text(scope), text(id)],
+    };
+    Ok(rows(platform, read).await?.pop().and_then(conversation))
+}
+
+/// Some conversations behind a cursor, in the order of their keys, for a clean-up in bounded steps.
+///
+/// # Errors
+/// The database's own words.
+pub async fn page(
+    platform: &impl Platform,
+    after: (&str, &str),
+    limit: u32,
+) -> Result<Vec<Conversation>, DatabaseError> {
+    let read = Statement {
+        sql: "SELECT scope, id, chat_id, title, model, turns, updated_at FROM conversations \
+              WHERE (scope, id) > (?1, ?2) ORDER BY scope, id LIMIT ?3",
+        parameters: vec![text(after.0), text(after.1), Value::Integer(limit.into())],
+    };
+    Ok(rows(platform, read).await?.into_iter().filter_map(conversation).collect())
+}
+
+/// Removes a conversation. Its turns lead to a chat that is no more, and are forgotten when somebody meets them, or expire.
+///
+/// # Errors
+/// The database's own words.
+pub async fn remove(platform: &impl Platform, scope: &str, id: &str) -> Result<(), DatabaseError> {
+    let delete = Statement {
+        sql: "DELETE FROM conversations WHERE scope = ?1 AND id = ?2",
+        parameters: vec![text(scope), text(id)],
+    };
+    platform.database(vec![delete]).await.map(drop)
+}
+
+/// Removes what is older than `before` among the next `limit` turns behind `after`; gives the last key looked at.
+///
+/// # Errors
+/// The database's own words.
+pub async fn expire_turns(
+    platform: &impl Platform,
+    after: &str,
+    before: u64,
+    limit: u32,
+) -> Result<Option<String>, DatabaseError> {
+    let read = Statement {
+        sql: "SELECT max(key) FROM (SELECT key FROM turns WHERE key > ?1 ORDER BY key LIMIT ?2)",
+        parameters: vec![text(after), Value::Integer(limit.into())],
+    };
+    let last = match rows(platform, read).await?.pop().and_then(|mut row| row.pop()) {
+        Some(Value::Text(last)) => last,
+        _ => return Ok(None),
+    };
+    let delete = Statement {
+        sql: "DELETE FROM turns WHERE key > ?1 AND key <= ?2 AND created_at < ?3",
+        parameters: vec![text(after), text(&last), milliseconds(before)],
+    };
+    platform.database(vec![delete]).await?;
+    Ok(Some(last))
+}
