@@ -140,7 +140,7 @@ impl std::error::Error for FetchError {}
 /// One SQL statement with its parameters.
 #[derive(Clone, Debug)]
 pub struct Statement {
-    /// SQL that both SQLite and D1 take.
+    /// SQL that both SQLite and D1 take. Its columns have different names: D1 gives rows as objects.
     pub sql: &'static str,
     /// Values for `?1`, `?2`, … (at most 100: D1's limit).
     pub parameters: Vec<Value>,

@@ -144,7 +144,7 @@ pub async fn head(
     not_before: u64,
 ) -> Result<Option<Place>, DatabaseError> {
     let read = Statement {
-        sql: "SELECT id, id, chat_id, head, system FROM conversations WHERE scope = ?1 AND id = ?2 AND updated_at >= ?3",
+        sql: "SELECT id AS key, id, chat_id, head, system FROM conversations WHERE scope = ?1 AND id = ?2 AND updated_at >= ?3",
         parameters: vec![text(scope), text(id), milliseconds(not_before)],
     };
     Ok(rows(platform, read).await?.pop().and_then(place).map(|(_, place)| place))

@@ -186,6 +186,11 @@ impl Server {
         Self { http: Http::new(&url), url, running: Some(Running::Edge { harness, instance }).into(), pid }
     }
 
+    /// The same server for a client that has no connection to it yet.
+    pub fn again(&self) -> Arc<Self> {
+        Arc::new(Self { http: Http::new(&self.url), url: self.url.clone(), running: None.into(), pid: self.pid })
+    }
+
     /// The lines it logged so far.
     pub async fn log(&self) -> Vec<String> {
         match &*self.running.lock().await {
