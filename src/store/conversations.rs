@@ -97,11 +97,15 @@ pub async fn find(
     collapsed: &str,
     not_before: u64,
 ) -> Result<Option<Place>, DatabaseError> {
-    let read = Statement {
-        sql: "SELECT key, conversation, chat_id, response_id, system FROM turns \
-              WHERE key IN (?1, ?2) AND created_at >= ?3 AND kind = 'history'",
-        parameters: vec![text(exact), text(collapsed), milliseconds(not_before)],
+    // A list of keys costs a row read of its own, so the ordinary case goes without.
+    let sql = if exact == collapsed {
+        "SELECT key, conversation, chat_id, response_id, system FROM turns \
+         WHERE key = ?1 AND ?1 = ?2 AND created_at >= ?3 AND kind = 'history'"
+    } else {
+        "SELECT key, conversation, chat_id, response_id, system FROM turns \
+         WHERE key IN (?1, ?2) AND created_at >= ?3 AND kind = 'history'"
     };
+    let read = Statement { sql, parameters: vec![text(exact), text(collapsed), milliseconds(not_before)] };
     let mut found: Vec<_> = rows(platform, read).await?.into_iter().filter_map(place).collect();
     let best = found.iter().position(|(key, _)| key == exact).unwrap_or(0);
     Ok((best < found.len()).then(|| found.swap_remove(best).1))

@@ -35,6 +35,13 @@ pub(super) async fn run(env: &Env, batch: Vec<Statement>) -> Result<Vec<Vec<Row>
         if let Some(error) = answer.error() {
             return Err(DatabaseError(error));
         }
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            // What the plans of D1 count and limit.
+            let meta = answer.meta().ok().flatten();
+            let count = |rows: fn(&worker::D1ResultMeta) -> Option<usize>| meta.as_ref().and_then(rows).unwrap_or(0);
+            let (read, written) = (count(|meta| meta.rows_read), count(|meta| meta.rows_written));
+            tracing::debug!(rows_read = read, rows_written = written, "d1 query");
+        }
         answers.push(answer.results::<Columns>().map_err(problem)?.into_iter().map(|columns| columns.0).collect());
     }
     Ok(answers)

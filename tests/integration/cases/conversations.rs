@@ -549,3 +549,33 @@ pub async fn a_scheduled_run_works(case: Arc<Case>) {
     let log = server.log().await.join("\n");
     assert!(!log.contains("failed") && !log.contains("panicked"), "{log}");
 }
+
+/// What D1 counts: at most five queries and three rows written for a request, and one row read to find a history.
+pub async fn a_turn_costs_few_queries_and_rows(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[("LOG", "debug")]).await;
+    let mut talk = Talk::new(&server);
+    talk.ask("the first request of an isolate also reads the list of models").await;
+    let mut logged = server.log().await.len();
+    let mut costs = Vec::new();
+    for number in 0..4 {
+        if number == 3 {
+            // An unknown history is the dearest.
+            talk.messages.insert(0, json!({ "role": "assistant", "content": "unheard of" }));
+        }
+        talk.ask(&format!("question {number}")).await;
+        let log = server.log().await;
+        let queries: Vec<Value> = log[logged..]
+            .iter()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|line| line["message"] == "d1 query")
+            .collect();
+        logged = log.len();
+        let sum = |name: &str| queries.iter().map(|query| query[name].as_u64().unwrap()).sum::<u64>();
+        costs.push((queries.len(), queries[0]["rows_read"].as_u64().unwrap(), sum("rows_written")));
+    }
+    for (number, (queries, found, written)) in costs.iter().enumerate() {
+        assert!(*queries <= 5 && *written <= 3, "{costs:?}");
+        assert_eq!(*found, u64::from(number < 3), "{costs:?}");
+    }
+}

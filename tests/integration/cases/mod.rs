@@ -110,6 +110,7 @@ cases! {
         chats_are_listed_and_deleted,
         a_locked_store_does_not_stop_chats (Box: "the Worker's D1 cannot be locked from outside"),
         expired_chats_are_cleaned_up (Box: "the Worker's D1 cannot be aged from outside"),
+        a_turn_costs_few_queries_and_rows (Edge: "the box's SQLite does not count rows"),
         a_scheduled_run_works (Edge: "the box keeps its own timer"),
     }
     disconnect {
