@@ -7,8 +7,9 @@
 //   {"id":1,"op":"start","vars":{"NAME":"value"}}     {"id":1,"ok":true,"instance":"a1","url":"http://127.0.0.1:PORT","pid":123}
 //   {"id":2,"op":"logs","instance":"a1"}              {"id":2,"ok":true,"logs":["console output since the start"]}
 //   {"id":3,"op":"scheduled","instance":"a1","cron":"*/10 * * * *"}
-//   {"id":4,"op":"stop","instance":"a1"}              {"id":4,"ok":true}
-//   a failure                                         {"id":5,"ok":false,"error":"text"}
+//   {"id":4,"op":"memory","instance":"a1"}            {"id":4,"ok":true,"heap":800000,"buffers":300000,"wasm":1310720}
+//   {"id":5,"op":"stop","instance":"a1"}              {"id":5,"ok":true}
+//   a failure                                         {"id":6,"ok":false,"error":"text"}
 //
 // The end of stdin, SIGTERM and SIGINT stop everything. Diagnostics go to stderr.
 //
@@ -141,6 +142,33 @@ function instanceOf(name) {
   return instance;
 }
 
+/** Gives `work` a function that calls methods of the Chrome DevTools Protocol on the isolate with the inspector `url`. */
+async function inspect(url, work) {
+  const socket = new WebSocket(url);
+  const waiting = new Map(); // by the id of a call, or by the name of an event
+  const message = (key) => new Promise((resolve, reject) => waiting.set(key, { resolve, reject }));
+  const ended = () => waiting.forEach(({ reject }) => reject(new Error("the inspector's connection ended")));
+  socket.addEventListener("close", ended);
+  socket.addEventListener("open", () => waiting.get("open").resolve());
+  socket.addEventListener("message", ({ data }) => {
+    const { id, method, params, result, error } = JSON.parse(data);
+    if (error) waiting.get(id)?.reject(new Error(error.message));
+    else waiting.get(id ?? method)?.resolve(result ?? params);
+  });
+  const call = (method, params) => {
+    const id = waiting.size + 1;
+    socket.send(JSON.stringify({ id, method, params }));
+    return message(id);
+  };
+  try {
+    await message("open");
+    return await work(call, message);
+  } finally {
+    socket.removeEventListener("close", ended);
+    socket.close();
+  }
+}
+
 const operations = {
   async start({ vars = {} }) {
     const { template, worker, vars: configured } = await prepared;
@@ -163,6 +191,7 @@ const operations = {
           miniflare.convertV4MiniflareOptions({
             host: "127.0.0.1",
             port: 0,
+            inspectorPort: 0,
             cf: false,
             telemetry: { enabled: false },
             log: new miniflare.Log(miniflare.LogLevel.ERROR),
@@ -197,6 +226,27 @@ const operations = {
     // Output comes through a pipe and can arrive after the response that it belongs to.
     await sleep(50);
     return { logs };
+  },
+
+  // What is alive in the isolate: JavaScript objects, the bytes of their buffers, and the linear memory of the module,
+  // which never shrinks.
+  async memory({ instance: name }) {
+    const { worker } = await prepared;
+    const url = new URL(`/core:user:${worker.name}`, await instanceOf(name).runtime.getInspectorURL());
+    return inspect(url, async (call, event) => {
+      const created = event("Runtime.executionContextCreated");
+      // The inspector keeps what was logged for a client that may come.
+      await call("Runtime.discardConsoleEntries");
+      await call("Runtime.enable");
+      const contextId = (await created).context.id;
+      const { result } = await call("Runtime.evaluate", { contextId, expression: "WebAssembly.Memory.prototype" });
+      // This collects all garbage first. `HeapProfiler.collectGarbage` would wait until the isolate has something to do.
+      const { objects } = await call("Runtime.queryObjects", { prototypeObjectId: result.objectId });
+      const sum = "function () { return this.reduce((sum, memory) => sum + memory.buffer.byteLength, 0); }";
+      const wasm = await call("Runtime.callFunctionOn", { objectId: objects.objectId, functionDeclaration: sum });
+      const { usedSize, backingStorageSize } = await call("Runtime.getHeapUsage");
+      return { heap: usedSize, buffers: backingStorageSize, wasm: wasm.result.value };
+    });
   },
 
   async scheduled({ instance: name, cron }) {
