@@ -1,8 +1,15 @@
 //! The way out of the edge: the runtime's own `fetch`.
 
+use std::{
+    cell::RefCell,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
 use bytes::Bytes;
-use futures::StreamExt as _;
-use wasm_bindgen::{JsCast as _, JsValue, prelude::wasm_bindgen};
+use futures::Stream;
+use wasm_bindgen::{JsCast as _, JsValue, closure::Closure, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 
 use crate::platform::{ByteStream, FetchError, FetchErrorKind, FetchResponse};
@@ -68,8 +75,86 @@ fn no_bytes() -> ByteStream {
 
 /// The pieces of a JavaScript stream. Dropping it cancels the stream and with it the connection behind.
 pub(super) fn byte_stream(stream: web_sys::ReadableStream) -> ByteStream {
-    Box::pin(wasm_streams::ReadableStream::from_raw(stream.unchecked_into()).into_stream().map(|piece| match piece {
-        Ok(piece) => Ok(js_sys::Uint8Array::new(&piece).to_vec().into()),
-        Err(exception) => Err(fetch_error(FetchErrorKind::Broken, &exception, None)),
-    }))
+    let state = Rc::<RefCell<State>>::default();
+    let callback = |outcome: fn(JsValue) -> Outcome| {
+        let state = Rc::clone(&state);
+        Closure::new(move |value| {
+            let mut state = state.borrow_mut();
+            state.outcome = Some(outcome(value));
+            if let Some(waker) = state.waker.take() {
+                waker.wake();
+            }
+        })
+    };
+    let on_result = callback(|result| {
+        let result: web_sys::ReadableStreamReadResult = result.unchecked_into();
+        Ok(if result.get_done() == Some(true) { None } else { Some(result.get_value()) })
+    });
+    let open = Open { reader: stream.get_reader().unchecked_into(), on_result, on_error: callback(Err) };
+    Box::pin(Pieces { open: Some(open), reading: false, state })
+}
+
+/// What a read gave: a piece, the end, or an exception.
+type Outcome = Result<Option<JsValue>, JsValue>;
+
+#[derive(Default)]
+struct State {
+    outcome: Option<Outcome>,
+    waker: Option<Waker>,
+}
+
+struct Open {
+    reader: web_sys::ReadableStreamDefaultReader,
+    on_result: Closure<dyn FnMut(JsValue)>,
+    on_error: Closure<dyn FnMut(JsValue)>,
+}
+
+/// All reads share one pair of callbacks. (`wasm_streams` makes a pair for each read and keeps it for ever if the read never
+/// settles, which happens when a client leaves amid a stream; and each cancellation leaks one more.)
+struct Pieces {
+    /// `None` after the end or an error.
+    open: Option<Open>,
+    reading: bool,
+    state: Rc<RefCell<State>>,
+}
+
+impl Stream for Pieces {
+    type Item = Result<Bytes, FetchError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let Some(open) = &this.open else { return Poll::Ready(None) };
+        if !this.reading {
+            this.reading = true;
+            let _ = open.reader.read().then2(&open.on_result, &open.on_error);
+        }
+        let mut state = this.state.borrow_mut();
+        let Some(outcome) = state.outcome.take() else {
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        this.reading = false;
+        Poll::Ready(match outcome {
+            Ok(Some(piece)) => Some(Ok(js_sys::Uint8Array::new(&piece).to_vec().into())),
+            Ok(None) => {
+                this.open = None;
+                None
+            }
+            Err(exception) => {
+                this.open = None;
+                Some(Err(fetch_error(FetchErrorKind::Broken, &exception, None)))
+            }
+        })
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        self.state.borrow_mut().waker = None;
+        if let Some(Open { reader, on_result, on_error }) = self.open.take() {
+            let _ = reader.cancel().catch(&on_error);
+            // A pending read and the cancellation may still call these: JavaScript's garbage collection frees them.
+            drop((on_result.into_js_value(), on_error.into_js_value()));
+        }
+    }
 }
