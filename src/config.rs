@@ -114,6 +114,19 @@ pub struct Config {
 
 const USER_AGENT: &str =
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
+/// Headers of `QWEN_HEADERS` that are left out: they tell of the browser's connection and of its body, not of the browser.
+const CONNECTION_HEADERS: &[&str] = &[
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 const DAY: u64 = 24 * 60 * 60;
 const MIB: u64 = 1024 * 1024;
 
@@ -245,6 +258,10 @@ impl Config {
             let name = http::HeaderName::from_str(&name)
                 .map_err(|_| wrong("QWEN_HEADERS", "holds a name that is no HTTP header name"))?;
             check_header_value("QWEN_HEADERS", &value)?;
+            // A browser's header list holds these, but they belong to its own connection.
+            if CONNECTION_HEADERS.contains(&name.as_str()) {
+                continue;
+            }
             extra_headers.push((name.as_str().to_owned(), Secret::new(value)));
         }
         let delete_chats = match env.text_or("DELETE_CHATS", "never").as_str() {

@@ -2,7 +2,7 @@
 //!
 //! The way of a request through the rooms: [`app`] (routes, keys, errors → statuses) → [`chat`] (one turn from request to
 //! answer) → [`qwen`] (what chat.qwen.ai sends and gets) → [`platform`] (the only room that names a runtime). [`openai`]
-//! is plain data: what clients send and get. [`store`] holds the tables and queries, by way of [`platform`].
+//! is plain data: what clients send and get. [`oss`] signs uploads. [`store`] holds the tables and queries, by way of [`platform`].
 //!
 //! The same code is a Cloudflare Worker ("edge") and a native server ("box").
 
@@ -24,6 +24,7 @@ pub mod chat;
 pub mod config;
 pub mod error;
 pub mod openai;
+pub mod oss;
 pub mod platform;
 pub mod qwen;
 pub mod secret;

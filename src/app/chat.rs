@@ -1,6 +1,6 @@
 //! `/v1/chat/completions`
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{Response, StatusCode};
 
@@ -9,12 +9,16 @@ use crate::{
     chat::{Answer, Hints, check, intent},
     error::{Error, ErrorKind, Result},
     openai::{ChatRequest, Identity},
-    platform::{Body, Headers, Platform, ReadError, Request},
+    platform::{self, Body, Headers, Platform, ReadError, Request},
 };
 
 /// The largest JSON body: several images of `MAX_IMAGE_BYTES` in base64, and well below an isolate's memory.
 const MAX_BODY: usize = 32 * 1024 * 1024;
 
+/// The name goes into requests whose size the site limits, and into each chunk.
+const MAX_MODEL_NAME: usize = 200;
+/// How long a client may take to send its body.
+const BODY_PATIENCE: Duration = Duration::from_secs(120);
 /// The longest id of a conversation that a client may choose.
 const MAX_CONVERSATION_ID: usize = 200;
 
@@ -25,12 +29,14 @@ pub(super) async fn completions<P: Platform + Unpin>(
     request: Request,
 ) -> Result<Response<Body>> {
     let Request { headers, body, .. } = request;
-    let body = body.collect(MAX_BODY).await.map_err(|error| match error {
+    let body =
+        platform::timeout(platform, BODY_PATIENCE, body.collect(MAX_BODY)).await.unwrap_or(Err(ReadError::Broken));
+    let body = body.map_err(|error| match error {
         ReadError::TooLarge => Error::new(
             ErrorKind::RequestTooLarge,
             format!("The request body is larger than {} MiB; send less.", MAX_BODY / 1024 / 1024),
         ),
-        ReadError::Broken => Error::new(ErrorKind::InvalidJson, "The request body broke off before its end."),
+        ReadError::Broken => Error::new(ErrorKind::InvalidJson, "The request body broke off or took too long."),
     })?;
     let request = ChatRequest::from_json(&body)?;
     drop(body);
@@ -38,6 +44,12 @@ pub(super) async fn completions<P: Platform + Unpin>(
     let hints = hints(&request, &headers)?;
     let asked = request.model.as_deref().map(str::trim).filter(|model| !model.is_empty());
     let asked = asked.unwrap_or(&app.config.default_model);
+    if asked.len() > MAX_MODEL_NAME {
+        return Err(Error::invalid(
+            "model",
+            format!("The field 'model' is longer than {MAX_MODEL_NAME} bytes; GET /v1/models lists the models."),
+        ));
+    }
     app.qwen.session().check(platform.now())?;
     let (choice, model) = app.qwen.choose(platform, asked).await;
     let intent = intent(&request, choice, model.as_ref())?;
@@ -50,7 +62,7 @@ pub(super) async fn completions<P: Platform + Unpin>(
     drop(request);
     let stream = intent.stream;
     let (qwen, conversations) = (Arc::clone(&app.qwen), Arc::clone(&app.conversations));
-    let mut answer = Answer::new(platform.clone(), qwen, conversations, app.timing, intent, thread, identity)?;
+    let mut answer = Answer::new(platform.clone(), qwen, conversations, app.timing, intent, thread, identity);
     let answer = if stream {
         answer.head().await?;
         reply::event_stream(Body::Stream(Box::pin(answer)))

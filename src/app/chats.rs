@@ -19,8 +19,9 @@ use crate::{
 const MOST_LISTED: u32 = 1000;
 /// How much one clean-up looks at, and how many chats it deletes upstream: it runs often and must stay small.
 const TURNS_A_STEP: u32 = 1000;
-const CONVERSATIONS_A_STEP: u32 = 200;
-const DELETIONS_A_STEP: usize = 10;
+/// The Free plan allows 50 queries, and each removal is one.
+const CONVERSATIONS_A_STEP: u32 = 25;
+const DELETIONS_A_STEP: usize = 5;
 /// A chat that nobody went on with for this long (milliseconds) is a throw-away chat.
 const UNMATCHED_AFTER: u64 = 60 * 60 * 1000;
 /// Where the clean-up left off, in the store.
@@ -87,6 +88,7 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
         let turn = table::expire_turns(platform, &turn, before, TURNS_A_STEP).await?.unwrap_or_default();
         let page = table::page(platform, (&scope, &id), CONVERSATIONS_A_STEP).await?;
         let mut deleted = 0_usize;
+        let mut done = None;
         for conversation in &page {
             let expired = conversation.updated_at < before;
             let unmatched = conversation.turns <= 1 && conversation.updated_at < now.saturating_sub(UNMATCHED_AFTER);
@@ -95,23 +97,29 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
                 DeleteChats::Expired => expired,
                 DeleteChats::Unmatched => unmatched,
             };
-            if upstream {
+            if upstream && !table::is_shared(platform, conversation).await? {
                 if deleted >= DELETIONS_A_STEP || app.qwen.session().check(now).is_err() {
                     break;
                 }
                 deleted = deleted.saturating_add(1);
                 if let Err(error) = app.qwen.delete_chat(platform, &conversation.chat_id).await {
                     tracing::warn!(%error, "a chat could not be deleted; it stays for the next round");
+                    done = Some(conversation);
                     continue;
                 }
             }
             if expired || upstream {
                 table::remove(platform, &conversation.scope, &conversation.id).await?;
             }
+            done = Some(conversation);
         }
-        // At the end it begins anew.
-        let last = page.last().map(|last| (last.scope.as_str(), last.id.as_str())).unwrap_or_default();
-        store::keep(platform, CURSOR_KEY, format!("{turn} {} {}", last.0, last.1), now).await
+        // Behind the last page it begins anew.
+        let (scope, id) = match done {
+            Some(done) => (done.scope.as_str(), done.id.as_str()),
+            None if page.is_empty() => ("", ""),
+            None => (scope.as_str(), id.as_str()),
+        };
+        store::keep(platform, CURSOR_KEY, format!("{turn} {scope} {id}"), now).await
     };
     if let Err(error) = step.await {
         tracing::warn!(%error, "the clean-up failed; the next one goes on");

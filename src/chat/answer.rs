@@ -15,6 +15,7 @@ use futures::{Stream, StreamExt as _, future::poll_fn};
 
 use super::{
     conversation::{Conversations, Thread},
+    fold::{FILE_NAME, Folded},
     intent::Intent,
     output::{Form, Output},
 };
@@ -23,7 +24,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     openai::{FinishReason, Identity},
     platform::{BoxFuture, ByteStream, FetchError, Platform},
-    qwen::{AnswerStream, Qwen, Turn, empty_answer, unreachable_error},
+    qwen::{AnswerStream, FileEntry, Qwen, Turn, empty_answer, unreachable_error},
 };
 
 /// The waits of a turn.
@@ -79,6 +80,8 @@ pub struct Answer<P> {
     chat_id: String,
     /// The place in the conversation did not work out: a new chat is to be made.
     anew: bool,
+    /// The chat of that place is no more.
+    gone: bool,
     /// When the site last sent something, in milliseconds since 1970.
     heard_at: u64,
     /// When the client last got something.
@@ -97,14 +100,29 @@ struct Plan {
 }
 
 impl Plan {
-    fn turn<'a>(&'a self, chat_id: &'a str, parent_id: Option<&'a str>, text: &'a str) -> Turn<'a> {
+    fn turn<'a>(
+        &'a self,
+        chat_id: &'a str,
+        parent_id: Option<&'a str>,
+        folded: &'a Folded,
+        files: &'a [FileEntry],
+    ) -> Turn<'a> {
         let Intent { model, thinking, search, .. } = &self.intent;
-        Turn { chat_id, parent_id, model, text, thinking: *thinking, search: *search }
+        Turn { chat_id, parent_id, model, text: &folded.text, files, thinking: *thinking, search: *search }
+    }
+
+    /// Uploads what is too long for a message.
+    async fn upload(platform: &impl Platform, qwen: &Qwen, folded: &Folded) -> Result<Vec<FileEntry>> {
+        match &folded.file {
+            None => Ok(Vec::new()),
+            Some(text) => Ok(vec![qwen.upload_text(platform, FILE_NAME, text).await?]),
+        }
     }
 
     /// Says the news in the chat that knows the rest; waits a little while it is busy.
     async fn go_on(&self, platform: &impl Platform, qwen: &Qwen, chat_id: &str, parent_id: &str) -> Result<ByteStream> {
-        let turn = self.turn(chat_id, Some(parent_id), &self.thread.news);
+        let files = Self::upload(platform, qwen, &self.thread.news).await?;
+        let turn = self.turn(chat_id, Some(parent_id), &self.thread.news, &files);
         for wait in BUSY_WAITS {
             match qwen.complete(platform, &turn).await {
                 Err(error) if error.kind() == ErrorKind::ChatBusy => platform.sleep(wait).await,
@@ -139,9 +157,6 @@ struct Opened {
 
 impl<P: Platform> Answer<P> {
     /// Prepares a turn; nothing is sent before it is polled.
-    ///
-    /// # Errors
-    /// Too much text for the site.
     pub fn new(
         platform: P,
         qwen: Arc<Qwen>,
@@ -150,8 +165,7 @@ impl<P: Platform> Answer<P> {
         intent: Intent,
         thread: Thread,
         identity: Identity,
-    ) -> Result<Self> {
-        Qwen::check_size(if thread.place.is_some() { &thread.news } else { &thread.whole })?;
+    ) -> Self {
         let plan = Arc::new(Plan { intent, thread, identity });
         let now = platform.now();
         let mut answer = Self {
@@ -161,6 +175,7 @@ impl<P: Platform> Answer<P> {
             repeats_left: REPEATS,
             chat_id: String::new(),
             anew: false,
+            gone: false,
             heard_at: now,
             told_at: now,
             alarm: None,
@@ -174,7 +189,7 @@ impl<P: Platform> Answer<P> {
             timing,
         };
         answer.open();
-        Ok(answer)
+        answer
     }
 
     fn open(&mut self) {
@@ -182,9 +197,12 @@ impl<P: Platform> Answer<P> {
         self.stream = AnswerStream::default();
         self.output = plan.output();
         let conversations = Arc::clone(&self.conversations);
-        let place = !self.anew;
+        let (place, gone) = (!self.anew, self.gone);
         self.stage = Stage::Opening(Box::pin(async move {
             let thread = &plan.thread;
+            if gone {
+                conversations.forget(&platform, thread).await;
+            }
             if let (Some(place), true) = (&thread.place, place) {
                 match plan.go_on(&platform, &qwen, &place.chat_id, &place.response_id).await {
                     Ok(body) => return Ok(Opened { body, chat_id: place.chat_id.clone() }),
@@ -193,9 +211,9 @@ impl<P: Platform> Answer<P> {
                     Err(error) => return Err(error),
                 }
             }
-            Qwen::check_size(&thread.whole)?;
+            let files = Plan::upload(&platform, &qwen, &thread.whole).await?;
             let chat_id = qwen.new_chat(&platform, &plan.intent.model).await?;
-            let body = qwen.complete(&platform, &plan.turn(&chat_id, None, &thread.whole)).await?;
+            let body = qwen.complete(&platform, &plan.turn(&chat_id, None, &thread.whole, &files)).await?;
             Ok(Opened { body, chat_id })
         }));
     }
@@ -274,6 +292,7 @@ impl<P: Platform> Answer<P> {
             }
             tracing::warn!(%error, "repeating a turn of which nothing was sent");
             self.anew |= matches!(error.kind(), ErrorKind::ChatGone | ErrorKind::ChatBusy);
+            self.gone |= error.kind() == ErrorKind::ChatGone;
             self.repeats_left = self.repeats_left.saturating_sub(1);
             self.open();
         }

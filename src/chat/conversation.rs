@@ -9,16 +9,14 @@ use std::{
 
 use super::{
     digest::{History, scope},
-    fold::{content_text, fold},
+    fold::{Folded, content_text, fold},
 };
 use crate::{
     openai::{Message, Role},
-    platform::{self, DatabaseError, MaybeSend, Platform},
+    platform::{DatabaseError, Platform},
     store::conversations::{self as table, Place, SecondKey},
 };
 
-/// A store that takes longer is as good as none: the client waits.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// How many earlier answers of an unknown history are looked up.
 const MOST_EARLIER: usize = 40;
 /// A request with a new system text and at most so many questions is a side call (title, tags, translation).
@@ -48,9 +46,9 @@ pub struct Thread {
     pub id: String,
     pub(super) place: Option<Place>,
     /// What the chat at `place` has not heard yet.
-    pub(super) news: String,
+    pub(super) news: Folded,
     /// The whole conversation, for a new chat.
-    pub(super) whole: String,
+    pub(super) whole: Folded,
     history: History,
     scope: String,
     title: String,
@@ -74,21 +72,13 @@ impl Conversations {
         now.saturating_sub(u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Waits for the store, but not for ever; a failure is logged, counted and read as `None`.
-    pub async fn tried<T>(
-        &self,
-        platform: &impl Platform,
-        what: &'static str,
-        work: impl Future<Output = Result<T, DatabaseError>> + MaybeSend,
-    ) -> Option<T> {
-        let problem = match platform::timeout(platform, PATIENCE, work).await {
-            Some(Ok(value)) => return Some(value),
-            Some(Err(error)) => error,
-            None => DatabaseError("no answer in time".to_owned()),
-        };
-        self.errors.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(error = %problem, what, "the store failed; the chat goes on without it");
-        None
+    /// A failure of the store is logged, counted and read as `None`.
+    pub fn tried<T>(&self, what: &'static str, done: Result<T, DatabaseError>) -> Option<T> {
+        done.inspect_err(|error| {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(%error, what, "the store failed; the chat goes on without it");
+        })
+        .ok()
     }
 
     /// Finds where a request goes on. `caller` is its API key, `account` the Qwen account, `new_id` for a new conversation.
@@ -106,7 +96,7 @@ impl Conversations {
         let mut thread = Thread {
             id: hints.explicit.clone().or_else(|| hints.open_webui.clone()).unwrap_or_else(|| new_id.clone()),
             place: None,
-            news: String::new(),
+            news: Folded::default(),
             whole: fold(messages),
             title: title(messages),
             throwaway: false,
@@ -123,7 +113,12 @@ impl Conversations {
         let is_system = |message: &&Message| matches!(message.role, Role::System | Role::Developer);
         let system = messages.iter().filter(is_system).filter(|_| system_changed);
         let fresh = messages.iter().skip(covers).filter(|message| !is_system(message));
-        thread.news = fold(system.chain(fresh));
+        let news = fold(system.chain(fresh));
+        if news.text.trim().is_empty() {
+            // Nothing new was said in a chat that is known; only a new one can make sense of it.
+            return thread;
+        }
+        thread.news = news;
         if hints.explicit.is_none() {
             thread.id.clone_from(&place.conversation);
         }
@@ -145,42 +140,31 @@ impl Conversations {
         let by_history = match last {
             Some(last) => {
                 let found = table::find(platform, &last.exact, &last.collapsed, not_before);
-                self.tried(platform, "finding a history", found).await.flatten().map(|place| (place, last.covers))
+                self.tried("finding a history", found.await).flatten().map(|place| (place, last.covers))
             }
             None => None,
         };
-        let covers = last.map_or(0, |last| last.covers);
-        if let Some(id) = &hints.explicit {
-            let head = table::head(platform, scope, id, not_before);
-            let head = self.tried(platform, "finding a conversation", head).await.flatten();
-            // The history tells where in the conversation it goes on; the id alone means its end.
-            return match (by_history, head) {
-                (Some((place, covers)), Some(head)) if place.conversation == head.conversation => {
-                    Found::Place(place, covers)
-                }
-                (_, Some(head)) => Found::Place(head, covers),
-                (Some((place, covers)), None) => Found::Place(place, covers),
-                (None, None) => Found::Nothing,
-            };
-        }
-        if let (None, Some(id)) = (&by_history, &hints.open_webui) {
-            let head = table::head(platform, scope, id, not_before);
-            match (self.tried(platform, "finding a conversation", head).await.flatten(), last) {
-                (Some(head), Some(_)) if is_side_call(history, &head) => return Found::SideCall,
-                (Some(head), Some(last)) => return Found::Place(head, last.covers),
-                // A side call, or the first question anew: neither is the conversation's next turn.
-                (Some(_), None) => return Found::AnotherBeginning,
-                (None, _) => {}
-            }
-        }
         let found = match (by_history, last) {
             (None, Some(_)) => self.find_earlier(platform, scope, history, messages, not_before).await,
             (found, _) => found,
         };
-        match found {
-            Some((place, _)) if is_side_call(history, &place) => Found::SideCall,
-            Some((place, covers)) => Found::Place(place, covers),
-            None => Found::Nothing,
+        match (found, &hints.explicit, &hints.open_webui) {
+            (Some((place, covers)), Some(_), _) => Found::Place(place, covers),
+            (Some((place, _)), None, _) if is_side_call(history, &place) => Found::SideCall,
+            (Some((place, covers)), None, _) => Found::Place(place, covers),
+            (None, Some(id), _) => {
+                // Nothing of the history is known, or there is none: then the id means the conversation's end.
+                let head = table::head(platform, scope, id, not_before);
+                let head = self.tried("finding a conversation", head.await).flatten();
+                head.map_or(Found::Nothing, |head| Found::Place(head, last.map_or(0, |last| last.covers)))
+            }
+            (None, None, Some(id)) if last.is_none() => {
+                // A side call, or the first question anew: neither is the conversation's next turn.
+                let head = table::head(platform, scope, id, not_before).await;
+                let known = self.tried("finding a conversation", head).flatten().is_some();
+                if known { Found::AnotherBeginning } else { Found::Nothing }
+            }
+            (None, None, _) => Found::Nothing,
         }
     }
 
@@ -201,7 +185,7 @@ impl Conversations {
             earlier.clone().flat_map(|boundary| [boundary.exact.as_str(), boundary.collapsed.as_str()]).collect();
         keys.extend(answer.as_deref());
         let found = table::find_first(platform, scope, &keys, not_before);
-        let (key, place) = self.tried(platform, "finding an earlier history", found).await.flatten()?;
+        let (key, place) = self.tried("finding an earlier history", found.await).flatten()?;
         let covers = earlier.clone().find(|boundary| boundary.exact == key || boundary.collapsed == key);
         Some((place, covers.map_or(last.covers, |boundary| boundary.covers)))
     }
@@ -238,7 +222,7 @@ impl Conversations {
             title: title.clone(),
             model: model.to_owned(),
         };
-        self.tried(platform, "recording a turn", table::record(platform, &turn, platform.now())).await;
+        self.tried("recording a turn", table::record(platform, &turn, platform.now()).await);
     }
 
     /// Forgets a place whose chat is no more.
@@ -251,10 +235,10 @@ impl Conversations {
             .take(MOST_EARLIER)
             .flat_map(|boundary| [boundary.exact.as_str(), boundary.collapsed.as_str()])
             .collect();
-        self.tried(platform, "forgetting a chat", table::forget(platform, &keys)).await;
+        self.tried("forgetting a chat", table::forget(platform, &keys).await);
         if let Some(place) = &thread.place {
-            let remove = table::remove(platform, &thread.scope, &place.conversation);
-            self.tried(platform, "forgetting a chat", remove).await;
+            let remove = table::remove(platform, &thread.scope, &place.conversation).await;
+            self.tried("forgetting a chat", remove);
         }
     }
 }

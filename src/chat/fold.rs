@@ -1,6 +1,6 @@
 //! A whole conversation as one text, for a new chat upstream.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::borrow::Cow;
 
 use crate::{
     error::{Error, Result},
@@ -29,30 +29,67 @@ pub fn check(messages: &[Message]) -> Result<()> {
     Ok(())
 }
 
+/// A text for one message upstream, and the text of a file that goes along because it would have been too long.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Folded {
+    pub(super) text: String,
+    pub(super) file: Option<String>,
+}
+
+/// The name of that file.
+pub(super) const FILE_NAME: &str = "conversation.txt";
+/// Longer texts go along as a file: from 128 KiB on the site's firewall answers with its captcha page, and the body holds
+/// more than the text.
+const MOST_INLINE: usize = 94 * 1024;
+/// What stays in the message then.
+const KEPT_INLINE: usize = 48 * 1024;
+const EARLIER_IN_FILE: &str = "[The earlier part of this conversation is in the attached file conversation.txt. Read it first; its newest part follows.]";
+const ALL_IN_FILE: &str = "[This message is too long to be sent as text, so all of it is in the attached file conversation.txt. Read it and answer its last message.]";
+
 /// Folds messages into one text: a lone user message as it is, else each with its role in front, the newest last.
-pub(super) fn fold<'a>(messages: impl IntoIterator<Item = &'a Message>) -> String {
-    let mut texts: Vec<(&Message, Cow<'_, str>)> = messages
-        .into_iter()
-        .map(|message| (message, message_text(message)))
-        .filter(|(_, text)| !text.trim().is_empty())
-        .collect();
+pub(super) fn fold<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Folded {
+    let texts = messages.into_iter().map(|message| (message, message_text(message)));
+    let mut texts: Vec<(&Message, Cow<'_, str>)> = texts.filter(|(_, text)| !text.trim().is_empty()).collect();
     if let [(Message { role: Role::User, .. }, text)] = &mut texts[..] {
-        return std::mem::take(text).into_owned();
+        return fit(vec![std::mem::take(text).into_owned()]);
     }
-    let mut folded = String::with_capacity(texts.iter().map(|(_, text)| text.len().saturating_add(16)).sum());
-    for (message, text) in texts {
-        if !folded.is_empty() {
-            folded.push_str("\n\n");
-        }
-        folded.push_str(label(message.role));
-        if let Some(name) = message.name.as_deref().filter(|name| !name.is_empty()) {
-            // Writing to a String cannot fail.
-            let _ = write!(folded, " ({})", name.replace(['\n', '\r'], " "));
-        }
-        folded.push_str(": ");
-        folded.push_str(&text);
+    fit(texts.into_iter().map(|(message, text)| labelled(message, &text)).collect())
+}
+
+fn labelled(message: &Message, text: &str) -> String {
+    match message.name.as_deref().filter(|name| !name.is_empty()) {
+        Some(name) => format!("{} ({}): {text}", label(message.role), name.replace(['\n', '\r'], " ")),
+        None => format!("{}: {text}", label(message.role)),
     }
-    folded
+}
+
+/// Joins the pieces, oldest first; moves what is too much into the file.
+fn fit(pieces: Vec<String>) -> Folded {
+    const BETWEEN: &str = "\n\n";
+    let sent = |piece: &String| json_length(piece).saturating_add(json_length(BETWEEN));
+    if pieces.iter().map(sent).fold(0, usize::saturating_add) <= MOST_INLINE {
+        return Folded { text: pieces.join(BETWEEN), file: None };
+    }
+    let mut room = KEPT_INLINE;
+    let fits = |piece: &&String| room.checked_sub(sent(piece)).inspect(|left| room = *left).is_some();
+    let kept = pieces.iter().rev().take_while(fits).count();
+    let (older, newest) = pieces.split_at(pieces.len().saturating_sub(kept));
+    let text = match newest {
+        [] => ALL_IN_FILE.to_owned(),
+        newest => format!("{EARLIER_IN_FILE}{BETWEEN}{}", newest.join(BETWEEN)),
+    };
+    Folded { text, file: Some(older.join(BETWEEN)) }
+}
+
+/// How many bytes a text has as a JSON string, without its quotes.
+fn json_length(text: &str) -> usize {
+    text.bytes()
+        .map(|byte| match byte {
+            b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 2,
+            0..=0x1F => 6,
+            _ => 1,
+        })
+        .fold(0, usize::saturating_add)
 }
 
 const fn label(role: Role) -> &'static str {
@@ -104,7 +141,11 @@ mod tests {
 
     fn folded(messages: &str) -> Result<String> {
         let request = ChatRequest::from_json(format!(r#"{{"messages":{messages}}}"#).as_bytes()).unwrap();
-        check(&request.messages).map(|()| fold(&request.messages))
+        check(&request.messages).map(|()| {
+            let folded = fold(&request.messages);
+            assert_eq!(folded.file, None);
+            folded.text
+        })
     }
 
     #[test]
@@ -134,6 +175,40 @@ mod tests {
             ),
         ] {
             assert_eq!(folded(messages).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_goes_along_as_a_file() {
+        let piece = |letter: char, kib: usize| letter.to_string().repeat(kib * 1024);
+        let all = |folded: &Folded| format!("{}{}", folded.file.as_deref().unwrap_or_default(), folded.text);
+        for (pieces, in_file, inline) in [
+            (vec![piece('a', 93)], None, "a"),
+            (vec![piece('a', 40), piece('b', 40)], None, "ab"),
+            (vec![piece('a', 60), piece('b', 40)], Some("a"), "b"),
+            (vec![piece('a', 60), piece('b', 20), piece('c', 20)], Some("a"), "bc"),
+            (vec![piece('a', 200), piece('b', 1)], Some("a"), "b"),
+            (vec![piece('a', 10), piece('b', 100)], Some("ab"), ""),
+            (vec![piece('a', 300)], Some("a"), ""),
+            (vec![piece('"', 60)], Some("\""), ""),
+            (vec!["\u{1}".repeat(20 * 1024)], Some("\u{1}"), ""),
+        ] {
+            let folded = fit(pieces.clone());
+            for (text, letters) in [(folded.file.as_deref(), in_file), (Some(folded.text.as_str()), Some(inline))] {
+                assert_eq!(text.is_some(), letters.is_some());
+                for letter in letters.unwrap_or_default().chars() {
+                    assert!(text.unwrap().contains(&letter.to_string().repeat(1024)), "{in_file:?} {inline:?}");
+                }
+            }
+            assert!(pieces.iter().all(|piece| all(&folded).contains(piece)), "nothing is cut");
+            assert!(serde_json::to_string(&folded.text).unwrap().len() < 126 * 1024);
+        }
+    }
+
+    #[test]
+    fn a_json_length_is_what_it_says() {
+        for text in ["", "abc", "\"\\\n\r\t\u{8}\u{c}", "\u{0}\u{1f}\u{7f}", "\u{4e2d}\u{1f600}"] {
+            assert_eq!(json_length(text) + 2, serde_json::to_string(text).unwrap().len(), "{text:?}");
         }
     }
 

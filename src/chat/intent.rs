@@ -27,6 +27,8 @@ pub struct Intent {
 
 /// OpenAI allows four; more are harmless, without bound they are not.
 const MAX_STOPS: usize = 16;
+/// Each delta is compared with the whole of each.
+const MAX_STOP_BYTES: usize = 1024;
 
 /// Puts a request's switches together. `choice` is what its model name means, `model` what is known of that model.
 ///
@@ -39,6 +41,12 @@ pub fn intent(request: &ChatRequest, choice: Choice, model: Option<&Model>) -> R
     let stop = request.stop.as_ref().map(|stop| stop.0.clone()).unwrap_or_default();
     if stop.len() > MAX_STOPS {
         return Err(Error::invalid("stop", format!("The field 'stop' may hold at most {MAX_STOPS} texts.")));
+    }
+    if stop.iter().any(|stop| stop.len() > MAX_STOP_BYTES) {
+        return Err(Error::invalid(
+            "stop",
+            format!("A text in the field 'stop' is longer than {MAX_STOP_BYTES} bytes."),
+        ));
     }
     let Choice { id, thinking: suffix, search } = choice;
     let asked = switches(request);

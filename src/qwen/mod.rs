@@ -1,5 +1,6 @@
 //! What chat.qwen.ai sends and gets: the session, the models, chats and turns, the answer stream and every refusal.
 
+mod files;
 mod frame;
 mod models;
 mod reader;
@@ -11,7 +12,7 @@ mod wire;
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -20,6 +21,7 @@ use futures::StreamExt as _;
 use http::Method;
 use serde_json::Value as Json;
 
+pub use files::FileEntry;
 pub use models::{Choice, Model, ModelList};
 pub use reader::{EventReader, Flow, Said};
 pub use session::{Session, SessionReport, SessionState};
@@ -66,6 +68,8 @@ pub struct Turn<'a> {
     pub model: &'a str,
     /// What the user says.
     pub text: &'a str,
+    /// Uploaded files that go along.
+    pub files: &'a [FileEntry],
     /// Whether to think.
     pub thinking: Thinking,
     /// Whether the model may search the web.
@@ -80,6 +84,7 @@ pub struct Qwen {
     web_version: String,
     extra_headers: Vec<(String, Secret)>,
     bearer: bool,
+    oss_url: Option<String>,
     idle: Duration,
     aliases: BTreeMap<String, String>,
     session: Session,
@@ -90,7 +95,12 @@ pub struct Qwen {
 struct Cached {
     list: Option<ModelList>,
     fetched_at: u64,
+    /// When the site last did not give it.
+    failed_at: u64,
 }
+
+/// After a failure the list is not asked for again for this long, in milliseconds: anybody may ask us for it.
+const MODELS_PAUSE: u64 = 30_000;
 
 impl Qwen {
     /// The site as `config` describes it.
@@ -102,6 +112,7 @@ impl Qwen {
             web_version: config.web_version.clone(),
             extra_headers: config.extra_headers.clone(),
             bearer: config.bearer,
+            oss_url: config.oss_url.clone(),
             idle: config.upstream_idle,
             aliases: config.model_aliases.clone(),
             session: Session::from_config(config),
@@ -184,15 +195,12 @@ impl Qwen {
             return Ok(answer.into_body());
         }
         let (head, body) = self.whole(platform, answer).await?;
-        Err(self.refused(platform, &head, &body))
-    }
-
-    /// Whether a turn with this text stays below what the site takes in one message.
-    ///
-    /// # Errors
-    /// `request_too_large`
-    pub fn check_size(text: &str) -> Result<()> {
-        wire::check_size(text)
+        let error = self.refused(platform, &head, &body);
+        if head.status == http::StatusCode::NOT_FOUND && error.kind() != ErrorKind::ModelNotFound {
+            let gone = "The chat is no longer at chat.qwen.ai. Send the request again.";
+            return Err(Error::new(ErrorKind::ChatGone, gone).retryable());
+        }
+        Err(error)
     }
 
     /// Notes an error that came within a stream, so that the session's state follows it.
@@ -217,7 +225,17 @@ impl Qwen {
         if let Some(list) = self.cached_models(platform.now(), true) {
             return Ok(list);
         }
-        match self.fetch_models(platform).await {
+        let cooling = self.session.challenge(platform.now());
+        let paused = platform.now().saturating_sub(self.cached().failed_at) < MODELS_PAUSE;
+        if paused && let Some(list) = self.last_good_models(platform).await {
+            return Ok(list);
+        }
+        let fetched = match cooling {
+            // No call at all, though this one needs no session.
+            Some(challenge) => Err(challenge),
+            None => self.fetch_models(platform).await,
+        };
+        match fetched {
             Ok(list) => {
                 self.remember(&list, platform.now());
                 if let Err(error) = store::keep(platform, MODELS_KEY, list.to_store(), platform.now()).await {
@@ -227,6 +245,10 @@ impl Qwen {
             }
             Err(error) => {
                 tracing::warn!(%error, "no list of models from the site");
+                self.cached().failed_at = platform.now();
+                if error.kind() == ErrorKind::Challenge {
+                    self.session.refused(platform.now(), &error);
+                }
                 match self.last_good_models(platform).await {
                     Some(list) => Ok(list),
                     None => Err(error),
@@ -256,14 +278,17 @@ impl Qwen {
     }
 
     fn cached_models(&self, now: u64, fresh_only: bool) -> Option<ModelList> {
-        let cached = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = self.cached();
         let fresh = now.saturating_sub(cached.fetched_at) < models::FRESH;
         cached.list.clone().filter(|_| fresh || !fresh_only)
     }
 
     fn remember(&self, list: &ModelList, fetched_at: u64) {
-        let mut cached = self.models.lock().unwrap_or_else(PoisonError::into_inner);
-        *cached = Cached { list: Some(list.clone()), fetched_at };
+        *self.cached() = Cached { list: Some(list.clone()), fetched_at, failed_at: 0 };
+    }
+
+    fn cached(&self) -> MutexGuard<'_, Cached> {
+        self.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn last_good_models(&self, platform: &impl Platform) -> Option<ModelList> {

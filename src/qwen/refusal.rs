@@ -191,6 +191,7 @@ fn by_code(code: &str, text: &str, hours: Option<u64>, wait: Option<Duration>) -
     let says = |any: &[&str]| any.iter().any(|part| lower.contains(part));
     let chat_gone = code == "chat_not_found"
         || code == "parent_not_found"
+        || (code == "not_found" && !says(&["model", "task", "file"]))
         || (says(&["chat"]) && says(&["not exist", "not found", "has been deleted"]));
     Some(match code.as_str() {
         _ if chat_gone => {

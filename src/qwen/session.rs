@@ -124,6 +124,22 @@ impl Session {
         &self.account
     }
 
+    /// The error of a request during the pause after a challenge.
+    #[must_use]
+    pub fn challenge(&self, now: u64) -> Option<Error> {
+        let seen = self.seen();
+        let (until, link) = seen.challenge.as_ref().filter(|(until, _)| *until > now)?;
+        let left = Duration::from_millis(until.saturating_sub(now)).as_secs().saturating_add(1);
+        Some(
+            Error::new(
+                ErrorKind::Challenge,
+                "chat.qwen.ai has asked for a human check, so nothing is sent to it for a while. Open the link in the browser of this account, pass the check, then give this server the fresh cookies.",
+            )
+            .with_link(link.clone())
+            .with_retry_after(Duration::from_secs(left)),
+        )
+    }
+
     /// Whether the site may be asked now (`now` in milliseconds since 1970).
     ///
     /// # Errors
@@ -141,31 +157,27 @@ impl Session {
                     "The Qwen session has ended. Sign in at chat.qwen.ai, copy the cookies again and set QWEN_COOKIES.",
                 ))
             }
-            SessionState::Challenged => {
-                let seen = self.seen();
-                let Some((until, link)) = &seen.challenge else { return Ok(()) };
-                let left = Duration::from_millis(until.saturating_sub(now)).as_secs().saturating_add(1);
-                Err(Error::new(
-                    ErrorKind::Challenge,
-                    "chat.qwen.ai has asked for a human check, so nothing is sent to it for a while. Open the link in the browser of this account, pass the check, then give this server the fresh cookies.",
-                )
-                .with_link(link.clone())
-                .with_retry_after(Duration::from_secs(left)))
-            }
+            SessionState::Challenged => self.challenge(now).map_or(Ok(()), Err),
             _ => Ok(()),
         }
     }
 
     /// The site took the session.
     pub(super) fn accepted(&self, now: u64) {
-        *self.seen() = Seen { checked_at: Some(now / 1000), ..Seen::default() };
+        let mut seen = self.seen();
+        // Nothing is sent during the pause after a challenge, so this was sent before it and tells nothing of it.
+        let challenge = seen.challenge.take().filter(|(until, _)| *until > now);
+        *seen = Seen { checked_at: Some(now / 1000), refused: false, challenge };
     }
 
     /// The site answered with `error`, which may be about the session.
     pub(super) fn refused(&self, now: u64, error: &Error) {
         let mut seen = self.seen();
         match error.kind() {
-            ErrorKind::SessionExpired => *seen = Seen { checked_at: Some(now / 1000), refused: true, challenge: None },
+            ErrorKind::SessionExpired => {
+                seen.checked_at = Some(now / 1000);
+                seen.refused = true;
+            }
             ErrorKind::Challenge => {
                 let pause = error.retry_after().unwrap_or_default();
                 let until = now.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));

@@ -29,6 +29,9 @@ pub trait Listener {
     fn counts_tokens(&self) -> bool;
 }
 
+/// How many answers to one question are told apart.
+const MOST_OTHERS: usize = 16;
+
 /// A page that the model found on the web.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
@@ -48,6 +51,8 @@ pub struct AnswerStream {
 #[derive(Debug, Default)]
 struct State {
     response_id: Option<String>,
+    /// Answers of another index that were announced before ours.
+    others: Vec<String>,
     summary: Summary,
     usage: Vec<u8>,
     sources: Vec<Source>,
@@ -209,8 +214,11 @@ impl State {
     fn frame(&mut self, frame: &Frame<'_>, data: &[u8], listener: &mut impl Listener) -> Flow {
         if let Some(created) = &frame.created {
             // Two answers at once: the first is kept.
-            if self.response_id.is_none() && matches!(created.response_index.as_str(), "" | "0") {
-                self.response_id = Some(created.response_id.as_str().to_owned());
+            let id = created.response_id.as_str();
+            if self.response_id.is_none() && !id.is_empty() && matches!(created.response_index.as_str(), "" | "0") {
+                self.response_id = Some(id.to_owned());
+            } else if self.response_id.is_none() && !id.is_empty() && self.others.len() < MOST_OTHERS {
+                self.others.push(id.to_owned());
             }
             return Flow::Continue(());
         }
@@ -227,10 +235,12 @@ impl State {
                 self.skip()
             };
         };
-        if let Some(ours) = &self.response_id
-            && !frame.response_id.as_str().is_empty()
-            && frame.response_id.as_str() != ours
-        {
+        let id = frame.response_id.as_str();
+        let of_another = match &self.response_id {
+            Some(ours) => !id.is_empty() && id != ours,
+            None => self.others.iter().any(|other| other == id),
+        };
+        if of_another {
             return Flow::Continue(());
         }
         if let Some(usage) = frame.usage.filter(|usage| usage.get().starts_with('{') && usage.get().len() > 2) {

@@ -8,13 +8,17 @@ use serde::Serialize;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::{Qwen, Thinking, Turn};
+use super::{FileEntry, Qwen, Thinking, Turn};
 use crate::{
     error::{Error, ErrorKind, Result},
     platform::Platform,
 };
 
 pub(super) const MODELS: &str = "/api/models";
+pub(super) const STS_TOKEN: &str = "/api/v2/files/getstsToken";
+pub(super) const PARSE: &str = "/api/v2/files/parse";
+pub(super) const PARSE_STATUS: &str = "/api/v2/files/parse/status";
+
 pub(super) fn chat(chat_id: &str) -> String {
     format!("/api/v2/chats/{chat_id}")
 }
@@ -75,7 +79,7 @@ pub(super) fn turn_body(turn: &Turn<'_>, platform: &impl Platform) -> Result<Byt
         role: "user",
         content: turn.text,
         user_action: "chat",
-        files: [],
+        files: turn.files,
         timestamp: seconds,
         models: [turn.model],
         model: "",
@@ -135,7 +139,7 @@ struct Message<'a> {
     role: &'static str,
     content: &'a str,
     user_action: &'static str,
-    files: [(); 0],
+    files: &'a [FileEntry],
     timestamp: u64,
     models: [&'a str; 1],
     model: &'static str,
@@ -283,18 +287,6 @@ pub(super) fn is_id(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// An upper bound of what a turn's body holds beside its text.
-const ENVELOPE: usize = 2 * 1024;
-
-/// Whether a turn with this text stays below the site's limit. Asked before a chat is made for it.
-///
-/// # Errors
-/// `request_too_large`
-pub(super) fn check_size(text: &str) -> Result<()> {
-    let escaped = serde_json::to_string(text).map_or(usize::MAX, |json| json.len());
-    if escaped.saturating_add(ENVELOPE) >= MAX_BODY { Err(too_large(escaped)) } else { Ok(()) }
-}
-
 fn too_large(bytes: usize) -> Error {
     Error::new(
         ErrorKind::RequestTooLarge,
@@ -314,13 +306,6 @@ mod tests {
     fn the_time_looks_like_javascripts() {
         assert_eq!(timezone(1_790_050_415_000), "Tue Sep 22 2026 04:13:35 GMT+0000");
         assert_eq!(timezone(0), "Thu Jan 01 1970 00:00:00 GMT+0000");
-    }
-
-    #[test]
-    fn the_size_counts_as_it_is_sent() {
-        assert!(check_size(&"x".repeat(MAX_BODY - ENVELOPE - 3)).is_ok());
-        assert_eq!(check_size(&"x".repeat(MAX_BODY - ENVELOPE)).unwrap_err().kind(), ErrorKind::RequestTooLarge);
-        assert!(check_size(&"\"".repeat(MAX_BODY / 2)).is_err(), "each quote is sent as two bytes");
     }
 
     #[test]

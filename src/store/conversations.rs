@@ -84,7 +84,7 @@ fn place(row: Row) -> Option<(String, Place)> {
 }
 
 async fn rows(platform: &impl Platform, statement: Statement) -> Result<Vec<Row>, DatabaseError> {
-    Ok(platform.database(vec![statement]).await?.pop().unwrap_or_default())
+    Ok(super::run(platform, vec![statement]).await?.pop().unwrap_or_default())
 }
 
 /// The place of a history: by its exact key, else by the key without tool steps. One row read in the ordinary case.
@@ -172,11 +172,13 @@ pub async fn record(platform: &impl Platform, turn: &Turn, now: u64) -> Result<(
               SELECT key, kind, ?5, ?6, ?7, ?8, ?9 FROM \
               (SELECT ?1 AS key, 'history' AS kind UNION ALL SELECT ?2, ?3) WHERE key IS NOT NULL \
               ON CONFLICT (key) DO UPDATE SET \
-              chat_id = CASE WHEN excluded.kind = 'answer' AND turns.chat_id IS NOT excluded.chat_id AND EXISTS ( \
+              chat_id = CASE WHEN excluded.kind = 'answer' AND (turns.chat_id IS NULL OR \
+                  turns.chat_id IS NOT excluded.chat_id AND EXISTS ( \
                   SELECT 1 FROM conversations c WHERE c.scope = ?4 AND c.id = turns.conversation AND c.head = turns.response_id \
-              ) THEN NULL ELSE excluded.chat_id END, \
+              )) THEN NULL ELSE excluded.chat_id END, \
               conversation = excluded.conversation, response_id = excluded.response_id, \
-              system = excluded.system, created_at = excluded.created_at",
+              system = excluded.system, \
+              created_at = CASE WHEN turns.chat_id IS NULL THEN turns.created_at ELSE excluded.created_at END",
         parameters: vec![
             key.as_deref().map_or(Value::Null, text),
             second_key,
@@ -205,7 +207,7 @@ pub async fn record(platform: &impl Platform, turn: &Turn, now: u64) -> Result<(
             milliseconds(now),
         ],
     };
-    platform.database(vec![keys, conversation]).await.map(drop)
+    super::run(platform, vec![keys, conversation]).await.map(drop)
 }
 
 /// Forgets the keys that led to a chat that is no more.
@@ -217,7 +219,7 @@ pub async fn forget(platform: &impl Platform, keys: &[&str]) -> Result<(), Datab
         sql: "DELETE FROM turns WHERE key IN (SELECT value FROM json_each(?1))",
         parameters: vec![Value::Text(serde_json::to_string(keys).unwrap_or_default())],
     };
-    platform.database(vec![delete]).await.map(drop)
+    super::run(platform, vec![delete]).await.map(drop)
 }
 
 fn conversation(row: Row) -> Option<Conversation> {
@@ -271,6 +273,18 @@ pub async fn by_chat(platform: &impl Platform, scope: &str, id: &str) -> Result<
     Ok(rows(platform, read).await?.pop().and_then(conversation))
 }
 
+/// Whether another conversation goes on in the same chat.
+///
+/// # Errors
+/// The database's own words.
+pub async fn is_shared(platform: &impl Platform, conversation: &Conversation) -> Result<bool, DatabaseError> {
+    let read = Statement {
+        sql: "SELECT 1 AS found FROM conversations WHERE scope = ?1 AND chat_id = ?2 AND id <> ?3 LIMIT 1",
+        parameters: vec![text(&conversation.scope), text(&conversation.chat_id), text(&conversation.id)],
+    };
+    Ok(!rows(platform, read).await?.is_empty())
+}
+
 /// Some conversations behind a cursor, in the order of their keys, for a clean-up in bounded steps.
 ///
 /// # Errors
@@ -297,7 +311,7 @@ pub async fn remove(platform: &impl Platform, scope: &str, id: &str) -> Result<(
         sql: "DELETE FROM conversations WHERE scope = ?1 AND id = ?2",
         parameters: vec![text(scope), text(id)],
     };
-    platform.database(vec![delete]).await.map(drop)
+    super::run(platform, vec![delete]).await.map(drop)
 }
 
 /// Removes what is older than `before` among the next `limit` turns behind `after`; gives the last key looked at.
@@ -322,6 +336,6 @@ pub async fn expire_turns(
         sql: "DELETE FROM turns WHERE key > ?1 AND key <= ?2 AND created_at < ?3",
         parameters: vec![text(after), text(&last), milliseconds(before)],
     };
-    platform.database(vec![delete]).await?;
+    super::run(platform, vec![delete]).await?;
     Ok(Some(last))
 }

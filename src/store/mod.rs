@@ -2,7 +2,9 @@
 
 pub mod conversations;
 
-use crate::platform::{DatabaseError, Platform, Statement, Value};
+use std::time::Duration;
+
+use crate::platform::{self, DatabaseError, Platform, Row, Statement, Value};
 
 /// The migrations in their order, applied by the box at its start and by `wrangler d1 migrations apply` on the edge.
 pub const MIGRATIONS: &[(&str, &str)] = &[
@@ -10,13 +12,22 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0002_conversations.sql", include_str!("../../migrations/0002_conversations.sql")),
 ];
 
+/// A store that takes longer is as good as none: clients wait for it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs statements as one transaction, but does not wait for ever.
+async fn run(platform: &impl Platform, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
+    let done = platform::timeout(platform, PATIENCE, platform.database(batch)).await;
+    done.unwrap_or_else(|| Err(DatabaseError("no answer in time".to_owned())))
+}
+
 /// Whether the store answers.
 ///
 /// # Errors
 /// The database's own words.
 pub async fn check(platform: &impl Platform) -> Result<(), DatabaseError> {
     let probe = Statement { sql: "SELECT key FROM cache LIMIT 1", parameters: vec![] };
-    platform.database(vec![probe]).await.map(drop)
+    run(platform, vec![probe]).await.map(drop)
 }
 
 /// A kept answer: the text and when it was kept, in milliseconds since 1970.
@@ -28,7 +39,7 @@ pub async fn cached(platform: &impl Platform, key: &str) -> Result<Option<(Strin
         sql: "SELECT value, updated_at FROM cache WHERE key = ?1",
         parameters: vec![Value::Text(key.to_owned())],
     };
-    let mut answers = platform.database(vec![read]).await?;
+    let mut answers = run(platform, vec![read]).await?;
     let row = answers.pop().and_then(|mut rows| rows.pop());
     Ok(row.and_then(|row| match <[Value; 2]>::try_from(row) {
         Ok([Value::Text(value), Value::Integer(at)]) => Some((value, u64::try_from(at).unwrap_or(0))),
@@ -50,5 +61,5 @@ pub async fn keep(platform: &impl Platform, key: &str, value: String, now: u64) 
             Value::Integer(i64::try_from(now).unwrap_or(i64::MAX)),
         ],
     };
-    platform.database(vec![write]).await.map(drop)
+    run(platform, vec![write]).await.map(drop)
 }

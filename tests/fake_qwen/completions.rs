@@ -14,6 +14,7 @@ use super::directive::Directive;
 use super::failures;
 use super::routes::{Call, NEW_CHAT_MODEL};
 use super::script::{self, Allowed};
+use super::storage;
 use super::turn::{Exchange, Turn};
 
 /// From this size on the WAF answers.
@@ -67,6 +68,9 @@ fn run(shared: &Arc<Shared>, call: &Call) -> Result<Reply, Box<Reply>> {
         }
         exchange
     };
+    if !storage::check_files(&shared.storage.lock().unwrap(), &account, &exchange.files) {
+        return refuse("Bad_Request", "Invalid file information!");
+    }
     if !shared.accounts.lock().unwrap().spend(&account) {
         return Err(Box::new(failures::daily_limit(12, id)));
     }
@@ -82,6 +86,9 @@ fn run(shared: &Arc<Shared>, call: &Call) -> Result<Reply, Box<Reply>> {
     let features = &message["feature_config"];
     let wants_thinking = features["thinking_enabled"] != false;
     let mut directive = Directive::last_of(&exchange.prompt);
+    if directive.on("files") {
+        directive.set("say", &storage::told_files(&shared.storage.lock().unwrap(), &account, &exchange.files));
+    }
     if model.is_some_and(catalogue::Model::must_think) && !wants_thinking {
         directive = Directive::default();
         directive.set("fail", "error_before");

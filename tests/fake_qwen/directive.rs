@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `stream=NAME` | a file of `tests/streams`, or `default` (2026), `old` (2025), `plain` (no thinking), `count` |
 //! | `say` `think` | the answer and the thinking, percent-encoded; `piece=K` cuts them into K characters a delta |
+//! | `files=1` | the answer is a line for each file of the message: kind, name, size, SHA-256 |
 //! | `n` `thinking` | so many numbered deltas instead |
 //! | `usage=0` `ascii` `cumulative` `crlf` `done` `charset` | variations of the format |
 //! | `first_ms` `delay_ms` `gap_ms` `keepalive_ms` | pauses before the headers, between events, after the first event |

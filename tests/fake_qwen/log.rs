@@ -38,7 +38,7 @@ pub struct Seen {
     pub path_and_query: String,
     /// Lower-case names, in order of arrival, repeated ones repeated.
     pub headers: Vec<(String, String)>,
-    /// Body as text, at most 256 KiB of it.
+    /// Body as text, at most 256 KiB of it; empty for requests to the storage.
     pub body: String,
     outcome: AtomicU8,
 }

@@ -1,7 +1,8 @@
-//! A stand-in for chat.qwen.ai and auth.qwen.ai on loopback.
+//! A stand-in for chat.qwen.ai, auth.qwen.ai and the object storage on loopback.
 //!
 //! It keeps real chats, checks requests in the order the upstream does, and plays whatever stream or failure the prompt
-//! asks for with a `[[fake key=value …]]` directive (see [`directive`]).
+//! asks for with a `[[fake key=value …]]` directive (see [`directive`]). Uploads are checked down to their signatures; trouble
+//! with them comes from [`Fake::set_storage_fault`].
 
 #![allow(
     dead_code,
@@ -31,6 +32,7 @@ mod log;
 mod routes;
 mod script;
 mod server;
+mod storage;
 mod streams;
 mod transcript;
 mod turn;
@@ -39,7 +41,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -47,6 +49,7 @@ use tokio::sync::oneshot;
 
 pub use fixtures::Fixture;
 pub use log::{Outcome, Seen};
+pub use storage::{Object, Stage, StorageFault, Trouble};
 
 /// What all requests share.
 #[derive(Default)]
@@ -54,6 +57,8 @@ struct Shared {
     log: log::Log,
     accounts: Mutex<accounts::Accounts>,
     chats: Mutex<chats::Chats>,
+    storage: Mutex<storage::Storage>,
+    addr: OnceLock<SocketAddr>,
     open: AtomicUsize,
     rotate: AtomicBool,
     pace_ms: AtomicU64,
@@ -166,7 +171,56 @@ impl Fake {
         self.shared.pace_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// The last requests, oldest first.
+    /// What goes wrong with uploads of files whose name contains `marker` (empty: all files), in the place of what was set
+    /// for that marker before; an empty list ends it.
+    ///
+    /// # Panics
+    /// When a fault names an error that there is not.
+    pub fn set_storage_fault(&self, marker: &str, faults: &[StorageFault]) {
+        self.shared.storage.lock().unwrap().set_faults(marker, faults);
+    }
+
+    /// How many more upload tokens `account` gets before `RateLimited` (the upstream gives about 20); `None` lifts the limit.
+    pub fn set_upload_tokens(&self, account: &str, left: Option<u64>) {
+        self.shared.storage.lock().unwrap().set_tokens(account, left);
+    }
+
+    /// How many polls find a document still running if its name contains `marker` (empty: all); 1 unless set.
+    pub fn set_parse_polls(&self, marker: &str, polls: u64) {
+        self.shared.storage.lock().unwrap().set_polls(marker, polls);
+    }
+
+    /// The stored objects, oldest first.
+    pub fn objects(&self) -> Vec<Object> {
+        self.shared.storage.lock().unwrap().objects()
+    }
+
+    /// The last stored object whose key ends with `name`.
+    pub fn object(&self, name: &str) -> Option<Object> {
+        self.objects().into_iter().rfind(|object| object.key.ends_with(name))
+    }
+
+    /// Multipart uploads that were neither completed nor aborted.
+    pub fn open_uploads(&self) -> usize {
+        self.open_uploads_of("")
+    }
+
+    /// [`Fake::open_uploads`] of files whose name contains `marker`.
+    pub fn open_uploads_of(&self, marker: &str) -> usize {
+        self.shared.storage.lock().unwrap().open_uploads(marker)
+    }
+
+    /// Multipart uploads that were aborted.
+    pub fn aborted_uploads(&self) -> usize {
+        self.aborted_uploads_of("")
+    }
+
+    /// [`Fake::aborted_uploads`] of files whose name contains `marker`.
+    pub fn aborted_uploads_of(&self, marker: &str) -> usize {
+        self.shared.storage.lock().unwrap().aborted_uploads(marker)
+    }
+
+    /// The last requests, oldest first; those to the storage come without their bodies.
     pub fn seen(&self) -> Vec<Arc<Seen>> {
         self.shared.log.all()
     }

@@ -15,6 +15,7 @@ use super::body::{Reply, Start};
 use super::catalogue;
 use super::completions;
 use super::failures;
+use super::storage;
 
 /// Paths of the model lists.
 pub(super) const MODELS: [&str; 2] = ["/api/models", "/api/v2/models"];
@@ -125,6 +126,9 @@ fn route(shared: &Arc<Shared>, call: &Call) -> Reply {
         ("GET", "/api/v2/auths/refresh") => return refresh(shared, call),
         ("POST", "/api/v2/chat/completions") => return completions::answer(shared, call),
         _ => {}
+    }
+    if let Some(reply) = storage::answer_api(shared, call) {
+        return reply;
     }
     let Some(place) = place(&call.method, &call.path) else {
         return failures::not_found_page();

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use super::Shared;
 use super::body::{Reply, Start, StepBody};
 use super::routes::{self, Call};
+use super::storage::{self, Cut};
 
 const MAX_BODY: usize = 64 << 20;
 
@@ -49,6 +50,7 @@ pub(super) fn spawn(
         socket.listen(4096)?
     };
     let addr = listener.local_addr()?;
+    shared.addr.get_or_init(|| addr);
     let (stop, stopped) = oneshot::channel();
     let thread = std::thread::Builder::new().name("fake-qwen".to_owned()).spawn(move || {
         runtime.block_on(async move {
@@ -85,9 +87,22 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
 
 async fn serve(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Response<StepBody>, Hangup> {
     let (parts, body) = request.into_parts();
-    let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| Hangup)?.to_bytes();
-    let ticket = shared.log.record(&parts, &body);
-    let Reply { start, status, headers, steps, sized, turn } = routes::answer(shared, &Call::new(parts, body));
+    let (ticket, reply) = match storage::place(shared, &parts) {
+        Some(place) => {
+            let ticket = shared.log.record(&parts, &[]);
+            let reply = match storage::answer_oss(shared, &parts, place, body).await {
+                Ok(reply) => reply,
+                Err(Cut::ByFake) => Reply::reset(),
+                Err(Cut::ByPeer) => return Err(Hangup),
+            };
+            (ticket, reply)
+        }
+        None => {
+            let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| Hangup)?.to_bytes();
+            (shared.log.record(&parts, &body), routes::answer(shared, &Call::new(parts, body)))
+        }
+    };
+    let Reply { start, status, headers, steps, sized, turn } = reply;
     let wait = match start {
         Start::After(wait) => wait,
         Start::Never => match std::future::pending::<Infallible>().await {},

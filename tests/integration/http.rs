@@ -158,6 +158,13 @@ impl Raw {
         Self(TcpStream::connect(address).await.unwrap())
     }
 
+    /// A connection whose system takes few bytes that are not read.
+    pub async fn connect_with_little_room(address: &str) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(8192).unwrap();
+        Self(socket.connect(address.parse().unwrap()).await.unwrap())
+    }
+
     /// Sends a chat request with `[[fake …]]` in its prompt.
     pub async fn chat(&mut self, body: &Value) {
         let body = body.to_string();
@@ -172,9 +179,12 @@ impl Raw {
     /// Reads until `mark` has come.
     pub async fn read_until(&mut self, mark: &str) -> String {
         let mut text = Vec::new();
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; 65_536];
         let read = async {
-            while !String::from_utf8_lossy(&text).contains(mark) {
+            let found = |text: &[u8], from: usize| memchr::memmem::find(&text[from..], mark.as_bytes()).is_some();
+            let mut from = 0;
+            while !found(&text, from) {
+                from = text.len().saturating_sub(mark.len());
                 let length = self.0.read(&mut buffer).await.unwrap();
                 assert!(length > 0, "closed before {mark:?}: {}", String::from_utf8_lossy(&text));
                 text.extend_from_slice(&buffer[..length]);

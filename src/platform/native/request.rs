@@ -1,7 +1,9 @@
 //! The client's request on the box.
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
 use crate::platform::ReadError;
@@ -18,21 +20,54 @@ impl Headers {
 }
 
 /// The body of a request, not yet read.
-pub struct RequestBody(pub(super) Incoming);
+///
+/// What nobody reads is read and thrown away in the background, within bounds: otherwise the connection would be reset
+/// while the client still sends, and the answer (a missing key, say) would be lost with it.
+pub struct RequestBody(Option<Incoming>);
+
+/// How much of an unwanted body is still taken, and for how long.
+const MOST_UNWANTED: usize = 64 * 1024 * 1024;
+const UNWANTED_PATIENCE: Duration = Duration::from_secs(15);
 
 impl RequestBody {
+    pub(super) fn new(body: Incoming) -> Self {
+        Self(Some(body))
+    }
+
     /// Reads the whole body into memory.
     ///
     /// # Errors
     /// When it is longer than `limit` bytes, told from its declared length where there is one, or breaks off.
-    pub async fn collect(self, limit: usize) -> Result<Bytes, ReadError> {
-        if self.0.size_hint().lower() > limit as u64 {
+    pub async fn collect(mut self, limit: usize) -> Result<Bytes, ReadError> {
+        let Some(body) = &mut self.0 else { return Ok(Bytes::new()) };
+        let declared = body.size_hint().lower();
+        if declared > limit as u64 {
             return Err(ReadError::TooLarge);
         }
-        match Limited::new(self.0, limit).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(ReadError::TooLarge),
-            Err(_) => Err(ReadError::Broken),
+        let mut whole = BytesMut::with_capacity(usize::try_from(declared).unwrap_or(0));
+        while let Some(frame) = body.frame().await {
+            let Ok(piece) = frame.map_err(|_| ReadError::Broken)?.into_data() else { continue };
+            if piece.len() > limit.saturating_sub(whole.len()) {
+                return Err(ReadError::TooLarge);
+            }
+            whole.extend_from_slice(&piece);
         }
+        Ok(whole.freeze())
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let Some(mut body) = self.0.take().filter(|body| !body.is_end_stream()) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(tokio::time::timeout(UNWANTED_PATIENCE, async move {
+            let mut taken = 0_usize;
+            while let Some(Ok(frame)) = body.frame().await {
+                taken = taken.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+                if taken > MOST_UNWANTED {
+                    break;
+                }
+            }
+        }));
     }
 }

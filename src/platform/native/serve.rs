@@ -53,15 +53,19 @@ where
                 path: head.uri.path().to_owned(),
                 query: head.uri.query().map(str::to_owned),
                 headers: Headers(head.headers),
-                body: RequestBody(body),
+                body: RequestBody::new(body),
             };
             let answer = handler(request);
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
+        let (server, watcher) = (server.clone(), graceful.watcher());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            // The limits below begin with the first byte, so one that never comes is waited for here.
+            if !matches!(tokio::time::timeout(HEAD_TIMEOUT, stream.readable()).await, Ok(Ok(()))) {
+                return;
+            }
+            let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+            if let Err(error) = watcher.watch(connection).await {
                 tracing::debug!(error, "a connection ended early");
             }
         });

@@ -39,6 +39,15 @@ pub async fn without_keys_the_box_is_open_and_the_edge_closed(case: Arc<Case>) {
         Product::Box => assert_eq!(reply.status, 200),
         Product::Edge => drop(reply.error(401, "missing_api_key")),
     }
+    // The SDKs always send some key.
+    let reply = server.post("/v1/chat/completions", &chat("hi")).await;
+    match case.product {
+        Product::Box => assert_eq!(reply.status, 200),
+        Product::Edge => {
+            let error = reply.error(401, "missing_api_key");
+            assert!(error["message"].as_str().unwrap().contains("VALID_TOKENS"));
+        }
+    }
     let server = case.start(&[("VALID_TOKENS", ""), ("ALLOW_ANONYMOUS", "true")]).await;
     assert_eq!(server.http.send("POST", "/v1/chat/completions", &[], chat("hi").to_string()).await.status, 200);
 }

@@ -203,6 +203,24 @@ pub async fn keys_and_accounts_are_kept_apart(case: Arc<Case>) {
     let path = format!("/v1/chats/{}", one[0]["id"].as_str().unwrap());
     server.http.send("DELETE", &path, &[("x-api-key", "sk-other")], "").await.error(404, "not_found");
     assert_eq!(fake.chats(), 2);
+    if case.product == Product::Box {
+        // Another account with the same store and the same key.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accounts.db").display().to_string();
+        for (account, chats) in [("first", 3), ("first", 3), ("second", 4)] {
+            let cookies = format!("token={}", Fake::token(account, 9_000));
+            let server = case.start_with(&fake, &[("DATABASE_PATH", &path), ("QWEN_COOKIES", &cookies)]).await;
+            let talk = Talk::new(&server);
+            let mut messages = vec![json!({ "role": "user", "content": "who am I?" })];
+            if account == "first" && fake.chats() == 2 {
+                text(&talk.send(&messages, json!({})).await);
+            }
+            messages.push(json!({ "role": "assistant", "content": "who am I?" }));
+            messages.push(json!({ "role": "user", "content": "go on" }));
+            text(&talk.send(&messages, json!({})).await);
+            assert_eq!(fake.chats(), chats, "{account}");
+        }
+    }
 }
 
 const CALL: &str =
@@ -271,6 +289,18 @@ pub async fn a_tool_loop_in_function_mode_stays_in_its_chat(case: Arc<Case>) {
 
 /// Open WebUI names its chat in a header that its title, tag and follow-up calls carry as well.
 pub async fn side_calls_leave_conversations_alone(case: Arc<Case>) {
+    // An unfinished first answer: the title call must not become the conversation.
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[]).await;
+    let mut talk = Talk::new(&server);
+    talk.headers.push(("x-openwebui-chat-id", "unfinished".to_owned()));
+    talk.messages.push(json!({ "role": "user", "content": "[[fake stream=count n=50]]" }));
+    let cut = talk.send(&talk.messages, json!({ "stop": "4 ", "enable_thinking": false })).await;
+    talk.messages.push(json!({ "role": "assistant", "content": text(&cut) }));
+    text(&talk.send(&[json!({ "role": "user", "content": "Make a title." })], json!({})).await);
+    talk.ask("go on").await;
+    let sent = turns(&fake).pop().unwrap();
+    assert!(sent.1.is_none() && sent.2.contains("Assistant: 1 2 3"), "a new chat that knows all: {sent:?}");
     for header in [false, true] {
         let fake = Fake::start();
         let server = case.start_with(&fake, &[]).await;
@@ -434,9 +464,16 @@ pub async fn a_changed_system_text_goes_along(case: Arc<Case>) {
 }
 
 pub async fn an_unfinished_answer_is_no_place_to_go_on_from(case: Arc<Case>) {
+    for header in [None, Some("x-openwebui-chat-id"), Some("x-conversation-id")] {
+        unfinished(&case, header).await;
+    }
+}
+
+async fn unfinished(case: &Case, header: Option<&'static str>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
     let mut talk = Talk::new(&server);
+    talk.headers.extend(header.map(|name| (name, "named".to_owned())));
     talk.ask("one").await;
     // Cut by the client's own limit: the site's answer has more than the client knows.
     talk.messages.push(json!({ "role": "user", "content": "[[fake stream=count n=50]]" }));
@@ -537,8 +574,8 @@ pub async fn expired_chats_are_cleaned_up(case: Arc<Case>) {
     young.server = Arc::clone(&server);
     young.ask("more").await;
     assert_eq!(turns(&fake).pop().unwrap().2, "more");
-    let left: i64 =
-        database.query_row("SELECT count(*) FROM turns WHERE created_at < 1", [], |row| row.get(0)).unwrap();
+    let old = "SELECT count(*) FROM turns WHERE created_at < (SELECT max(created_at) FROM turns) - 86400000";
+    let left: i64 = database.query_row(old, [], |row| row.get(0)).unwrap();
     assert_eq!(left, 0);
 }
 
@@ -578,4 +615,49 @@ pub async fn a_turn_costs_few_queries_and_rows(case: Arc<Case>) {
         assert!(*queries <= 5 && *written <= 3, "{costs:?}");
         assert_eq!(*found, u64::from(number < 3), "{costs:?}");
     }
+}
+
+/// What is too long for a message goes along as an uploaded file; the next turn is short again.
+pub async fn long_histories_go_along_as_a_file(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[("OSS_URL", &fake.url())]).await;
+    let part = |letter: &str| letter.repeat(60 * 1024);
+    let mut talk = Talk::new(&server);
+    talk.messages = vec![
+        json!({ "role": "user", "content": part("a") }),
+        json!({ "role": "assistant", "content": part("\u{4e2d}") }),
+        json!({ "role": "user", "content": "and then?" }),
+        json!({ "role": "assistant", "content": "nothing" }),
+    ];
+    talk.stream = true;
+    talk.ask("so what?").await;
+    let objects = fake.objects();
+    assert_eq!(objects.len(), 1);
+    let file = objects[0].text.as_deref().unwrap();
+    assert!(file.contains(&part("a")) && file.contains(&part("\u{4e2d}")), "nothing is cut");
+    let sent = |fake: &Fake| {
+        let seen =
+            fake.seen().into_iter().rfind(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions")).unwrap();
+        assert!(seen.body.len() < 128 * 1024);
+        seen.json()["messages"][0].clone()
+    };
+    let message = sent(&fake);
+    assert!(message["content"].as_str().unwrap().ends_with("User: and then?\n\nAssistant: nothing\n\nUser: so what?"));
+    let entry = &message["files"][0];
+    assert_eq!((entry["type"].as_str(), entry["file_class"].as_str()), (Some("file"), Some("document")));
+    assert_eq!((entry["size"].as_u64(), entry["status"].as_str()), (Some(file.len() as u64), Some("uploaded")));
+    talk.ask("short again").await;
+    let message = sent(&fake);
+    assert_eq!((message["content"].as_str(), message["files"].as_array().unwrap().len()), (Some("short again"), 0));
+    // One huge message, within the conversation and as its beginning.
+    for first in [false, true] {
+        if first {
+            talk = Talk::new(&server);
+        }
+        talk.ask(&"x ".repeat(200 * 1024)).await;
+        let message = sent(&fake);
+        assert!(message["content"].as_str().unwrap().contains("conversation.txt"));
+        assert_eq!(message["files"].as_array().unwrap().len(), 1);
+    }
+    assert_eq!((fake.objects().len(), fake.chats()), (3, 2));
 }

@@ -104,6 +104,8 @@ pub async fn wrong_types_in_each_field(case: Arc<Case>) {
         (json!({"messages": [{"role": "user", "content": ""}]}), "messages"),
         (json!({"messages": [{"content": "x"}]}), "messages[0].role"),
         (json!({"stop": vec!["x"; 17]}), "stop"),
+        (json!({"stop": "x".repeat(2000)}), "stop"),
+        (json!({"model": "x".repeat(200_000)}), "model"),
     ] {
         assert_eq!(server.chat(&with(chat("hi"), fields)).await.error(400, "invalid_request")["param"], param);
     }

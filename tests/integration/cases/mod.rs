@@ -88,7 +88,6 @@ cases! {
         a_session_that_is_missing_or_ended,
         an_idle_site_times_out,
         a_site_that_cannot_be_reached,
-        too_long_a_conversation_is_refused_before_anything_is_sent,
         a_slow_first_word_still_gets_a_status,
     }
     conversations {
@@ -101,6 +100,7 @@ cases! {
         a_tool_loop_in_function_mode_stays_in_its_chat,
         side_calls_leave_conversations_alone,
         explicit_ids_win,
+        long_histories_go_along_as_a_file,
         chats_that_are_gone_are_made_anew_unseen,
         busy_chats_are_waited_for_and_then_left,
         two_requests_at_once_neither_block_nor_mix,

@@ -23,7 +23,10 @@ pub async fn the_site_sees_a_browser_shaped_request(case: Arc<Case>) {
             ("QWEN_COOKIES", &cookies),
             ("QWEN_WEB_VERSION", "9.9.9"),
             ("QWEN_USER_AGENT", "Mine/1.0"),
-            ("QWEN_HEADERS", r#"{"bx-v":"2.5.37","Accept-Language":"zh-CN"}"#),
+            (
+                "QWEN_HEADERS",
+                r#"{"bx-v":"2.5.37","Accept-Language":"zh-CN","accept-encoding":"br","Content-Length":"5","host":"x"}"#,
+            ),
         ])
         .await;
     let marker = unique("shape");
@@ -55,6 +58,7 @@ pub async fn the_site_sees_a_browser_shaped_request(case: Arc<Case>) {
     }
     assert_eq!(seen.header("x-request-id").unwrap().len(), 36);
     assert!(seen.header("timezone").unwrap().ends_with("GMT+0000"));
+    assert_ne!(seen.header("accept-encoding"), Some("br"), "nobody here could read it");
     assert!(seen.header("authorization").is_none(), "a browser sends none");
     assert!(seen.header("bx-ua").is_none() && seen.header("bx-umidtoken").is_none(), "nothing is made up");
     for (path, value) in [
