@@ -288,10 +288,26 @@ async def parallel(sdk):
     same(len({chunk.id for chunks in streams for chunk in chunks}), len(texts), "number of ids")
 
 
+async def conversation(sdk):
+    word = f"talk-{uuid.uuid4()}"
+    messages = [{"role": "system", "content": "Be brief."}]
+    for number in range(30):
+        messages.append({"role": "user", "content": f"{word} {number}"})
+        opened = await settle(sdk.client.chat.completions.create(messages=messages, model=PLAIN, stream=number % 2 == 0))
+        if number % 2 == 0:
+            answer = content_of([chunk async for chunk in each(opened)])
+        else:
+            answer = opened.choices[0].message.content
+        check(answer.endswith(f"{word} {number}"), f"answer {number}: {answer!r}")
+        messages.append({"role": "assistant", "content": answer})
+    listed = await settle(sdk.client.get("/chats", cast_to=object))
+    same([chat["turns"] for chat in listed["data"] if word in chat["title"]], [30], "one chat of thirty turns")
+
+
 CASES = [
     models_list, models_retrieve, plain, no_thinking, stream, stream_without_usage, stream_helper, heartbeat, stop,
     limit, wrong_fields, keys, unknown_routes, upstream_errors, silent_repeat, sdk_retry, error_amid, all_parameters,
-    roles, request_id, parallel,
+    roles, request_id, parallel, conversation,
 ]  # fmt: skip
 
 

@@ -170,11 +170,12 @@ async function inspect(url, work) {
 }
 
 const operations = {
-  async start({ vars = {} }) {
+  async start({ vars = {}, unmigrated = false }) {
     const { template, worker, vars: configured } = await prepared;
     const name = `a${++started}`;
     const folder = path.join(scratch, name);
-    await fs.promises.cp(template, folder, { recursive: true });
+    // `unmigrated`: a database without tables, which answers each query with an error.
+    await (unmigrated ? fs.promises.mkdir(folder) : fs.promises.cp(template, folder, { recursive: true }));
 
     const instance = { folder, logs: [], stopping: false };
     // Miniflare restarts a workerd that died, at the same address and with the same databases. A test must see that.

@@ -29,6 +29,8 @@ use crate::{
 
 /// The API key of servers that have one.
 pub const KEY: &str = "sk-test-key";
+/// A setting of the tests alone: the box finds its disk full after a while, the edge a database without tables.
+pub const BROKEN_STORE: &str = "TEST_BROKEN_STORE";
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 pub type Run = fn(Arc<Case>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -147,7 +149,14 @@ enum Running {
 impl Server {
     async fn start_box(settings: &HashMap<&str, String>) -> Result<Self, String> {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_qwen-edge"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qwen-edge"));
+        if settings.contains_key(BROKEN_STORE) {
+            // Files may not grow beyond some pages, as on a full disk; the signal that tells is ignored.
+            let limited = format!("trap '' XFSZ; ulimit -f 128; exec '{}'", env!("CARGO_BIN_EXE_qwen-edge"));
+            command = Command::new("sh");
+            command.args(["-c", &limited]);
+        }
+        let mut child = command
             .current_dir(folder.path())
             .env_clear()
             .envs([("PORT", "0"), ("LOG", "info"), ("LOG_FORMAT", "json")])
@@ -179,7 +188,9 @@ impl Server {
     }
 
     async fn start_edge(harness: Arc<EdgeHarness>, settings: &HashMap<&str, String>) -> Self {
-        let answer = harness.call(json!({ "op": "start", "vars": settings })).await;
+        let mut vars = settings.clone();
+        let unmigrated = vars.remove(BROKEN_STORE).is_some();
+        let answer = harness.call(json!({ "op": "start", "vars": vars, "unmigrated": unmigrated })).await;
         let url = answer["url"].as_str().unwrap().trim_end_matches('/').to_owned();
         let instance = answer["instance"].as_str().unwrap().to_owned();
         let pid = answer["pid"].as_u64().unwrap().try_into().unwrap();

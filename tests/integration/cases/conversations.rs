@@ -7,7 +7,7 @@ use crate::{
     Product,
     fake_qwen::{Fake, Outcome},
     http::{Reply, chat, joined, with},
-    server::{Case, Server, unique},
+    server::{BROKEN_STORE, Case, Server, unique},
 };
 
 /// A client that resends everything, as OpenAI clients do.
@@ -660,4 +660,30 @@ pub async fn long_histories_go_along_as_a_file(case: Arc<Case>) {
         assert_eq!(message["files"].as_array().unwrap().len(), 1);
     }
     assert_eq!((fake.objects().len(), fake.chats()), (3, 2));
+}
+
+/// A full disk on the box, a database that answers with errors on the edge.
+pub async fn a_broken_store_does_not_stop_chats(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[(BROKEN_STORE, "1")]).await;
+    let errors = || async {
+        let health = server.get("/health").await;
+        assert_eq!(health.status, 200);
+        health.json()["store"]["errors"].as_u64().unwrap()
+    };
+    let mut talk = Talk::new(&server);
+    let mut asked = 0;
+    while errors().await < 3 {
+        assert!(asked < 500, "the store did not break");
+        assert!(talk.ask(&format!("question {asked}")).await.ends_with(&format!("question {asked}")));
+        asked += 1;
+        if asked % 10 == 0 {
+            talk = Talk::new(&server);
+        }
+    }
+    if case.product == Product::Edge {
+        assert_eq!(server.get("/health").await.json()["store"]["ok"], false);
+        server.http.send("GET", "/v1/chats", &Server::keyed(), "").await.error(503, "store_unavailable");
+    }
+    assert_eq!(server.get("/ready").await.status, 200);
 }

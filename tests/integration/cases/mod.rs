@@ -47,7 +47,7 @@ cases! {
         the_root_tells_of_the_server,
         head_is_get_without_a_body,
         health_and_readiness_follow_the_session,
-        health_tells_of_a_broken_store (Box: "the Worker's D1 cannot be broken from outside"),
+        health_tells_of_a_broken_store,
     }
     models {
         the_list_has_openai_shape,
@@ -109,6 +109,7 @@ cases! {
         an_unfinished_answer_is_no_place_to_go_on_from,
         chats_are_listed_and_deleted,
         a_locked_store_does_not_stop_chats (Box: "the Worker's D1 cannot be locked from outside"),
+        a_broken_store_does_not_stop_chats,
         expired_chats_are_cleaned_up (Box: "the Worker's D1 cannot be aged from outside"),
         a_turn_costs_few_queries_and_rows (Edge: "the box's SQLite does not count rows"),
         a_scheduled_run_works (Edge: "the box keeps its own timer"),

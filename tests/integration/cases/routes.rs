@@ -6,7 +6,7 @@ use crate::{
     Product,
     fake_qwen::Fake,
     http::chat,
-    server::{Case, Server},
+    server::{BROKEN_STORE, Case, Server},
 };
 
 pub async fn unknown_routes_and_methods_are_error_objects(case: Arc<Case>) {
@@ -136,8 +136,11 @@ pub async fn health_and_readiness_follow_the_session(case: Arc<Case>) {
 }
 
 pub async fn health_tells_of_a_broken_store(case: Arc<Case>) {
-    assert_eq!(case.product, Product::Box);
-    let server = case.start(&[("DATABASE_PATH", "/dev/null/nowhere.db")]).await;
+    let broken = match case.product {
+        Product::Box => ("DATABASE_PATH", "/dev/null/nowhere.db"),
+        Product::Edge => (BROKEN_STORE, "1"),
+    };
+    let server = case.start(&[broken]).await;
     let (health, readiness) = health(&server).await;
     assert_eq!(
         (health["store"]["ok"].as_bool(), health["status"].as_str(), readiness),
