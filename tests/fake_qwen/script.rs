@@ -13,7 +13,7 @@ use super::streams::{self, Shape, Style};
 use super::transcript;
 use super::turn::{Exchange, Turn};
 
-const MAX_DELTAS: u64 = 20_000;
+const MAX_DELTAS: u64 = 100_000;
 /// Time for what was written to reach the peer before a cut.
 const BEFORE_CUT: Duration = Duration::from_millis(20);
 
