@@ -246,6 +246,15 @@ mod tests {
         r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#;
 
     #[test]
+    fn keys_and_accounts_are_different_scopes() {
+        let scopes =
+            [scope("k", "a"), scope("k", "b"), scope("l", "a"), scope("", "ka"), scope("ka", ""), scope("a", "k")];
+        for (index, one) in scopes.iter().enumerate() {
+            assert!(!scopes[..index].contains(one));
+        }
+    }
+
+    #[test]
     fn without_tools_one_key_does() {
         assert_eq!(last(BASE).exact, last(BASE).collapsed);
     }
