@@ -129,7 +129,7 @@ impl Session {
     pub fn challenge(&self, now: u64) -> Option<Error> {
         let seen = self.seen();
         let (until, link) = seen.challenge.as_ref().filter(|(until, _)| *until > now)?;
-        let left = Duration::from_millis(until.saturating_sub(now)).as_secs().saturating_add(1);
+        let left = until.saturating_sub(now).div_ceil(1000);
         Some(
             Error::new(
                 ErrorKind::Challenge,
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(state(&session), SessionState::Challenged);
         let error = session.check(now + 20_000).unwrap_err();
         assert_eq!((error.kind(), error.link()), (ErrorKind::Challenge, Some("https://x/")));
-        assert_eq!(error.retry_after(), Some(Duration::from_secs(101)));
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(100)));
         assert!(session.check(now + 120_000).is_ok());
         session.refused(now, &Error::new(ErrorKind::SessionExpired, "x"));
         assert_eq!(state(&session), SessionState::Expired);
