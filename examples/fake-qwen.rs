@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::Parser;
-use fake_qwen::Fake;
+use fake_qwen::{Fake, Stage, StorageFault, Trouble};
 
 const PACE_MS: u64 = 40;
 const TOKEN_LIFE: i64 = 30 * 24 * 3600;
@@ -22,6 +22,9 @@ struct Options {
     /// Address to listen on.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
+    /// Most megabytes a second that the storage takes, of one upload.
+    #[arg(long)]
+    storage_speed: Option<u64>,
     /// Print only KEY=VALUE lines.
     #[arg(long)]
     print_env: bool,
@@ -31,12 +34,19 @@ fn main() -> io::Result<()> {
     let options = Options::parse();
     let fake = Fake::bind(SocketAddr::new(options.host, options.port))?;
     fake.set_default_delay_ms(PACE_MS);
+    if let Some(speed) = options.storage_speed {
+        let slow = |stage, parallel| {
+            StorageFault::new(stage, Trouble::SlowRead(speed.saturating_mul(1_000_000).div_ceil(parallel)))
+        };
+        // Of an upload in parts three are on their way at once.
+        fake.set_storage_fault("", &[slow(Stage::Put, 1), slow(Stage::Part(None), 3)]);
+    }
     let (url, token) = (fake.url(), Fake::token("demo", TOKEN_LIFE));
     let mut out = io::stdout().lock();
     if !options.print_env {
         writeln!(out, "A fake chat.qwen.ai listens on {url}. Start qwen-edge with\n")?;
     }
-    writeln!(out, "QWEN_BASE_URL={url}\nQWEN_AUTH_URL={url}\nQWEN_AUTH_TOKEN={token}")?;
+    writeln!(out, "QWEN_BASE_URL={url}\nQWEN_AUTH_URL={url}\nOSS_URL={url}\nQWEN_AUTH_TOKEN={token}")?;
     if !options.print_env {
         writeln!(out, "\n{HINT}")?;
     }

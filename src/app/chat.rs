@@ -1,12 +1,12 @@
-//! `/v1/chat/completions`
+//! `/v1/chat/completions` and `/v1/chat/multimodal`
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::{Response, StatusCode};
 
-use super::{App, reply};
+use super::{App, BODY_PATIENCE, reply};
 use crate::{
-    chat::{Answer, Hints, check, intent},
+    chat::{Answer, Attachments, Hints, check, intent, scope},
     error::{Error, ErrorKind, Result},
     openai::{ChatRequest, Identity},
     platform::{self, Body, Headers, Platform, ReadError, Request},
@@ -17,8 +17,6 @@ const MAX_BODY: usize = 32 * 1024 * 1024;
 
 /// The name goes into requests whose size the site limits, and into each chunk.
 const MAX_MODEL_NAME: usize = 200;
-/// How long a client may take to send its body.
-const BODY_PATIENCE: Duration = Duration::from_secs(120);
 /// The longest id of a conversation that a client may choose.
 const MAX_CONVERSATION_ID: usize = 200;
 
@@ -27,6 +25,7 @@ pub(super) async fn completions<P: Platform + Unpin>(
     platform: &P,
     caller: &str,
     request: Request,
+    default_model: &str,
 ) -> Result<Response<Body>> {
     let Request { headers, body, .. } = request;
     let body =
@@ -34,16 +33,33 @@ pub(super) async fn completions<P: Platform + Unpin>(
     let body = body.map_err(|error| match error {
         ReadError::TooLarge => Error::new(
             ErrorKind::RequestTooLarge,
-            format!("The request body is larger than {} MiB; send less.", MAX_BODY / 1024 / 1024),
+            format!(
+                "The request body is larger than {} MiB; send less, or upload large files with POST /v1/files/upload.",
+                MAX_BODY / 1024 / 1024
+            ),
         ),
         ReadError::Broken => Error::new(ErrorKind::InvalidJson, "The request body broke off or took too long."),
     })?;
-    let request = ChatRequest::from_json(&body)?;
+    let mut request = ChatRequest::from_json(&body)?;
     drop(body);
-    check(&request.messages)?;
-    let hints = hints(&request, &headers)?;
+    let attachments = Attachments::take(&mut request.messages)?;
+    respond(app, platform, caller, &headers, request, attachments, default_model).await
+}
+
+/// Answers a chat request whose attachments have been taken out of it.
+pub(super) async fn respond<P: Platform + Unpin>(
+    app: &Arc<App>,
+    platform: &P,
+    caller: &str,
+    headers: &Headers,
+    request: ChatRequest,
+    attachments: Attachments,
+    default_model: &str,
+) -> Result<Response<Body>> {
+    check(&request.messages, &attachments)?;
+    let hints = hints(&request, headers)?;
     let asked = request.model.as_deref().map(str::trim).filter(|model| !model.is_empty());
-    let asked = asked.unwrap_or(&app.config.default_model);
+    let asked = asked.unwrap_or(default_model);
     if asked.len() > MAX_MODEL_NAME {
         return Err(Error::invalid(
             "model",
@@ -54,15 +70,16 @@ pub(super) async fn completions<P: Platform + Unpin>(
     let (choice, model) = app.qwen.choose(platform, asked).await;
     let intent = intent(&request, choice, model.as_ref())?;
     refresh_models_later(app, platform);
-    let (id, account) = (reply::new_id("conv_", platform), app.qwen.session().account());
-    let thread = app.conversations.thread(platform, caller, account, &request.messages, &hints, id).await;
+    let (id, scope) = (reply::new_id("conv_", platform), scope(caller, app.qwen.session().account()));
+    let thread = app.conversations.thread(platform, scope, &request.messages, attachments, &hints, id).await;
     let conversation = thread.id.clone();
     let identity =
         Identity { id: reply::new_id("chatcmpl-", platform), created: platform.now() / 1000, model: asked.to_owned() };
     drop(request);
     let stream = intent.stream;
     let (qwen, conversations) = (Arc::clone(&app.qwen), Arc::clone(&app.conversations));
-    let mut answer = Answer::new(platform.clone(), qwen, conversations, app.timing, intent, thread, identity);
+    let anywhere = app.config.allow_private_urls;
+    let mut answer = Answer::new(platform.clone(), qwen, conversations, app.timing, intent, thread, identity, anywhere);
     let answer = if stream {
         answer.head().await?;
         reply::event_stream(Body::Stream(Box::pin(answer)))

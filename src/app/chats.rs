@@ -27,11 +27,6 @@ const UNMATCHED_AFTER: u64 = 60 * 60 * 1000;
 /// Where the clean-up left off, in the store.
 const CURSOR_KEY: &str = "cleanup";
 
-fn store_failed(error: &crate::platform::DatabaseError) -> Error {
-    Error::new(ErrorKind::StoreFailed, "The server's store does not answer; GET /health tells more. Try again later.")
-        .with_detail(error.to_string())
-}
-
 fn object(conversation: &Conversation) -> Json {
     let Conversation { scope: _, id, chat_id, title, model, turns, updated_at } = conversation;
     json!({
@@ -47,14 +42,14 @@ fn object(conversation: &Conversation) -> Json {
 
 pub(super) async fn list(app: &App, platform: &impl Platform, caller: &str) -> Result<Response<Body>> {
     let scope = scope(caller, app.qwen.session().account());
-    let found = table::list(platform, &scope, MOST_LISTED).await.map_err(|error| store_failed(&error))?;
+    let found = table::list(platform, &scope, MOST_LISTED).await.map_err(|error| store::failed(&error))?;
     let data: Vec<Json> = found.iter().map(object).collect();
     Ok(reply::json(StatusCode::OK, &json!({ "object": "list", "data": data })))
 }
 
 pub(super) async fn delete(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<Response<Body>> {
     let scope = scope(caller, app.qwen.session().account());
-    let found = table::by_chat(platform, &scope, id).await.map_err(|error| store_failed(&error))?;
+    let found = table::by_chat(platform, &scope, id).await.map_err(|error| store::failed(&error))?;
     let Some(conversation) = found else {
         return Err(Error::new(
             ErrorKind::NotFound,
@@ -63,7 +58,7 @@ pub(super) async fn delete(app: &App, platform: &impl Platform, caller: &str, id
     };
     app.qwen.session().check(platform.now())?;
     app.qwen.delete_chat(platform, &conversation.chat_id).await?;
-    table::remove(platform, &scope, &conversation.id).await.map_err(|error| store_failed(&error))?;
+    table::remove(platform, &scope, &conversation.id).await.map_err(|error| store::failed(&error))?;
     Ok(reply::json(
         StatusCode::OK,
         &json!({

@@ -3,10 +3,7 @@
 use http::{Response, StatusCode};
 use serde_json::{Value as Json, json};
 
-use super::{
-    App, reply,
-    route::{Access, ROUTES},
-};
+use super::{App, reply, route::ROUTES};
 use crate::{
     platform::{Body, Headers, PRODUCT, Platform, Product},
     qwen::SessionState,
@@ -15,13 +12,13 @@ use crate::{
 
 const PAGE: &str = include_str!("root.html");
 
-pub(super) fn root(headers: &Headers) -> Response<Body> {
+pub(super) fn root(app: &App, headers: &Headers) -> Response<Body> {
     if headers.get("accept").is_some_and(|accept| prefers_html(&accept)) {
         return reply::html(PAGE);
     }
     let routes: Vec<Json> = ROUTES
         .iter()
-        .map(|route| json!({ "method": route.method, "path": route.path, "key": route.access == Access::Keyed }))
+        .map(|route| json!({ "method": route.method, "path": route.path, "key": route.access.is_keyed(&app.config) }))
         .collect();
     reply::json(
         StatusCode::OK,
@@ -73,7 +70,7 @@ async fn look(app: &App, platform: &impl Platform) -> Health {
             "expires_at": session.expires_at,
             "checked_at": session.checked_at,
         },
-        "store": { "ok": store_problem.is_none(), "errors": app.conversations.errors() },
+        "store": { "ok": store_problem.is_none(), "errors": app.faults.count() },
     });
     Health { usable, body }
 }

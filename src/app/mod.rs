@@ -3,12 +3,15 @@
 mod access;
 mod chat;
 mod chats;
+mod files;
+mod form;
 mod info;
+mod media;
 mod models;
 mod reply;
 mod route;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Response, StatusCode};
 
@@ -18,9 +21,13 @@ use crate::{
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform, Request},
     qwen::Qwen,
+    store::{self, Faults},
 };
 use access::Keys;
 use route::{Access, Endpoint, Found};
+
+/// How long a client may take to send a body that is read whole.
+const BODY_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program's state, shared by all requests of a process or an isolate.
 #[derive(Debug)]
@@ -29,6 +36,7 @@ pub struct App {
     keys: Keys,
     qwen: Arc<Qwen>,
     conversations: Arc<Conversations>,
+    faults: Arc<Faults>,
     timing: Timing,
 }
 
@@ -36,10 +44,12 @@ impl App {
     /// The state that `config` describes.
     #[must_use]
     pub fn new(config: Config) -> Self {
+        let faults = Arc::<Faults>::default();
         Self {
             keys: Keys::new(&config.valid_tokens),
-            qwen: Arc::new(Qwen::new(&config)),
-            conversations: Arc::new(Conversations::new(config.conversation_ttl)),
+            qwen: Arc::new(Qwen::new(&config, Arc::clone(&faults))),
+            conversations: Arc::new(Conversations::new(config.conversation_ttl, Arc::clone(&faults))),
+            faults,
             timing: Timing::from(&config),
             config,
         }
@@ -48,6 +58,8 @@ impl App {
     /// What is to be done every ten minutes: a bounded step of the clean-up.
     pub async fn housekeeping(&self, platform: &impl Platform) {
         chats::clean_up(self, platform).await;
+        let expired = store::files::expire_uploads(platform, platform.now()).await;
+        self.faults.tried("forgetting uploads whose links have ended", expired);
     }
 
     /// Fetches the list of models, so that the first chat need not wait for it.
@@ -99,17 +111,26 @@ async fn answer<P: Platform + Unpin>(
     access: Access,
     argument: Option<String>,
 ) -> Result<Response<Body>> {
-    let caller = match access {
-        Access::Open => String::new(),
-        Access::Keyed => app.keys.check(&request.headers, app.config.open_to_all())?,
+    let caller = if access.is_keyed(&app.config) {
+        app.keys.check(&request.headers, app.config.open_to_all())?
+    } else {
+        String::new()
     };
     match endpoint {
-        Endpoint::Root => Ok(info::root(&request.headers)),
+        Endpoint::Root => Ok(info::root(app, &request.headers)),
         Endpoint::Health => Ok(info::health(app, platform).await),
         Endpoint::Ready => Ok(info::ready(app, platform).await),
         Endpoint::Models => models::list(app, platform).await,
         Endpoint::Model => models::one(app, platform, &argument.unwrap_or_default()).await,
-        Endpoint::Completions => chat::completions(app, platform, &caller, request).await,
+        Endpoint::Completions => chat::completions(app, platform, &caller, request, &app.config.default_model).await,
+        Endpoint::Multimodal => chat::completions(app, platform, &caller, request, media::DEFAULT_MODEL).await,
+        Endpoint::ImageChat => media::image(app, platform, &caller, request).await,
+        Endpoint::VideoChat => media::video(app, platform, &caller, request).await,
+        Endpoint::Upload => files::upload(app, platform, &caller, request).await,
+        Endpoint::Files => files::list(app, platform, &caller, request.query.as_deref()).await,
+        Endpoint::File => files::one(app, platform, &caller, &argument.unwrap_or_default()).await,
+        Endpoint::ForgetFile => files::forget(app, platform, &caller, &argument.unwrap_or_default()).await,
+        Endpoint::StsToken => files::sts_token(app, platform, request).await,
         Endpoint::Chats => chats::list(app, platform, &caller).await,
         Endpoint::Chat => chats::delete(app, platform, &caller, &argument.unwrap_or_default()).await,
     }

@@ -3,6 +3,8 @@
 use http::Method;
 use percent_encoding::percent_decode_str;
 
+use crate::config::Config;
+
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
@@ -10,6 +12,19 @@ pub(super) enum Access {
     Open,
     /// Holders of one of `VALID_TOKENS`.
     Keyed,
+    /// The same unless `PUBLIC_STS_TOKEN` opens it.
+    StsToken,
+}
+
+impl Access {
+    /// Whether a key is needed.
+    pub(super) const fn is_keyed(self, config: &Config) -> bool {
+        match self {
+            Self::Open => false,
+            Self::Keyed => true,
+            Self::StsToken => !config.public_sts_token,
+        }
+    }
 }
 
 /// What a route does.
@@ -21,6 +36,14 @@ pub(super) enum Endpoint {
     Models,
     Model,
     Completions,
+    Multimodal,
+    ImageChat,
+    VideoChat,
+    Upload,
+    Files,
+    File,
+    ForgetFile,
+    StsToken,
     Chats,
     Chat,
 }
@@ -45,6 +68,15 @@ pub(super) const ROUTES: &[Route] = &[
     route("GET", "/v1/models", Access::Open, Endpoint::Models),
     route("GET", "/v1/models/{id}", Access::Open, Endpoint::Model),
     route("POST", "/v1/chat/completions", Access::Keyed, Endpoint::Completions),
+    route("POST", "/v1/chat/multimodal", Access::Keyed, Endpoint::Multimodal),
+    route("POST", "/v1/image/upload_and_chat", Access::Keyed, Endpoint::ImageChat),
+    route("POST", "/v1/video/upload_and_chat", Access::Keyed, Endpoint::VideoChat),
+    route("POST", "/v1/files/upload", Access::Keyed, Endpoint::Upload),
+    route("POST", "/v1/files", Access::Keyed, Endpoint::Upload),
+    route("GET", "/v1/files", Access::Keyed, Endpoint::Files),
+    route("GET", "/v1/files/{id}", Access::Keyed, Endpoint::File),
+    route("DELETE", "/v1/files/{id}", Access::Keyed, Endpoint::ForgetFile),
+    route("POST", "/v2/files/getstsToken", Access::StsToken, Endpoint::StsToken),
     route("GET", "/v1/chats", Access::Keyed, Endpoint::Chats),
     route("DELETE", "/v1/chats/{id}", Access::Keyed, Endpoint::Chat),
 ];
@@ -66,7 +98,9 @@ pub(super) fn find(path: &str, method: &Method) -> Found {
     // HEAD is GET without a body.
     let wanted = if method == Method::HEAD { "GET" } else { method.as_str() };
     let mut allowed = Vec::new();
-    for route in ROUTES {
+    // `/v1/files/upload` is a path of its own, though it looks like a file's.
+    let is_named = ROUTES.iter().any(|route| route.path == path);
+    for route in ROUTES.iter().filter(|route| !is_named || route.path == path) {
         if let Some(argument) = fits(route.path, &path) {
             if route.method == wanted {
                 return Found::Endpoint(route, argument);
@@ -140,6 +174,12 @@ mod tests {
             ("DELETE", "/v1/models", "GET, HEAD, OPTIONS"),
             ("BREW", "/", "GET, HEAD, OPTIONS"),
             ("OPTIONS", "/anything", "preflight"),
+            ("POST", "/files/upload", "Upload"),
+            ("POST", "/v1/files", "Upload"),
+            ("GET", "/v1/files/upload", "POST, OPTIONS"),
+            ("GET", "/v1/files/uploads", "File uploads"),
+            ("POST", "/v1/files/abc", "GET, HEAD, DELETE, OPTIONS"),
+            ("POST", "/v1/v2/files/getstsToken", "nothing"),
             ("GET", "/v1", "nothing"),
             ("GET", "/v1x/models", "nothing"),
             ("GET", "//", "nothing"),

@@ -24,7 +24,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     openai::{FinishReason, Identity},
     platform::{BoxFuture, ByteStream, FetchError, Platform},
-    qwen::{AnswerStream, FileEntry, Qwen, Turn, empty_answer, unreachable_error},
+    qwen::{AnswerStream, FileEntry, NewFile, Qwen, Turn, empty_answer, unreachable_error},
 };
 
 /// The waits of a turn.
@@ -97,6 +97,8 @@ struct Plan {
     intent: Intent,
     thread: Thread,
     identity: Identity,
+    /// Whether attachments may be fetched from private addresses.
+    anywhere: bool,
 }
 
 impl Plan {
@@ -111,17 +113,35 @@ impl Plan {
         Turn { chat_id, parent_id, model, text: &folded.text, files, thinking: *thinking, search: *search }
     }
 
-    /// Uploads what is too long for a message.
-    async fn upload(platform: &impl Platform, qwen: &Qwen, folded: &Folded) -> Result<Vec<FileEntry>> {
-        match &folded.file {
-            None => Ok(Vec::new()),
-            Some(text) => Ok(vec![qwen.upload_text(platform, FILE_NAME, text).await?]),
+    /// Uploads what is too long for a message, and what is attached to messages that the chat does not know.
+    async fn upload<P: Platform>(
+        &self,
+        platform: &P,
+        qwen: &Qwen,
+        folded: &Folded,
+        known: usize,
+    ) -> Result<Vec<FileEntry>> {
+        let mut entries = Vec::new();
+        if let Some(text) = &folded.file {
+            let content = Bytes::copy_from_slice(text.as_bytes());
+            let new =
+                NewFile::whole(FILE_NAME.to_owned(), Some("text/plain".to_owned()), content, "messages".to_owned());
+            entries.push(qwen.upload(platform, new).await?.entry(platform));
         }
+        let Thread { attachments, scope, .. } = &self.thread;
+        entries.extend(attachments.entries(platform, qwen, scope, self.anywhere, known).await?);
+        Ok(entries)
     }
 
     /// Says the news in the chat that knows the rest; waits a little while it is busy.
-    async fn go_on(&self, platform: &impl Platform, qwen: &Qwen, chat_id: &str, parent_id: &str) -> Result<ByteStream> {
-        let files = Self::upload(platform, qwen, &self.thread.news).await?;
+    async fn go_on<P: Platform>(
+        &self,
+        platform: &P,
+        qwen: &Qwen,
+        chat_id: &str,
+        parent_id: &str,
+    ) -> Result<ByteStream> {
+        let files = self.upload(platform, qwen, &self.thread.news, self.thread.known).await?;
         let turn = self.turn(chat_id, Some(parent_id), &self.thread.news, &files);
         for wait in BUSY_WAITS {
             match qwen.complete(platform, &turn).await {
@@ -156,7 +176,8 @@ struct Opened {
 }
 
 impl<P: Platform> Answer<P> {
-    /// Prepares a turn; nothing is sent before it is polled.
+    /// Prepares a turn; nothing is sent before it is polled. `anywhere` = attachments may be fetched from private addresses.
+    #[expect(clippy::too_many_arguments, reason = "each is another part of the turn")]
     pub fn new(
         platform: P,
         qwen: Arc<Qwen>,
@@ -165,8 +186,9 @@ impl<P: Platform> Answer<P> {
         intent: Intent,
         thread: Thread,
         identity: Identity,
+        anywhere: bool,
     ) -> Self {
-        let plan = Arc::new(Plan { intent, thread, identity });
+        let plan = Arc::new(Plan { intent, thread, identity, anywhere });
         let now = platform.now();
         let mut answer = Self {
             output: plan.output(),
@@ -211,7 +233,7 @@ impl<P: Platform> Answer<P> {
                     Err(error) => return Err(error),
                 }
             }
-            let files = Plan::upload(&platform, &qwen, &thread.whole).await?;
+            let files = plan.upload(&platform, &qwen, &thread.whole, 0).await?;
             let chat_id = qwen.new_chat(&platform, &plan.intent.model).await?;
             let body = qwen.complete(&platform, &plan.turn(&chat_id, None, &thread.whole, &files)).await?;
             Ok(Opened { body, chat_id })

@@ -2,19 +2,20 @@
 //!
 //! The store failing never fails a chat: it is logged and counted, and the turn goes to a new chat.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
-    digest::{History, scope},
-    fold::{Folded, content_text, fold},
+    attachment::Attachments,
+    digest::History,
+    fold::{Folded, Said, content_text, fold},
 };
 use crate::{
     openai::{Message, Role},
-    platform::{DatabaseError, Platform},
-    store::conversations::{self as table, Place, SecondKey},
+    platform::Platform,
+    store::{
+        Faults,
+        conversations::{self as table, Place, SecondKey},
+    },
 };
 
 /// How many earlier answers of an unknown history are looked up.
@@ -27,7 +28,7 @@ const TITLE_CHARACTERS: usize = 80;
 #[derive(Debug)]
 pub struct Conversations {
     lifetime: Duration,
-    errors: AtomicU64,
+    faults: Arc<Faults>,
 }
 
 /// What a request says of its conversation beside its messages.
@@ -49,8 +50,11 @@ pub struct Thread {
     pub(super) news: Folded,
     /// The whole conversation, for a new chat.
     pub(super) whole: Folded,
+    pub(super) attachments: Attachments,
+    /// How many messages the chat at `place` knows.
+    pub(super) known: usize,
     history: History,
-    scope: String,
+    pub(super) scope: String,
     title: String,
     throwaway: bool,
 }
@@ -58,13 +62,8 @@ pub struct Thread {
 impl Conversations {
     /// A memory whose matches are forgotten after `lifetime`.
     #[must_use]
-    pub fn new(lifetime: Duration) -> Self {
-        Self { lifetime, errors: AtomicU64::new(0) }
-    }
-
-    /// How often the store failed since the start.
-    pub fn errors(&self) -> u64 {
-        self.errors.load(Ordering::Relaxed)
+    pub fn new(lifetime: Duration, faults: Arc<Faults>) -> Self {
+        Self { lifetime, faults }
     }
 
     /// The oldest time (milliseconds since 1970) that still counts.
@@ -72,32 +71,30 @@ impl Conversations {
         now.saturating_sub(u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// A failure of the store is logged, counted and read as `None`.
-    pub fn tried<T>(&self, what: &'static str, done: Result<T, DatabaseError>) -> Option<T> {
-        done.inspect_err(|error| {
-            self.errors.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(%error, what, "the store failed; the chat goes on without it");
-        })
-        .ok()
-    }
-
-    /// Finds where a request goes on. `caller` is its API key, `account` the Qwen account, `new_id` for a new conversation.
+    /// Finds where a request goes on, within `scope` (API key and account); `new_id` is for a new conversation.
     pub async fn thread(
         &self,
         platform: &impl Platform,
-        caller: &str,
-        account: &str,
+        scope: String,
         messages: &[Message],
+        attachments: Attachments,
         hints: &Hints,
         new_id: String,
     ) -> Thread {
-        let scope = scope(caller, account);
-        let history = History::new(&scope, messages);
+        let history = History::new(&scope, messages, &attachments);
+        let said: Vec<Said<'_>> = messages
+            .iter()
+            .enumerate()
+            .map(|(index, message)| Said { message, attached: attachments.of(index) })
+            .collect();
+        let whole = fold(said.iter().copied(), attachments.sent(0).count());
         let mut thread = Thread {
             id: hints.explicit.clone().or_else(|| hints.open_webui.clone()).unwrap_or_else(|| new_id.clone()),
             place: None,
             news: Folded::default(),
-            whole: fold(messages),
+            whole,
+            known: 0,
+            attachments: Attachments::default(),
             title: title(messages),
             throwaway: false,
             history,
@@ -105,20 +102,23 @@ impl Conversations {
         };
         let (place, covers) = match self.find(platform, &thread.scope, &thread.history, messages, hints).await {
             Found::Place(place, covers) => (place, covers),
-            Found::Nothing => return thread,
-            Found::SideCall => return Thread { throwaway: true, id: new_id, ..thread },
-            Found::AnotherBeginning => return Thread { id: new_id, ..thread },
+            Found::Nothing => return Thread { attachments, ..thread },
+            Found::SideCall => return Thread { throwaway: true, id: new_id, attachments, ..thread },
+            Found::AnotherBeginning => return Thread { id: new_id, attachments, ..thread },
         };
         let system_changed = place.system != thread.history.system && !thread.history.system.is_empty();
-        let is_system = |message: &&Message| matches!(message.role, Role::System | Role::Developer);
-        let system = messages.iter().filter(is_system).filter(|_| system_changed);
-        let fresh = messages.iter().skip(covers).filter(|message| !is_system(message));
-        let news = fold(system.chain(fresh));
-        if news.text.trim().is_empty() {
+        let is_system = |said: &&Said<'_>| matches!(said.message.role, Role::System | Role::Developer);
+        let system = said.iter().filter(is_system).filter(|_| system_changed);
+        let fresh = said.iter().skip(covers).filter(|said| !is_system(said));
+        let files = attachments.sent(covers).count();
+        let news = fold(system.chain(fresh).copied(), files);
+        thread.attachments = attachments;
+        if news.text.trim().is_empty() && files == 0 {
             // Nothing new was said in a chat that is known; only a new one can make sense of it.
             return thread;
         }
         thread.news = news;
+        thread.known = covers;
         if hints.explicit.is_none() {
             thread.id.clone_from(&place.conversation);
         }
@@ -140,7 +140,7 @@ impl Conversations {
         let by_history = match last {
             Some(last) => {
                 let found = table::find(platform, &last.exact, &last.collapsed, not_before);
-                self.tried("finding a history", found.await).flatten().map(|place| (place, last.covers))
+                self.faults.tried("finding a history", found.await).flatten().map(|place| (place, last.covers))
             }
             None => None,
         };
@@ -155,13 +155,13 @@ impl Conversations {
             (None, Some(id), _) => {
                 // Nothing of the history is known, or there is none: then the id means the conversation's end.
                 let head = table::head(platform, scope, id, not_before);
-                let head = self.tried("finding a conversation", head.await).flatten();
+                let head = self.faults.tried("finding a conversation", head.await).flatten();
                 head.map_or(Found::Nothing, |head| Found::Place(head, last.map_or(0, |last| last.covers)))
             }
             (None, None, Some(id)) if last.is_none() => {
                 // A side call, or the first question anew: neither is the conversation's next turn.
                 let head = table::head(platform, scope, id, not_before).await;
-                let known = self.tried("finding a conversation", head).flatten().is_some();
+                let known = self.faults.tried("finding a conversation", head).flatten().is_some();
                 if known { Found::AnotherBeginning } else { Found::Nothing }
             }
             (None, None, _) => Found::Nothing,
@@ -185,7 +185,7 @@ impl Conversations {
             earlier.clone().flat_map(|boundary| [boundary.exact.as_str(), boundary.collapsed.as_str()]).collect();
         keys.extend(answer.as_deref());
         let found = table::find_first(platform, scope, &keys, not_before);
-        let (key, place) = self.tried("finding an earlier history", found.await).flatten()?;
+        let (key, place) = self.faults.tried("finding an earlier history", found.await).flatten()?;
         let covers = earlier.clone().find(|boundary| boundary.exact == key || boundary.collapsed == key);
         Some((place, covers.map_or(last.covers, |boundary| boundary.covers)))
     }
@@ -222,7 +222,7 @@ impl Conversations {
             title: title.clone(),
             model: model.to_owned(),
         };
-        self.tried("recording a turn", table::record(platform, &turn, platform.now()).await);
+        self.faults.tried("recording a turn", table::record(platform, &turn, platform.now()).await);
     }
 
     /// Forgets a place whose chat is no more.
@@ -235,10 +235,10 @@ impl Conversations {
             .take(MOST_EARLIER)
             .flat_map(|boundary| [boundary.exact.as_str(), boundary.collapsed.as_str()])
             .collect();
-        self.tried("forgetting a chat", table::forget(platform, &keys).await);
+        self.faults.tried("forgetting a chat", table::forget(platform, &keys).await);
         if let Some(place) = &thread.place {
             let remove = table::remove(platform, &thread.scope, &place.conversation).await;
-            self.tried("forgetting a chat", remove);
+            self.faults.tried("forgetting a chat", remove);
         }
     }
 }

@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quick};
 
-use super::fold::content_text;
+use super::{attachment::Attachments, fold::content_text};
 use crate::openai::{Message, Role};
 
 /// The keys of the history up to and with one of its answers.
@@ -108,14 +108,19 @@ impl State {
 
 impl History {
     /// Digests `messages` within `scope` (API key and account).
-    pub(super) fn new(scope: &str, messages: &[Message]) -> Self {
+    pub(super) fn new(scope: &str, messages: &[Message], attachments: &Attachments) -> Self {
         let mut state = State::new(scope);
         let mut boundaries = Vec::new();
         let mut system = String::new();
         let mut questions = 0_usize;
         for (index, message) in messages.iter().enumerate() {
             let text = content_text(message);
-            let text = canonical(&text);
+            let mut text = canonical(&text);
+            if message.role != Role::Assistant {
+                for attachment in attachments.of(index) {
+                    text.to_mut().push_str(&format!("\0{}", attachment.mark()));
+                }
+            }
             match message.role {
                 Role::System | Role::Developer => {
                     system.push_str(&text);
@@ -235,7 +240,7 @@ mod tests {
 
     fn history(messages: &str) -> History {
         let request = ChatRequest::from_json(format!(r#"{{"messages":{messages}}}"#).as_bytes()).unwrap();
-        History::new("scope", &request.messages)
+        History::new("scope", &request.messages, &Attachments::default())
     }
 
     fn last(messages: &str) -> Boundary {
@@ -290,7 +295,7 @@ mod tests {
             assert_ne!(last(other).collapsed, last(BASE).collapsed, "{other}");
         }
         let request = ChatRequest::from_json(format!(r#"{{"messages":{BASE}}}"#).as_bytes()).unwrap();
-        let elsewhere = History::new("another scope", &request.messages);
+        let elsewhere = History::new("another scope", &request.messages, &Attachments::default());
         assert_ne!(elsewhere.boundaries.last().unwrap().exact, last(BASE).exact);
         assert_ne!(elsewhere.answer_key("a"), history(BASE).answer_key("a"));
     }

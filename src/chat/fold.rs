@@ -2,31 +2,31 @@
 
 use std::borrow::Cow;
 
+use super::attachment::{Attachment, Attachments};
 use crate::{
     error::{Error, Result},
     openai::{Content, Message, Part, Role},
 };
 
-/// Checks that there is something to ask, of kinds that are known.
+/// Checks that there is something to ask.
 ///
 /// # Errors
-/// `invalid_request` when there is no text at all, or a part of a kind that is not known.
-pub fn check(messages: &[Message]) -> Result<()> {
+/// `invalid_request` when there is neither text nor an attachment.
+pub fn check(messages: &[Message], attachments: &Attachments) -> Result<()> {
     if messages.is_empty() {
         return Err(Error::invalid("messages", "The field 'messages' is empty; it needs at least one message."));
     }
-    for (index, message) in messages.iter().enumerate() {
-        let Some(Content::Parts(parts)) = &message.content else { continue };
-        if let Some((at, part)) = parts.iter().enumerate().find(|(_, part)| part_text(part).is_none()) {
-            let kind: String = part.kind.chars().take(40).collect();
-            let problem = format!("Content parts of the type '{kind}' are not supported here; send text.");
-            return Err(Error::invalid(format!("messages[{index}].content[{at}].type"), problem));
-        }
-    }
-    if messages.iter().all(|message| message_text(message).trim().is_empty()) {
+    if attachments.is_empty() && messages.iter().all(|message| message_text(message).trim().is_empty()) {
         return Err(Error::invalid("messages", "The messages hold no text."));
     }
     Ok(())
+}
+
+/// A message with what is attached to it.
+#[derive(Clone, Copy)]
+pub(super) struct Said<'a> {
+    pub(super) message: &'a Message,
+    pub(super) attached: &'a [Attachment],
 }
 
 /// A text for one message upstream, and the text of a file that goes along because it would have been too long.
@@ -46,31 +46,46 @@ const KEPT_INLINE: usize = 48 * 1024;
 const EARLIER_IN_FILE: &str = "[The earlier part of this conversation is in the attached file conversation.txt. Read it first; its newest part follows.]";
 const ALL_IN_FILE: &str = "[This message is too long to be sent as text, so all of it is in the attached file conversation.txt. Read it and answer its last message.]";
 
-/// Folds messages into one text: a lone user message as it is, else each with its role in front, the newest last.
-pub(super) fn fold<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Folded {
-    let texts = messages.into_iter().map(|message| (message, message_text(message)));
-    let mut texts: Vec<(&Message, Cow<'_, str>)> = texts.filter(|(_, text)| !text.trim().is_empty()).collect();
-    if let [(Message { role: Role::User, .. }, text)] = &mut texts[..] {
-        return fit(vec![std::mem::take(text).into_owned()]);
+/// What an attachment's entry takes of the body, in bytes.
+const ROOM_PER_FILE: usize = 3 * 1024;
+
+/// Folds messages into one text: a lone user message as it is, else each with its role in front, the newest last. `files` =
+/// how many attachments go along.
+pub(super) fn fold<'a>(said: impl IntoIterator<Item = Said<'a>>, files: usize) -> Folded {
+    let texts = said.into_iter().map(|said| (said, message_text(said.message)));
+    let mut texts: Vec<(Said<'_>, Cow<'_, str>)> =
+        texts.filter(|(said, text)| !text.trim().is_empty() || !said.attached.is_empty()).collect();
+    let taken = files.saturating_mul(ROOM_PER_FILE);
+    if let [(Said { message: Message { role: Role::User, .. }, .. }, text)] = &mut texts[..] {
+        return fit(vec![std::mem::take(text).into_owned()], taken);
     }
-    fit(texts.into_iter().map(|(message, text)| labelled(message, &text)).collect())
+    fit(texts.into_iter().map(|(said, text)| labelled(said, &text)).collect(), taken)
 }
 
-fn labelled(message: &Message, text: &str) -> String {
-    match message.name.as_deref().filter(|name| !name.is_empty()) {
+fn labelled(said: Said<'_>, text: &str) -> String {
+    let Said { message, attached } = said;
+    let mut line = match message.name.as_deref().filter(|name| !name.is_empty()) {
         Some(name) => format!("{} ({}): {text}", label(message.role), name.replace(['\n', '\r'], " ")),
         None => format!("{}: {text}", label(message.role)),
+    };
+    for attachment in attached {
+        if !line.ends_with(' ') {
+            line.push('\n');
+        }
+        line.push_str(&format!("[attached: {}]", attachment.name()));
     }
+    line
 }
 
-/// Joins the pieces, oldest first; moves what is too much into the file.
-fn fit(pieces: Vec<String>) -> Folded {
+/// Joins the pieces, oldest first; moves what is too much into the file. `taken` = bytes that something else needs.
+fn fit(pieces: Vec<String>, taken: usize) -> Folded {
     const BETWEEN: &str = "\n\n";
     let sent = |piece: &String| json_length(piece).saturating_add(json_length(BETWEEN));
-    if pieces.iter().map(sent).fold(0, usize::saturating_add) <= MOST_INLINE {
+    let most = MOST_INLINE.saturating_sub(taken);
+    if pieces.iter().map(sent).fold(0, usize::saturating_add) <= most {
         return Folded { text: pieces.join(BETWEEN), file: None };
     }
-    let mut room = KEPT_INLINE;
+    let mut room = KEPT_INLINE.min(most);
     let fits = |piece: &&String| room.checked_sub(sent(piece)).inspect(|left| room = *left).is_some();
     let kept = pieces.iter().rev().take_while(fits).count();
     let (older, newest) = pieces.split_at(pieces.len().saturating_sub(kept));
@@ -124,7 +139,7 @@ fn message_text(message: &Message) -> Cow<'_, str> {
     text
 }
 
-fn part_text(part: &Part) -> Option<&str> {
+pub(super) fn part_text(part: &Part) -> Option<&str> {
     match part.kind.as_str() {
         "text" | "input_text" | "output_text" => Some(part.text.as_deref().unwrap_or_default()),
         "refusal" => Some(part.refusal.as_deref().unwrap_or_default()),
@@ -141,8 +156,8 @@ mod tests {
 
     fn folded(messages: &str) -> Result<String> {
         let request = ChatRequest::from_json(format!(r#"{{"messages":{messages}}}"#).as_bytes()).unwrap();
-        check(&request.messages).map(|()| {
-            let folded = fold(&request.messages);
+        check(&request.messages, &Attachments::default()).map(|()| {
+            let folded = fold(request.messages.iter().map(|message| Said { message, attached: &[] }), 0);
             assert_eq!(folded.file, None);
             folded.text
         })
@@ -193,7 +208,7 @@ mod tests {
             (vec![piece('"', 60)], Some("\""), ""),
             (vec!["\u{1}".repeat(20 * 1024)], Some("\u{1}"), ""),
         ] {
-            let folded = fit(pieces.clone());
+            let folded = fit(pieces.clone(), 0);
             for (text, letters) in [(folded.file.as_deref(), in_file), (Some(folded.text.as_str()), Some(inline))] {
                 assert_eq!(text.is_some(), letters.is_some());
                 for letter in letters.unwrap_or_default().chars() {
@@ -218,10 +233,6 @@ mod tests {
             ("[]", "messages"),
             (r#"[{"role":"user","content":" "}]"#, "messages"),
             (r#"[{"role":"user","content":null}]"#, "messages"),
-            (
-                r#"[{"role":"user","content":[{"type":"text","text":"a"},{"type":"hologram"}]}]"#,
-                "messages[0].content[1].type",
-            ),
         ] {
             assert_eq!(folded(messages).unwrap_err().param(), Some(param));
         }

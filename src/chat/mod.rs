@@ -1,16 +1,19 @@
 //! One turn, from a client's request to its answer.
 
 mod answer;
+mod attachment;
 mod conversation;
 mod cut;
 mod digest;
 mod fold;
 mod intent;
 mod output;
+mod remote;
 #[cfg(test)]
 mod stream_tests;
 
 pub use answer::{Answer, Timing};
+pub use attachment::Attachments;
 pub use conversation::{Conversations, Hints, Thread};
 pub use digest::scope;
 pub use fold::check;

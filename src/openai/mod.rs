@@ -7,6 +7,6 @@ mod request;
 pub use answer::{Annotation, ChunkWriter, FinishReason, Identity, Usage, completion};
 pub use error::{error_body, error_event};
 pub use request::{
-    ChatRequest, Content, ExtraBody, FunctionCall, Message, Object, Part, ReasoningSwitch, Role, Stop, StreamOptions,
-    TemplateSwitch, ThinkingSwitch, ToolCall,
+    ChatRequest, Content, ExtraBody, FunctionCall, Media, Message, Object, Part, ReasoningSwitch, Role, Stop,
+    StreamOptions, TemplateSwitch, ThinkingSwitch, ToolCall,
 };

@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 
 use super::*;
+use crate::secret::Secret;
 
 fn vectors(group: &str) -> Vec<Json> {
     let all: Json = serde_json::from_str(include_str!("../../tests/oss_vectors/vectors.json")).unwrap();

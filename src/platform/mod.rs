@@ -2,20 +2,21 @@
 //!
 //! `native.rs` stands on tokio, hyper and SQLite; `worker.rs` on workerd and D1. `docs/platforms.md` tells what differs.
 
-use std::{fmt, future::Future, pin::Pin, time::Duration};
+use std::{collections::VecDeque, fmt, future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 
+pub mod address;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
 #[cfg(target_arch = "wasm32")]
 pub mod worker;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::request::{Headers, RequestBody};
+pub use native::request::{Headers, RequestBody, sendable};
 #[cfg(target_arch = "wasm32")]
-pub use worker::request::{Headers, RequestBody};
+pub use worker::request::{Headers, RequestBody, sendable};
 
 /// Which of the two products this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,14 +59,16 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 #[cfg(target_arch = "wasm32")]
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// A body that arrives in pieces.
+/// A stream in a box, `Send` where the platform needs it.
 #[cfg(not(target_arch = "wasm32"))]
-pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, FetchError>> + Send>>;
-/// A body that arrives in pieces.
+pub type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
+/// A stream in a box, `Send` where the platform needs it.
 #[cfg(target_arch = "wasm32")]
-pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, FetchError>>>>;
+pub type BoxStream<T> = Pin<Box<dyn Stream<Item = T>>>;
+/// A body that arrives in pieces.
+pub type ByteStream = BoxStream<Result<Bytes, FetchError>>;
 
-/// A body that the program sends. Dropping a stream cancels what feeds it.
+/// The body of an answer. Dropping a stream cancels what feeds it.
 pub enum Body {
     /// All of it at once; may be empty.
     Full(Bytes),
@@ -78,6 +81,42 @@ impl Body {
     #[must_use]
     pub const fn empty() -> Self {
         Self::Full(Bytes::new())
+    }
+}
+
+/// The body of a request to another server: pieces of memory in their order, sent with their length as `Content-Length`.
+/// A copy shares the memory.
+#[derive(Clone, Debug, Default)]
+pub struct Payload(VecDeque<Bytes>);
+
+impl Payload {
+    /// How many bytes it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.iter().map(Bytes::len).fold(0, usize::saturating_add)
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(Bytes::is_empty)
+    }
+
+    /// The pieces.
+    pub fn pieces(&self) -> impl Iterator<Item = &Bytes> {
+        self.0.iter()
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(whole: Bytes) -> Self {
+        Self(VecDeque::from([whole]))
+    }
+}
+
+impl FromIterator<Bytes> for Payload {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(pieces: I) -> Self {
+        Self(pieces.into_iter().collect())
     }
 }
 
@@ -127,6 +166,8 @@ pub enum FetchErrorKind {
     Cancelled,
     /// The connection broke after it was made.
     Broken,
+    /// The address is not a public one, and only those are asked.
+    Forbidden,
 }
 
 impl fmt::Display for FetchError {
@@ -177,8 +218,20 @@ pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
     /// Asks another server. Follows no redirect. Resolves when the head has arrived.
     fn fetch(
         &self,
-        request: http::Request<Bytes>,
+        request: http::Request<Payload>,
     ) -> impl Future<Output = Result<FetchResponse, FetchError>> + MaybeSend;
+
+    /// The same for an address that a client chose, with a body in large pieces. Unless `anywhere`, it fails with
+    /// [`FetchErrorKind::Forbidden`] when what the host resolves to is not public ([`address::is_public`]).
+    fn fetch_foreign(
+        &self,
+        request: http::Request<Payload>,
+        anywhere: bool,
+    ) -> impl Future<Output = Result<FetchResponse, FetchError>> + MaybeSend;
+
+    /// The same runtime for work that must be done also when the client has left.
+    #[must_use]
+    fn detached(&self) -> Self;
 
     /// Waits.
     fn sleep(&self, duration: Duration) -> BoxFuture<()>;
@@ -195,6 +248,21 @@ pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
     /// Runs statements as one transaction and gives the rows of each.
     fn database(&self, batch: Vec<Statement>)
     -> impl Future<Output = Result<Vec<Vec<Row>>, DatabaseError>> + MaybeSend;
+}
+
+/// A body whose pieces each come within `limit`; the first that does not is a [`FetchErrorKind::Timeout`] and the last.
+pub fn patient<P: Platform>(platform: &P, body: ByteStream, limit: Duration) -> ByteStream {
+    let next = move |state: Option<(P, ByteStream)>| async move {
+        let (platform, mut body) = state?;
+        match timeout(&platform, limit, body.next()).await {
+            Some(piece) => piece.map(|piece| (piece, Some((platform, body)))),
+            None => {
+                let error = FetchError { kind: FetchErrorKind::Timeout, detail: "no more came in time".to_owned() };
+                Some((Err(error), None))
+            }
+        }
+    };
+    Box::pin(futures::stream::unfold(Some((platform.clone(), body)), next))
 }
 
 /// Waits for `future`, but no longer than `limit`.

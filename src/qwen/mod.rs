@@ -2,6 +2,7 @@
 
 mod files;
 mod frame;
+mod kind;
 mod models;
 mod reader;
 mod refusal;
@@ -12,7 +13,7 @@ mod wire;
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -21,7 +22,8 @@ use futures::StreamExt as _;
 use http::Method;
 use serde_json::Value as Json;
 
-pub use files::FileEntry;
+pub use files::{File, FileEntry, NewFile, content_hash, plain_name};
+pub use kind::{Kind, ending};
 pub use models::{Choice, Model, ModelList};
 pub use reader::{EventReader, Flow, Said};
 pub use session::{Session, SessionReport, SessionState};
@@ -30,7 +32,7 @@ pub use stream::{AnswerStream, Listener, Source, empty_answer};
 use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
-    platform::{self, ByteStream, FetchError, FetchErrorKind, FetchResponse, Platform},
+    platform::{self, ByteStream, FetchError, FetchErrorKind, FetchResponse, Payload, Platform},
     secret::Secret,
     store,
 };
@@ -85,6 +87,9 @@ pub struct Qwen {
     extra_headers: Vec<(String, Secret)>,
     bearer: bool,
     oss_url: Option<String>,
+    max_image: u64,
+    max_file: u64,
+    faults: Arc<store::Faults>,
     idle: Duration,
     aliases: BTreeMap<String, String>,
     session: Session,
@@ -105,7 +110,7 @@ const MODELS_PAUSE: u64 = 30_000;
 impl Qwen {
     /// The site as `config` describes it.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, faults: Arc<store::Faults>) -> Self {
         Self {
             base_url: config.base_url.clone(),
             user_agent: config.user_agent.clone(),
@@ -113,6 +118,9 @@ impl Qwen {
             extra_headers: config.extra_headers.clone(),
             bearer: config.bearer,
             oss_url: config.oss_url.clone(),
+            max_image: config.max_image_bytes,
+            max_file: config.max_file_bytes,
+            faults,
             idle: config.upstream_idle,
             aliases: config.model_aliases.clone(),
             session: Session::from_config(config),
@@ -124,6 +132,12 @@ impl Qwen {
     #[must_use]
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// The count of the store's failures.
+    #[must_use]
+    pub fn faults(&self) -> &store::Faults {
+        &self.faults
     }
 
     /// Makes a new chat and gives its id.
@@ -238,9 +252,8 @@ impl Qwen {
         match fetched {
             Ok(list) => {
                 self.remember(&list, platform.now());
-                if let Err(error) = store::keep(platform, MODELS_KEY, list.to_store(), platform.now()).await {
-                    tracing::warn!(%error, "cannot keep the list of models");
-                }
+                let kept = store::keep(platform, MODELS_KEY, list.to_store(), platform.now()).await;
+                self.faults.tried("keeping the list of models", kept);
                 Ok(list)
             }
             Err(error) => {
@@ -295,10 +308,8 @@ impl Qwen {
         if let Some(list) = self.cached_models(platform.now(), false) {
             return Some(list);
         }
-        let (text, kept_at) = store::cached(platform, MODELS_KEY).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot read the kept list of models");
-            None
-        })?;
+        let kept = store::cached(platform, MODELS_KEY).await;
+        let (text, kept_at) = self.faults.tried("reading the kept list of models", kept).flatten()?;
         let list = ModelList::from_store(&text)?;
         self.remember(&list, kept_at);
         Some(list)
@@ -313,7 +324,7 @@ impl Qwen {
             .ok_or_else(|| refusal::from_answer(head.status.as_u16(), &head.headers, &body))
     }
 
-    async fn send(&self, platform: &impl Platform, request: http::Request<Bytes>) -> Result<FetchResponse> {
+    async fn send(&self, platform: &impl Platform, request: http::Request<Payload>) -> Result<FetchResponse> {
         match platform::timeout(platform, self.idle, platform.fetch(request)).await {
             Some(answer) => answer.map_err(|error| unreachable_error(&error)),
             None => Err(self.idle_error()),
@@ -356,7 +367,7 @@ pub fn unreachable_error(error: &FetchError) -> Error {
             "chat.qwen.ai did not take the connection in time. Send the request again.",
         ),
         FetchErrorKind::Cancelled => Error::new(ErrorKind::UpstreamError, "The client left before the answer."),
-        FetchErrorKind::Connect => Error::new(
+        FetchErrorKind::Connect | FetchErrorKind::Forbidden => Error::new(
             ErrorKind::UpstreamError,
             "chat.qwen.ai cannot be reached. Look at this server's connection (QWEN_BASE_URL).",
         )

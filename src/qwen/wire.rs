@@ -11,11 +11,12 @@ use time::OffsetDateTime;
 use super::{FileEntry, Qwen, Thinking, Turn};
 use crate::{
     error::{Error, ErrorKind, Result},
-    platform::Platform,
+    platform::{Payload, Platform},
 };
 
 pub(super) const MODELS: &str = "/api/models";
 pub(super) const STS_TOKEN: &str = "/api/v2/files/getstsToken";
+pub(super) const FILE_LINK: &str = "/api/v2/files/getfilelink";
 pub(super) const PARSE: &str = "/api/v2/files/parse";
 pub(super) const PARSE_STATUS: &str = "/api/v2/files/parse/status";
 
@@ -193,9 +194,9 @@ impl Qwen {
         path: &str,
         purpose: Purpose<'_>,
         body: Bytes,
-    ) -> Result<http::Request<Bytes>> {
+    ) -> Result<http::Request<Payload>> {
         let uri = format!("{}{path}", self.base_url);
-        let mut request = http::Request::new(body);
+        let mut request = http::Request::new(Payload::from(body));
         *request.uri_mut() = uri.parse().map_err(|_| {
             Error::new(ErrorKind::Configuration, "QWEN_BASE_URL does not make a valid address together with the path.")
         })?;

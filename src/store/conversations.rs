@@ -1,5 +1,6 @@
 //! Conversations and their turns.
 
+use super::{integer, rows, run, text, unsigned};
 use crate::platform::{DatabaseError, Platform, Row, Statement, Value};
 
 /// Where a history stands upstream.
@@ -60,14 +61,6 @@ pub enum SecondKey {
     Answer(String),
 }
 
-fn text(value: &str) -> Value {
-    Value::Text(value.to_owned())
-}
-
-fn milliseconds(time: u64) -> Value {
-    Value::Integer(i64::try_from(time).unwrap_or(i64::MAX))
-}
-
 fn place(row: Row) -> Option<(String, Place)> {
     match <[Value; 5]>::try_from(row) {
         Ok(
@@ -81,10 +74,6 @@ fn place(row: Row) -> Option<(String, Place)> {
         ) => Some((key, Place { conversation, chat_id, response_id, system })),
         _ => None,
     }
-}
-
-async fn rows(platform: &impl Platform, statement: Statement) -> Result<Vec<Row>, DatabaseError> {
-    Ok(super::run(platform, vec![statement]).await?.pop().unwrap_or_default())
 }
 
 /// The place of a history: by its exact key, else by the key without tool steps. One row read in the ordinary case.
@@ -105,7 +94,7 @@ pub async fn find(
         "SELECT key, conversation, chat_id, response_id, system FROM turns \
          WHERE key IN (?1, ?2) AND created_at >= ?3 AND kind = 'history'"
     };
-    let read = Statement { sql, parameters: vec![text(exact), text(collapsed), milliseconds(not_before)] };
+    let read = Statement { sql, parameters: vec![text(exact), text(collapsed), integer(not_before)] };
     let mut found: Vec<_> = rows(platform, read).await?.into_iter().filter_map(place).collect();
     let best = found.iter().position(|(key, _)| key == exact).unwrap_or(0);
     Ok((best < found.len()).then(|| found.swap_remove(best).1))
@@ -128,7 +117,7 @@ pub async fn find_first(
                   SELECT 1 FROM conversations c WHERE c.scope = ?3 AND c.id = t.conversation AND c.head = t.response_id))",
         parameters: vec![
             Value::Text(serde_json::to_string(keys).unwrap_or_default()),
-            milliseconds(not_before),
+            integer(not_before),
             text(scope),
         ],
     };
@@ -149,7 +138,7 @@ pub async fn head(
 ) -> Result<Option<Place>, DatabaseError> {
     let read = Statement {
         sql: "SELECT id AS key, id, chat_id, head, system FROM conversations WHERE scope = ?1 AND id = ?2 AND updated_at >= ?3",
-        parameters: vec![text(scope), text(id), milliseconds(not_before)],
+        parameters: vec![text(scope), text(id), integer(not_before)],
     };
     Ok(rows(platform, read).await?.pop().and_then(place).map(|(_, place)| place))
 }
@@ -188,7 +177,7 @@ pub async fn record(platform: &impl Platform, turn: &Turn, now: u64) -> Result<(
             text(chat_id),
             text(response_id),
             text(system),
-            milliseconds(now),
+            integer(now),
         ],
     };
     let conversation = Statement {
@@ -204,10 +193,10 @@ pub async fn record(platform: &impl Platform, turn: &Turn, now: u64) -> Result<(
             text(system),
             text(title),
             text(model),
-            milliseconds(now),
+            integer(now),
         ],
     };
-    super::run(platform, vec![keys, conversation]).await.map(drop)
+    run(platform, vec![keys, conversation]).await.map(drop)
 }
 
 /// Forgets the keys that led to a chat that is no more.
@@ -219,7 +208,7 @@ pub async fn forget(platform: &impl Platform, keys: &[&str]) -> Result<(), Datab
         sql: "DELETE FROM turns WHERE key IN (SELECT value FROM json_each(?1))",
         parameters: vec![Value::Text(serde_json::to_string(keys).unwrap_or_default())],
     };
-    super::run(platform, vec![delete]).await.map(drop)
+    run(platform, vec![delete]).await.map(drop)
 }
 
 fn conversation(row: Row) -> Option<Conversation> {
@@ -234,15 +223,7 @@ fn conversation(row: Row) -> Option<Conversation> {
                 Value::Integer(turns),
                 Value::Integer(updated_at),
             ],
-        ) => Some(Conversation {
-            scope,
-            id,
-            chat_id,
-            title,
-            model,
-            turns,
-            updated_at: u64::try_from(updated_at).unwrap_or(0),
-        }),
+        ) => Some(Conversation { scope, id, chat_id, title, model, turns, updated_at: unsigned(updated_at) }),
         _ => None,
     }
 }
@@ -311,7 +292,7 @@ pub async fn remove(platform: &impl Platform, scope: &str, id: &str) -> Result<(
         sql: "DELETE FROM conversations WHERE scope = ?1 AND id = ?2",
         parameters: vec![text(scope), text(id)],
     };
-    super::run(platform, vec![delete]).await.map(drop)
+    run(platform, vec![delete]).await.map(drop)
 }
 
 /// Removes what is older than `before` among the next `limit` turns behind `after`; gives the last key looked at.
@@ -334,8 +315,8 @@ pub async fn expire_turns(
     };
     let delete = Statement {
         sql: "DELETE FROM turns WHERE key > ?1 AND key <= ?2 AND created_at < ?3",
-        parameters: vec![text(after), text(&last), milliseconds(before)],
+        parameters: vec![text(after), text(&last), integer(before)],
     };
-    super::run(platform, vec![delete]).await?;
+    run(platform, vec![delete]).await?;
     Ok(Some(last))
 }

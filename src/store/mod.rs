@@ -1,15 +1,23 @@
 //! Tables and queries. The store failing never fails a chat: callers log it and go on.
 
 pub mod conversations;
+pub mod files;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
-use crate::platform::{self, DatabaseError, Platform, Row, Statement, Value};
+use crate::{
+    error::{Error, ErrorKind},
+    platform::{self, DatabaseError, Platform, Row, Statement, Value},
+};
 
 /// The migrations in their order, applied by the box at its start and by `wrangler d1 migrations apply` on the edge.
 pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_cache.sql", include_str!("../../migrations/0001_cache.sql")),
     ("0002_conversations.sql", include_str!("../../migrations/0002_conversations.sql")),
+    ("0003_files.sql", include_str!("../../migrations/0003_files.sql")),
 ];
 
 /// A store that takes longer is as good as none: clients wait for it.
@@ -19,6 +27,50 @@ const PATIENCE: Duration = Duration::from_secs(2);
 async fn run(platform: &impl Platform, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
     let done = platform::timeout(platform, PATIENCE, platform.database(batch)).await;
     done.unwrap_or_else(|| Err(DatabaseError("no answer in time".to_owned())))
+}
+
+async fn rows(platform: &impl Platform, statement: Statement) -> Result<Vec<Row>, DatabaseError> {
+    Ok(run(platform, vec![statement]).await?.pop().unwrap_or_default())
+}
+
+fn text(value: &str) -> Value {
+    Value::Text(value.to_owned())
+}
+
+/// A time in milliseconds or a number of bytes.
+fn integer(value: u64) -> Value {
+    Value::Integer(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// The error of a request that cannot do without the store.
+#[must_use]
+pub fn failed(error: &DatabaseError) -> Error {
+    Error::new(ErrorKind::StoreFailed, "The server's store does not answer; GET /health tells more. Try again later.")
+        .with_detail(error.to_string())
+}
+
+/// Counts how often the store failed where that did not fail the request.
+#[derive(Debug, Default)]
+pub struct Faults(AtomicU64);
+
+impl Faults {
+    /// How often, since the start.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// A failure is logged, counted and read as `None`.
+    pub fn tried<T>(&self, what: &'static str, done: Result<T, DatabaseError>) -> Option<T> {
+        done.inspect_err(|error| {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(%error, what, "the store failed; the request goes on without it");
+        })
+        .ok()
+    }
 }
 
 /// Whether the store answers.
@@ -35,14 +87,10 @@ pub async fn check(platform: &impl Platform) -> Result<(), DatabaseError> {
 /// # Errors
 /// The database's own words.
 pub async fn cached(platform: &impl Platform, key: &str) -> Result<Option<(String, u64)>, DatabaseError> {
-    let read = Statement {
-        sql: "SELECT value, updated_at FROM cache WHERE key = ?1",
-        parameters: vec![Value::Text(key.to_owned())],
-    };
-    let mut answers = run(platform, vec![read]).await?;
-    let row = answers.pop().and_then(|mut rows| rows.pop());
+    let read = Statement { sql: "SELECT value, updated_at FROM cache WHERE key = ?1", parameters: vec![text(key)] };
+    let row = rows(platform, read).await?.pop();
     Ok(row.and_then(|row| match <[Value; 2]>::try_from(row) {
-        Ok([Value::Text(value), Value::Integer(at)]) => Some((value, u64::try_from(at).unwrap_or(0))),
+        Ok([Value::Text(value), Value::Integer(at)]) => Some((value, unsigned(at))),
         _ => None,
     }))
 }
@@ -55,11 +103,7 @@ pub async fn keep(platform: &impl Platform, key: &str, value: String, now: u64) 
     let write = Statement {
         sql: "INSERT INTO cache (key, value, updated_at) VALUES (?1, ?2, ?3) \
               ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at",
-        parameters: vec![
-            Value::Text(key.to_owned()),
-            Value::Text(value),
-            Value::Integer(i64::try_from(now).unwrap_or(i64::MAX)),
-        ],
+        parameters: vec![text(key), Value::Text(value), integer(now)],
     };
     run(platform, vec![write]).await.map(drop)
 }

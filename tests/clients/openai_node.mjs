@@ -7,9 +7,9 @@
 // Prints `ok NAME` or `FAILED NAME: reason` for each case and exits 1 if any failed.
 
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
-import OpenAI from "openai";
+import OpenAI, { toFile } from "openai";
 import {
   INCLUDE_USAGE, PLAIN, THINKER, all, choicesOf, chunksOf, contentOf, create, finishes, newClient, percent, prompt,
   refusal, run,
@@ -284,6 +284,28 @@ const cases = {
     const streams = await Promise.all(texts.map((text) => chunksOf(client, `say=${percent(text)} delay_ms=5`)));
     assert.deepEqual(streams.map(contentOf), texts);
     assert.equal(new Set(streams.flat().map(({ id }) => id)).size, texts.length, "number of ids");
+  },
+
+  async files(client) {
+    const content = Buffer.concat([readFileSync(new URL("../files/jfif.jpg", import.meta.url)), Buffer.from(randomUUID())]);
+    const digest = createHash("sha256").update(content).digest("hex");
+    const file = await client.files.create({ file: await toFile(content, "ein Bild.jpg"), purpose: "vision" });
+    assert.deepEqual([file.object, file.bytes, file.filename, file.purpose], ["file", content.length, "ein Bild.jpg", "vision"]);
+    assert.equal((await client.files.retrieve(file.id)).id, file.id);
+    assert((await all(client.files.list({ limit: 1 }))).some(({ id }) => id === file.id));
+    const url = `data:image/jpeg;base64,${content.toString("base64")}`;
+    for (const part of [
+      { type: "file", file: { file_id: file.id } },
+      { type: "image_url", image_url: { url, detail: "high" } },
+      { type: "file", file: { filename: "ein Bild.jpg", file_data: url } },
+    ]) {
+      const messages = [{ role: "user", content: [{ type: "text", text: "[[fake files=1]]" }, part] }];
+      const { content: told } = (await create(client, "", { messages })).choices[0].message;
+      assert(told.startsWith("image ") && told.endsWith(` ${content.length} ${digest}`), told);
+    }
+    const { id, deleted } = await client.files.delete(file.id);
+    assert.deepEqual([id, deleted], [file.id, true]);
+    await refusal(OpenAI.NotFoundError, 404, client.files.retrieve(file.id));
   },
 };
 

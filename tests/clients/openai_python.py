@@ -8,6 +8,8 @@ Prints `ok NAME` or `FAILED NAME: reason` for each case and exits 1 if any faile
 """
 
 import asyncio
+import base64
+import hashlib
 import inspect
 import json
 import os
@@ -304,10 +306,38 @@ async def conversation(sdk):
     same([chat["turns"] for chat in listed["data"] if word in chat["title"]], [30], "one chat of thirty turns")
 
 
+async def files(sdk):
+    content = (Path(__file__).parent.parent / "files" / "jfif.jpg").read_bytes() + uuid.uuid4().bytes
+    digest = hashlib.sha256(content).hexdigest()
+    file = await settle(sdk.client.files.create(file=("ein Bild.jpg", content), purpose="vision"))
+    same((file.object, file.bytes, file.filename, file.purpose), ("file", len(content), "ein Bild.jpg", "vision"))
+    same((await settle(sdk.client.files.retrieve(file.id))).id, file.id)
+    listed = [item.id async for item in each(await settle(sdk.client.files.list(limit=1)))]
+    check(file.id in listed, f"files: {listed}")
+    data = f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+    for part in (
+        {"type": "file", "file": {"file_id": file.id}},
+        {"type": "image_url", "image_url": {"url": data, "detail": "high"}},
+        {"type": "file", "file": {"filename": "ein Bild.jpg", "file_data": data}},
+    ):
+        question = [{"type": "text", "text": "[[fake files=1]]"}, part]
+        answer = await settle(
+            sdk.client.chat.completions.create(model=PLAIN, messages=[{"role": "user", "content": question}])
+        )
+        told = answer.choices[0].message.content
+        check(told.startswith("image ") and told.endswith(f" {len(content)} {digest}"), f"{part['type']}: {told}")
+    gone = await settle(sdk.client.files.delete(file.id))
+    same((gone.id, gone.deleted), (file.id, True))
+    await refusal(openai.NotFoundError, 404, sdk.client.files.retrieve, file.id)
+    wrong = sdk.client.files.create
+    error = await refusal(openai.BadRequestError, 400, wrong, file=("a.png", b"\x1f\x8b\x08\0\0"), purpose="vision")
+    same(error.code, "unsupported_file_type", "code")
+
+
 CASES = [
     models_list, models_retrieve, plain, no_thinking, stream, stream_without_usage, stream_helper, heartbeat, stop,
     limit, wrong_fields, keys, unknown_routes, upstream_errors, silent_repeat, sdk_retry, error_amid, all_parameters,
-    roles, request_id, parallel, conversation,
+    roles, request_id, parallel, conversation, files,
 ]  # fmt: skip
 
 

@@ -26,6 +26,8 @@ pub(super) enum Step {
     /// One write of its own.
     Bytes(Bytes),
     Pause(Duration),
+    /// The same write again and again, a pause before each, until the peer leaves.
+    Repeat(Bytes, Duration),
     /// Silence until the peer leaves.
     Stall,
     /// The connection breaks without a proper end of the body.
@@ -117,6 +119,10 @@ impl Body for StepBody {
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Some(Step::Pause(pause)) => self.pause = Some(Box::pin(tokio::time::sleep(pause))),
+                Some(Step::Repeat(bytes, pause)) => {
+                    self.pause = (!pause.is_zero()).then(|| Box::pin(tokio::time::sleep(pause)));
+                    self.steps.extend([Step::Bytes(bytes.clone()), Step::Repeat(bytes, pause)]);
+                }
                 Some(Step::Stall) => {
                     self.steps.push_front(Step::Stall);
                     return Poll::Pending;

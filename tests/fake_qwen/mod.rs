@@ -2,7 +2,7 @@
 //!
 //! It keeps real chats, checks requests in the order the upstream does, and plays whatever stream or failure the prompt
 //! asks for with a `[[fake key=value …]]` directive (see [`directive`]). Uploads are checked down to their signatures; trouble
-//! with them comes from [`Fake::set_storage_fault`].
+//! with them comes from [`Fake::set_storage_fault`]. Below `/web/` it is a foreign host with the pages of [`Fake::web`].
 
 #![allow(
     dead_code,
@@ -36,6 +36,7 @@ mod storage;
 mod streams;
 mod transcript;
 mod turn;
+mod web;
 
 use std::collections::HashMap;
 use std::io;
@@ -50,6 +51,7 @@ use tokio::sync::oneshot;
 pub use fixtures::Fixture;
 pub use log::{Outcome, Seen};
 pub use storage::{Object, Stage, StorageFault, Trouble};
+pub use web::Page;
 
 /// What all requests share.
 #[derive(Default)]
@@ -58,6 +60,7 @@ struct Shared {
     accounts: Mutex<accounts::Accounts>,
     chats: Mutex<chats::Chats>,
     storage: Mutex<storage::Storage>,
+    web: Mutex<web::Pages>,
     addr: OnceLock<SocketAddr>,
     open: AtomicUsize,
     rotate: AtomicBool,

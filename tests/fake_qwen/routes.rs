@@ -16,6 +16,7 @@ use super::catalogue;
 use super::completions;
 use super::failures;
 use super::storage;
+use super::web;
 
 /// Paths of the model lists.
 pub(super) const MODELS: [&str; 2] = ["/api/models", "/api/v2/models"];
@@ -54,7 +55,7 @@ impl Call {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    fn query_number(&self, key: &str) -> Option<usize> {
+    pub(super) fn query_number(&self, key: &str) -> Option<usize> {
         self.query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == key)?.1.parse().ok()
     }
 
@@ -64,6 +65,9 @@ impl Call {
 }
 
 pub(super) fn answer(shared: &Arc<Shared>, call: &Call) -> Reply {
+    if let Some(reply) = web::answer(shared, call) {
+        return reply;
+    }
     let failure = {
         let failures = shared.failures.lock().unwrap();
         longest(failures.iter().map(|(path, name)| (path.as_str(), name.clone())), &call.path)

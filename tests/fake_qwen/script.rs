@@ -285,7 +285,7 @@ fn settle_at(steps: &[Step], response_id: &str) -> Option<usize> {
         match step {
             Step::Bytes(piece) => bytes.extend_from_slice(piece),
             Step::Pause(_) => {}
-            Step::Stall | Step::Abort => return transcript::end_of_answer(&bytes, response_id),
+            Step::Repeat(..) | Step::Stall | Step::Abort => return transcript::end_of_answer(&bytes, response_id),
         }
     }
     transcript::end_of_answer(&bytes, response_id).or(Some(bytes.len()))

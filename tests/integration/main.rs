@@ -19,6 +19,7 @@
 mod cases;
 #[path = "../fake_qwen/mod.rs"]
 mod fake_qwen;
+mod form;
 mod http;
 mod server;
 

@@ -102,6 +102,7 @@ impl Case {
         let mut all = HashMap::from([
             ("QWEN_BASE_URL", fake.url()),
             ("QWEN_AUTH_URL", fake.url()),
+            ("OSS_URL", fake.url()),
             ("QWEN_COOKIES", format!("cna=a/b+c; token={}; isg=x==", Fake::token(&unique("account"), 86_400))),
             ("VALID_TOKENS", KEY.to_owned()),
             ("HEARTBEAT_SECONDS", "1".to_owned()),

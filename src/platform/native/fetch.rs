@@ -1,17 +1,31 @@
 //! The way out of the box: one pooled HTTP client with rustls.
 
-use std::{error::Error as _, time::Duration};
+use std::{
+    error::Error as _,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+    vec,
+};
 
-use bytes::Bytes;
+use bytes::Buf;
 use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{
+        Client,
+        connect::{
+            HttpConnector,
+            dns::{GaiResolver, Name},
+        },
+    },
     rt::{TokioExecutor, TokioTimer},
 };
+use tower_service::Service;
 
-use crate::platform::{FetchError, FetchErrorKind, FetchResponse};
+use crate::platform::{FetchError, FetchErrorKind, FetchResponse, Payload, address};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Kept shorter than what servers usually allow, so that a pooled connection is rarely found closed.
@@ -21,11 +35,12 @@ const H2_KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// An HTTP/1.1 and HTTP/2 client.
 #[derive(Clone)]
-pub(super) struct Fetcher(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(super) struct Fetcher(Client<HttpsConnector<HttpConnector<Resolver>>, Full<Payload>>);
 
 impl Fetcher {
-    pub(super) fn new() -> Self {
-        let mut tcp = HttpConnector::new();
+    /// A client that connects to `anywhere`, or to public addresses only.
+    pub(super) fn new(anywhere: bool) -> Self {
+        let mut tcp = HttpConnector::new_with_resolver(Resolver { inner: GaiResolver::new(), anywhere });
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -45,10 +60,12 @@ impl Fetcher {
         Self(client)
     }
 
-    pub(super) async fn fetch(&self, request: http::Request<Bytes>) -> Result<FetchResponse, FetchError> {
+    pub(super) async fn fetch(&self, request: http::Request<Payload>) -> Result<FetchResponse, FetchError> {
         let response = self.0.request(request.map(Full::new)).await.map_err(|error| FetchError {
             kind: if !error.is_connect() {
                 FetchErrorKind::Broken
+            } else if causes(&error).any(<dyn std::error::Error>::is::<NotPublic>) {
+                FetchErrorKind::Forbidden
             } else if is_timeout(&error) {
                 FetchErrorKind::Timeout
             } else {
@@ -61,6 +78,69 @@ impl Fetcher {
                 .map(|piece| piece.map_err(|error| FetchError { kind: FetchErrorKind::Broken, detail: chain(&error) }))
                 .boxed()
         }))
+    }
+}
+
+/// Looks names up; may leave out what is not public. The connection is made to what it gives and to nothing else, so a
+/// name cannot mean another address a moment later.
+#[derive(Clone)]
+struct Resolver {
+    inner: GaiResolver,
+    anywhere: bool,
+}
+
+/// A name leads to addresses that are not public.
+#[derive(Debug)]
+struct NotPublic;
+
+impl std::fmt::Display for NotPublic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the name does not lead to a public address")
+    }
+}
+
+impl std::error::Error for NotPublic {}
+
+impl Service<Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let (found, anywhere) = (self.inner.call(name), self.anywhere);
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = found.await?.collect();
+            // One that is not public makes the name suspect as a whole.
+            if !anywhere && !found.iter().map(SocketAddr::ip).all(address::is_public) {
+                return Err(NotPublic.into());
+            }
+            Ok(found.into_iter())
+        })
+    }
+}
+
+impl Buf for Payload {
+    fn remaining(&self) -> usize {
+        self.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.0.iter().find(|piece| !piece.is_empty()).map_or(&[], |piece| piece)
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        while let Some(piece) = self.0.front_mut() {
+            if count < piece.len() {
+                piece.advance(count);
+                return;
+            }
+            count = count.saturating_sub(piece.len());
+            self.0.pop_front();
+        }
     }
 }
 

@@ -9,7 +9,7 @@ pub mod serve;
 use std::{
     path::Path,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::{Duration, SystemTime},
 };
@@ -17,7 +17,9 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use crate::platform::{Body, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, Platform, Row, Statement};
+use crate::platform::{
+    Body, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, Payload, Platform, Row, Statement, address,
+};
 
 /// The native runtime, shared by all requests.
 #[derive(Clone)]
@@ -25,6 +27,8 @@ pub struct Native(Arc<Parts>);
 
 struct Parts {
     fetcher: fetch::Fetcher,
+    /// Made when it is first needed: each client has its own list of certificates.
+    public_fetcher: OnceLock<fetch::Fetcher>,
     database: database::Database,
 }
 
@@ -36,13 +40,31 @@ impl Native {
         if let Some(problem) = database.problem() {
             tracing::error!(%problem, "the store does not work; chats go on without it");
         }
-        Self(Arc::new(Parts { fetcher: fetch::Fetcher::new(), database }))
+        Self(Arc::new(Parts { fetcher: fetch::Fetcher::new(true), public_fetcher: OnceLock::new(), database }))
     }
 }
 
 impl Platform for Native {
-    async fn fetch(&self, request: http::Request<Bytes>) -> Result<FetchResponse, FetchError> {
+    async fn fetch(&self, request: http::Request<Payload>) -> Result<FetchResponse, FetchError> {
         self.0.fetcher.fetch(request).await
+    }
+
+    async fn fetch_foreign(
+        &self,
+        request: http::Request<Payload>,
+        anywhere: bool,
+    ) -> Result<FetchResponse, FetchError> {
+        if anywhere {
+            return self.fetch(request).await;
+        }
+        // The resolver is not asked for hosts that are addresses already.
+        let url = url::Url::parse(&request.uri().to_string()).map_err(|_| address::forbidden())?;
+        address::check_host(url.host())?;
+        self.0.public_fetcher.get_or_init(|| fetch::Fetcher::new(false)).fetch(request).await
+    }
+
+    fn detached(&self) -> Self {
+        self.clone()
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<()> {

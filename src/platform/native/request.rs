@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
-use crate::platform::ReadError;
+use crate::platform::{ByteStream, FetchError, FetchErrorKind, ReadError};
 
 /// The header fields of a request.
+#[derive(Clone)]
 pub struct Headers(pub(super) http::HeaderMap);
 
 impl Headers {
@@ -54,6 +56,42 @@ impl RequestBody {
         }
         Ok(whole.freeze())
     }
+}
+
+impl RequestBody {
+    /// How many bytes it has, as declared by the client.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        self.0.as_ref().and_then(|body| body.size_hint().exact())
+    }
+
+    /// The body as it comes.
+    #[must_use]
+    pub fn into_stream(self) -> ByteStream {
+        let next = |mut body: Self| async move {
+            loop {
+                match body.0.as_mut()?.frame().await? {
+                    Ok(frame) => {
+                        if let Ok(piece) = frame.into_data() {
+                            return Some((Ok(piece), body));
+                        }
+                    }
+                    Err(error) => {
+                        body.0 = None;
+                        let error = FetchError { kind: FetchErrorKind::Broken, detail: error.to_string() };
+                        return Some((Err(error), body));
+                    }
+                }
+            }
+        };
+        futures::stream::unfold(self, next).boxed()
+    }
+}
+
+/// A stream that may move between threads; here all may.
+#[must_use]
+pub fn sendable(stream: ByteStream) -> ByteStream {
+    stream
 }
 
 impl Drop for RequestBody {

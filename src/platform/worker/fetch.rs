@@ -12,13 +12,26 @@ use futures::Stream;
 use wasm_bindgen::{JsCast as _, JsValue, closure::Closure, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 
-use crate::platform::{ByteStream, FetchError, FetchErrorKind, FetchResponse};
+use crate::platform::{ByteStream, FetchError, FetchErrorKind, FetchResponse, Payload};
 
 #[wasm_bindgen]
 extern "C" {
     #[wasm_bindgen(js_name = fetch, catch)]
     fn global_fetch(request: &web_sys::Request) -> Result<js_sys::Promise, JsValue>;
+
+    /// A `ReadableStreamBYOBReader` with the runtime's own way to read much at once.
+    #[wasm_bindgen(extends = web_sys::ReadableStreamByobReader)]
+    type BulkReader;
+
+    #[wasm_bindgen(method, catch, js_name = readAtLeast)]
+    fn read_at_least(this: &BulkReader, least: u32, into: &js_sys::Uint8Array) -> Result<js_sys::Promise, JsValue>;
+
+    #[wasm_bindgen(method, catch, js_name = releaseLock)]
+    fn try_release(this: &BulkReader) -> Result<(), JsValue>;
 }
+
+/// How much of a large body is read at once. Ordinary reads give 4 KiB, and each costs a crossing.
+const BULK: u32 = 1024 * 1024;
 
 /// The kind of a JavaScript exception, without its text where that may hold the URL.
 fn fetch_error(kind: FetchErrorKind, exception: &JsValue, client: Option<&web_sys::AbortSignal>) -> FetchError {
@@ -27,16 +40,33 @@ fn fetch_error(kind: FetchErrorKind, exception: &JsValue, client: Option<&web_sy
     FetchError { kind, detail: if name.is_empty() { "exception".to_owned() } else { name } }
 }
 
+/// Asks, for a body in pieces as small as they come.
 pub(super) async fn fetch(
-    request: http::Request<Bytes>,
+    request: http::Request<Payload>,
     client: Option<&web_sys::AbortSignal>,
+) -> Result<FetchResponse, FetchError> {
+    fetch_as(request, client, byte_stream).await
+}
+
+/// Asks, for a body in pieces of 1 MiB.
+pub(super) async fn fetch_bulk(
+    request: http::Request<Payload>,
+    client: Option<&web_sys::AbortSignal>,
+) -> Result<FetchResponse, FetchError> {
+    fetch_as(request, client, |stream| bulk_stream(stream, None)).await
+}
+
+async fn fetch_as(
+    request: http::Request<Payload>,
+    client: Option<&web_sys::AbortSignal>,
+    body: fn(web_sys::ReadableStream) -> ByteStream,
 ) -> Result<FetchResponse, FetchError> {
     let failed = |exception: JsValue| fetch_error(FetchErrorKind::Connect, &exception, client);
     let response = JsFuture::from(global_fetch(&to_js(request, client).map_err(failed)?).map_err(failed)?)
         .await
         .map_err(failed)?
         .unchecked_into::<web_sys::Response>();
-    let mut answer = http::Response::new(response.body().map_or_else(no_bytes, byte_stream));
+    let mut answer = http::Response::new(response.body().map_or_else(no_bytes, body));
     *answer.status_mut() = http::StatusCode::from_u16(response.status()).unwrap_or(http::StatusCode::BAD_GATEWAY);
     for entry in response.headers().entries() {
         let entry: js_sys::Array = entry.map_err(failed)?.unchecked_into();
@@ -50,7 +80,7 @@ pub(super) async fn fetch(
     Ok(answer)
 }
 
-fn to_js(request: http::Request<Bytes>, client: Option<&web_sys::AbortSignal>) -> Result<web_sys::Request, JsValue> {
+fn to_js(request: http::Request<Payload>, client: Option<&web_sys::AbortSignal>) -> Result<web_sys::Request, JsValue> {
     let (head, body) = request.into_parts();
     let headers = web_sys::Headers::new()?;
     for (name, value) in &head.headers {
@@ -64,17 +94,89 @@ fn to_js(request: http::Request<Bytes>, client: Option<&web_sys::AbortSignal>) -
     init.set_redirect(web_sys::RequestRedirect::Manual);
     init.set_signal(client);
     if !body.is_empty() {
-        init.set_body(&js_sys::Uint8Array::from(&body[..]));
+        let body: js_sys::Uint8Array = to_js_bytes(&body)?;
+        init.set_body(&body);
     }
     web_sys::Request::new_with_str_and_init(&head.uri.to_string(), &init)
+}
+
+/// One array of all pieces: the runtime sends it with a `Content-Length`.
+fn to_js_bytes(body: &Payload) -> Result<js_sys::Uint8Array, JsValue> {
+    let length = u32::try_from(body.len()).map_err(|_| js_sys::RangeError::new("body too large"))?;
+    let whole = js_sys::Uint8Array::new_with_length(length);
+    let mut at = 0_u32;
+    for piece in body.pieces() {
+        // The sum of all lengths fits, so each does.
+        let end = at.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
+        whole.subarray(at, end).copy_from(piece);
+        at = end;
+    }
+    Ok(whole)
 }
 
 fn no_bytes() -> ByteStream {
     Box::pin(futures::stream::empty())
 }
 
-/// The pieces of a JavaScript stream. Dropping it cancels the stream and with it the connection behind.
+/// The pieces of a JavaScript stream, as small as they come. Dropping it cancels the stream and with it the connection behind.
 pub(super) fn byte_stream(stream: web_sys::ReadableStream) -> ByteStream {
+    pieces(Reader::Prompt(stream.get_reader().unchecked_into()))
+}
+
+/// The same in pieces of 1 MiB, the last one aside; the stream must be one of the runtime's own. `rest` takes what nobody
+/// reads, instead of a cancellation.
+pub(super) fn bulk_stream(stream: web_sys::ReadableStream, rest: Option<Rest>) -> ByteStream {
+    let options = web_sys::ReadableStreamGetReaderOptions::new();
+    options.set_mode(web_sys::ReadableStreamReaderMode::Byob);
+    let reader = stream.get_reader_with_options(&options).unchecked_into();
+    pieces(Reader::Bulk { reader, room: None, rest: rest.map(|rest| (stream, rest)) })
+}
+
+/// What to do with the rest of a stream.
+pub(super) type Rest = Box<dyn FnOnce(web_sys::ReadableStream)>;
+
+enum Reader {
+    Prompt(web_sys::ReadableStreamDefaultReader),
+    /// The room goes into a read and comes back with its result.
+    Bulk {
+        reader: BulkReader,
+        room: Option<js_sys::ArrayBuffer>,
+        rest: Option<(web_sys::ReadableStream, Rest)>,
+    },
+}
+
+impl Reader {
+    fn read(&mut self) -> Result<js_sys::Promise, JsValue> {
+        match self {
+            Self::Prompt(reader) => Ok(reader.read().unchecked_into()),
+            Self::Bulk { reader, room, .. } => {
+                let room = room.take().unwrap_or_else(|| js_sys::ArrayBuffer::new(BULK));
+                reader.read_at_least(BULK, &js_sys::Uint8Array::new(&room))
+            }
+        }
+    }
+
+    fn take(&mut self, piece: &js_sys::Uint8Array) -> Bytes {
+        let bytes = piece.to_vec().into();
+        if let Self::Bulk { room, .. } = self {
+            *room = Some(piece.buffer());
+        }
+        bytes
+    }
+
+    fn cancel(self) -> Option<js_sys::Promise> {
+        match self {
+            Self::Prompt(reader) => Some(reader.cancel().unchecked_into()),
+            Self::Bulk { reader, rest: Some((stream, rest)), .. } if reader.try_release().is_ok() => {
+                rest(stream);
+                None
+            }
+            Self::Bulk { reader, .. } => Some(reader.cancel().unchecked_into()),
+        }
+    }
+}
+
+fn pieces(reader: Reader) -> ByteStream {
     let state = Rc::<RefCell<State>>::default();
     let callback = |outcome: fn(JsValue) -> Outcome| {
         let state = Rc::clone(&state);
@@ -88,14 +190,20 @@ pub(super) fn byte_stream(stream: web_sys::ReadableStream) -> ByteStream {
     };
     let on_result = callback(|result| {
         let result: web_sys::ReadableStreamReadResult = result.unchecked_into();
-        Ok(if result.get_done() == Some(true) { None } else { Some(result.get_value()) })
+        let piece = result.get_value().dyn_into::<js_sys::Uint8Array>().ok().filter(|piece| piece.length() > 0);
+        Ok(Read { piece, ended: result.get_done() == Some(true) })
     });
-    let open = Open { reader: stream.get_reader().unchecked_into(), on_result, on_error: callback(Err) };
+    let open = Open { reader, on_result, on_error: callback(Err) };
     Box::pin(Pieces { open: Some(open), reading: false, state })
 }
 
-/// What a read gave: a piece, the end, or an exception.
-type Outcome = Result<Option<JsValue>, JsValue>;
+struct Read {
+    piece: Option<js_sys::Uint8Array>,
+    ended: bool,
+}
+
+/// What a read gave, or an exception.
+type Outcome = Result<Read, JsValue>;
 
 #[derive(Default)]
 struct State {
@@ -104,7 +212,7 @@ struct State {
 }
 
 struct Open {
-    reader: web_sys::ReadableStreamDefaultReader,
+    reader: Reader,
     on_result: Closure<dyn FnMut(JsValue)>,
     on_error: Closure<dyn FnMut(JsValue)>,
 }
@@ -123,28 +231,38 @@ impl Stream for Pieces {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        let Some(open) = &this.open else { return Poll::Ready(None) };
-        if !this.reading {
-            this.reading = true;
-            let _ = open.reader.read().then2(&open.on_result, &open.on_error);
+        loop {
+            let Some(open) = &mut this.open else { return Poll::Ready(None) };
+            if !this.reading {
+                this.reading = true;
+                match open.reader.read() {
+                    Ok(read) => drop(read.then2(&open.on_result, &open.on_error)),
+                    Err(exception) => this.state.borrow_mut().outcome = Some(Err(exception)),
+                }
+            }
+            let mut state = this.state.borrow_mut();
+            let Some(outcome) = state.outcome.take() else {
+                state.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            };
+            drop(state);
+            this.reading = false;
+            match outcome {
+                Ok(Read { piece, ended }) => {
+                    let bytes = piece.map(|piece| open.reader.take(&piece));
+                    if ended {
+                        this.open = None;
+                    }
+                    if let Some(bytes) = bytes {
+                        return Poll::Ready(Some(Ok(bytes)));
+                    }
+                }
+                Err(exception) => {
+                    this.open = None;
+                    return Poll::Ready(Some(Err(fetch_error(FetchErrorKind::Broken, &exception, None))));
+                }
+            }
         }
-        let mut state = this.state.borrow_mut();
-        let Some(outcome) = state.outcome.take() else {
-            state.waker = Some(cx.waker().clone());
-            return Poll::Pending;
-        };
-        this.reading = false;
-        Poll::Ready(match outcome {
-            Ok(Some(piece)) => Some(Ok(js_sys::Uint8Array::new(&piece).to_vec().into())),
-            Ok(None) => {
-                this.open = None;
-                None
-            }
-            Err(exception) => {
-                this.open = None;
-                Some(Err(fetch_error(FetchErrorKind::Broken, &exception, None)))
-            }
-        })
     }
 }
 
@@ -152,7 +270,7 @@ impl Drop for Pieces {
     fn drop(&mut self) {
         self.state.borrow_mut().waker = None;
         if let Some(Open { reader, on_result, on_error }) = self.open.take() {
-            let _ = reader.cancel().catch(&on_error);
+            let _ = reader.cancel().map(|cancelled| cancelled.catch(&on_error));
             // A pending read and the cancellation may still call these: JavaScript's garbage collection frees them.
             drop((on_result.into_js_value(), on_error.into_js_value()));
         }

@@ -9,10 +9,10 @@ mod console;
 mod database;
 mod fetch;
 pub(crate) mod request;
+mod resolve;
 
 use std::{cell::OnceCell, rc::Rc, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, channel::oneshot};
 use wasm_bindgen::JsValue;
 use worker::{Context, Env, event};
@@ -20,7 +20,9 @@ use worker::{Context, Env, event};
 use crate::{
     app::{self, App},
     config::{Config, ConfigError},
-    platform::{Body, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, Platform, Row, Statement},
+    platform::{
+        Body, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, Payload, Platform, Row, Statement,
+    },
 };
 
 /// What one request may use of the runtime.
@@ -40,8 +42,23 @@ enum Lifetime {
 }
 
 impl Platform for Worker {
-    async fn fetch(&self, request: http::Request<Bytes>) -> Result<FetchResponse, FetchError> {
+    async fn fetch(&self, request: http::Request<Payload>) -> Result<FetchResponse, FetchError> {
         fetch::fetch(request, self.client.as_ref()).await
+    }
+
+    async fn fetch_foreign(
+        &self,
+        request: http::Request<Payload>,
+        anywhere: bool,
+    ) -> Result<FetchResponse, FetchError> {
+        if !anywhere {
+            resolve::check(request.uri(), self.client.as_ref()).await?;
+        }
+        fetch::fetch_bulk(request, self.client.as_ref()).await
+    }
+
+    fn detached(&self) -> Self {
+        Self { client: None, ..self.clone() }
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<()> {
@@ -99,8 +116,9 @@ async fn on_fetch(request: web_sys::Request, env: Env, context: Context) -> work
     });
     let client = Some(request.signal());
     let app = app(&env);
-    let platform = Worker { env, context: Lifetime::Request(Rc::new(context)), client };
-    let request = request::from_js(request);
+    let context = Rc::new(context);
+    let request = request::from_js(request, Rc::clone(&context));
+    let platform = Worker { env, context: Lifetime::Request(context), client };
     let answer = match app {
         Ok(app) => app::handle(app, platform, request).await,
         Err(error) => app::misconfigured(&platform, &request, &error),

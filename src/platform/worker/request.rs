@@ -1,13 +1,19 @@
 //! The client's request on the edge: header fields and body stay JavaScript values until somebody asks.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use futures::StreamExt as _;
+use send_wrapper::SendWrapper;
 use wasm_bindgen_futures::JsFuture;
 
-use super::fetch::byte_stream;
-use crate::platform::{ReadError, Request};
+use worker::Context;
+
+use super::fetch::{Rest, bulk_stream, byte_stream};
+use crate::platform::{ByteStream, ReadError, Request};
 
 /// The header fields of a request.
+#[derive(Clone)]
 pub struct Headers(web_sys::Headers);
 
 impl Headers {
@@ -19,7 +25,35 @@ impl Headers {
 }
 
 /// The body of a request, not yet read.
-pub struct RequestBody(web_sys::Request);
+///
+/// What nobody reads is read and thrown away by the runtime, within bounds: otherwise the connection would be reset while the
+/// client still sends, and the answer (a missing key, say) would be lost with it.
+pub struct RequestBody {
+    request: web_sys::Request,
+    context: Rc<Context>,
+}
+
+/// For how long an unwanted body is still taken, in milliseconds.
+const UNWANTED_PATIENCE: f64 = 15_000.0;
+
+fn throw_away(body: &web_sys::ReadableStream, context: &Context) {
+    let Ok(nowhere) = web_sys::WritableStream::new() else { return };
+    let options = web_sys::StreamPipeOptions::new();
+    options.set_signal(&web_sys::AbortSignal::timeout_with_f64(UNWANTED_PATIENCE));
+    let ended = JsFuture::from(body.pipe_to_with_options(&nowhere, &options));
+    context.wait_until(async move {
+        // However it ends, nothing depends on it.
+        let _ = ended.await;
+    });
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(body) = self.request.body().filter(|body| !body.locked() && !self.request.body_used()) {
+            throw_away(&body, &self.context);
+        }
+    }
+}
 
 impl RequestBody {
     /// Reads the whole body into memory: in one piece when its length is declared.
@@ -28,16 +62,15 @@ impl RequestBody {
     /// When it is longer than `limit` bytes or breaks off.
     pub async fn collect(self, limit: usize) -> Result<Bytes, ReadError> {
         let broken = |_| ReadError::Broken;
-        let declared =
-            self.0.headers().get("content-length").ok().flatten().and_then(|text| text.parse::<usize>().ok());
-        if declared.is_some_and(|length| length > limit) {
+        let declared = self.length();
+        if declared.is_some_and(|length| length > limit as u64) {
             return Err(ReadError::TooLarge);
         }
         if declared.is_some() {
-            let buffer = JsFuture::from(self.0.array_buffer().map_err(broken)?).await.map_err(broken)?;
+            let buffer = JsFuture::from(self.request.array_buffer().map_err(broken)?).await.map_err(broken)?;
             return Ok(js_sys::Uint8Array::new(&buffer).to_vec().into());
         }
-        let Some(body) = self.0.body() else { return Ok(Bytes::new()) };
+        let Some(body) = self.request.body() else { return Ok(Bytes::new()) };
         let mut pieces = byte_stream(body);
         let mut whole = Vec::new();
         while let Some(piece) = pieces.next().await {
@@ -51,13 +84,35 @@ impl RequestBody {
     }
 }
 
-pub(super) fn from_js(request: web_sys::Request) -> Request {
+impl RequestBody {
+    /// How many bytes it has, as declared by the client.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        self.request.headers().get("content-length").ok().flatten().and_then(|text| text.parse().ok())
+    }
+
+    /// The body as it comes, in pieces of 1 MiB.
+    #[must_use]
+    pub fn into_stream(self) -> ByteStream {
+        let context = Rc::clone(&self.context);
+        let rest: Rest = Box::new(move |rest| throw_away(&rest, &context));
+        self.request.body().map_or_else(|| futures::stream::empty().boxed_local(), |body| bulk_stream(body, Some(rest)))
+    }
+}
+
+/// A stream that may move between threads: there is only one here.
+#[must_use]
+pub fn sendable(stream: ByteStream) -> SendWrapper<ByteStream> {
+    SendWrapper::new(stream)
+}
+
+pub(super) fn from_js(request: web_sys::Request, context: Rc<Context>) -> Request {
     let url = url::Url::parse(&request.url()).ok();
     Request {
         method: request.method().parse().unwrap_or_default(),
         path: url.as_ref().map_or_else(|| "/".to_owned(), |url| url.path().to_owned()),
         query: url.as_ref().and_then(|url| url.query().map(str::to_owned)),
         headers: Headers(request.headers()),
-        body: RequestBody(request),
+        body: RequestBody { request, context },
     }
 }

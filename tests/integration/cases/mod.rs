@@ -1,15 +1,19 @@
 //! All cases by name.
 
 mod access;
+mod attachments;
 mod chat;
 mod clients;
 mod conversations;
 mod disconnect;
 mod errors;
+mod files;
 mod hostile;
 mod models;
 mod process;
 mod routes;
+mod signatures;
+mod support;
 mod upstream;
 
 use crate::{Product, server::Run};
@@ -114,6 +118,37 @@ cases! {
         a_turn_costs_few_queries_and_rows (Edge: "the box's SQLite does not count rows"),
         a_scheduled_run_works (Edge: "the box keeps its own timer"),
     }
+    files {
+        an_upload_gives_a_ready_entry,
+        files_of_every_format_are_known_by_their_bytes,
+        images_go_by_form_or_in_parts_up_to_their_limit,
+        limits_come_from_the_configuration,
+        a_part_may_fail_twice,
+        where_one_way_fails_another_is_tried,
+        clients_that_vanish_leave_no_upload_behind,
+        a_large_upload_needs_little_memory,
+        the_same_bytes_are_uploaded_once,
+        files_are_listed_shown_and_forgotten,
+        forms_are_read_however_they_are_written,
+        forms_that_are_none_are_refused,
+        uploads_need_a_key_and_a_session,
+        chunked_and_slow_uploads_work,
+        the_sites_own_token_is_passed_on,
+    }
+    attachments {
+        each_kind_of_part_reaches_the_site,
+        several_in_one_message_keep_their_order,
+        a_conversation_with_images_goes_on_in_its_chat,
+        older_attachments_go_along_with_a_seeded_history,
+        uploaded_files_are_used_by_id,
+        what_cannot_be_attached_is_refused,
+        the_multimodal_route_has_its_own_model,
+        links_are_fetched_and_uploaded,
+        links_that_fail_are_told,
+        links_to_private_addresses_are_never_followed,
+        a_client_that_leaves_ends_the_fetch,
+        the_predecessors_examples_work,
+    }
     disconnect {
         clients_that_leave_before_the_head_close_upstream,
         clients_that_leave_amid_the_stream_close_upstream,
@@ -136,5 +171,14 @@ cases! {
         open_streams_may_end_after_the_signal (Box: "the platform stops Workers"),
         the_health_check_command (Box: "the Worker has no command line"),
         http2_without_tls (Box: "the platform terminates HTTP/2 for Workers"),
+    }
+    signatures {
+        one_bit_off_and_the_storage_refuses (Box: "no server takes part"),
+    }
+    support {
+        forms_are_as_curl_makes_them (Box: "no server takes part"),
+        huge_contents_are_the_same_each_time (Box: "no server takes part"),
+        pages_are_what_they_say (Box: "no server takes part"),
+        refused_uploads_are_answered_while_they_are_sent,
     }
 }

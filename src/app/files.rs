@@ -1,0 +1,211 @@
+//! `/v1/files…` and `/v2/files/getstsToken`: uploads, and what became of them.
+
+use http::{Response, StatusCode};
+use serde_json::{Value as Json, json};
+use url::form_urlencoded;
+
+use super::{App, form::Form, reply};
+use crate::{
+    chat::scope,
+    error::{Error, ErrorKind, Result},
+    platform::{self, Body, Platform, ReadError, Request},
+    qwen::{File, Kind, NewFile},
+    store::{self, files as table},
+};
+
+/// The most that one answer lists, and what it lists if nothing is said.
+const MOST_LISTED: u32 = 1000;
+const USUALLY_LISTED: u32 = 100;
+/// What a file is for unless its sender says.
+const PURPOSE: &str = "multimodal";
+/// A request for a token is three short fields.
+const MAX_JSON: usize = 64 * 1024;
+
+/// What a form brought: its file, uploaded, and its other fields.
+pub(super) struct Received {
+    pub(super) file: File,
+    fields: Vec<(String, String)>,
+}
+
+impl Received {
+    /// A field's text; the last one of that name counts.
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        let at = self.fields.iter().rposition(|(known, _)| known == name)?;
+        Some(self.fields.swap_remove(at).1)
+    }
+}
+
+/// Reads a form, and uploads the file in its field `name` while it comes.
+pub(super) async fn receive<P: Platform>(
+    app: &App,
+    platform: &P,
+    request: Request,
+    name: &str,
+    expected: Option<Kind>,
+) -> Result<Received> {
+    let Request { headers, body, .. } = request;
+    let limit = match expected {
+        Some(Kind::Image) => app.config.max_image_bytes,
+        _ => app.config.max_image_bytes.max(app.config.max_file_bytes),
+    };
+    let mut form = Form::open(platform, &headers, body, limit)?;
+    app.qwen.session().check(platform.now())?;
+    let (mut file, mut fields) = (None, Vec::new());
+    while let Some(field) = form.next().await? {
+        if field.name != name {
+            let name = field.name.clone();
+            fields.push((name, field.text().await?));
+            continue;
+        }
+        if file.is_some() {
+            return Err(Error::invalid(
+                name,
+                format!("The form has several fields '{name}'; send one file a request."),
+            ));
+        }
+        let new = NewFile {
+            name: field.file_name.clone().unwrap_or_default(),
+            declared: field.content_type.clone(),
+            expected,
+            length: form.length,
+            hash: None,
+            param: name.to_owned(),
+            body: field.content(),
+        };
+        file = Some(app.qwen.upload(platform, new).await?);
+    }
+    let missing = || Error::invalid(name, format!("The form has no file in its field '{name}'."));
+    Ok(Received { file: file.ok_or_else(missing)?, fields })
+}
+
+pub(super) async fn upload<P: Platform>(
+    app: &App,
+    platform: &P,
+    caller: &str,
+    request: Request,
+) -> Result<Response<Body>> {
+    let mut received = receive(app, platform, request, "file", None).await?;
+    let purpose = received.take("purpose").map(|purpose| purpose.trim().chars().take(60).collect::<String>());
+    let purpose = purpose.filter(|purpose| !purpose.is_empty()).unwrap_or_else(|| PURPOSE.to_owned());
+    let File { upload, hash, name, size, kind, content_type } = received.file;
+    let file = table::File {
+        upload,
+        hash,
+        name,
+        size,
+        kind: kind.as_str().to_owned(),
+        content_type,
+        purpose,
+        created_at: platform.now(),
+    };
+    let scope = scope(caller, app.qwen.session().account());
+    // The upload itself is good without it.
+    app.faults.tried("keeping a file", table::keep(platform, &scope, &file).await);
+    Ok(reply::json(StatusCode::OK, &object(platform, file)))
+}
+
+pub(super) async fn list(
+    app: &App,
+    platform: &impl Platform,
+    caller: &str,
+    query: Option<&str>,
+) -> Result<Response<Body>> {
+    let (mut limit, mut after) = (USUALLY_LISTED, String::new());
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        match &*name {
+            "limit" => {
+                let wrong = || Error::invalid("limit", format!("'limit' must be a number from 1 to {MOST_LISTED}."));
+                limit = value.parse().ok().filter(|limit| *limit > 0).ok_or_else(wrong)?;
+            }
+            "after" => after = value.into_owned(),
+            _ => {}
+        }
+    }
+    let limit = limit.min(MOST_LISTED);
+    let scope = scope(caller, app.qwen.session().account());
+    let found = table::list(platform, &scope, &after, limit.saturating_add(1)).await;
+    let mut found = found.map_err(|error| store::failed(&error))?;
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = found.len() > most;
+    found.truncate(most);
+    let data: Vec<Json> = found.into_iter().map(|file| object(platform, file)).collect();
+    let id = |file: Option<&Json>| file.and_then(|file| file.get("id")).cloned().unwrap_or_default();
+    let (first, last) = (id(data.first()), id(data.last()));
+    Ok(reply::json(
+        StatusCode::OK,
+        &json!({ "object": "list", "data": data, "first_id": first, "last_id": last, "has_more": has_more }),
+    ))
+}
+
+async fn find(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<(String, table::File)> {
+    let scope = scope(caller, app.qwen.session().account());
+    match table::find(platform, &scope, id).await.map_err(|error| store::failed(&error))? {
+        Some(file) => Ok((scope, file)),
+        None => Err(Error::new(
+            ErrorKind::NotFound,
+            "There is no such file among those uploaded with this key. GET /v1/files lists them.",
+        )),
+    }
+}
+
+pub(super) async fn one(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<Response<Body>> {
+    let (_, file) = find(app, platform, caller, id).await?;
+    Ok(reply::json(StatusCode::OK, &object(platform, file)))
+}
+
+pub(super) async fn forget(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<Response<Body>> {
+    let (scope, file) = find(app, platform, caller, id).await?;
+    let removed = table::remove(platform, &scope, app.qwen.session().account(), &file).await;
+    removed.map_err(|error| store::failed(&error))?;
+    Ok(reply::json(StatusCode::OK, &json!({ "id": file.upload.id, "object": "file", "deleted": true })))
+}
+
+fn object(platform: &impl Platform, file: table::File) -> Json {
+    let table::File { upload, hash, name, size, kind, content_type, purpose, created_at } = file;
+    let kind = Kind::from_word(&kind).unwrap_or(Kind::Document);
+    let file = File { upload, hash, name, size, kind, content_type };
+    let info = file.entry(platform);
+    let File { upload, hash: _, name, size, kind, content_type } = file;
+    json!({
+        "id": upload.id,
+        "object": "file",
+        "bytes": size,
+        "created_at": created_at / 1000,
+        "filename": name,
+        "purpose": purpose,
+        "url": upload.url,
+        "status": "uploaded",
+        "filetype": kind.as_str(),
+        "content_type": content_type,
+        "file_info": info,
+    })
+}
+
+/// The site's own answer, for programs that upload by themselves.
+pub(super) async fn sts_token(app: &App, platform: &impl Platform, request: Request) -> Result<Response<Body>> {
+    let body = platform::timeout(platform, super::BODY_PATIENCE, request.body.collect(MAX_JSON)).await;
+    let body = body.unwrap_or(Err(ReadError::Broken)).map_err(|error| match error {
+        ReadError::TooLarge => Error::new(ErrorKind::RequestTooLarge, "The request body is too large."),
+        ReadError::Broken => Error::new(ErrorKind::InvalidJson, "The request body broke off or took too long."),
+    })?;
+    let body: Json = serde_json::from_slice(&body)
+        .map_err(|error| Error::new(ErrorKind::InvalidJson, format!("The request body is not valid JSON: {error}.")))?;
+    let name = body.get("filename").and_then(Json::as_str).filter(|name| !name.trim().is_empty());
+    let name = name.ok_or_else(|| Error::invalid("filename", "The field 'filename' must be a text."))?;
+    let size = body.get("filesize").and_then(|size| size.as_u64().or_else(|| size.as_str()?.parse().ok()));
+    let size = size.ok_or_else(|| Error::invalid("filesize", "The field 'filesize' must be a number of bytes."))?;
+    let kind = match body.get("filetype") {
+        None | Some(Json::Null) => "image",
+        Some(Json::String(kind)) => kind.as_str(),
+        Some(_) => "",
+    };
+    // Some clients send the media type.
+    let word = kind.split('/').next().unwrap_or_default();
+    let kind =
+        Kind::from_word(if matches!(word, "application" | "text") { "file" } else { word }).ok_or_else(|| {
+            Error::invalid("filetype", "The field 'filetype' must be 'image', 'video', 'audio' or 'file'.")
+        })?;
+    app.qwen.session().check(platform.now())?;
+    let answer = app.qwen.sts_token(platform, &crate::qwen::plain_name(name), size, kind.as_str()).await?;
+    Ok(reply::json(StatusCode::OK, &answer))
+}

@@ -1,0 +1,219 @@
+//! Files that a message names by link, fetched from wherever they are.
+
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use http::{HeaderValue, Method, header};
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use crate::{
+    error::{Error, Result},
+    platform::{self, FetchError, FetchErrorKind, FetchResponse, Payload, Platform},
+    qwen::{Kind, NewFile, ending},
+};
+
+/// How many redirects are followed.
+const MOST_REDIRECTS: usize = 5;
+/// How long a host may take to answer, and then for each piece.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+const PIECE_PATIENCE: Duration = Duration::from_secs(60);
+const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
+/// Opens what a link leads to.
+///
+/// # Errors
+/// `invalid_request` that names `param`: the link is none, leads to a private address or to nothing.
+pub(super) async fn open<P: Platform>(
+    platform: &P,
+    mut url: Url,
+    expected: Option<Kind>,
+    param: &str,
+    anywhere: bool,
+) -> Result<NewFile> {
+    let refused = |problem: &str| Err(Error::invalid(param, format!("The link cannot be fetched: {problem}.")));
+    for _ in 0..=MOST_REDIRECTS {
+        if !matches!(url.scheme(), "http" | "https") {
+            return refused("only http and https links are");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return refused("it holds a user name or a password");
+        }
+        url.set_fragment(None);
+        let mut request = http::Request::new(Payload::default());
+        *request.method_mut() = Method::GET;
+        let Ok(uri) = url.as_str().parse() else { return refused("it is not a valid address") };
+        *request.uri_mut() = uri;
+        request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        let asked = platform::timeout(platform, HEAD_PATIENCE, platform.fetch_foreign(request, anywhere)).await;
+        let answer = match asked {
+            Some(Ok(answer)) => answer,
+            Some(Err(error)) => return refused(reason(&error)),
+            None => return refused("its host did not answer in time"),
+        };
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(file(platform, answer, &url, expected, param));
+        }
+        let location = answer.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
+        match location.filter(|_| status.is_redirection()).map(|location| url.join(location)) {
+            Some(Ok(next)) => url = next,
+            Some(Err(_)) => return refused("its host redirects to an address that is not valid"),
+            None => return refused(&format!("its host answered with status {}", status.as_u16())),
+        }
+    }
+    refused(&format!("its host redirects more than {MOST_REDIRECTS} times"))
+}
+
+const fn reason(error: &FetchError) -> &'static str {
+    match error.kind {
+        FetchErrorKind::Forbidden => "it leads to an address that is not public",
+        FetchErrorKind::Timeout => "its host did not take the connection in time",
+        FetchErrorKind::Connect => "its host cannot be reached",
+        FetchErrorKind::Broken | FetchErrorKind::Cancelled => "the connection to its host broke",
+    }
+}
+
+fn file<P: Platform>(platform: &P, answer: FetchResponse, url: &Url, expected: Option<Kind>, param: &str) -> NewFile {
+    let (head, body) = answer.into_parts();
+    let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let declared = text(header::CONTENT_TYPE).map(str::to_owned);
+    let last = url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default();
+    let mut name = percent_decode_str(last).decode_utf8_lossy().into_owned();
+    if !name.contains('.')
+        && let Some(ending) = declared.as_deref().and_then(ending)
+    {
+        name = format!("{}.{ending}", if name.is_empty() { "file" } else { &name });
+    }
+    let broken = {
+        let param = param.to_owned();
+        move |error: FetchError| {
+            Error::invalid(param.clone(), format!("The link cannot be fetched: {}.", reason(&error)))
+                .with_detail(error.detail)
+        }
+    };
+    NewFile {
+        name,
+        length: text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+        declared,
+        expected,
+        hash: None,
+        param: param.to_owned(),
+        body: Box::pin(platform::patient(platform, body, PIECE_PATIENCE).map_err(broken)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use futures::executor::block_on;
+
+    use super::*;
+    use crate::{
+        error::ErrorKind,
+        platform::{BoxFuture, DatabaseError, Row, Statement, address},
+    };
+
+    /// A web in which each address leads to the next.
+    #[derive(Clone)]
+    struct Web {
+        hops: Arc<Vec<&'static str>>,
+        asked: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Platform for Web {
+        async fn fetch(&self, _: http::Request<Payload>) -> Result<FetchResponse, FetchError> {
+            panic!("a client's link goes another way")
+        }
+
+        async fn fetch_foreign(
+            &self,
+            request: http::Request<Payload>,
+            anywhere: bool,
+        ) -> Result<FetchResponse, FetchError> {
+            let url = Url::parse(&request.uri().to_string()).unwrap();
+            if !anywhere {
+                address::check_host(url.host())?;
+            }
+            let mut asked = self.asked.lock().unwrap();
+            asked.push(url.to_string());
+            let mut answer = http::Response::builder();
+            if let Some(next) = self.hops.get(asked.len() - 1) {
+                answer = answer.status(302).header("location", *next);
+            }
+            Ok(answer.body(Box::pin(futures::stream::empty()) as _).unwrap())
+        }
+
+        fn detached(&self) -> Self {
+            self.clone()
+        }
+
+        fn sleep(&self, _: Duration) -> BoxFuture<()> {
+            Box::pin(std::future::pending())
+        }
+
+        fn now(&self) -> u64 {
+            0
+        }
+
+        fn random(&self) -> [u8; 16] {
+            [0; 16]
+        }
+
+        fn defer(&self, _: impl Future<Output = ()> + crate::platform::MaybeSend + 'static) {}
+
+        async fn database(&self, _: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
+            Ok(Vec::new())
+        }
+    }
+
+    fn opened(hops: &[&'static str], anywhere: bool) -> (Result<String>, Vec<String>) {
+        let web = Web { hops: Arc::new(hops.to_vec()), asked: Arc::default() };
+        let url = Url::parse("https://example.com/start.png#part").unwrap();
+        let opened = block_on(open(&web, url, None, "field", anywhere)).map(|new| new.name);
+        let asked = web.asked.lock().unwrap().clone();
+        (opened, asked)
+    }
+
+    #[test]
+    fn redirects_are_followed_and_checked_at_each_hop() {
+        let (name, asked) = opened(&["/a/b.png", "//other.example/c", "https://third.example/d%20e.jpg?x=1"], false);
+        assert_eq!(name.unwrap(), "d e.jpg");
+        assert_eq!(
+            asked,
+            [
+                "https://example.com/start.png",
+                "https://example.com/a/b.png",
+                "https://other.example/c",
+                "https://third.example/d%20e.jpg?x=1"
+            ]
+        );
+        for (private, problem) in [
+            ("http://127.0.0.1/", "not public"),
+            ("http://2130706433/", "not public"),
+            ("http://[::ffff:a00:1]/", "not public"),
+            ("//169.254.169.254/latest/meta-data/", "not public"),
+            ("http://localhost:8000/", "not public"),
+            ("ftp://example.com/", "only http"),
+            ("http://a:b@example.com/", "user name"),
+            ("http://", "not valid"),
+        ] {
+            let (refused, asked) = opened(&["/next", private], false);
+            let error = refused.unwrap_err();
+            assert_eq!((error.kind(), error.param()), (ErrorKind::InvalidRequest, Some("field")), "{private}");
+            assert!(error.message().contains(problem), "{private}: {error}");
+            assert_eq!(asked.len(), 2, "{private} was asked");
+        }
+        assert!(opened(&["/next", "http://127.0.0.1/"], true).0.is_ok());
+    }
+
+    #[test]
+    fn five_redirects_are_followed_and_no_more() {
+        assert!(opened(&["/1", "/2", "/3", "/4", "/5"], false).0.is_ok());
+        let (refused, asked) = opened(&["/1", "/2", "/3", "/4", "/5", "/6"], false);
+        assert!(refused.unwrap_err().message().contains("more than 5"));
+        assert_eq!(asked.len(), 6);
+    }
+}

@@ -1,0 +1,259 @@
+//! The content of a file on its way through: cut into parts, counted, hashed, and kept for a second way while it is small.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt as _};
+use sha2::{Digest as _, Sha256};
+
+use super::hex;
+use crate::{
+    error::{Error, ErrorKind, Result},
+    oss::PART,
+    platform::{BoxStream, Payload},
+};
+
+/// How many parts there are in memory at most, those on their way included.
+const MOST: usize = 4;
+
+/// Parts of a body. As a stream it gives each of them, the first one again.
+pub(super) struct Parts {
+    body: BoxStream<Result<Bytes>>,
+    ended: bool,
+    /// What came and is not yet in a part.
+    piece: Bytes,
+    filling: BytesMut,
+    first: Option<Bytes>,
+    /// The newest parts: while these are all there are, they can go a second way; later their memory is used again.
+    newest: VecDeque<Bytes>,
+    given: usize,
+    size: u64,
+    limit: u64,
+    too_large: Option<(String, String)>,
+    hash: Sha256,
+}
+
+impl Parts {
+    pub(super) fn new(body: BoxStream<Result<Bytes>>, length: Option<u64>) -> Self {
+        let room = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0).min(PART);
+        Self {
+            body,
+            ended: false,
+            piece: Bytes::new(),
+            filling: BytesMut::with_capacity(room),
+            first: None,
+            newest: VecDeque::new(),
+            given: 0,
+            size: 0,
+            limit: u64::MAX,
+            too_large: None,
+            hash: Sha256::new(),
+        }
+    }
+
+    /// The first part; all of a small file.
+    pub(super) async fn first(&mut self) -> Result<Bytes> {
+        let first = self.next().await.transpose()?.unwrap_or_default();
+        self.first = (!first.is_empty()).then(|| first.clone());
+        Ok(first)
+    }
+
+    /// Whether the first part was all there is.
+    pub(super) fn is_whole(&self, first: &Bytes) -> bool {
+        self.ended && self.size == first.len() as u64 && first.len() < PART
+    }
+
+    /// Sets how long the whole may be.
+    pub(super) fn limit(&mut self, limit: u64, name: &str, param: &str) -> Result<()> {
+        self.limit = limit;
+        self.too_large = Some((name.to_owned(), param.to_owned()));
+        self.check()
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.size <= self.limit {
+            return Ok(());
+        }
+        let (name, param) = self.too_large.clone().unwrap_or_default();
+        let message = format!(
+            "The file '{name}' is larger than {}; send a smaller one.",
+            if self.limit.is_multiple_of(1024 * 1024) {
+                format!("{} MiB", self.limit / 1024 / 1024)
+            } else {
+                format!("{} bytes", self.limit)
+            }
+        );
+        Err(Error::new(ErrorKind::RequestTooLarge, message).with_param(param))
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// SHA-256 of what came so far, in hex.
+    pub(super) fn hash(&self) -> String {
+        hex(&self.hash.clone().finalize())
+    }
+
+    /// All of it, if it is still at hand; reads what has not come yet, as far as there is room.
+    pub(super) async fn at_hand(&mut self) -> Result<Option<Payload>> {
+        while self.given < MOST {
+            if self.next().await.transpose()?.is_none() {
+                return Ok(Some(self.newest.drain(..).collect()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Memory for the next part: that of a part which is through, if there is one.
+    fn room(&mut self) -> BytesMut {
+        if self.given >= MOST {
+            for _ in 0..self.newest.len() {
+                match self.newest.pop_front().map(Bytes::try_into_mut) {
+                    Some(Ok(mut room)) if room.capacity() >= PART => {
+                        room.clear();
+                        return room;
+                    }
+                    Some(Err(part)) => self.newest.push_back(part),
+                    _ => {}
+                }
+            }
+        }
+        BytesMut::with_capacity(PART)
+    }
+
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        loop {
+            if self.filling.is_empty() && self.piece.len() >= PART {
+                return Poll::Ready(Some(Ok(self.piece.split_to(PART))));
+            }
+            if self.filling.capacity() == 0 && self.given > 0 && !self.piece.is_empty() {
+                self.filling = self.room();
+            }
+            let room = PART.saturating_sub(self.filling.len());
+            let some = self.piece.split_to(room.min(self.piece.len()));
+            self.filling.extend_from_slice(&some);
+            if self.filling.len() >= PART {
+                return Poll::Ready(Some(Ok(std::mem::take(&mut self.filling).freeze())));
+            }
+            if self.ended {
+                let last = std::mem::take(&mut self.filling).freeze();
+                return Poll::Ready((!last.is_empty()).then_some(Ok(last)));
+            }
+            match ready!(self.body.poll_next_unpin(cx)) {
+                Some(Ok(piece)) => {
+                    self.size = self.size.saturating_add(piece.len() as u64);
+                    self.check()?;
+                    self.hash.update(&piece);
+                    self.piece = piece;
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => self.ended = true,
+            }
+        }
+    }
+}
+
+impl Stream for Parts {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        let part = ready!(this.poll_part(cx)).transpose()?;
+        if let Some(part) = &part {
+            this.given = this.given.saturating_add(1);
+            this.newest.push_back(part.clone());
+            if this.newest.len() > MOST {
+                this.newest.pop_front();
+            }
+        }
+        Poll::Ready(part.map(Ok))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt as _, executor::block_on, stream};
+
+    use super::*;
+
+    fn parts(pieces: &[usize]) -> Parts {
+        let pieces: Vec<_> = pieces.iter().map(|length| Ok(Bytes::from(vec![b'a'; *length]))).collect();
+        Parts::new(Box::pin(stream::iter(pieces)), None)
+    }
+
+    #[test]
+    fn a_body_is_cut_into_parts_however_it_comes() {
+        for (pieces, expected) in [
+            (vec![], vec![]),
+            (vec![1, 2, 3], vec![6]),
+            (vec![PART - 1, 1], vec![PART]),
+            (vec![PART, 1], vec![PART, 1]),
+            (vec![PART * 3 + 7], vec![PART, PART, PART, 7]),
+            (vec![7, PART * 2, PART - 6], vec![PART, PART, PART, 1]),
+            (vec![0, PART / 2, 0, PART / 2, PART / 2], vec![PART, PART / 2]),
+        ] {
+            let mut parts = parts(&pieces);
+            let first = block_on(parts.first()).unwrap();
+            assert_eq!(first.len(), expected.first().copied().unwrap_or(0));
+            let whole = parts.is_whole(&first);
+            let lengths: Vec<usize> = block_on((&mut parts).map(|part| part.unwrap().len()).collect());
+            assert_eq!(lengths, expected, "{pieces:?}");
+            assert_eq!(whole, expected.len() <= 1 && first.len() < PART);
+            let all = vec![b'a'; pieces.iter().sum()];
+            assert_eq!((parts.size(), parts.hash()), (all.len() as u64, super::super::content_hash(&all)));
+        }
+    }
+
+    #[test]
+    fn what_is_small_stays_at_hand() {
+        for (pieces, read, at_hand) in [
+            (vec![5], 0, true),
+            (vec![PART, 5], 1, true),
+            (vec![PART, PART, PART], 2, true),
+            (vec![PART, PART, PART], 3, true),
+            (vec![PART, PART, PART, 1], 1, false),
+        ] {
+            let mut parts = parts(&pieces);
+            block_on(parts.first()).unwrap();
+            for _ in 0..read {
+                block_on(parts.next()).unwrap().unwrap();
+            }
+            let all = parts.at_hand().now_or_never().unwrap().unwrap();
+            assert_eq!(all.map(|all| all.len()), at_hand.then(|| pieces.iter().sum()), "{pieces:?}");
+        }
+    }
+
+    #[test]
+    fn four_parts_of_memory_do_for_any_length() {
+        let pieces: Vec<_> = (0..200_u8).map(|number| Ok(Bytes::from(vec![number; PART / 10]))).collect();
+        let mut parts = Parts::new(Box::pin(stream::iter(pieces)), None);
+        let mut places = std::collections::HashSet::new();
+        let mut on_their_way = VecDeque::new();
+        while let Some(part) = block_on(parts.next()) {
+            let part = part.unwrap();
+            places.insert(part.as_ptr());
+            on_their_way.push_back(part);
+            if on_their_way.len() == MOST {
+                on_their_way.pop_front();
+            }
+        }
+        assert_eq!(places.len(), MOST);
+    }
+
+    #[test]
+    fn too_much_is_an_error_at_once() {
+        let mut parts = parts(&[5, 5]);
+        block_on(parts.first()).unwrap();
+        let error = parts.limit(9, "a.png", "file").unwrap_err();
+        assert_eq!((error.kind(), error.param()), (ErrorKind::RequestTooLarge, Some("file")));
+        assert!(parts.limit(10, "a.png", "file").is_ok());
+    }
+}

@@ -1,0 +1,622 @@
+//! Uploads: the routes, the ways into the storage, and what goes wrong on them.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::{
+    Product,
+    fake_qwen::{Fake, Stage, StorageFault, Trouble},
+    form::{Form, Huge},
+    http::{PATIENCE, Raw, Reply, joined, with},
+    server::{Case, KEY, Server},
+};
+
+const MIB: u64 = 1024 * 1024;
+
+/// A server in front of a fake of its own, to count what it gets.
+pub async fn with_storage(case: &Case, settings: &[(&str, &str)]) -> (Arc<Fake>, Arc<Server>) {
+    let fake = Arc::new(Fake::start());
+    let server = case.start_with(&fake, settings).await;
+    (fake, server)
+}
+
+pub async fn send(server: &Server, path: &str, form: Form) -> Reply {
+    let (content_type, body) = form.body();
+    let headers = [("authorization", "Bearer sk-test-key"), ("content-type", &content_type)];
+    server.http.send("POST", path, &headers, body).await
+}
+
+pub fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(format!("{}/tests/files/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+pub fn sha256(content: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The answer of a chat, streamed or whole.
+#[track_caller]
+pub fn answer(reply: &Reply) -> String {
+    assert_eq!(reply.status, 200, "{reply:?}");
+    if reply.header("content-type") == Some("text/event-stream") {
+        return joined(&reply.chunks(), "content");
+    }
+    reply.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+}
+
+/// Bytes that begin like a PNG.
+fn png(size: u64) -> Vec<u8> {
+    let mut content = fixture("truecolor.png");
+    let mut state = size;
+    while (content.len() as u64) < size {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        content.extend_from_slice(&state.to_le_bytes());
+    }
+    content.truncate(usize::try_from(size).unwrap());
+    content
+}
+
+/// The requests that the storage got, without their queries.
+fn storage_requests(fake: &Fake, marker: &str) -> Vec<String> {
+    let seen = fake.seen().into_iter().filter(|seen| !seen.path_and_query.starts_with("/api/"));
+    let fits = seen.filter(|seen| seen.path_and_query.contains(marker) || seen.path_and_query == "/");
+    fits.map(|seen| {
+        let query = seen.path_and_query.split_once('?').map_or("", |(_, query)| query);
+        let name = query.split(['=', '&']).next().unwrap_or_default();
+        format!("{} {name}", seen.method).trim_end().to_owned()
+    })
+    .collect()
+}
+
+pub async fn an_upload_gives_a_ready_entry(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[]).await;
+    for (path, name, declared, kind, class, content_type, purpose) in [
+        ("/v1/files/upload", "jfif.jpg", None, "image", "vision", "image/jpeg", "multimodal"),
+        ("/files/upload", "isom.mp4", Some("video/mp4"), "video", "video", "video/mp4", "multimodal"),
+        ("/v1/files", "id3v2.mp3", None, "audio", "audio", "audio/mpeg", "vision"),
+        (
+            "/v1/files",
+            "reportlab.pdf",
+            Some("application/octet-stream"),
+            "file",
+            "document",
+            "application/pdf",
+            "assistants",
+        ),
+    ] {
+        let content = fixture(name);
+        let mut form = Form::new();
+        if path == "/v1/files" {
+            form = form.text("purpose", purpose);
+        }
+        let reply = send(&server, path, form.file("file", name, declared, &content)).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let file = reply.json();
+        let stored = fake.object(name).unwrap();
+        assert_eq!((stored.size, stored.sha256.as_str()), (content.len() as u64, sha256(&content).as_str()));
+        assert_eq!(stored.content_type, content_type);
+        for (field, expected) in [
+            ("object", json!("file")),
+            ("bytes", json!(content.len())),
+            ("filename", json!(name)),
+            ("purpose", json!(purpose)),
+            ("status", json!("uploaded")),
+            ("filetype", json!(kind)),
+            ("content_type", json!(content_type)),
+        ] {
+            assert_eq!(file[field], expected, "{field}");
+        }
+        assert!(file["created_at"].as_u64().unwrap() > 1_700_000_000);
+        assert!(
+            stored.key.contains(file["id"].as_str().unwrap())
+                && file["url"].as_str().unwrap().contains("x-oss-signature=")
+        );
+        let entry = &file["file_info"];
+        for (pointer, expected) in [
+            ("/type", json!(kind)),
+            ("/showType", json!(kind)),
+            ("/file_class", json!(class)),
+            ("/file_type", json!(content_type)),
+            ("/status", json!("uploaded")),
+            ("/size", json!(content.len())),
+            ("/file/meta/size", json!(content.len())),
+            ("/file/meta/content_type", json!(content_type)),
+            ("/file/user_id", json!(stored.key.split('/').next().unwrap())),
+            ("/id", file["id"].clone()),
+            ("/url", file["url"].clone()),
+        ] {
+            assert_eq!(entry.pointer(pointer), Some(&expected), "{pointer}: {entry}");
+        }
+        let token = fake.seen().into_iter().rfind(|seen| seen.path_and_query.ends_with("getstsToken")).unwrap();
+        assert_eq!(token.json(), json!({ "filename": name, "filesize": content.len(), "filetype": kind }));
+        let parsed = fake.seen().iter().filter(|seen| seen.path_and_query.ends_with("/files/parse")).count();
+        assert_eq!(parsed, usize::from(kind == "file"), "only documents are parsed");
+        // The entry does for a chat, which hears of the whole content.
+        let part = json!({ "type": "file", "file": { "file_id": "unknown" }, "file_info": entry });
+        let chat = json!({ "model": "qwen3-vl-plus", "messages": [{ "role": "user", "content": [{ "type": "text", "text": "[[fake files=1]]" }, part] }] });
+        let told = answer(&server.chat(&chat).await);
+        assert_eq!(told, format!("{kind} {name} {} {}", content.len(), sha256(&content)));
+    }
+    assert_eq!(fake.open_uploads(), 0);
+}
+
+pub async fn files_of_every_format_are_known_by_their_bytes(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[]).await;
+    fake.set_parse_polls("", 0);
+    let files: Value = serde_json::from_slice(&fixture("files.json")).unwrap();
+    for file in files.as_array().unwrap() {
+        let name = file["file"].as_str().unwrap();
+        let content = fixture(name);
+        let content_type = file["content_type"].as_str().unwrap();
+        // Texts and noise look alike whatever they are; all else is known though its type and its name lie.
+        let is_plain = content_type.starts_with("text/")
+            || ["json", "xml", "yaml"].iter().any(|text| content_type.ends_with(text))
+            || name == "random.bin";
+        let (declared, named) = if is_plain { (None, name) } else { (Some("image/png"), "lies.png") };
+        let reply = send(&server, "/v1/files/upload", Form::new().file("file", named, declared, &content)).await;
+        let kind = match file["kind"].as_str() {
+            Some("document") => "file",
+            Some(kind) => kind,
+            None => {
+                let error = reply.error(400, "unsupported_file_type");
+                assert_eq!(error["param"], "file", "{name}");
+                continue;
+            }
+        };
+        assert_eq!(reply.status, 200, "{name}: {reply:?}");
+        let told = (reply.json()["filetype"].clone(), reply.json()["content_type"].clone());
+        assert_eq!(told, (json!(kind), json!(content_type)), "{name}");
+        // The routes for images and videos take nothing else.
+        for (route, field, taken) in [("image", "image", "image"), ("video", "video", "video")] {
+            let form = Form::new().file(field, named, declared, &content).text("prompt", "x").text("stream", "false");
+            let reply = send(&server, &format!("/v1/{route}/upload_and_chat"), form).await;
+            if kind == taken {
+                assert_eq!(reply.status, 200, "{name}: {reply:?}");
+            } else {
+                assert_eq!(reply.error(400, "unsupported_file_type")["param"], field, "{name}");
+            }
+        }
+    }
+}
+
+pub async fn images_go_by_form_or_in_parts_up_to_their_limit(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[]).await;
+    for (size, ways) in [
+        (100, vec!["POST"]),
+        (5 * MIB - 1, vec!["POST"]),
+        (5 * MIB, vec!["POST uploads", "PUT partNumber", "POST uploadId"]),
+        (10 * MIB - 1, vec!["POST uploads", "PUT partNumber", "PUT partNumber", "POST uploadId"]),
+        (10 * MIB, vec!["POST uploads", "PUT partNumber", "PUT partNumber", "POST uploadId"]),
+    ] {
+        let name = format!("{size}.png");
+        let content = png(size);
+        let before = storage_requests(&fake, &name).len();
+        let form = Form::new().file("image", &name, Some("image/png"), &content).text("prompt", "[[fake files=1]]");
+        let told = answer(&send(&server, "/v1/image/upload_and_chat", form).await);
+        assert_eq!(told, format!("image {name} {size} {}", sha256(&content)));
+        assert_eq!(storage_requests(&fake, &name)[before..], ways, "{size}");
+    }
+    let form = Form::new().file("image", "much.png", None, png(10 * MIB + 1)).text("prompt", "x");
+    let error = send(&server, "/v1/image/upload_and_chat", form).await.error(413, "request_too_large");
+    assert!(error["message"].as_str().unwrap().contains("10 MiB"), "{error}");
+    // Also where the declared length is not that of the file.
+    let form = Form::new().file("file", "more.png", None, png(10 * MIB + 1));
+    send(&server, "/v1/files/upload", form).await.error(413, "request_too_large");
+    let gone = async {
+        while fake.open_uploads() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("an upload that failed stays behind");
+    assert!(fake.object("much.png").is_none() && fake.object("more.png").is_none());
+}
+
+pub async fn limits_come_from_the_configuration(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[("MAX_IMAGE_BYTES", "1000"), ("MAX_FILE_BYTES", "2000")]).await;
+    for (name, size, fits) in [("a.png", 1000, true), ("b.png", 1001, false)] {
+        let reply = send(&server, "/v1/files/upload", Form::new().file("file", name, None, png(size))).await;
+        assert_eq!(reply.status == 200, fits, "{reply:?}");
+    }
+    for (name, size, fits) in [("a.txt", 2000, true), ("b.txt", 2001, false)] {
+        let reply = send(&server, "/v1/files/upload", Form::new().file("file", name, None, vec![b'a'; size])).await;
+        assert_eq!(reply.status == 200, fits, "{reply:?}");
+        if !fits {
+            reply.error(413, "request_too_large");
+        }
+    }
+    assert_eq!(fake.objects().len(), 2);
+}
+
+pub async fn a_part_may_fail_twice(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[]).await;
+    fake.set_storage_fault("seven", &[StorageFault::part_fails(7, 2), StorageFault::drop_part(2, 1000, 1)]);
+    let upload = Huge { head: fixture("isom.mp4"), ..Huge::new("seven.mp4", 42 * MIB + 17) };
+    let reply = upload.send_all(server.http.address(), "/v1/files/upload").await.reply;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(reply.json()["bytes"], 42 * MIB + 17);
+    assert_eq!(fake.object("seven.mp4").unwrap().sha256, upload.sha256());
+    assert_eq!((fake.open_uploads(), fake.aborted_uploads()), (0, 0));
+    let parts = storage_requests(&fake, "seven").iter().filter(|request| *request == "PUT partNumber").count();
+    assert_eq!(parts, 9 + 2 + 1);
+}
+
+pub async fn where_one_way_fails_another_is_tried(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[]).await;
+    let once = |stage, trouble| vec![StorageFault::new(stage, trouble).times(1)];
+    let always = |stage, trouble| vec![StorageFault::new(stage, trouble)];
+    for (name, size, faults, works) in [
+        ("form-500.png", 1000, once(Stage::Put, Trouble::Status(500)), true),
+        ("form-denied.png", 1000, once(Stage::Put, Trouble::Error("AccessDenied")), true),
+        ("form-cut.png", 1000, once(Stage::Put, Trouble::Drop(10)), true),
+        ("form-always.png", 1000, always(Stage::Put, Trouble::Status(500)), false),
+        ("document.txt", 1000, once(Stage::Put, Trouble::Status(500)), true),
+        ("initiate.png", 6 * MIB, always(Stage::Initiate, Trouble::Error("AccessDenied")), true),
+        ("initiate-500.png", 6 * MIB, once(Stage::Initiate, Trouble::Status(500)), true),
+        ("part.png", 6 * MIB, always(Stage::Part(Some(2)), Trouble::Status(500)), true),
+        ("part-denied.png", 6 * MIB, always(Stage::Part(Some(1)), Trouble::Error("SecurityTokenExpired")), true),
+        ("complete.png", 6 * MIB, always(Stage::Complete, Trouble::Status(500)), true),
+        ("complete-once.png", 6 * MIB, once(Stage::Complete, Trouble::Status(500)), true),
+        ("video.mp4", 2000, always(Stage::Initiate, Trouble::Status(500)), true),
+        ("large.mp4", 30 * MIB, always(Stage::Part(Some(5)), Trouble::Error("AccessDenied")), false),
+    ] {
+        fake.set_storage_fault(name, &faults);
+        let mut content = if name.ends_with("txt") { vec![b'a'; 1000] } else { png(size) };
+        if name.ends_with("mp4") {
+            let head = fixture("isom.mp4");
+            content[..head.len()].copy_from_slice(&head);
+        }
+        // No two files are the same, or one would be found uploaded.
+        let length = content.len();
+        content[length - name.len()..].copy_from_slice(name.as_bytes());
+        let reply = send(&server, "/v1/files/upload", Form::new().file("file", name, None, &content)).await;
+        if works {
+            assert_eq!(reply.status, 200, "{name}: {reply:?}");
+            assert_eq!(fake.object(name).unwrap().sha256, sha256(&content), "{name}");
+        } else {
+            reply.error(502, "upstream_error");
+            assert!(fake.object(name).is_none(), "{name}");
+        }
+        let gone = async {
+            while fake.open_uploads_of(name) > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, gone).await.unwrap_or_else(|_| panic!("{name}: an upload stays behind"));
+    }
+    // Refused tokens are told as the refusals they are.
+    for (name, status, code) in [("rate_limited_busy", 429, "rate_limit_exceeded"), ("waf_json", 403, "qwen_challenge")]
+    {
+        fake.set_storage_fault("token", &[StorageFault::refuse_tokens(name)]);
+        let reply = send(&server, "/v1/files/upload", Form::new().file("file", "token.png", None, png(900))).await;
+        reply.error(status, code);
+    }
+}
+
+pub async fn clients_that_vanish_leave_no_upload_behind(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[]).await;
+    let late = |stage| vec![StorageFault::new(stage, Trouble::Late(Duration::from_millis(700)))];
+    for (name, size, sent, faults) in [
+        ("amid.mp4", 60 * MIB, 23 * MIB, vec![]),
+        ("begin.mp4", 60 * MIB, 6 * MIB, late(Stage::Initiate)),
+        ("parts.mp4", 60 * MIB, 33 * MIB, late(Stage::Part(None))),
+        ("end.mp4", 11 * MIB, 12 * MIB, late(Stage::Complete)),
+    ] {
+        fake.set_storage_fault(name, &faults);
+        let upload = Huge { head: fixture("isom.mp4"), seed: size + sent, ..Huge::new(name, size) };
+        let raw = upload.send_some(server.http.address(), "/v1/files/upload", sent).await;
+        let wanted = if name == "end.mp4" { "POST uploadId" } else { "POST uploads" };
+        let begun = async {
+            while !storage_requests(&fake, name).iter().any(|request| request == wanted) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, begun).await.unwrap_or_else(|_| panic!("{name}: no upload begun"));
+        raw.reset();
+        let ended = async {
+            while fake.open_uploads_of(name) > 0 || (fake.aborted_uploads_of(name) == 0 && fake.object(name).is_none())
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, ended).await.unwrap_or_else(|_| panic!("{name}: an upload stays behind"));
+    }
+    // The server is as well as before.
+    let reply = send(&server, "/v1/files/upload", Form::new().file("file", "after.png", None, png(1000))).await;
+    assert_eq!(reply.status, 200);
+}
+
+pub async fn a_large_upload_needs_little_memory(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[]).await;
+    send(&server, "/v1/files/upload", Form::new().file("file", "warm.png", None, png(1000))).await;
+    let (size, most) = match case.product {
+        Product::Box => (300 * MIB, 64 * MIB),
+        Product::Edge => (95 * MIB, 64 * MIB),
+    };
+    let idle = server.memory().await;
+    let upload = Huge {
+        field: "video".to_owned(),
+        head: fixture("isom.mp4"),
+        fields_before: vec![("prompt".to_owned(), "[[fake files=1]]".to_owned())],
+        fields_after: vec![("stream".to_owned(), "false".to_owned())],
+        ..Huge::new("large.mp4", size)
+    };
+    let sending = upload.send_all(server.http.address(), "/v1/video/upload_and_chat");
+    let peak = async {
+        let mut peak = 0;
+        loop {
+            peak = peak.max(server.memory().await);
+            if fake.object("large.mp4").is_some() {
+                break peak;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let (sent, peak) = tokio::join!(sending, peak);
+    assert_eq!(answer(&sent.reply), format!("video large.mp4 {size} {}", upload.sha256()));
+    // The box is measured above idle, the isolate as a whole.
+    let used = if case.product == Product::Box { peak - idle } else { peak };
+    assert!(used <= most, "{} MiB", used / MIB);
+    if std::env::var_os("SHOW_TIMES").is_some() {
+        eprintln!("{} MiB of memory for {} MiB", used / MIB, size / MIB);
+    }
+}
+
+pub async fn the_same_bytes_are_uploaded_once(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[]).await;
+    for (name, size, by_parts) in [("small.png", 3000, false), ("large.png", 6 * MIB, true)] {
+        let content = png(size);
+        let first = send(&server, "/v1/files/upload", Form::new().file("file", name, None, &content)).await.json();
+        let again =
+            send(&server, "/v1/files/upload", Form::new().file("file", "other.png", None, &content)).await.json();
+        assert_eq!((&again["id"], &again["url"]), (&first["id"], &first["url"]), "{again}");
+        assert_eq!((&again["filename"], &again["bytes"]), (&json!("other.png"), &json!(size)));
+        let given_up = async {
+            while fake.aborted_uploads() < usize::from(by_parts) || fake.open_uploads() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, given_up).await.expect("what was begun is given up");
+        // Once forgotten, they are uploaded anew.
+        let path = format!("/v1/files/{}", first["id"].as_str().unwrap());
+        let gone = server.http.send("DELETE", &path, &Server::keyed(), "").await;
+        assert_eq!(gone.json(), json!({ "id": first["id"], "object": "file", "deleted": true }));
+        let anew = send(&server, "/v1/files/upload", Form::new().file("file", name, None, &content)).await.json();
+        assert_ne!(anew["id"], first["id"]);
+    }
+    // Another account has no part in it.
+    let other = case.start_with(&fake, &[("QWEN_COOKIES", &format!("token={}", Fake::token("other", 3600)))]).await;
+    let before = fake.objects().len();
+    send(&other, "/v1/files/upload", Form::new().file("file", "small.png", None, png(3000))).await;
+    assert_eq!(fake.objects().len(), before + 1);
+}
+
+pub async fn files_are_listed_shown_and_forgotten(case: Arc<Case>) {
+    let keys = json!([KEY, "sk-other"]).to_string();
+    let (_fake, server) = with_storage(&case, &[("VALID_TOKENS", &keys)]).await;
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        let file = Form::new().file("file", &format!("{number}.txt"), None, format!("text {number}"));
+        ids.insert(0, send(&server, "/v1/files", file).await.json()["id"].as_str().unwrap().to_owned());
+    }
+    let get = async |path: &str, key: &str| {
+        server.http.send("GET", path, &[("authorization", &format!("Bearer {key}"))], "").await
+    };
+    let listed = |list: &Value| -> Vec<String> {
+        list["data"].as_array().unwrap().iter().map(|file| file["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = get("/v1/files", KEY).await.json();
+    assert_eq!((all["object"].as_str(), listed(&all), &all["has_more"]), (Some("list"), ids.clone(), &json!(false)));
+    let page = get("/v1/files?limit=2", KEY).await.json();
+    assert_eq!((listed(&page), &page["has_more"]), (ids[..2].to_vec(), &json!(true)));
+    assert_eq!((&page["first_id"], &page["last_id"]), (&json!(ids[0]), &json!(ids[1])));
+    let page = get(&format!("/v1/files?limit=10&after={}", ids[1]), KEY).await.json();
+    assert_eq!((listed(&page), &page["has_more"]), (ids[2..].to_vec(), &json!(false)));
+    for limit in ["0", "-1", "many"] {
+        assert_eq!(get(&format!("/v1/files?limit={limit}"), KEY).await.error(400, "invalid_request")["param"], "limit");
+    }
+    let one = get(&format!("/v1/files/{}", ids[0]), KEY).await.json();
+    assert_eq!((&one["id"], &one["filename"], &one["bytes"]), (&json!(ids[0]), &json!("4.txt"), &json!(6)));
+    // Another key sees none of them.
+    assert_eq!(listed(&get("/v1/files", "sk-other").await.json()), [""; 0]);
+    get(&format!("/v1/files/{}", ids[0]), "sk-other").await.error(404, "not_found");
+    let forget = async |id: &str, key: &str| {
+        let key = format!("Bearer {key}");
+        server.http.send("DELETE", &format!("/v1/files/{id}"), &[("authorization", &key)], "").await
+    };
+    forget(&ids[0], "sk-other").await.error(404, "not_found");
+    assert_eq!(forget(&ids[0], KEY).await.status, 200);
+    forget(&ids[0], KEY).await.error(404, "not_found");
+    get(&format!("/v1/files/{}", ids[0]), KEY).await.error(404, "not_found");
+    assert_eq!(listed(&get("/v1/files", KEY).await.json()), ids[1..]);
+}
+
+pub async fn forms_are_read_however_they_are_written(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[]).await;
+    let image = fixture("jfif.jpg");
+    let quiet = || Form::new().text("prompt", "[[fake files=1]]");
+    let told = |name: &str| format!("image {name} {} {}", image.len(), sha256(&image));
+    let path = "/v1/image/upload_and_chat";
+    for (form, name) in [
+        (quiet().file("image", "a.jpg", None, &image), "a.jpg"),
+        (Form::new().file("image", "b.jpg", None, &image).text("prompt", "[[fake files=1]]"), "b.jpg"),
+        (quiet().file("image", "C:\\Users\\YourName\\Pictures\\photo.jpg", None, &image), "photo.jpg"),
+        (
+            quiet().file("image", "/tmp/x/\u{4e2d}\u{6587} \u{1f600}+%.jpg", None, &image),
+            "\u{4e2d}\u{6587} \u{1f600}+%.jpg",
+        ),
+        (
+            quiet().raw_part("Content-Disposition: form-data; name=\"image\"; filename*=UTF-8''%E4%B8%AD.jpg", &image),
+            "\u{4e2d}.jpg",
+        ),
+        (quiet().raw_part("content-disposition: form-data; name=image; filename=plain.jpg", &image), "plain.jpg"),
+        (quiet().raw_part("Content-Disposition: form-data; name=\"image\"", &image), "file"),
+        (
+            quiet().text("stream", "\"false\"").text("model", "\"qwen3-vl-plus\"").file("image", "q.jpg", None, &image),
+            "q.jpg",
+        ),
+        (
+            quiet()
+                .text("unknown", "x")
+                .text("thinking_budget", "500")
+                .text("enable_thinking", "true")
+                .file("image", "t.jpg", None, &image),
+            "t.jpg",
+        ),
+    ] {
+        let reply = send(&server, path, form).await;
+        assert_eq!(answer(&reply), told(name));
+        assert_eq!(reply.json()["model"], "qwen3-vl-plus");
+    }
+    // Streams unless told otherwise, and the other way round.
+    let video = fixture("isom.mp4");
+    let form = quiet().file("video", "v.mp4", None, &video);
+    assert_eq!(
+        send(&server, "/v1/video/upload_and_chat", form).await.header("content-type"),
+        Some("text/event-stream")
+    );
+    let form = quiet().text("stream", "true").file("image", "s.jpg", None, &image);
+    assert_eq!(send(&server, path, form).await.header("content-type"), Some("text/event-stream"));
+    let body = fake
+        .seen()
+        .into_iter()
+        .rfind(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions"))
+        .unwrap()
+        .json();
+    assert_eq!(body["messages"][0]["feature_config"]["thinking_enabled"], false);
+
+    for (form, param) in [
+        (Form::new().file("image", "a.jpg", None, &image), "prompt"),
+        (quiet().text("prompt", " ").file("image", "a.jpg", None, &image), "prompt"),
+        (quiet(), "image"),
+        (quiet().file("picture", "a.jpg", None, b"\xff"), "picture"),
+        (quiet().file("image", "a.jpg", None, b""), "image"),
+        (quiet().file("image", "a.jpg", None, &image).file("image", "b.jpg", None, &image), "image"),
+        (quiet().text("stream", "maybe").file("image", "a.jpg", None, &image), "stream"),
+        (quiet().text("thinking_budget", "much").file("image", "a.jpg", None, &image), "thinking_budget"),
+    ] {
+        assert_eq!(send(&server, path, form).await.error(400, "invalid_request")["param"], param);
+    }
+}
+
+pub async fn forms_that_are_none_are_refused(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[]).await;
+    let (content_type, body) = Form::new().file("file", "a.png", None, png(2000)).text("purpose", "x").body();
+    let text = content_type.clone();
+    let key = ("authorization", "Bearer sk-test-key");
+    for (what, content_type, body) in [
+        ("no type", "", body.to_vec()),
+        ("JSON", "application/json", b"{}".to_vec()),
+        ("no boundary", "multipart/form-data", body.to_vec()),
+        ("another boundary", "multipart/form-data; boundary=other", body.to_vec()),
+        ("nothing", &text, vec![]),
+        ("noise", &text, vec![0xA5; 300_000]),
+        ("amid the file", &text, body[..1000].to_vec()),
+        ("amid the head", &text, body[..60].to_vec()),
+        ("endless headers", &text, [&body[..60], &vec![b'x'; 3 * 1024 * 1024][..]].concat()),
+        ("many fields", &text, (0..200).fold(Form::new(), |form, _| form.text("x", "y")).body().1.to_vec()),
+        ("no end", &text, body[..body.len() - 4].to_vec()),
+    ] {
+        let headers = if content_type.is_empty() { vec![key] } else { vec![key, ("content-type", content_type)] };
+        let reply = server.http.send("POST", "/v1/files/upload", &headers, body).await;
+        assert_eq!(reply.error(400, "invalid_request")["param"], Value::Null, "{what}");
+        // Where only the end of the form is missing, the file has come whole.
+        assert_eq!(fake.objects().len(), usize::from(what == "no end"), "{what}");
+    }
+    let long = Form::new().text("purpose", &"x".repeat(5 * 1024 * 1024)).file("file", "a.png", None, png(2000));
+    send(&server, "/v1/files/upload", long).await.error(413, "request_too_large");
+    assert_eq!(fake.objects().len(), 1);
+    // Any cut, and any split, of a small form.
+    for at in 0..body.len().min(700) {
+        let mut raw = Raw::connect(server.http.address()).await;
+        let head = format!(
+            "POST /v1/files/upload HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        use tokio::io::AsyncWriteExt as _;
+        raw.0.write_all(head.as_bytes()).await.unwrap();
+        raw.0.write_all(&body[..at]).await.unwrap();
+        if at % 50 == 0 {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            raw.0.write_all(&body[at..]).await.unwrap();
+            assert!(raw.read_until("\r\n\r\n").await.starts_with("HTTP/1.1 200"), "{at}");
+        } else {
+            raw.reset();
+        }
+    }
+    let reply = send(&server, "/v1/files/upload", Form::new().file("file", "after.png", None, png(1000))).await;
+    assert_eq!(reply.status, 200);
+}
+
+pub async fn uploads_need_a_key_and_a_session(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[]).await;
+    for path in ["/v1/files/upload", "/v1/files", "/v1/image/upload_and_chat", "/v1/video/upload_and_chat"] {
+        let upload = Huge { headers: vec![], ..Huge::new("a.png", 20 * MIB) };
+        let reply = upload.send_all(server.http.address(), path).await.reply;
+        reply.error(401, "missing_api_key");
+    }
+    assert!(fake.seen().iter().all(|seen| !seen.path_and_query.contains("getstsToken")));
+    let (_fake, server) = with_storage(&case, &[("QWEN_COOKIES", "")]).await;
+    let upload = Huge { head: fixture("truecolor.png"), ..Huge::new("a.png", 9 * MIB) };
+    let reply = upload.send_all(server.http.address(), "/v1/files/upload").await.reply;
+    reply.error(401, "qwen_session_missing");
+}
+
+pub async fn chunked_and_slow_uploads_work(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[]).await;
+    fake.set_storage_fault("slow", &[StorageFault::new(Stage::Part(None), Trouble::SlowRead(20_000_000))]);
+    for (name, size, chunked, speed) in [
+        ("chunked.mp4", 17 * MIB, true, None),
+        ("paced.mp4", 6 * MIB, false, Some(8_000_000)),
+        ("slow.mp4", 26 * MIB, false, None),
+    ] {
+        let upload =
+            Huge { head: fixture("isom.mp4"), seed: size, chunked, bytes_per_second: speed, ..Huge::new(name, size) };
+        let reply = upload.send_all(server.http.address(), "/v1/files/upload").await.reply;
+        assert_eq!((reply.status.as_u16(), &reply.json()["bytes"]), (200, &json!(size)), "{name}");
+        assert_eq!(fake.object(name).unwrap().sha256, upload.sha256(), "{name}");
+    }
+}
+
+pub async fn the_sites_own_token_is_passed_on(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[]).await;
+    let path = "/v2/files/getstsToken";
+    let good = json!({ "filename": "a b.png", "filesize": 214_310, "filetype": "image" });
+    let reply = server.post(path, &good).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(reply.json()["success"], true);
+    for field in [
+        "access_key_id",
+        "access_key_secret",
+        "security_token",
+        "file_url",
+        "file_path",
+        "file_id",
+        "bucketname",
+        "region",
+        "endpoint",
+    ] {
+        assert!(reply.json()["data"][field].is_string(), "{field}");
+    }
+    let sent = fake.seen().into_iter().rfind(|seen| seen.path_and_query.ends_with("getstsToken")).unwrap();
+    assert_eq!(sent.json(), good);
+    for (fields, param) in [
+        (json!({ "filename": "" }), "filename"),
+        (json!({ "filename": 5 }), "filename"),
+        (json!({ "filesize": "much" }), "filesize"),
+        (json!({ "filesize": -1 }), "filesize"),
+        (json!({ "filetype": "hologram" }), "filetype"),
+        (json!({ "filetype": 5 }), "filetype"),
+    ] {
+        assert_eq!(server.post(path, &with(good.clone(), fields)).await.error(400, "invalid_request")["param"], param);
+    }
+    server.http.send("POST", path, &Server::keyed(), "{").await.error(400, "invalid_json");
+    server.http.send("POST", path, &[], good.to_string()).await.error(401, "missing_api_key");
+    let (_fake, open) = with_storage(&case, &[("PUBLIC_STS_TOKEN", "true")]).await;
+    assert_eq!(open.http.send("POST", path, &[], good.to_string()).await.status, 200);
+    let listed = open.get("/").await.json();
+    let route = listed["routes"].as_array().unwrap().iter().find(|route| route["path"] == path).unwrap().clone();
+    assert_eq!(route["key"], false);
+}
