@@ -27,6 +27,8 @@ const MAX_FIELDS: u64 = 8 * 1024 * 1024;
 /// How much is read in search of the next field's headers.
 const MAX_HEADERS: usize = 64 * 1024;
 const MOST_FIELDS: usize = 100;
+/// How many characters of a field's name count; no field of ours has more.
+const MAX_NAME: usize = 100;
 /// How long a field's text may be.
 const MAX_TEXT: usize = 4 * 1024 * 1024;
 
@@ -77,7 +79,7 @@ impl Form {
         let field = self.multipart.next_field().await.map_err(|error| form_error(&error))?;
         self.room.store(usize::MAX, Ordering::Relaxed);
         Ok(field.map(|field| Field {
-            name: field.name().unwrap_or_default().to_owned(),
+            name: field.name().unwrap_or_default().chars().take(MAX_NAME).collect(),
             file_name: extended_name(&field).or_else(|| field.file_name().map(str::to_owned)),
             content_type: field.content_type().map(ToString::to_string),
             field,

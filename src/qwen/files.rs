@@ -326,7 +326,10 @@ impl Qwen {
         let (head, body) = self.whole(platform, answer).await?;
         let json = serde_json::from_slice::<Json>(&body).ok().filter(Json::is_object);
         match json {
-            Some(json) if head.status.is_success() && is_good(&json) => Ok(json),
+            Some(json) if head.status.is_success() && is_good(&json) => {
+                self.session.accepted(platform.now());
+                Ok(json)
+            }
             _ => {
                 let error = refusal::from_answer(head.status.as_u16(), &head.headers, &body);
                 self.session.refused(platform.now(), &error);

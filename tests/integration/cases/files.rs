@@ -10,7 +10,7 @@ use crate::{
     fake_qwen::{Fake, Stage, StorageFault, Trouble},
     form::{Form, Huge},
     http::{PATIENCE, Raw, Reply, joined, with},
-    server::{Case, KEY, Server},
+    server::{BROKEN_STORE, Case, KEY, Server},
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -619,4 +619,39 @@ pub async fn the_sites_own_token_is_passed_on(case: Arc<Case>) {
     let listed = open.get("/").await.json();
     let route = listed["routes"].as_array().unwrap().iter().find(|route| route["path"] == path).unwrap().clone();
     assert_eq!(route["key"], false);
+}
+
+pub async fn a_silent_storage_times_out(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[("UPSTREAM_IDLE_SECONDS", "1")]).await;
+    let late = |stage| StorageFault::new(stage, Trouble::Late(Duration::from_secs(30)));
+    fake.set_storage_fault("whole", &[late(Stage::Put)]);
+    fake.set_storage_fault("begin", &[late(Stage::Initiate), late(Stage::Put)]);
+    fake.set_storage_fault("token", &[late(Stage::Token)]);
+    for (name, size) in [("whole.png", 1000), ("begin.png", 6 * MIB), ("token.png", 900)] {
+        let reply = send(&server, "/v1/files/upload", Form::new().file("file", name, None, png(size))).await;
+        reply.error(504, "upstream_timeout");
+    }
+}
+
+/// A full disk on the box, a database that answers with errors on the edge.
+pub async fn a_broken_store_does_not_stop_uploads(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[(BROKEN_STORE, "true")]).await;
+    let mut uploaded = 0;
+    while server.get("/health").await.json()["store"]["errors"] == 0 {
+        uploaded += 1;
+        assert!(uploaded < 500, "the store did not break");
+        let file = Form::new().file("file", "a.png", None, png(1000 + uploaded));
+        let reply = send(&server, "/v1/files/upload", file).await;
+        assert_eq!((reply.status.as_u16(), reply.json()["bytes"].as_u64()), (200, Some(1000 + uploaded)));
+    }
+    let form = Form::new().file("image", "b.png", None, png(3000)).text("prompt", "[[fake files=1]]");
+    let told = answer(&send(&server, "/v1/image/upload_and_chat", form).await);
+    assert_eq!(told, format!("image b.png 3000 {}", sha256(&png(3000))));
+    assert_eq!(fake.objects().len() as u64, uploaded + 1);
+    if case.product == Product::Edge {
+        server.http.send("GET", "/v1/files", &Server::keyed(), "").await.error(503, "store_unavailable");
+        let part = json!({ "type": "file", "file": { "file_id": "x" } });
+        let chat = json!({ "messages": [{ "role": "user", "content": [{ "type": "text", "text": "x" }, part] }] });
+        server.chat(&chat).await.error(503, "store_unavailable");
+    }
 }

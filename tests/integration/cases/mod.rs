@@ -134,6 +134,8 @@ cases! {
         uploads_need_a_key_and_a_session,
         chunked_and_slow_uploads_work,
         the_sites_own_token_is_passed_on,
+        a_silent_storage_times_out,
+        a_broken_store_does_not_stop_uploads,
     }
     attachments {
         each_kind_of_part_reaches_the_site,
