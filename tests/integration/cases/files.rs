@@ -301,6 +301,8 @@ pub async fn clients_that_vanish_leave_no_upload_behind(case: Arc<Case>) {
     for (name, size, sent, faults) in [
         ("amid.mp4", 60 * MIB, 23 * MIB, vec![]),
         ("begin.mp4", 60 * MIB, 6 * MIB, late(Stage::Initiate)),
+        // All of it has come, so the connection's end is seen at once, amid the beginning.
+        ("begun.mp4", 2 * MIB, 3 * MIB, late(Stage::Initiate)),
         ("parts.mp4", 60 * MIB, 33 * MIB, late(Stage::Part(None))),
         ("end.mp4", 11 * MIB, 12 * MIB, late(Stage::Complete)),
     ] {
@@ -335,6 +337,8 @@ pub async fn a_large_upload_needs_little_memory(case: Arc<Case>) {
         Product::Box => (300 * MIB, 64 * MIB),
         Product::Edge => (95 * MIB, 64 * MIB),
     };
+    // A storage that is slower than the client: what is not bounded piles up.
+    fake.set_storage_fault("large", &[StorageFault::new(Stage::Part(None), Trouble::SlowRead(60_000_000))]);
     let idle = server.memory().await;
     let upload = Huge {
         field: "video".to_owned(),
