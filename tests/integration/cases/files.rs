@@ -368,6 +368,25 @@ pub async fn a_large_upload_needs_little_memory(case: Arc<Case>) {
     }
 }
 
+pub async fn three_parts_are_on_their_way_and_no_more(case: Arc<Case>) {
+    let (fake, server) = with_storage(&case, &[]).await;
+    fake.set_storage_fault("three", &[StorageFault::slow_parts(Duration::from_secs(3))]);
+    let upload = Huge { head: fixture("isom.mp4"), ..Huge::new("three.mp4", 80 * MIB) };
+    let address = server.http.address().to_owned();
+    let sending = tokio::spawn(async move { upload.send_some(&address, "/v1/files/upload", 79 * MIB).await });
+    let parts = || storage_requests(&fake, "three").iter().filter(|request| *request == "PUT partNumber").count();
+    let begun = async {
+        while parts() < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, begun).await.expect("three at once");
+    // None of them is answered yet, and the client would send more.
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!(parts(), 3);
+    sending.abort();
+}
+
 pub async fn the_same_bytes_are_uploaded_once(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     for (name, size, by_parts) in [("small.png", 3000, false), ("large.png", 6 * MIB, true)] {

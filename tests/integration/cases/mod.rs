@@ -127,6 +127,7 @@ cases! {
         where_one_way_fails_another_is_tried,
         clients_that_vanish_leave_no_upload_behind,
         a_large_upload_needs_little_memory,
+        three_parts_are_on_their_way_and_no_more,
         the_same_bytes_are_uploaded_once,
         files_are_listed_shown_and_forgotten,
         forms_are_read_however_they_are_written,
