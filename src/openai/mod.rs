@@ -2,6 +2,7 @@
 
 mod answer;
 mod error;
+mod place;
 mod request;
 
 pub use answer::{Annotation, ChunkWriter, FinishReason, Identity, Usage, completion};

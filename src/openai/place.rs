@@ -1,0 +1,108 @@
+//! Where in a JSON text something is: the path of a field, from a number of bytes.
+
+/// The paths of the value that began last before a place in a JSON text, and of the array or object around that place.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) value: String,
+    pub(super) container: String,
+}
+
+/// An open array or object.
+enum Open {
+    Array { index: usize },
+    Object { key: String, in_key: bool },
+}
+
+fn path(open: &[Open]) -> String {
+    let mut path = String::new();
+    for step in open {
+        match step {
+            Open::Array { index } => path.push_str(&format!("[{index}]")),
+            Open::Object { key, .. } if path.is_empty() => path.push_str(key),
+            Open::Object { key, .. } => {
+                path.push('.');
+                path.push_str(key);
+            }
+        }
+    }
+    path
+}
+
+/// Finds the place behind the first `end` bytes of a valid JSON text. (A library that does so, `serde_path_to_error`, makes a
+/// second copy of all that reads a request: a tenth of the Worker.)
+pub(super) fn locate(text: &str, end: usize) -> Place {
+    let mut open: Vec<Open> = Vec::new();
+    let mut place = Place::default();
+    let (mut string, mut escaped, mut scalar) = (None, false, false);
+    for (at, byte) in text.bytes().enumerate().take(end) {
+        if let Some(start) = string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => {
+                    string = None;
+                    if let Some(Open::Object { key, in_key: true }) = open.last_mut() {
+                        text.get(start..at).unwrap_or_default().clone_into(key);
+                    }
+                }
+                _ => {}
+            }
+            continue;
+        }
+        let in_key = matches!(open.last(), Some(Open::Object { in_key: true, .. }));
+        if matches!(byte, b'"' | b'{' | b'[') && !in_key {
+            place.value = path(&open);
+        }
+        match byte {
+            b'"' => string = Some(at.saturating_add(1)),
+            b'{' => open.push(Open::Object { key: String::new(), in_key: true }),
+            b'[' => open.push(Open::Array { index: 0 }),
+            b'}' | b']' if at.saturating_add(1) < end => drop(open.pop()),
+            b',' => match open.last_mut() {
+                Some(Open::Array { index }) => *index = index.saturating_add(1),
+                Some(Open::Object { in_key, .. }) => *in_key = true,
+                None => {}
+            },
+            b':' => {
+                if let Some(Open::Object { in_key, .. }) = open.last_mut() {
+                    *in_key = false;
+                }
+            }
+            b' ' | b'\t' | b'\r' | b'\n' | b'}' | b']' => {}
+            _ if !scalar => place.value = path(&open),
+            _ => {}
+        }
+        scalar = !matches!(byte, b'"' | b'{' | b'[' | b'}' | b']' | b',' | b':' | b' ' | b'\t' | b'\r' | b'\n');
+    }
+    open.pop();
+    place.container = path(&open);
+    place
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_a_text_has_its_paths() {
+        let text = r#"{"a":[1, {"b\"]":[true]}, "x,y"],
+            "c":{"d":{}}}"#;
+        for (until, value, container) in [
+            ("{", "", ""),
+            ("1", "a[0]", "a"),
+            ("{\"b", "a[1]", "a[1]"),
+            ("tr", "a[1].b\\\"][0]", "a[1].b\\\"]"),
+            ("true]", "a[1].b\\\"][0]", "a[1].b\\\"]"),
+            ("x,y", "a[2]", "a"),
+            ("\"c\":", "a[2]", ""),
+            ("\"c\":{", "c", "c"),
+            ("{}", "c.d", "c.d"),
+            ("{}}", "c.d", "c"),
+            ("{}}}", "c.d", ""),
+        ] {
+            let end = text.find(until).unwrap() + until.len();
+            let place = locate(text, end);
+            assert_eq!((place.value.as_str(), place.container.as_str()), (value, container), "{until}");
+        }
+    }
+}
