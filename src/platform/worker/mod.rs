@@ -15,6 +15,7 @@ use std::{cell::OnceCell, rc::Rc, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _, channel::oneshot};
 use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::JsFuture;
 use worker::{Context, Env, event};
 
 use crate::{
@@ -116,13 +117,18 @@ async fn on_fetch(request: web_sys::Request, env: Env, context: Context) -> work
     });
     let client = Some(request.signal());
     let app = app(&env);
-    let context = Rc::new(context);
-    let request = request::from_js(request, Rc::clone(&context));
-    let platform = Worker { env, context: Lifetime::Request(context), client };
+    let unwanted = request::Unwanted::default();
+    let request = request::from_js(request, Rc::clone(&unwanted));
+    let platform = Worker { env, context: Lifetime::Request(Rc::new(context)), client };
     let answer = match app {
         Ok(app) => app::handle(app, platform, request).await,
         Err(error) => app::misconfigured(&platform, &request, &error),
     };
+    let unwanted = unwanted.borrow_mut().take();
+    if let Some(unwanted) = unwanted {
+        // However it ends, the answer goes out.
+        let _ = JsFuture::from(unwanted).await;
+    }
     drop(ended);
     to_js(answer).map_err(worker::Error::from)
 }

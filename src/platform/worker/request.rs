@@ -1,13 +1,12 @@
 //! The client's request on the edge: header fields and body stay JavaScript values until somebody asks.
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use send_wrapper::SendWrapper;
+use wasm_bindgen::JsCast as _;
 use wasm_bindgen_futures::JsFuture;
-
-use worker::Context;
 
 use super::fetch::{Rest, bulk_stream, byte_stream};
 use crate::platform::{ByteStream, ReadError, Request};
@@ -26,31 +25,30 @@ impl Headers {
 
 /// The body of a request, not yet read.
 ///
-/// What nobody reads is read and thrown away by the runtime, within bounds: otherwise the connection would be reset while the
-/// client still sends, and the answer (a missing key, say) would be lost with it.
+/// What nobody reads is read and thrown away by the runtime before the answer goes out, within bounds: otherwise the
+/// connection would be reset while the client still sends, and the answer (a missing key, say) would be lost with it.
 pub struct RequestBody {
     request: web_sys::Request,
-    context: Rc<Context>,
+    unwanted: Unwanted,
 }
+
+/// The rest of a body on its way to nowhere, once there is one.
+pub(super) type Unwanted = Rc<RefCell<Option<js_sys::Promise>>>;
 
 /// For how long an unwanted body is still taken, in milliseconds.
 const UNWANTED_PATIENCE: f64 = 15_000.0;
 
-fn throw_away(body: &web_sys::ReadableStream, context: &Context) {
+fn throw_away(body: &web_sys::ReadableStream, unwanted: &Unwanted) {
     let Ok(nowhere) = web_sys::WritableStream::new() else { return };
     let options = web_sys::StreamPipeOptions::new();
     options.set_signal(&web_sys::AbortSignal::timeout_with_f64(UNWANTED_PATIENCE));
-    let ended = JsFuture::from(body.pipe_to_with_options(&nowhere, &options));
-    context.wait_until(async move {
-        // However it ends, nothing depends on it.
-        let _ = ended.await;
-    });
+    *unwanted.borrow_mut() = Some(body.pipe_to_with_options(&nowhere, &options).unchecked_into());
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if let Some(body) = self.request.body().filter(|body| !body.locked() && !self.request.body_used()) {
-            throw_away(&body, &self.context);
+            throw_away(&body, &self.unwanted);
         }
     }
 }
@@ -94,8 +92,8 @@ impl RequestBody {
     /// The body as it comes, in pieces of 1 MiB.
     #[must_use]
     pub fn into_stream(self) -> ByteStream {
-        let context = Rc::clone(&self.context);
-        let rest: Rest = Box::new(move |rest| throw_away(&rest, &context));
+        let unwanted = Rc::clone(&self.unwanted);
+        let rest: Rest = Box::new(move |rest| throw_away(&rest, &unwanted));
         self.request.body().map_or_else(|| futures::stream::empty().boxed_local(), |body| bulk_stream(body, Some(rest)))
     }
 }
@@ -106,13 +104,13 @@ pub fn sendable(stream: ByteStream) -> SendWrapper<ByteStream> {
     SendWrapper::new(stream)
 }
 
-pub(super) fn from_js(request: web_sys::Request, context: Rc<Context>) -> Request {
+pub(super) fn from_js(request: web_sys::Request, unwanted: Unwanted) -> Request {
     let url = url::Url::parse(&request.url()).ok();
     Request {
         method: request.method().parse().unwrap_or_default(),
         path: url.as_ref().map_or_else(|| "/".to_owned(), |url| url.path().to_owned()),
         query: url.as_ref().and_then(|url| url.query().map(str::to_owned)),
         headers: Headers(request.headers()),
-        body: RequestBody { request, context },
+        body: RequestBody { request, unwanted },
     }
 }
