@@ -100,6 +100,10 @@ pub struct Config {
     pub coalesce: Duration,
     /// `UPSTREAM_IDLE_SECONDS`
     pub upstream_idle: Duration,
+    /// `UPSTREAM_IN_FLIGHT`
+    pub upstream_in_flight: usize,
+    /// `UPSTREAM_QUEUE`
+    pub upstream_queue: usize,
     /// `CONVERSATION_TTL_DAYS`
     pub conversation_ttl: Duration,
     /// `DELETE_CHATS`
@@ -186,6 +190,11 @@ impl<F: Fn(&str) -> Option<String>> Lookup<F> {
         self.number(name, default, range).map(Duration::from_secs)
     }
 
+    /// How many of something, at most a hundred thousand.
+    fn count(&self, name: &'static str, default: u64, least: u64) -> Result<usize, ConfigError> {
+        Ok(usize::try_from(self.number(name, default, least..=100_000)?).unwrap_or(usize::MAX))
+    }
+
     fn origin(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
         let Some(value) = self.text(name) else { return Ok(None) };
         let url = Url::parse(&value).map_err(|_| wrong(name, "must be a URL such as https://chat.qwen.ai"))?;
@@ -253,6 +262,13 @@ impl Config {
             check_header_value("VALID_TOKENS", &key)?;
             valid_tokens.push(Secret::new(key));
         }
+        let admin_token = env.secret("ADMIN_TOKEN")?;
+        if admin_token.as_ref().is_some_and(|admin| valid_tokens.contains(admin)) {
+            return Err(wrong(
+                "ADMIN_TOKEN",
+                "is one of VALID_TOKENS too: whoever may chat could administer the server",
+            ));
+        }
         let mut extra_headers = Vec::new();
         for (name, value) in env.json_map("QWEN_HEADERS")? {
             let name = http::HeaderName::from_str(&name)
@@ -289,7 +305,7 @@ impl Config {
             auth_token: env.secret("QWEN_AUTH_TOKEN")?,
             valid_tokens,
             allow_anonymous: env.flag("ALLOW_ANONYMOUS")?,
-            admin_token: env.secret("ADMIN_TOKEN")?,
+            admin_token,
             session_key: session_key.map(Secret::new),
             public_sts_token: env.flag("PUBLIC_STS_TOKEN")?,
             base_url: env.origin("QWEN_BASE_URL")?.unwrap_or_else(|| "https://chat.qwen.ai".to_owned()),
@@ -314,6 +330,8 @@ impl Config {
             first_byte: env.seconds("FIRST_BYTE_SECONDS", 10, 0..=3600)?,
             coalesce: env.number("COALESCE_MS", coalesce_default, 0..=10_000).map(Duration::from_millis)?,
             upstream_idle: env.seconds("UPSTREAM_IDLE_SECONDS", 120, 1..=3600)?,
+            upstream_in_flight: env.count("UPSTREAM_IN_FLIGHT", 1024, 1)?,
+            upstream_queue: env.count("UPSTREAM_QUEUE", 1024, 0)?,
             conversation_ttl: env.seconds("CONVERSATION_TTL_DAYS", 30, 1..=36_500)?.saturating_mul(DAY as u32),
             delete_chats,
             allow_private_urls: env.flag("ALLOW_PRIVATE_URLS")?,
@@ -441,7 +459,9 @@ mod tests {
 
     #[test]
     fn secrets_do_not_show_in_debug_output() {
-        let config = config(&[("QWEN_COOKIES", "token=hidden"), ("VALID_TOKENS", "hidden"), ("ADMIN_TOKEN", "hidden")]);
-        assert!(!format!("{:?}", config.unwrap()).contains("hidden"));
+        let secrets = [("QWEN_COOKIES", "token=hidden"), ("VALID_TOKENS", "hidden-1"), ("ADMIN_TOKEN", "hidden-2")];
+        assert!(!format!("{:?}", config(&secrets).unwrap()).contains("hidden"));
+        let shared = config(&[("VALID_TOKENS", "a,hidden"), ("ADMIN_TOKEN", "hidden")]).unwrap_err();
+        assert!(shared.name == "ADMIN_TOKEN" && !shared.problem.contains("hidden"));
     }
 }

@@ -14,6 +14,8 @@ pub enum ErrorKind {
     MissingApiKey,
     /// A key was sent that is none of ours.
     InvalidApiKey,
+    /// The administration is not open: there is no `ADMIN_TOKEN`.
+    AdminDisabled,
     /// No such route.
     NotFound,
     /// The route exists, but not with this method.
@@ -78,6 +80,7 @@ impl ErrorKind {
             Self::StoreFailed => (503, "server_error", "store_unavailable"),
             Self::MissingApiKey => (401, "authentication_error", "missing_api_key"),
             Self::InvalidApiKey => (403, "permission_error", "invalid_api_key"),
+            Self::AdminDisabled => (403, "permission_error", "admin_disabled"),
             Self::NotFound => (404, "invalid_request_error", "not_found"),
             Self::MethodNotAllowed => (405, "invalid_request_error", "method_not_allowed"),
             Self::InvalidJson => (400, "invalid_request_error", "invalid_json"),

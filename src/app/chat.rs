@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 
 use super::{App, BODY_PATIENCE, reply};
 use crate::{
-    chat::{Answer, Attachments, Hints, check, intent, scope},
+    chat::{Answer, Attachments, Hints, check, intent},
     error::{Error, ErrorKind, Result},
     openai::{ChatRequest, Identity},
     platform::{self, Body, Headers, Platform, ReadError, Request},
@@ -66,20 +66,21 @@ pub(super) async fn respond<P: Platform + Unpin>(
             format!("The field 'model' is longer than {MAX_MODEL_NAME} bytes; GET /v1/models lists the models."),
         ));
     }
-    app.qwen.session().check(platform.now())?;
+    app.qwen.session().ready(platform).await?;
     let (choice, model) = app.qwen.choose(platform, asked).await;
     let intent = intent(&request, choice, model.as_ref())?;
     refresh_models_later(app, platform);
-    let (id, scope) = (reply::new_id("conv_", platform), scope(caller, app.qwen.session().account()));
+    let (id, scope) = (reply::new_id("conv_", platform), app.scope(platform, caller).await);
     let thread = app.conversations.thread(platform, scope, &request.messages, attachments, &hints, id).await;
     let conversation = thread.id.clone();
     let identity =
         Identity { id: reply::new_id("chatcmpl-", platform), created: platform.now() / 1000, model: asked.to_owned() };
     drop(request);
     let stream = intent.stream;
-    let (qwen, conversations) = (Arc::clone(&app.qwen), Arc::clone(&app.conversations));
-    let anywhere = app.config.allow_private_urls;
-    let mut answer = Answer::new(platform.clone(), qwen, conversations, app.timing, intent, thread, identity, anywhere);
+    let (qwen, conversations, gate) = (Arc::clone(&app.qwen), Arc::clone(&app.conversations), Arc::clone(&app.gate));
+    let (timing, anywhere) = (app.timing, app.config.allow_private_urls);
+    let mut answer =
+        Answer::new(platform.clone(), qwen, conversations, gate, timing, intent, thread, identity, anywhere);
     let answer = if stream {
         answer.head().await?;
         reply::event_stream(Body::Stream(Box::pin(answer)))

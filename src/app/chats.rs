@@ -5,7 +5,6 @@ use serde_json::{Value as Json, json};
 
 use super::{App, reply};
 use crate::{
-    chat::scope,
     config::DeleteChats,
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform},
@@ -41,14 +40,14 @@ fn object(conversation: &Conversation) -> Json {
 }
 
 pub(super) async fn list(app: &App, platform: &impl Platform, caller: &str) -> Result<Response<Body>> {
-    let scope = scope(caller, app.qwen.session().account());
+    let scope = app.scope(platform, caller).await;
     let found = table::list(platform, &scope, MOST_LISTED).await.map_err(|error| store::failed(&error))?;
     let data: Vec<Json> = found.iter().map(object).collect();
     Ok(reply::json(StatusCode::OK, &json!({ "object": "list", "data": data })))
 }
 
 pub(super) async fn delete(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<Response<Body>> {
-    let scope = scope(caller, app.qwen.session().account());
+    let scope = app.scope(platform, caller).await;
     let found = table::by_chat(platform, &scope, id).await.map_err(|error| store::failed(&error))?;
     let Some(conversation) = found else {
         return Err(Error::new(
@@ -56,7 +55,7 @@ pub(super) async fn delete(app: &App, platform: &impl Platform, caller: &str, id
             "There is no such chat among those this server created with this key. GET /v1/chats lists them.",
         ));
     };
-    app.qwen.session().check(platform.now())?;
+    app.qwen.session().ready(platform).await?;
     app.qwen.delete_chat(platform, &conversation.chat_id).await?;
     table::remove(platform, &scope, &conversation.id).await.map_err(|error| store::failed(&error))?;
     Ok(reply::json(

@@ -6,7 +6,6 @@ use url::form_urlencoded;
 
 use super::{App, form::Form, reply};
 use crate::{
-    chat::scope,
     error::{Error, ErrorKind, Result},
     platform::{self, Body, Platform, ReadError, Request},
     qwen::{File, Kind, NewFile},
@@ -49,7 +48,7 @@ pub(super) async fn receive<P: Platform>(
         _ => app.config.max_image_bytes.max(app.config.max_file_bytes),
     };
     let mut form = Form::open(platform, &headers, body, limit)?;
-    app.qwen.session().check(platform.now())?;
+    app.qwen.session().ready(platform).await?;
     let (mut file, mut fields) = (None, Vec::new());
     while let Some(field) = form.next().await? {
         if field.name != name {
@@ -98,7 +97,7 @@ pub(super) async fn upload<P: Platform>(
         purpose,
         created_at: platform.now(),
     };
-    let scope = scope(caller, app.qwen.session().account());
+    let scope = app.scope(platform, caller).await;
     // The upload itself is good without it.
     app.faults.tried("keeping a file", table::keep(platform, &scope, &file).await);
     Ok(reply::json(StatusCode::OK, &object(platform, file)))
@@ -122,7 +121,7 @@ pub(super) async fn list(
         }
     }
     let limit = limit.min(MOST_LISTED);
-    let scope = scope(caller, app.qwen.session().account());
+    let scope = app.scope(platform, caller).await;
     let found = table::list(platform, &scope, &after, limit.saturating_add(1)).await;
     let mut found = found.map_err(|error| store::failed(&error))?;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -138,7 +137,7 @@ pub(super) async fn list(
 }
 
 async fn find(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<(String, table::File)> {
-    let scope = scope(caller, app.qwen.session().account());
+    let scope = app.scope(platform, caller).await;
     match table::find(platform, &scope, id).await.map_err(|error| store::failed(&error))? {
         Some(file) => Ok((scope, file)),
         None => Err(Error::new(
@@ -155,7 +154,7 @@ pub(super) async fn one(app: &App, platform: &impl Platform, caller: &str, id: &
 
 pub(super) async fn forget(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<Response<Body>> {
     let (scope, file) = find(app, platform, caller, id).await?;
-    let removed = table::remove(platform, &scope, app.qwen.session().account(), &file).await;
+    let removed = table::remove(platform, &scope, &app.qwen.session().account(), &file).await;
     removed.map_err(|error| store::failed(&error))?;
     Ok(reply::json(StatusCode::OK, &json!({ "id": file.upload.id, "object": "file", "deleted": true })))
 }
@@ -205,7 +204,7 @@ pub(super) async fn sts_token(app: &App, platform: &impl Platform, request: Requ
         Kind::from_word(if matches!(word, "application" | "text") { "file" } else { word }).ok_or_else(|| {
             Error::invalid("filetype", "The field 'filetype' must be 'image', 'video', 'audio' or 'file'.")
         })?;
-    app.qwen.session().check(platform.now())?;
+    app.qwen.session().ready(platform).await?;
     let answer = app.qwen.sts_token(platform, &crate::qwen::plain_name(name), size, kind.as_str()).await?;
     Ok(reply::json(StatusCode::OK, &answer))
 }

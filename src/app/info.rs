@@ -50,6 +50,7 @@ struct Health {
 
 /// Looks at the session's state and the store. Makes no upstream call.
 async fn look(app: &App, platform: &impl Platform) -> Health {
+    app.qwen.session().sync(platform).await;
     let session = app.qwen.session().report(platform.now());
     let store_problem = store::check(platform).await.err();
     if let Some(error) = &store_problem {

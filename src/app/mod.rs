@@ -1,6 +1,7 @@
 //! The front door: routes, keys, CORS, request ids, and errors as answers.
 
 mod access;
+mod admin;
 mod chat;
 mod chats;
 mod files;
@@ -16,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::{
-    chat::{Conversations, Timing},
+    chat::{self as turns, Conversations, Gate, Timing},
     config::{Config, ConfigError},
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform, Request},
@@ -36,6 +37,7 @@ pub struct App {
     keys: Keys,
     qwen: Arc<Qwen>,
     conversations: Arc<Conversations>,
+    gate: Arc<Gate>,
     faults: Arc<Faults>,
     timing: Timing,
 }
@@ -49,14 +51,23 @@ impl App {
             keys: Keys::new(&config.valid_tokens),
             qwen: Arc::new(Qwen::new(&config, Arc::clone(&faults))),
             conversations: Arc::new(Conversations::new(config.conversation_ttl, Arc::clone(&faults))),
+            gate: Arc::new(Gate::new(config.upstream_in_flight, config.upstream_queue)),
             faults,
             timing: Timing::from(&config),
             config,
         }
     }
 
-    /// What is to be done every ten minutes: a bounded step of the clean-up.
+    /// Whose conversations and files a request may see: those of its key, with the account as it is now.
+    async fn scope(&self, platform: &impl Platform, caller: &str) -> String {
+        let session = self.qwen.session();
+        session.sync(platform).await;
+        turns::scope(caller, &session.account())
+    }
+
+    /// What is to be done every ten minutes: a look at the session, and a bounded step of the clean-up.
     pub async fn housekeeping(&self, platform: &impl Platform) {
+        self.qwen.session().look_after(platform).await;
         chats::clean_up(self, platform).await;
         let expired = store::files::expire_uploads(platform, platform.now()).await;
         self.faults.tried("forgetting uploads whose links have ended", expired);
@@ -111,10 +122,10 @@ async fn answer<P: Platform + Unpin>(
     access: Access,
     argument: Option<String>,
 ) -> Result<Response<Body>> {
-    let caller = if access.is_keyed(&app.config) {
-        app.keys.check(&request.headers, app.config.open_to_all())?
-    } else {
-        String::new()
+    let caller = match access {
+        Access::Admin => access::check_admin(&app.config, &request.headers).map(|()| String::new())?,
+        access if access.is_keyed(&app.config) => app.keys.check(&request.headers, app.config.open_to_all())?,
+        _ => String::new(),
     };
     match endpoint {
         Endpoint::Root => Ok(info::root(app, &request.headers)),
@@ -133,6 +144,9 @@ async fn answer<P: Platform + Unpin>(
         Endpoint::StsToken => files::sts_token(app, platform, request).await,
         Endpoint::Chats => chats::list(app, platform, &caller).await,
         Endpoint::Chat => chats::delete(app, platform, &caller, &argument.unwrap_or_default()).await,
+        Endpoint::Session => Ok(admin::show(app, platform).await),
+        Endpoint::ReplaceSession => admin::replace(app, platform, request).await,
+        Endpoint::ForgetSession => admin::forget(app, platform).await,
     }
 }
 

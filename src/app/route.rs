@@ -14,6 +14,8 @@ pub(super) enum Access {
     Keyed,
     /// The same unless `PUBLIC_STS_TOKEN` opens it.
     StsToken,
+    /// The holder of `ADMIN_TOKEN`.
+    Admin,
 }
 
 impl Access {
@@ -21,7 +23,7 @@ impl Access {
     pub(super) const fn is_keyed(self, config: &Config) -> bool {
         match self {
             Self::Open => false,
-            Self::Keyed => true,
+            Self::Keyed | Self::Admin => true,
             Self::StsToken => !config.public_sts_token,
         }
     }
@@ -46,6 +48,9 @@ pub(super) enum Endpoint {
     StsToken,
     Chats,
     Chat,
+    Session,
+    ReplaceSession,
+    ForgetSession,
 }
 
 /// A route. `{id}` in its path stands for the rest of the path.
@@ -79,6 +84,9 @@ pub(super) const ROUTES: &[Route] = &[
     route("POST", "/v2/files/getstsToken", Access::StsToken, Endpoint::StsToken),
     route("GET", "/v1/chats", Access::Keyed, Endpoint::Chats),
     route("DELETE", "/v1/chats/{id}", Access::Keyed, Endpoint::Chat),
+    route("GET", "/admin/session", Access::Admin, Endpoint::Session),
+    route("PUT", "/admin/session", Access::Admin, Endpoint::ReplaceSession),
+    route("DELETE", "/admin/session", Access::Admin, Endpoint::ForgetSession),
 ];
 
 /// What a path and a method lead to.
@@ -180,6 +188,9 @@ mod tests {
             ("GET", "/v1/files/uploads", "File uploads"),
             ("POST", "/v1/files/abc", "GET, HEAD, DELETE, OPTIONS"),
             ("POST", "/v1/v2/files/getstsToken", "nothing"),
+            ("PUT", "/admin/session", "ReplaceSession"),
+            ("POST", "/admin/session/", "GET, HEAD, PUT, DELETE, OPTIONS"),
+            ("GET", "/v1/admin/session", "nothing"),
             ("GET", "/v1", "nothing"),
             ("GET", "/v1x/models", "nothing"),
             ("GET", "//", "nothing"),

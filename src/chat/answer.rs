@@ -16,6 +16,7 @@ use futures::{Stream, StreamExt as _, future::poll_fn};
 use super::{
     conversation::{Conversations, Thread},
     fold::{FILE_NAME, Folded},
+    gate::{Gate, Pass},
     intent::Intent,
     output::{Form, Output},
 };
@@ -24,7 +25,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     openai::{FinishReason, Identity},
     platform::{BoxFuture, ByteStream, FetchError, Platform},
-    qwen::{AnswerStream, FileEntry, NewFile, Qwen, Turn, empty_answer, unreachable_error},
+    qwen::{AnswerStream, FileEntry, NewFile, Qwen, Turn, TurnStream, Used, empty_answer, unreachable_error},
 };
 
 /// The waits of a turn.
@@ -70,9 +71,15 @@ pub struct Answer<P> {
     platform: P,
     qwen: Arc<Qwen>,
     conversations: Arc<Conversations>,
+    gate: Arc<Gate>,
     plan: Arc<Plan>,
     timing: Timing,
     stage: Stage,
+    /// Held while the site is busy with this turn.
+    pass: Option<Pass>,
+    /// What the stream that is being read was asked for with.
+    used: Option<Used>,
+    healed: bool,
     stream: AnswerStream,
     output: Output,
     repeats_left: u32,
@@ -140,7 +147,7 @@ impl Plan {
         qwen: &Qwen,
         chat_id: &str,
         parent_id: &str,
-    ) -> Result<ByteStream> {
+    ) -> Result<TurnStream> {
         let files = self.upload(platform, qwen, &self.thread.news, self.thread.known).await?;
         let turn = self.turn(chat_id, Some(parent_id), &self.thread.news, &files);
         for wait in BUSY_WAITS {
@@ -171,8 +178,9 @@ enum Stage {
 
 /// A stream that has begun, and the chat it comes from.
 struct Opened {
-    body: ByteStream,
+    stream: TurnStream,
     chat_id: String,
+    pass: Pass,
 }
 
 impl<P: Platform> Answer<P> {
@@ -182,6 +190,7 @@ impl<P: Platform> Answer<P> {
         platform: P,
         qwen: Arc<Qwen>,
         conversations: Arc<Conversations>,
+        gate: Arc<Gate>,
         timing: Timing,
         intent: Intent,
         thread: Thread,
@@ -193,6 +202,9 @@ impl<P: Platform> Answer<P> {
         let mut answer = Self {
             output: plan.output(),
             stage: Stage::Ended,
+            pass: None,
+            used: None,
+            healed: false,
             stream: AnswerStream::default(),
             repeats_left: REPEATS,
             chat_id: String::new(),
@@ -207,27 +219,38 @@ impl<P: Platform> Answer<P> {
             platform,
             qwen,
             conversations,
+            gate,
             plan,
             timing,
         };
-        answer.open();
+        answer.open(None);
         answer
     }
 
-    fn open(&mut self) {
+    /// Begins; after the site refused what was `refused`, only if the session can be healed.
+    fn open(&mut self, refused: Option<(Used, Error)>) {
         let (platform, qwen, plan) = (self.platform.clone(), Arc::clone(&self.qwen), Arc::clone(&self.plan));
         self.stream = AnswerStream::default();
         self.output = plan.output();
-        let conversations = Arc::clone(&self.conversations);
+        (self.pass, self.used) = (None, None);
+        let (conversations, gate) = (Arc::clone(&self.conversations), Arc::clone(&self.gate));
         let (place, gone) = (!self.anew, self.gone);
         self.stage = Stage::Opening(Box::pin(async move {
             let thread = &plan.thread;
+            if let Some((used, error)) = refused
+                && !qwen.heal(&platform, &used, &error).await
+            {
+                return Err(error);
+            }
+            let pass = gate.enter(&platform).await?;
+            // While it waited the site may have asked for a check.
+            qwen.session().check(platform.now())?;
             if gone {
                 conversations.forget(&platform, thread).await;
             }
             if let (Some(place), true) = (&thread.place, place) {
                 match plan.go_on(&platform, &qwen, &place.chat_id, &place.response_id).await {
-                    Ok(body) => return Ok(Opened { body, chat_id: place.chat_id.clone() }),
+                    Ok(stream) => return Ok(Opened { stream, chat_id: place.chat_id.clone(), pass }),
                     Err(error) if error.kind() == ErrorKind::ChatGone => conversations.forget(&platform, thread).await,
                     Err(error) if error.kind() == ErrorKind::ChatBusy => {}
                     Err(error) => return Err(error),
@@ -235,8 +258,8 @@ impl<P: Platform> Answer<P> {
             }
             let files = plan.upload(&platform, &qwen, &thread.whole, 0).await?;
             let chat_id = qwen.new_chat(&platform, &plan.intent.model).await?;
-            let body = qwen.complete(&platform, &plan.turn(&chat_id, None, &thread.whole, &files)).await?;
-            Ok(Opened { body, chat_id })
+            let stream = qwen.complete(&platform, &plan.turn(&chat_id, None, &thread.whole, &files)).await?;
+            Ok(Opened { stream, chat_id, pass })
         }));
     }
 
@@ -287,8 +310,11 @@ impl<P: Platform> Answer<P> {
         self.whole.take().ok_or_else(empty_answer)
     }
 
+    /// What comes instead of a stream is noted where it is read; this is about what comes within one.
     fn note(&self, error: &Error) {
-        self.qwen.note(&self.platform, error);
+        if let Some(used) = &self.used {
+            self.qwen.note(&self.platform, used, error);
+        }
     }
 
     /// Works on until the answer has ended, or much is written. A fault is repeated once if that is allowed.
@@ -299,6 +325,7 @@ impl<P: Platform> Answer<P> {
                 Err(error) => error,
             };
             self.stage = Stage::Ended;
+            self.pass = None;
             if error.kind() == ErrorKind::ContentFilter && self.output.began() {
                 self.complete(FinishReason::ContentFilter);
                 return Poll::Ready(Ok(()));
@@ -309,6 +336,12 @@ impl<P: Platform> Answer<P> {
                 self.fail(&error);
                 return Poll::Ready(Ok(()));
             }
+            if let Some(used) = self.used.take_if(|_| error.kind() == ErrorKind::SessionExpired && !self.healed) {
+                self.qwen.note(&self.platform, &used, &error);
+                self.healed = true;
+                self.open(Some((used, error)));
+                continue;
+            }
             if !error.is_retryable() || self.repeats_left == 0 {
                 return Poll::Ready(Err(error));
             }
@@ -316,7 +349,7 @@ impl<P: Platform> Answer<P> {
             self.anew |= matches!(error.kind(), ErrorKind::ChatGone | ErrorKind::ChatBusy);
             self.gone |= error.kind() == ErrorKind::ChatGone;
             self.repeats_left = self.repeats_left.saturating_sub(1);
-            self.open();
+            self.open(None);
         }
     }
 
@@ -325,9 +358,11 @@ impl<P: Platform> Answer<P> {
             match &mut self.stage {
                 Stage::Ended => return Poll::Ready(Ok(())),
                 Stage::Opening(opening) => {
-                    let Opened { body, chat_id } = ready!(opening.as_mut().poll(cx))?;
+                    let Opened { stream: TurnStream { body, used }, chat_id, pass } =
+                        ready!(opening.as_mut().poll(cx))?;
                     self.stage = Stage::Reading(body);
                     self.chat_id = chat_id;
+                    (self.pass, self.used) = (Some(pass), Some(used));
                     self.heard_at = self.platform.now();
                 }
                 Stage::Recording(recording) => {
@@ -364,6 +399,7 @@ impl<P: Platform> Answer<P> {
         let finish = self.stream.finished();
         // Dropping the body of a cut answer cancels what would still come.
         let body = std::mem::replace(&mut self.stage, Stage::Ended);
+        self.pass = None;
         let (Some(finish), Some(answer), Some(response_id)) = (finish, self.output.said(), self.stream.response_id())
         else {
             self.complete(finish.unwrap_or(FinishReason::Stop));
@@ -466,6 +502,7 @@ impl<P: Platform> Answer<P> {
         self.note(error);
         self.output.fail(error);
         self.stage = Stage::Ended;
+        self.pass = None;
     }
 }
 

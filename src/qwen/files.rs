@@ -16,10 +16,9 @@ pub use entry::{File, FileEntry};
 use parts::Parts;
 
 use super::{
-    Qwen,
+    Qwen, healing,
     kind::{self, FileType, Kind},
-    refusal,
-    wire::{self, Purpose},
+    wire,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -188,7 +187,7 @@ impl Qwen {
         }
         let size = if whole { first.len() as u64 } else { length.unwrap_or(0).max(first.len() as u64) };
         let ticket = self.ticket(platform, &name, size, kind).await?;
-        let place = Arc::new(ticket.place(self.oss_url.as_deref(), self.idle)?);
+        let place = Arc::new(ticket.place(self.oss_url.as_deref(), self.site.idle())?);
         let earlier = match (whole, kind) {
             (true, Kind::Video) | (false, _) => {
                 // The parts give it again, and use its memory again.
@@ -217,7 +216,7 @@ impl Qwen {
         let owner = ticket.file_path.split('/').next().unwrap_or_default().to_owned();
         let expires_at = link_end(&ticket.file_url, platform.now());
         let upload = Upload { id: ticket.file_id, owner, url: ticket.file_url, expires_at };
-        let remembered = table::remember(platform, self.session.account(), &hash, &upload).await;
+        let remembered = table::remember(platform, &self.session.account(), &hash, &upload).await;
         self.faults.tried("remembering an upload", remembered);
         Ok(File { upload, hash, name, size, kind, content_type })
     }
@@ -251,7 +250,7 @@ impl Qwen {
     /// An earlier upload of these bytes by this account whose link still lives.
     async fn earlier(&self, platform: &impl Platform, hash: &str) -> Option<Upload> {
         let alive_at = platform.now().saturating_add(LINK_MARGIN);
-        let found = table::uploaded(platform, self.session.account(), hash, alive_at).await;
+        let found = table::uploaded(platform, &self.session.account(), hash, alive_at).await;
         self.faults.tried("finding an earlier upload", found).flatten()
     }
 
@@ -321,21 +320,18 @@ impl Qwen {
 
     /// Posts JSON and gives a good answer as it is.
     async fn ask_whole(&self, platform: &impl Platform, path: &str, body: &Json) -> Result<Json> {
-        let request = self.request(platform, Method::POST, path, Purpose::Data, body.to_string().into())?;
-        let answer = self.send(platform, request).await?;
-        let (head, body) = self.whole(platform, answer).await?;
-        let json = serde_json::from_slice::<Json>(&body).ok().filter(Json::is_object);
-        match json {
-            Some(json) if head.status.is_success() && is_good(&json) => {
-                self.session.accepted(platform.now());
-                Ok(json)
+        let body = Bytes::from(body.to_string());
+        healing!(self, platform, used, {
+            let (head, body) = self.ask_site(platform, &used, Method::POST, path, body.clone()).await?;
+            let json = serde_json::from_slice::<Json>(&body).ok().filter(Json::is_object);
+            match json {
+                Some(json) if head.status.is_success() && is_good(&json) => {
+                    self.session.accepted(platform, &used);
+                    Ok(json)
+                }
+                _ => Err(self.refused(platform, &used, &head, &body)),
             }
-            _ => {
-                let error = refusal::from_answer(head.status.as_u16(), &head.headers, &body);
-                self.session.refused(platform.now(), &error);
-                Err(error)
-            }
-        }
+        })
     }
 }
 

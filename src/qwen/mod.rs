@@ -4,10 +4,12 @@ mod files;
 mod frame;
 mod kind;
 mod models;
+pub mod pasted;
 mod reader;
 mod refusal;
 mod repair;
 mod session;
+mod site;
 mod stream;
 mod wire;
 
@@ -18,7 +20,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::StreamExt as _;
 use http::Method;
 use serde_json::Value as Json;
 
@@ -27,19 +28,18 @@ pub use kind::{Kind, ending};
 pub use models::{Choice, Model, ModelList};
 pub use reader::{EventReader, Flow, Said};
 pub use session::{Session, SessionReport, SessionState};
+pub use site::unreachable_error;
 pub use stream::{AnswerStream, Listener, Source, empty_answer};
 
 use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
-    platform::{self, ByteStream, FetchError, FetchErrorKind, FetchResponse, Payload, Platform},
-    secret::Secret,
+    platform::{self, ByteStream, Platform},
     store,
 };
-use wire::Purpose;
+use session::Current;
+use site::{Purpose, Site};
 
-/// The largest answer that is no stream and is read whole. A list of models has some 100 KiB.
-const MAX_ANSWER: usize = 4 * 1024 * 1024;
 /// How long a chat waits for the list of models before it goes on without one.
 const MODELS_FOR_CHAT: Duration = Duration::from_secs(3);
 /// The key of the last good list of models in the store.
@@ -78,21 +78,44 @@ pub struct Turn<'a> {
     pub search: bool,
 }
 
+/// The answer to a turn as it comes.
+pub struct TurnStream {
+    /// Its bytes.
+    pub body: ByteStream,
+    /// What it was asked for with.
+    pub used: Used,
+}
+
+/// The credentials of one request, so that what the site says of them counts for no others.
+#[derive(Clone, Debug)]
+pub struct Used(Current);
+
+/// Asks the site with the credentials as they are; if it says that the session has ended, renews them and asks once more.
+macro_rules! healing {
+    ($qwen:expr, $platform:expr, $used:ident, $ask:block) => {{
+        let mut healed = false;
+        loop {
+            let $used = $qwen.session.current();
+            let done: Result<_> = async { $ask }.await;
+            match done {
+                Err(error) if !healed && $qwen.session.heal($platform, &$used, &error).await => healed = true,
+                done => break done,
+            }
+        }
+    }};
+}
+use healing;
+
 /// The site as seen with one account. Shared by all requests.
 #[derive(Debug)]
 pub struct Qwen {
-    base_url: String,
-    user_agent: String,
-    web_version: String,
-    extra_headers: Vec<(String, Secret)>,
-    bearer: bool,
+    site: Arc<Site>,
+    session: Arc<Session>,
     oss_url: Option<String>,
     max_image: u64,
     max_file: u64,
     faults: Arc<store::Faults>,
-    idle: Duration,
     aliases: BTreeMap<String, String>,
-    session: Session,
     models: Mutex<Cached>,
 }
 
@@ -111,27 +134,37 @@ impl Qwen {
     /// The site as `config` describes it.
     #[must_use]
     pub fn new(config: &Config, faults: Arc<store::Faults>) -> Self {
+        let site = Arc::new(Site::new(config));
         Self {
-            base_url: config.base_url.clone(),
-            user_agent: config.user_agent.clone(),
-            web_version: config.web_version.clone(),
-            extra_headers: config.extra_headers.clone(),
-            bearer: config.bearer,
+            session: Arc::new(Session::new(config, Arc::clone(&site), Arc::clone(&faults))),
+            site,
             oss_url: config.oss_url.clone(),
             max_image: config.max_image_bytes,
             max_file: config.max_file_bytes,
             faults,
-            idle: config.upstream_idle,
             aliases: config.model_aliases.clone(),
-            session: Session::from_config(config),
             models: Mutex::default(),
         }
     }
 
     /// The account's session.
     #[must_use]
-    pub fn session(&self) -> &Session {
+    pub fn session(&self) -> &Arc<Session> {
         &self.session
+    }
+
+    /// Takes the session that a person pasted, after a check; see [`Session`]. Gives whether it is stored.
+    ///
+    /// # Errors
+    /// What the site says against it; on the edge also `store_unavailable`.
+    pub async fn give_session(&self, platform: &impl Platform, pasted: pasted::Pasted) -> Result<bool> {
+        self.session.give(platform, pasted.into_credentials()).await
+    }
+
+    /// Whether a host is the site's: its cookies are sent there.
+    #[must_use]
+    pub fn is_own_host(&self, host: &str) -> bool {
+        host == "qwen.ai" || host.ends_with(".qwen.ai") || self.site.host().as_deref() == Some(host)
     }
 
     /// The count of the store's failures.
@@ -145,23 +178,23 @@ impl Qwen {
     /// # Errors
     /// Any refusal of the site.
     pub async fn new_chat(&self, platform: &impl Platform, model: &str) -> Result<String> {
-        let body = wire::new_chat_body(model, platform.now());
-        let request = self.request(platform, Method::POST, wire::NEW_CHAT, Purpose::Data, body)?;
-        let answer = self.send(platform, request).await?;
-        let (head, body) = self.whole(platform, answer).await?;
-        let id = serde_json::from_slice::<Json>(&body)
-            .ok()
-            .filter(|json| head.status.is_success() && json.get("success") != Some(&Json::Bool(false)))
-            .and_then(|json| {
-                json.pointer("/data/id").and_then(Json::as_str).filter(|id| wire::is_id(id)).map(str::to_owned)
-            });
-        match id {
-            Some(id) => {
-                self.session.accepted(platform.now());
-                Ok(id)
+        healing!(self, platform, used, {
+            let body = wire::new_chat_body(model, platform.now());
+            let (head, body) = self.ask_site(platform, &used, Method::POST, wire::NEW_CHAT, body).await?;
+            let id = serde_json::from_slice::<Json>(&body)
+                .ok()
+                .filter(|json| head.status.is_success() && json.get("success") != Some(&Json::Bool(false)))
+                .and_then(|json| {
+                    json.pointer("/data/id").and_then(Json::as_str).filter(|id| wire::is_id(id)).map(str::to_owned)
+                });
+            match id {
+                Some(id) => {
+                    self.session.accepted(platform, &used);
+                    Ok(id)
+                }
+                None => Err(self.refused(platform, &used, &head, &body)),
             }
-            None => Err(self.refused(platform, &head, &body)),
-        }
+        })
     }
 
     /// Deletes a chat; one that is gone already counts as deleted.
@@ -172,63 +205,71 @@ impl Qwen {
         if !wire::is_id(chat_id) {
             return Err(Error::invalid("id", "This is not the id of a chat."));
         }
-        let request = self.request(platform, Method::DELETE, &wire::chat(chat_id), Purpose::Data, Bytes::new())?;
-        let answer = self.send(platform, request).await?;
-        let (head, body) = self.whole(platform, answer).await?;
-        let refused = head.status.is_success()
-            && !body.is_empty()
-            && serde_json::from_slice::<Json>(&body)
-                .ok()
-                .is_none_or(|json| json.get("success") == Some(&Json::Bool(false)));
-        if (head.status.is_success() && !refused) || head.status == http::StatusCode::NOT_FOUND {
-            return Ok(());
-        }
-        match self.refused(platform, &head, &body) {
-            error if error.kind() == ErrorKind::ChatGone => Ok(()),
-            error => Err(error),
-        }
+        healing!(self, platform, used, {
+            let path = wire::chat(chat_id);
+            let (head, body) = self.ask_site(platform, &used, Method::DELETE, &path, Bytes::new()).await?;
+            let refused = head.status.is_success()
+                && !body.is_empty()
+                && serde_json::from_slice::<Json>(&body)
+                    .ok()
+                    .is_none_or(|json| json.get("success") == Some(&Json::Bool(false)));
+            if (head.status.is_success() && !refused) || head.status == http::StatusCode::NOT_FOUND {
+                return Ok(());
+            }
+            match self.refused(platform, &used, &head, &body) {
+                error if error.kind() == ErrorKind::ChatGone => Ok(()),
+                error => Err(error),
+            }
+        })
     }
 
     /// Sends a turn and gives the bytes of the answer stream, for an [`AnswerStream`] to read.
     ///
     /// # Errors
     /// Any refusal of the site that comes instead of a stream; `request_too_large` before anything is sent.
-    pub async fn complete(&self, platform: &impl Platform, turn: &Turn<'_>) -> Result<ByteStream> {
+    pub async fn complete(&self, platform: &impl Platform, turn: &Turn<'_>) -> Result<TurnStream> {
+        let path = wire::completions(turn.chat_id);
         let body = wire::turn_body(turn, platform)?;
-        let purpose = Purpose::Turn { chat_id: turn.chat_id };
-        let request = self.request(platform, Method::POST, &wire::completions(turn.chat_id), purpose, body)?;
-        let answer = self.send(platform, request).await?;
-        let is_stream = answer.status().is_success()
-            && answer
-                .headers()
-                .get("content-type")
-                .and_then(|value| value.to_str().ok())
-                .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"));
-        if is_stream {
-            self.session.accepted(platform.now());
-            return Ok(answer.into_body());
-        }
-        let (head, body) = self.whole(platform, answer).await?;
-        let error = self.refused(platform, &head, &body);
-        if head.status == http::StatusCode::NOT_FOUND && error.kind() != ErrorKind::ModelNotFound {
-            let gone = "The chat is no longer at chat.qwen.ai. Send the request again.";
-            return Err(Error::new(ErrorKind::ChatGone, gone).retryable());
-        }
-        Err(error)
+        healing!(self, platform, used, {
+            let purpose = Purpose::Turn { chat_id: turn.chat_id };
+            let credentials = used.credentials.as_deref();
+            let request = self.site.request(platform, credentials, Method::POST, &path, purpose, body.clone())?;
+            let answer = self.site.send(platform, request).await?;
+            let is_stream = answer.status().is_success()
+                && answer
+                    .headers()
+                    .get("content-type")
+                    .and_then(|value| value.to_str().ok())
+                    .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"));
+            if is_stream {
+                self.session.accepted(platform, &used);
+                return Ok(TurnStream { body: answer.into_body(), used: Used(used.clone()) });
+            }
+            let (head, body) = self.site.whole(platform, answer).await?;
+            let error = self.refused(platform, &used, &head, &body);
+            if head.status == http::StatusCode::NOT_FOUND && error.kind() != ErrorKind::ModelNotFound {
+                let gone = "The chat is no longer at chat.qwen.ai. Send the request again.";
+                return Err(Error::new(ErrorKind::ChatGone, gone).retryable());
+            }
+            Err(error)
+        })
     }
 
     /// Notes an error that came within a stream, so that the session's state follows it.
-    pub fn note(&self, platform: &impl Platform, error: &Error) {
-        self.session.refused(platform.now(), error);
+    pub fn note(&self, platform: &impl Platform, used: &Used, error: &Error) {
+        self.session.refused(platform, &used.0, error);
+    }
+
+    /// After an error that came within a stream of which nothing was passed on: whether the session was healed, so that the
+    /// turn may be sent once more.
+    pub async fn heal(&self, platform: &impl Platform, used: &Used, error: &Error) -> bool {
+        self.session.heal(platform, &used.0, error).await
     }
 
     /// The error of an idle stream.
     #[must_use]
     pub fn idle_error(&self) -> Error {
-        Error::new(
-            ErrorKind::UpstreamTimeout,
-            format!("chat.qwen.ai sent nothing for {} s. Send the request again.", self.idle.as_secs()),
-        )
+        self.site.idle_error()
     }
 
     /// The live list: from memory while fresh, else from the site, else the last good one, kept in the store across restarts.
@@ -260,7 +301,7 @@ impl Qwen {
                 tracing::warn!(%error, "no list of models from the site");
                 self.cached().failed_at = platform.now();
                 if error.kind() == ErrorKind::Challenge {
-                    self.session.refused(platform.now(), &error);
+                    self.session.refused(platform, &self.session.current(), &error);
                 }
                 match self.last_good_models(platform).await {
                     Some(list) => Ok(list),
@@ -316,66 +357,30 @@ impl Qwen {
     }
 
     async fn fetch_models(&self, platform: &impl Platform) -> Result<ModelList> {
-        let request = self.request(platform, Method::GET, wire::MODELS, Purpose::Data, Bytes::new())?;
-        let answer = self.send(platform, request).await?;
-        let (head, body) = self.whole(platform, answer).await?;
+        let used = self.session.current();
+        let (head, body) = self.ask_site(platform, &used, Method::GET, wire::MODELS, Bytes::new()).await?;
         ModelList::from_upstream(&body)
             .filter(|_| head.status.is_success())
             .ok_or_else(|| refusal::from_answer(head.status.as_u16(), &head.headers, &body))
     }
 
-    async fn send(&self, platform: &impl Platform, request: http::Request<Payload>) -> Result<FetchResponse> {
-        match platform::timeout(platform, self.idle, platform.fetch(request)).await {
-            Some(answer) => answer.map_err(|error| unreachable_error(&error)),
-            None => Err(self.idle_error()),
-        }
+    /// Asks for data with these credentials and reads the answer whole.
+    async fn ask_site(
+        &self,
+        platform: &impl Platform,
+        used: &Current,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(http::response::Parts, Bytes)> {
+        let credentials = used.credentials.as_deref();
+        let request = self.site.request(platform, credentials, method, path, Purpose::Data, body)?;
+        self.site.exchange(platform, request).await
     }
 
-    async fn whole(&self, platform: &impl Platform, answer: FetchResponse) -> Result<(http::response::Parts, Bytes)> {
-        let (head, mut pieces) = answer.into_parts();
-        let mut whole = Vec::new();
-        let read = async {
-            while let Some(piece) = pieces.next().await {
-                let piece = piece.map_err(|error| unreachable_error(&error))?;
-                if whole.len().saturating_add(piece.len()) > MAX_ANSWER {
-                    return Err(Error::new(
-                        ErrorKind::UpstreamInvalid,
-                        "chat.qwen.ai sent an answer that is too large to be real.",
-                    ));
-                }
-                whole.extend_from_slice(&piece);
-            }
-            Ok(())
-        };
-        platform::timeout(platform, self.idle, read).await.unwrap_or_else(|| Err(self.idle_error()))?;
-        Ok((head, whole.into()))
-    }
-
-    fn refused(&self, platform: &impl Platform, head: &http::response::Parts, body: &[u8]) -> Error {
+    fn refused(&self, platform: &impl Platform, used: &Current, head: &http::response::Parts, body: &[u8]) -> Error {
         let error = refusal::from_answer(head.status.as_u16(), &head.headers, body);
-        self.session.refused(platform.now(), &error);
+        self.session.refused(platform, used, &error);
         error
     }
-}
-
-/// The error of a connection that did not come about or broke.
-#[must_use]
-pub fn unreachable_error(error: &FetchError) -> Error {
-    match error.kind {
-        FetchErrorKind::Timeout => Error::new(
-            ErrorKind::UpstreamTimeout,
-            "chat.qwen.ai did not take the connection in time. Send the request again.",
-        ),
-        FetchErrorKind::Cancelled => Error::new(ErrorKind::UpstreamError, "The client left before the answer."),
-        FetchErrorKind::Connect | FetchErrorKind::Forbidden => Error::new(
-            ErrorKind::UpstreamError,
-            "chat.qwen.ai cannot be reached. Look at this server's connection (QWEN_BASE_URL).",
-        )
-        .retryable(),
-        FetchErrorKind::Broken => {
-            Error::new(ErrorKind::UpstreamError, "The connection to chat.qwen.ai broke. Send the request again.")
-                .retryable()
-        }
-    }
-    .with_detail(error.detail.clone())
 }

@@ -3,18 +3,21 @@
 //! The shapes are those of the browser of September 2026 (frontend 0.3.12), as public clients of the site describe them.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Serialize;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::{FileEntry, Qwen, Thinking, Turn};
+use super::{FileEntry, Thinking, Turn};
 use crate::{
     error::{Error, ErrorKind, Result},
-    platform::{Payload, Platform},
+    platform::Platform,
 };
 
 pub(super) const MODELS: &str = "/api/models";
+/// Tells who is signed in.
+pub(super) const WHO: &str = "/api/v1/auths/";
+/// Gives a new access token; at the auth host.
+pub(super) const REFRESH: &str = "/api/v2/auths/refresh";
 pub(super) const STS_TOKEN: &str = "/api/v2/files/getstsToken";
 pub(super) const FILE_LINK: &str = "/api/v2/files/getfilelink";
 pub(super) const PARSE: &str = "/api/v2/files/parse";
@@ -176,97 +179,8 @@ struct Meta {
     sub_chat_type: &'static str,
 }
 
-/// What a request is for; decides the headers that differ.
-#[derive(Clone, Copy)]
-pub(super) enum Purpose<'a> {
-    /// Reading or writing an account's data.
-    Data,
-    /// A turn of this chat.
-    Turn { chat_id: &'a str },
-}
-
-impl Qwen {
-    /// A request in the shape of the browser's, with the user's own cookies and headers and nothing made up.
-    pub(super) fn request(
-        &self,
-        platform: &impl Platform,
-        method: Method,
-        path: &str,
-        purpose: Purpose<'_>,
-        body: Bytes,
-    ) -> Result<http::Request<Payload>> {
-        let uri = format!("{}{path}", self.base_url);
-        let mut request = http::Request::new(Payload::from(body));
-        *request.uri_mut() = uri.parse().map_err(|_| {
-            Error::new(ErrorKind::Configuration, "QWEN_BASE_URL does not make a valid address together with the path.")
-        })?;
-        let has_body = method != Method::GET;
-        *request.method_mut() = method;
-        let headers = request.headers_mut();
-        let referer = match purpose {
-            Purpose::Data => format!("{}/c/new-chat", self.base_url),
-            Purpose::Turn { chat_id } => format!("{}/c/{chat_id}", self.base_url),
-        };
-        put(
-            headers,
-            "accept",
-            if matches!(purpose, Purpose::Turn { .. }) {
-                "application/json"
-            } else {
-                "application/json, text/plain, */*"
-            },
-        );
-        put(headers, "accept-language", "en-US,en;q=0.9");
-        if has_body {
-            put(headers, "content-type", "application/json");
-        }
-        if matches!(purpose, Purpose::Turn { .. }) {
-            put(headers, "x-accel-buffering", "no");
-        }
-        put(headers, "user-agent", &self.user_agent);
-        put(headers, "source", "web");
-        put(headers, "version", &self.web_version);
-        put(headers, "x-request-id", &uuid(platform));
-        put(headers, "timezone", &timezone(platform.now()));
-        put(headers, "origin", &self.base_url);
-        put(headers, "referer", &referer);
-        put(headers, "sec-fetch-dest", "empty");
-        put(headers, "sec-fetch-mode", "cors");
-        put(headers, "sec-fetch-site", "same-origin");
-        if let Some(cookie) = self.session.cookie() {
-            put_secret(headers, "cookie", cookie.expose());
-        }
-        if let Some(token) = self.session.token().filter(|_| self.bearer) {
-            put_secret(headers, "authorization", &format!("Bearer {}", token.expose()));
-        }
-        for (name, value) in &self.extra_headers {
-            put_secret(headers, name, value.expose());
-        }
-        Ok(request)
-    }
-}
-
-fn put(headers: &mut HeaderMap, name: &str, value: &str) {
-    put_value(headers, name, HeaderValue::from_str(value).ok());
-}
-
-fn put_secret(headers: &mut HeaderMap, name: &str, value: &str) {
-    let value = HeaderValue::from_str(value).ok().map(|mut value| {
-        value.set_sensitive(true);
-        value
-    });
-    put_value(headers, name, value);
-}
-
-fn put_value(headers: &mut HeaderMap, name: &str, value: Option<HeaderValue>) {
-    // The configuration has checked what comes from the user; the rest is ours.
-    if let (Ok(name), Some(value)) = (HeaderName::from_bytes(name.as_bytes()), value) {
-        headers.insert(name, value);
-    }
-}
-
 /// The text of JavaScript's `Date` in UTC, such as `Tue Sep 22 2026 04:13:35 GMT+0000`.
-fn timezone(now: u64) -> String {
+pub(super) fn timezone(now: u64) -> String {
     let seconds = i64::try_from(now / 1000).unwrap_or(0);
     let date = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let short = |name: String| name.chars().take(3).collect::<String>();

@@ -2,6 +2,7 @@
 
 pub mod conversations;
 pub mod files;
+pub mod session;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -18,6 +19,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_cache.sql", include_str!("../../migrations/0001_cache.sql")),
     ("0002_conversations.sql", include_str!("../../migrations/0002_conversations.sql")),
     ("0003_files.sql", include_str!("../../migrations/0003_files.sql")),
+    ("0004_session.sql", include_str!("../../migrations/0004_session.sql")),
 ];
 
 /// A store that takes longer is as good as none: clients wait for it.

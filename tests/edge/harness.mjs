@@ -4,7 +4,8 @@
 //
 // Requests are JSON lines on stdin, answers are JSON lines on stdout, matched by `id`; they may overlap.
 //
-//   {"id":1,"op":"start","vars":{"NAME":"value"}}     {"id":1,"ok":true,"instance":"a1","url":"http://127.0.0.1:PORT","pid":123}
+//   {"id":1,"op":"start","vars":{"NAME":"value"}}     {"id":1,"ok":true,"instance":"a1","url":"http://127.0.0.1:PORT","others":[],"pid":123}
+//   … "isolates":2                                    … "others":["http://127.0.0.1:PORT"]: the same Worker again, on the same database
 //   {"id":2,"op":"logs","instance":"a1"}              {"id":2,"ok":true,"logs":["console output since the start"]}
 //   {"id":3,"op":"scheduled","instance":"a1","cron":"*/10 * * * *"}
 //   {"id":4,"op":"memory","instance":"a1"}            {"id":4,"ok":true,"heap":800000,"buffers":300000,"wasm":1310720}
@@ -170,7 +171,7 @@ async function inspect(url, work) {
 }
 
 const operations = {
-  async start({ vars = {}, unmigrated = false }) {
+  async start({ vars = {}, unmigrated = false, isolates = 1 }) {
     const { template, worker, vars: configured } = await prepared;
     const name = `a${++started}`;
     const folder = path.join(scratch, name);
@@ -198,14 +199,23 @@ const operations = {
             log: new miniflare.Log(miniflare.LogLevel.ERROR),
             handleStructuredLogs: ({ message }) => instance.logs.push(message),
             resourcePersistencePath: path.join(folder, "v3"),
-            workers: [{ ...worker, bindings: { ...configured, ...vars } }],
+            // More isolates of the same Worker, with the same database.
+            workers: Array.from({ length: isolates }, (_, at) => ({
+              ...worker,
+              name: at === 0 ? worker.name : `${worker.name}-${at}`,
+              bindings: { ...configured, ...vars },
+            })),
           }),
         ),
     );
     try {
-      const url = await instance.runtime.unsafeGetDirectURL();
+      const urls = [];
+      for (let at = 0; at < isolates; at++) {
+        const url = await instance.runtime.unsafeGetDirectURL(at === 0 ? worker.name : `${worker.name}-${at}`);
+        urls.push(url.origin);
+      }
       instances.set(name, instance);
-      return { instance: name, url: url.origin, pid: instance.child?.pid };
+      return { instance: name, url: urls[0], others: urls.slice(1), pid: instance.child?.pid };
     } catch (error) {
       instance.stopping = true;
       await instance.runtime.dispose().catch(() => {});

@@ -16,6 +16,7 @@ pub(super) struct Accounts {
     revoked: HashSet<String>,
     quotas: HashMap<String, u64>,
     settings: HashMap<String, Value>,
+    access_life: Option<i64>,
 }
 
 /// What a request shows of its sender.
@@ -33,6 +34,15 @@ pub(super) enum Sender {
 impl Accounts {
     pub(super) fn revoke(&mut self, token: &str) {
         self.revoked.insert(token.to_owned());
+    }
+
+    /// Seconds that an access token from a refresh lives.
+    pub(super) fn access_life(&self) -> i64 {
+        self.access_life.unwrap_or(900)
+    }
+
+    pub(super) fn set_access_life(&mut self, seconds: i64) {
+        self.access_life = Some(seconds);
     }
 
     pub(super) fn set_quota(&mut self, account: &str, left: Option<u64>) {

@@ -143,6 +143,9 @@ pub(super) fn in_stream(code: &str, response_id: &str, request_id: &str) -> Stri
         "data_inspection_failed" => format!(
             r#"{{"error": {{"code": "data_inspection_failed", "modality": ["text"], "stage": "output", "details": "Output data may contain inappropriate content."}}, "response_id": "{response_id}", "response_index": 0}}"#
         ),
+        "unauthorized" => format!(
+            r#"{{"success": false, "request_id": "{request_id}", "data": {{"code": "Unauthorized", "details": "Your session has expired, please sign in again."}}}}"#
+        ),
         "rate_limited" => r#"{"code": "RateLimited", "detail": "The service is busy right now, please retry later.", "num": 3}"#.to_owned(),
         "bad_request" => format!(
             r#"{{"success": false, "request_id": "{request_id}", "data": {{"code": "Bad_Request", "details": "Something wrong with request!"}}}}"#

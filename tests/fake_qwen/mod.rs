@@ -131,6 +131,11 @@ impl Fake {
         self.shared.rotate.store(on, Ordering::Relaxed);
     }
 
+    /// How many seconds the access tokens of refreshes live; 900 unless set.
+    pub fn set_access_life(&self, seconds: i64) {
+        self.shared.accounts.lock().unwrap().set_access_life(seconds);
+    }
+
     /// How many more completions `account` may ask for before `RateLimited`; `None` lifts the limit.
     pub fn set_quota(&self, account: &str, left: Option<u64>) {
         self.shared.accounts.lock().unwrap().set_quota(account, left);

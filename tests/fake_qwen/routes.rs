@@ -24,9 +24,6 @@ pub(super) const MODELS: [&str; 2] = ["/api/models", "/api/v2/models"];
 /// `fake-new-chat.NAME[.timesN.ID]`: creating a chat for this model fails.
 pub(super) const NEW_CHAT_MODEL: &str = "fake-new-chat.";
 
-/// Seconds that an access token from a refresh lives.
-const ACCESS_LIFE: i64 = 900;
-
 /// A request, read.
 pub(super) struct Call {
     pub(super) method: Method,
@@ -220,8 +217,9 @@ fn refresh(shared: &Shared, call: &Call) -> Reply {
             "The refresh token is invalid or has been revoked.",
         );
     };
-    let access = accounts::token(&account, ACCESS_LIFE);
-    let mut data = json!({"access_token": access, "expires_at": accounts::now() + ACCESS_LIFE});
+    let life = accounts.access_life();
+    let access = accounts::token(&account, life);
+    let mut data = json!({"access_token": access, "expires_at": accounts::now() + life});
     let rotated = shared.rotate.load(Ordering::Relaxed).then(|| accounts::refresh_token(&account));
     if let Some(rotated) = &rotated {
         accounts.revoke(&used);
@@ -230,7 +228,7 @@ fn refresh(shared: &Shared, call: &Call) -> Reply {
     let cookie = |name: &str, value: &str, life: i64| {
         format!("{name}={value}; Domain=.qwen.ai; Path=/; Max-Age={life}; HttpOnly; Secure; SameSite=Lax")
     };
-    let reply = call.success(&data).header("set-cookie", cookie("token", &access, ACCESS_LIFE));
+    let reply = call.success(&data).header("set-cookie", cookie("token", &access, life));
     match rotated {
         Some(rotated) => reply.header("set-cookie", cookie("refresh_token", &rotated, 2_592_000)),
         None => reply,

@@ -31,6 +31,8 @@ use crate::{
 pub const KEY: &str = "sk-test-key";
 /// A setting of the tests alone: the box finds its disk full after a while, the edge a database without tables.
 pub const BROKEN_STORE: &str = "TEST_BROKEN_STORE";
+/// A setting of the tests alone: so many isolates of the Worker on one database.
+const ISOLATES: &str = "TEST_ISOLATES";
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 pub type Run = fn(Arc<Case>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -117,6 +119,27 @@ impl Case {
         })
     }
 
+    /// Two servers with one store: two processes of the box, or two isolates of the Worker.
+    pub async fn start_twins(&self, fake: &Fake, settings: &[(&str, &str)]) -> [Arc<Server>; 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shared.db").to_str().unwrap().to_owned();
+        let mut all = settings.to_vec();
+        match self.product {
+            Product::Box => {
+                all.push(("DATABASE_PATH", &path));
+                let (one, two) = (self.start_with(fake, &all).await, self.start_with(fake, &all).await);
+                one.keep(folder).await;
+                [one, two]
+            }
+            Product::Edge => {
+                all.push((ISOLATES, "2"));
+                let one = self.start_with(fake, &all).await;
+                let two = one.at(&one.others[0]);
+                [one, two]
+            }
+        }
+    }
+
     /// What the box says when it refuses to start.
     pub async fn refused_start(&self, settings: &[(&str, &str)]) -> String {
         let all = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
@@ -140,6 +163,10 @@ pub struct Server {
     running: tokio::sync::Mutex<Option<Running>>,
     /// The process that does the work: the box, or workerd.
     pub pid: u32,
+    /// Where the Worker's other isolates are.
+    others: Vec<String>,
+    /// What is removed when nobody uses the server any more.
+    kept: tokio::sync::Mutex<Option<tempfile::TempDir>>,
 }
 
 enum Running {
@@ -185,22 +212,39 @@ impl Server {
         tokio::spawn(follow(lines, Arc::clone(&log)));
         let pid = child.id().unwrap();
         let running = Running::Box { child, log, folder };
-        Ok(Self { http: Http::new(&url), url, running: Some(running).into(), pid })
+        Ok(Self { running: Some(running).into(), ..Self::of(&url, pid) })
     }
 
     async fn start_edge(harness: Arc<EdgeHarness>, settings: &HashMap<&str, String>) -> Self {
         let mut vars = settings.clone();
         let unmigrated = vars.remove(BROKEN_STORE).is_some();
-        let answer = harness.call(json!({ "op": "start", "vars": vars, "unmigrated": unmigrated })).await;
+        let isolates: u64 = vars.remove(ISOLATES).map_or(1, |count| count.parse().unwrap());
+        let start = json!({ "op": "start", "vars": vars, "unmigrated": unmigrated, "isolates": isolates });
+        let answer = harness.call(start).await;
         let url = answer["url"].as_str().unwrap().trim_end_matches('/').to_owned();
+        let others = answer["others"].as_array().unwrap().iter().map(|url| url.as_str().unwrap().to_owned()).collect();
         let instance = answer["instance"].as_str().unwrap().to_owned();
         let pid = answer["pid"].as_u64().unwrap().try_into().unwrap();
-        Self { http: Http::new(&url), url, running: Some(Running::Edge { harness, instance }).into(), pid }
+        Self { running: Some(Running::Edge { harness, instance }).into(), others, ..Self::of(&url, pid) }
+    }
+
+    /// Something that runs at `url` and is ended by somebody else.
+    fn of(url: &str, pid: u32) -> Self {
+        let url = url.to_owned();
+        Self { http: Http::new(&url), url, running: None.into(), pid, others: Vec::new(), kept: None.into() }
+    }
+
+    fn at(&self, url: &str) -> Arc<Self> {
+        Arc::new(Self::of(url, self.pid))
     }
 
     /// The same server for a client that has no connection to it yet.
     pub fn again(&self) -> Arc<Self> {
-        Arc::new(Self { http: Http::new(&self.url), url: self.url.clone(), running: None.into(), pid: self.pid })
+        self.at(&self.url)
+    }
+
+    async fn keep(&self, folder: tempfile::TempDir) {
+        *self.kept.lock().await = Some(folder);
     }
 
     /// The lines it logged so far.

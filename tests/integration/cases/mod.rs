@@ -12,6 +12,7 @@ mod hostile;
 mod models;
 mod process;
 mod routes;
+mod session;
 mod signatures;
 mod support;
 mod upstream;
@@ -93,6 +94,21 @@ cases! {
         an_idle_site_times_out,
         a_site_that_cannot_be_reached,
         a_slow_first_word_still_gets_a_status,
+    }
+    session {
+        an_ended_token_is_renewed_once_for_all,
+        a_revoked_token_is_renewed_and_the_request_sent_again,
+        a_token_about_to_end_is_renewed_in_the_background,
+        a_refused_renewal_ends_the_session,
+        a_renewal_that_fails_for_the_moment_is_tried_again_later,
+        rotated_tokens_outlive_a_kill (Box: "the Worker's D1 ends with its workerd here; its isolates share it in the cases above"),
+        the_check_tells_the_state_and_the_name,
+        a_pause_is_shared,
+        a_pause_outlives_a_kill (Box: "the Worker's D1 ends with its workerd here; its isolates share it in the case above"),
+        a_new_session_is_taken_in_each_form,
+        a_bad_new_session_leaves_the_old_one,
+        fresh_cookies_end_a_pause,
+        only_the_administrator_may,
     }
     conversations {
         thirty_turns_are_one_chat_and_thirty_short_messages,

@@ -1,0 +1,94 @@
+//! `/admin/session`: what the session is, and a new one in its place. Shows no value of it.
+
+use http::{Response, StatusCode};
+use serde_json::json;
+
+use super::{App, BODY_PATIENCE, reply};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    platform::{self, Body, Platform, ReadError, Request},
+    qwen::{SessionReport, SessionState, pasted},
+};
+
+pub(super) async fn show(app: &App, platform: &impl Platform) -> Response<Body> {
+    app.qwen.session().sync(platform).await;
+    reply::json(StatusCode::OK, &object(&app.qwen.session().report(platform.now()), None))
+}
+
+pub(super) async fn replace<P: Platform>(app: &App, platform: &P, request: Request) -> Result<Response<Body>> {
+    let limit = pasted::MAX_TEXT;
+    let body = platform::timeout(platform, BODY_PATIENCE, request.body.collect(limit)).await;
+    let body = body.unwrap_or(Err(ReadError::Broken)).map_err(|error| match error {
+        ReadError::TooLarge => Error::new(
+            ErrorKind::RequestTooLarge,
+            format!("The body is larger than {} KiB; a session is much shorter.", limit / 1024),
+        ),
+        ReadError::Broken => Error::new(ErrorKind::InvalidRequest, "The request body broke off or took too long."),
+    })?;
+    let text = std::str::from_utf8(&body)
+        .map_err(|_| Error::new(ErrorKind::InvalidRequest, "The body is not text in UTF-8."))?;
+    let pasted = pasted::read(text)?;
+    if let Some(host) = pasted.host().filter(|host| !app.qwen.is_own_host(host)) {
+        let host: String = host.chars().take(100).collect();
+        return Err(Error::new(
+            ErrorKind::InvalidRequest,
+            format!(
+                "The cURL command is for {host}. Copy a request to chat.qwen.ai; another site's cookies are not sent there."
+            ),
+        ));
+    }
+    let stored = app.qwen.give_session(platform, pasted).await?;
+    tracing::info!(stored, "a new session was given");
+    let warning = "The store does not answer, so this session is used but will not outlive a restart.";
+    let warning = (!stored).then_some(warning);
+    Ok(reply::json(StatusCode::OK, &object(&app.qwen.session().report(platform.now()), warning)))
+}
+
+pub(super) async fn forget<P: Platform>(app: &App, platform: &P) -> Result<Response<Body>> {
+    app.qwen.session().forget(platform).await?;
+    tracing::info!("the session given at run time was forgotten");
+    Ok(reply::json(StatusCode::OK, &object(&app.qwen.session().report(platform.now()), None)))
+}
+
+fn object(report: &SessionReport, warning: Option<&str>) -> serde_json::Value {
+    let SessionReport { state, expires_at, checked_at, account, renewable, stored, encrypted, challenge } = report;
+    json!({
+        "object": "session",
+        "state": state.as_str(),
+        "message": advice(*state, *renewable),
+        "account": account,
+        "expires_at": expires_at,
+        "checked_at": checked_at,
+        "renewable": renewable,
+        "source": match (state, stored) {
+            (SessionState::Missing, _) => None,
+            (_, true) => Some("stored"),
+            (_, false) => Some("configuration"),
+        },
+        "encrypted": encrypted,
+        "warning": warning,
+        "challenge": challenge.as_ref().map(|(until, link)| json!({ "until": until, "verify_url": link })),
+    })
+}
+
+/// What a person should do.
+const fn advice(state: SessionState, renewable: bool) -> &'static str {
+    match (state, renewable) {
+        (SessionState::Valid, true) => "The session works and renews itself.",
+        (SessionState::Valid, false) => "The session works.",
+        (SessionState::Expiring, true) => "The session is about to be renewed.",
+        (SessionState::Expiring, false) => {
+            "The session ends soon and cannot renew itself: the cookies hold no refresh_token. Sign in at chat.qwen.ai and give this server the fresh cookies."
+        }
+        (SessionState::Expired, _) => {
+            "The session has ended. Sign in at chat.qwen.ai and give this server the fresh cookies."
+        }
+        (SessionState::Challenged, _) => {
+            "chat.qwen.ai asks for a human check. Open the link in the browser of this account, pass the check, then give this server the fresh cookies."
+        }
+        (SessionState::Missing, _) => {
+            "There is no session yet. Sign in at chat.qwen.ai and give this server the cookies."
+        }
+        (SessionState::Unknown, _) => "The session has not been tried yet.",
+    }
+}

@@ -1,0 +1,162 @@
+//! The bounded queue in front of the site: so many turns at once, so many waiting, the rest is told to come again.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use futures::future::poll_fn;
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    platform::{BoxFuture, PRODUCT, Platform, Product},
+};
+
+/// The longest wait for a turn.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What to tell those who find the queue full, or waited in vain.
+const COME_AGAIN: Duration = Duration::from_secs(10);
+/// On the edge a request must not be woken by another one's event, so it looks by itself.
+const NAP: Duration = Duration::from_millis(50);
+
+/// Lets a bounded number through at once, in the order of their coming.
+#[derive(Debug)]
+pub struct Gate {
+    state: Mutex<State>,
+    most_waiting: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    inside: usize,
+    next: u64,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    ticket: u64,
+    waker: Option<Waker>,
+}
+
+/// One turn's leave to be inside; ends when dropped.
+#[derive(Debug)]
+pub struct Pass(Arc<Gate>);
+
+impl Gate {
+    /// At most `inside` at once and `waiting` in the queue.
+    #[must_use]
+    pub fn new(inside: usize, waiting: usize) -> Self {
+        let state = State { free: inside, inside: 0, next: 0, waiting: VecDeque::new() };
+        Self { state: Mutex::new(state), most_waiting: waiting }
+    }
+
+    /// How many are inside and how many wait.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.inside, state.waiting.len())
+    }
+
+    /// Waits for leave to go in; dropping the future leaves the queue.
+    ///
+    /// # Errors
+    /// `rate_limit_exceeded` when the queue is full, or did not come to this turn within a minute.
+    pub async fn enter(self: &Arc<Self>, platform: &impl Platform) -> Result<Pass> {
+        let place = {
+            let mut state = self.state();
+            if state.waiting.len() >= self.most_waiting && (state.free == 0 || !state.waiting.is_empty()) {
+                return Err(busy("the queue for the Qwen account is full"));
+            }
+            let ticket = state.next;
+            state.next = ticket.wrapping_add(1);
+            state.waiting.push_back(Waiting { ticket, waker: None });
+            Place { gate: self, ticket }
+        };
+        // Most need not wait, and a timer is not made for them.
+        let mut timers: Option<(BoxFuture<()>, BoxFuture<()>)> = None;
+        poll_fn(|cx| {
+            if place.try_enter(cx.waker()) {
+                return Poll::Ready(Ok(Pass(Arc::clone(self))));
+            }
+            let (limit, nap) = timers.get_or_insert_with(|| (platform.sleep(PATIENCE), platform.sleep(NAP)));
+            if limit.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(busy("the queue for the Qwen account did not move")));
+            }
+            while PRODUCT == Product::Edge && nap.as_mut().poll(cx).is_ready() {
+                if place.try_enter(cx.waker()) {
+                    return Poll::Ready(Ok(Pass(Arc::clone(self))));
+                }
+                *nap = platform.sleep(NAP);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes whoever is the next, if there is room.
+    fn wake_next(&self) {
+        let mut state = self.state();
+        let waker = if state.free > 0 { state.waiting.front_mut().and_then(|next| next.waker.take()) } else { None };
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// A place in the queue.
+struct Place<'a> {
+    gate: &'a Gate,
+    ticket: u64,
+}
+
+impl Place<'_> {
+    fn try_enter(&self, waker: &Waker) -> bool {
+        let mut state = self.gate.state();
+        let is_next = state.waiting.front().is_some_and(|next| next.ticket == self.ticket);
+        if is_next && state.free > 0 {
+            state.waiting.pop_front();
+            state.free = state.free.saturating_sub(1);
+            state.inside = state.inside.saturating_add(1);
+            drop(state);
+            self.gate.wake_next();
+            return true;
+        }
+        if PRODUCT == Product::Box
+            && let Some(own) = state.waiting.iter_mut().find(|waiting| waiting.ticket == self.ticket)
+        {
+            own.waker = Some(waker.clone());
+        }
+        false
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.gate.state().waiting.retain(|waiting| waiting.ticket != self.ticket);
+        self.gate.wake_next();
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.free = state.free.saturating_add(1);
+        state.inside = state.inside.saturating_sub(1);
+        drop(state);
+        self.0.wake_next();
+    }
+}
+
+fn busy(what: &str) -> Error {
+    Error::new(ErrorKind::RateLimited, format!("Too many requests at once: {what}. Send the request again later."))
+        .with_retry_after(COME_AGAIN)
+}

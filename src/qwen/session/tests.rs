@@ -1,0 +1,155 @@
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::*;
+
+const NOW: u64 = 1_790_000_000_000;
+
+fn session(pairs: &[(&str, &str)]) -> Session {
+    let lookup = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+    let config = Config::from_lookup(lookup).unwrap();
+    Session::new(&config, Arc::new(Site::new(&config)), Arc::default())
+}
+
+/// A token that ends so many seconds after [`NOW`].
+fn token(left: i64) -> String {
+    let end = i64::try_from(NOW / 1000).unwrap() + left;
+    format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(format!(r#"{{"id":"u","exp":{end}}}"#)))
+}
+
+fn of_token(left: i64) -> Session {
+    session(&[("QWEN_AUTH_TOKEN", &token(left))])
+}
+
+fn renewable(left: i64) -> Session {
+    session(&[("QWEN_COOKIES", &format!("token={}; refresh_token=r", token(left)))])
+}
+
+fn state(session: &Session) -> SessionState {
+    session.report(NOW).state
+}
+
+fn challenge(seconds: u64) -> Error {
+    Error::new(ErrorKind::Challenge, "x").with_retry_after(Duration::from_secs(seconds)).with_link("https://x/")
+}
+
+fn expired() -> Error {
+    Error::new(ErrorKind::SessionExpired, "x")
+}
+
+#[test]
+fn the_state_follows_the_token_and_the_site() {
+    assert_eq!(state(&session(&[])), SessionState::Missing);
+    assert_eq!(state(&session(&[("QWEN_AUTH_TOKEN", "opaque")])), SessionState::Unknown);
+    assert_eq!(state(&of_token(-1)), SessionState::Expired);
+    assert_eq!(state(&of_token(100)), SessionState::Expiring);
+    let session = of_token(100_000);
+    assert_eq!(state(&session), SessionState::Unknown);
+    assert!(!session.took(&session.current(), NOW), "nothing new for others");
+    assert_eq!(state(&session), SessionState::Valid);
+    assert!(session.said(&session.current(), NOW, &challenge(120)));
+    assert_eq!(state(&session), SessionState::Challenged);
+    session.took(&session.current(), NOW + 1_000);
+    assert_eq!(state(&session), SessionState::Challenged, "that was sent before");
+    let error = session.check(NOW + 20_000).unwrap_err();
+    assert_eq!((error.kind(), error.link()), (ErrorKind::Challenge, Some("https://x/")));
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(100)));
+    assert!(session.check(NOW + 120_000).is_ok());
+    assert_eq!(session.report(NOW + 120_000).state, SessionState::Unknown);
+    session.took(&session.current(), NOW + 121_000);
+    assert_eq!(session.report(NOW + 121_000).state, SessionState::Valid);
+    assert!(session.said(&session.current(), NOW, &expired()));
+    assert!(!session.said(&session.current(), NOW, &expired()), "others know already");
+    assert_eq!(session.report(NOW + 121_000).state, SessionState::Expired);
+    assert!(session.check(NOW + 121_000).is_ok(), "a refusal is no end: the next request asks again");
+    assert!(session.took(&session.current(), NOW + 122_000), "good news is shared");
+    assert_eq!(session.report(NOW + 122_000).state, SessionState::Valid);
+}
+
+#[test]
+fn what_can_be_renewed_is_not_over() {
+    for (left, expected, need) in [
+        (100_000, SessionState::Unknown, Need::Nothing),
+        (600, SessionState::Unknown, Need::Nothing),
+        (179, SessionState::Expiring, Need::Soon),
+        (18, SessionState::Expiring, Need::Now),
+        (0, SessionState::Expiring, Need::Now),
+        (-900, SessionState::Expiring, Need::Now),
+    ] {
+        let session = renewable(left);
+        assert_eq!((state(&session), session.memory().need(NOW, 0)), (expected, need), "{left}");
+        assert!(state(&session).usable() && session.check(NOW).is_ok());
+    }
+    assert_eq!(renewable(600).memory().need(NOW, 660), Need::Soon, "it would not last until the next check");
+    assert_eq!(of_token(-5).memory().need(NOW, 0), Need::Nothing, "nothing to renew it with");
+    let session = renewable(600);
+    session.said(&session.current(), NOW, &expired());
+    assert_eq!((state(&session), session.memory().need(NOW, 0)), (SessionState::Expiring, Need::Now));
+    session.memory().standing.renewal_refused = true;
+    assert_eq!((state(&session), session.memory().need(NOW, 0)), (SessionState::Expired, Need::Nothing));
+    assert_eq!(session.memory().hindrance(NOW).unwrap().kind(), ErrorKind::SessionExpired);
+}
+
+#[test]
+fn a_renewal_that_fails_for_the_moment_waits_longer_each_time() {
+    let session = renewable(0);
+    let mut memory = session.memory();
+    assert!(memory.hindrance(NOW).is_none());
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        memory.failed(NOW, ErrorKind::UpstreamTimeout);
+        waits.push(memory.hindrance(NOW).unwrap().retry_after().unwrap().as_secs());
+    }
+    assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
+    assert_eq!(memory.hindrance(NOW).unwrap().kind(), ErrorKind::UpstreamTimeout);
+    assert!(memory.hindrance(NOW + 300_000).is_none());
+    drop(memory);
+    let lasting = renewable(100);
+    lasting.memory().failed(NOW, ErrorKind::UpstreamError);
+    assert_eq!(lasting.memory().need(NOW, 0), Need::Nothing, "it still lasts");
+}
+
+#[test]
+fn what_is_said_of_old_credentials_does_not_count() {
+    let session = renewable(600);
+    let old = session.current();
+    let new = old.credentials.as_ref().unwrap().renewed(&token(900), Some("r2"), None, NOW / 1000);
+    session.memory().adopt(Some(Arc::new(new)), true, 1);
+    assert!(!session.said(&old, NOW, &expired()) && !session.took(&old, NOW));
+    assert_eq!(state(&session), SessionState::Unknown);
+    assert!(session.said(&old, NOW, &challenge(120)), "the check is asked of the same cookies");
+    assert_eq!(state(&session), SessionState::Challenged);
+    session.memory().begin_anew(Standing::default());
+    assert!(!session.said(&old, NOW, &challenge(120)), "a person has given others since");
+    assert_eq!(state(&session), SessionState::Unknown);
+}
+
+#[test]
+fn the_stored_session_is_taken_over() {
+    let session = renewable(600);
+    let given = Credentials::new(Some("token=other"), None).unwrap();
+    let standing = |at, refused| serde_json::to_string(&Standing { at, refused, ..Standing::default() }).unwrap();
+    let stored = |version, credentials: Option<&Credentials>, standing: String| {
+        let value = credentials
+            .map(|credentials| session.seal.close(&credentials.to_json(), &session.origin, [[1; 16]; 2]).unwrap());
+        Some(Stored { version, value: value.unwrap_or_default(), standing })
+    };
+    let cookie = || session.current().credentials.unwrap().cookie().to_owned();
+    let configured = cookie();
+    session.merge(None, NOW).unwrap();
+    session.merge(stored(0, None, standing(5, true)), NOW).unwrap();
+    assert_eq!((cookie(), session.memory().standing.refused), (configured.clone(), true), "what others have seen");
+    session.merge(stored(0, None, standing(4, false)), NOW).unwrap();
+    assert!(session.memory().standing.refused, "older news is no news");
+    session.merge(stored(3, Some(&given), standing(9, false)), NOW).unwrap();
+    assert_eq!((cookie().as_str(), session.report(NOW).stored), ("token=other", true));
+    session.merge(stored(4, None, standing(10, false)), NOW).unwrap();
+    assert_eq!((cookie(), session.report(NOW).stored), (configured.clone(), false), "it was taken back");
+    let unreadable = Some(Stored { version: 5, value: "sealed:AAAA".to_owned(), standing: "[".to_owned() });
+    assert!(session.merge(unreadable, NOW).unwrap_err().contains("SESSION_KEY"));
+    assert_eq!((cookie(), session.memory().version), (configured, 5));
+    session.merge(stored(6, Some(&given), "{}".to_owned()), NOW).unwrap();
+    session.merge(None, NOW).unwrap();
+    assert!(session.memory().unsaved && cookie() == "token=other", "a store that lost it gets it again");
+    session.merge(stored(1, None, "{}".to_owned()), NOW).unwrap();
+    assert_eq!(cookie(), "token=other", "what is not saved yet is not given up");
+}

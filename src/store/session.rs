@@ -1,0 +1,131 @@
+//! The stored session: one row for each configuration that a session began under, shared by all isolates.
+
+use super::{integer, rows, run, text, unsigned};
+use crate::platform::{DatabaseError, Platform, Row, Statement, Value};
+
+/// The stored session as it is now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Rises with each change of the credentials; 0 = none were ever stored.
+    pub version: u64,
+    /// The credentials as the caller sealed them; empty = the configured ones.
+    pub value: String,
+    /// JSON: how the session fares.
+    pub standing: String,
+}
+
+const READ: &str = "SELECT version, value, standing FROM session WHERE origin = ?1";
+const MAKE: &str = "INSERT OR IGNORE INTO session (origin, version, value, standing, lease_until, updated_at) \
+                    VALUES (?1, 0, '', '{}', 0, ?2)";
+
+fn stored(rows: Option<Vec<Row>>) -> Option<Stored> {
+    match <[Value; 3]>::try_from(rows?.pop()?) {
+        Ok([Value::Integer(version), Value::Text(value), Value::Text(standing)]) => {
+            Some(Stored { version: unsigned(version), value, standing })
+        }
+        _ => None,
+    }
+}
+
+/// Reads the session that began under `origin`.
+///
+/// # Errors
+/// The database's own words.
+pub async fn read(platform: &impl Platform, origin: &str) -> Result<Option<Stored>, DatabaseError> {
+    let found = rows(platform, Statement { sql: READ, parameters: vec![text(origin)] }).await?;
+    Ok(stored(Some(found)))
+}
+
+/// Takes the lease on renewing `version` until `until`, unless somebody holds it or the version has passed.
+/// Gives whether it was taken, and the session as it is.
+///
+/// # Errors
+/// The database's own words.
+pub async fn lease(
+    platform: &impl Platform,
+    origin: &str,
+    version: u64,
+    now: u64,
+    until: u64,
+) -> Result<(bool, Stored), DatabaseError> {
+    let make = Statement { sql: MAKE, parameters: vec![text(origin), integer(now)] };
+    let take = Statement {
+        sql: "UPDATE session SET lease_until = ?4 WHERE origin = ?1 AND version = ?2 AND lease_until <= ?3 \
+              RETURNING version",
+        parameters: vec![text(origin), integer(version), integer(now), integer(until)],
+    };
+    let look = Statement { sql: READ, parameters: vec![text(origin)] };
+    let mut answers = run(platform, vec![make, take, look]).await?;
+    let found = stored(answers.pop()).unwrap_or_default();
+    Ok((answers.pop().is_some_and(|taken| !taken.is_empty()), found))
+}
+
+/// Gives a lease back without a change of the credentials.
+///
+/// # Errors
+/// The database's own words.
+pub async fn release(platform: &impl Platform, origin: &str, version: u64) -> Result<(), DatabaseError> {
+    let write = Statement {
+        sql: "UPDATE session SET lease_until = 0 WHERE origin = ?1 AND version = ?2",
+        parameters: vec![text(origin), integer(version)],
+    };
+    run(platform, vec![write]).await.map(drop)
+}
+
+/// Replaces the credentials if their version is still `expected`, and ends any lease. Gives whether it did.
+///
+/// # Errors
+/// The database's own words.
+pub async fn replace(
+    platform: &impl Platform,
+    origin: &str,
+    expected: u64,
+    new: &Stored,
+    now: u64,
+) -> Result<bool, DatabaseError> {
+    let make = Statement { sql: MAKE, parameters: vec![text(origin), integer(now)] };
+    let write = Statement {
+        sql: "UPDATE session SET version = ?3, value = ?4, standing = ?5, lease_until = 0, updated_at = ?6 \
+              WHERE origin = ?1 AND version = ?2 RETURNING version",
+        parameters: vec![
+            text(origin),
+            integer(expected),
+            integer(new.version),
+            text(&new.value),
+            text(&new.standing),
+            integer(now),
+        ],
+    };
+    Ok(run(platform, vec![make, write]).await?.pop().is_some_and(|written| !written.is_empty()))
+}
+
+/// Keeps how the session fares, if the credentials are still those of `version`.
+///
+/// # Errors
+/// The database's own words.
+pub async fn keep_standing(
+    platform: &impl Platform,
+    origin: &str,
+    version: u64,
+    standing: &str,
+    now: u64,
+) -> Result<(), DatabaseError> {
+    let make = Statement { sql: MAKE, parameters: vec![text(origin), integer(now)] };
+    let write = Statement {
+        sql: "UPDATE session SET standing = ?3, updated_at = ?4 WHERE origin = ?1 AND version = ?2",
+        parameters: vec![text(origin), integer(version), text(standing), integer(now)],
+    };
+    run(platform, vec![make, write]).await.map(drop)
+}
+
+/// Forgets sessions of other configurations that were last used before `before` (milliseconds since 1970).
+///
+/// # Errors
+/// The database's own words.
+pub async fn forget_others(platform: &impl Platform, origin: &str, before: u64) -> Result<(), DatabaseError> {
+    let write = Statement {
+        sql: "DELETE FROM session WHERE origin <> ?1 AND updated_at < ?2",
+        parameters: vec![text(origin), integer(before)],
+    };
+    run(platform, vec![write]).await.map(drop)
+}

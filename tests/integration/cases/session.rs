@@ -1,0 +1,442 @@
+use std::{sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::{
+    Product,
+    fake_qwen::Fake,
+    http::{Reply, chat, events, joined, with},
+    server::{Case, KEY, Server, unique},
+};
+
+const ADMIN: &str = "admin-key";
+const REFRESH: &str = "/api/v2/auths/refresh";
+/// 32 bytes in base64.
+const SESSION_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+async fn admin(server: &Server, method: &str, body: impl Into<String>) -> Reply {
+    server.http.send(method, "/admin/session", &[("authorization", "Bearer admin-key")], body.into()).await
+}
+
+fn count(fake: &Fake, path: &str) -> usize {
+    fake.seen().iter().filter(|seen| seen.path_and_query.starts_with(path)).count()
+}
+
+/// Cookies whose access token lives for so many seconds, with a refresh token.
+fn renewable(account: &str, seconds: i64) -> String {
+    format!(
+        "cna=a/b+c; token={}; refresh_token={}; isg=x==",
+        Fake::token(account, seconds),
+        Fake::refresh_token(account)
+    )
+}
+
+async fn state(server: &Server) -> String {
+    server.get("/health").await.json()["session"]["state"].as_str().unwrap().to_owned()
+}
+
+/// Waits until the session has this state: background work has no other sign.
+async fn until(server: &Server, wanted: &str) {
+    for _ in 0..200 {
+        if state(server).await == wanted {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the session is {} and not {wanted}", state(server).await);
+}
+
+pub async fn an_ended_token_is_renewed_once_for_all(case: Arc<Case>) {
+    let fake = Fake::start();
+    fake.refresh_rotation(true);
+    let cookies = renewable("ended", -5);
+    let twins = case.start_twins(&fake, &[("QWEN_COOKIES", &cookies)]).await;
+    let asked =
+        (0..50).map(|number| {
+            let server = &twins[number % 2];
+            async move {
+                server.chat(&with(chat(&format!("hi {number}")), json!({ "stream": number % 3 == 0 }))).await.status
+            }
+        });
+    assert!(join_all(asked).await.iter().all(|status| *status == 200));
+    assert_eq!(count(&fake, REFRESH), 1, "one renewal, also between the two");
+    let refresh = fake.seen().into_iter().find(|seen| seen.path_and_query.starts_with(REFRESH)).unwrap();
+    let sent = refresh.header("cookie").unwrap();
+    assert!(sent.starts_with("refresh_token=fake-refresh.") && !sent.contains(';'), "nothing else goes to that host");
+    let base = fake.url();
+    for (name, value) in [
+        ("source", "web"),
+        ("version", "0.3.12"),
+        ("origin", base.as_str()),
+        ("x-request-origin", base.as_str()),
+        ("accept", "application/json"),
+    ] {
+        assert_eq!(refresh.header(name), Some(value), "{name}");
+    }
+    let last = fake.seen_with("hi 49").pop().unwrap();
+    let cookie = last.header("cookie").unwrap();
+    assert!(
+        cookie.starts_with("cna=a/b+c; token=") && cookie.ends_with("; isg=x=="),
+        "the other cookies stay: {cookie}"
+    );
+    for server in &twins {
+        assert_eq!(state(server).await, "valid");
+        let expires_at = server.get("/health").await.json()["session"]["expires_at"].as_u64().unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        assert!((now + 600..=now + 900).contains(&expires_at));
+    }
+}
+
+pub async fn a_revoked_token_is_renewed_and_the_request_sent_again(case: Arc<Case>) {
+    let fake = Fake::start();
+    let access = Fake::token("revoked", 9_000);
+    let cookies = format!("token={access}; refresh_token={}", Fake::refresh_token("revoked"));
+    let server = case.start_with(&fake, &[("QWEN_COOKIES", &cookies)]).await;
+    assert_eq!(server.chat(&chat("before")).await.status, 200);
+    fake.revoke(&access);
+    let asked = (0..20).map(|number| {
+        let server = &server;
+        async move { server.chat(&with(chat("after"), json!({ "stream": number % 2 == 0 }))).await.status }
+    });
+    assert!(join_all(asked).await.iter().all(|status| *status == 200));
+    assert_eq!(count(&fake, REFRESH), 1);
+    // A refusal within a stream that has told nothing yet is healed as well; one that comes too late is told.
+    for (fail, healed) in [("error_before", true), ("error_amid", false)] {
+        let marker = unique("within");
+        let prompt = format!("[[fake fail={fail} code=unauthorized times=1 id={marker} say=one%20two%20three%20four]]");
+        let before = count(&fake, REFRESH);
+        let request = with(chat(&prompt), json!({ "stream": true, "enable_thinking": false }));
+        let reply = server.chat(&request).await;
+        if healed {
+            assert_eq!(joined(&reply.chunks(), "content"), "one two three four");
+        } else {
+            assert!(events(&reply.text()).last().unwrap().contains("\"qwen_session_expired\""));
+        }
+        assert_eq!(count(&fake, REFRESH) - before, usize::from(healed), "{fail}");
+    }
+    assert_eq!(server.chat(&chat("and on")).await.status, 200, "the next request heals it");
+}
+
+pub async fn a_token_about_to_end_is_renewed_in_the_background(case: Arc<Case>) {
+    let fake = Fake::start();
+    fake.set_first_ms(REFRESH, 1_000);
+    let cookies = renewable("soon", 100);
+    let server = case.start_with(&fake, &[("QWEN_COOKIES", &cookies)]).await;
+    if case.product == Product::Edge {
+        assert_eq!(state(&server).await, "expiring");
+        assert_eq!(server.get("/health").await.json()["status"], "degraded");
+        assert_eq!(server.chat(&chat("one")).await.status, 200, "it still lasts");
+        let seen = fake.seen();
+        let old = cookies.split("token=").nth(1).unwrap().split(';').next().unwrap();
+        assert!(
+            seen.iter().any(|seen| seen.body.contains("one") && seen.header("cookie").unwrap().contains(old)),
+            "nobody waited for the new token"
+        );
+    }
+    until(&server, "valid").await;
+    assert_eq!(server.chat(&chat("two")).await.status, 200);
+    assert_eq!(count(&fake, REFRESH), 1);
+}
+
+pub async fn a_refused_renewal_ends_the_session(case: Arc<Case>) {
+    let fake = Fake::start();
+    let refresh = Fake::refresh_token("dead");
+    fake.revoke(&refresh);
+    let cookies = format!("token={}; refresh_token={refresh}", Fake::token("dead", -5));
+    let [server, other] = case.start_twins(&fake, &[("QWEN_COOKIES", &cookies)]).await;
+    for _ in 0..3 {
+        let reply = server.chat(&chat("hi")).await;
+        reply.error(401, "qwen_session_expired");
+        assert_eq!(reply.header("x-should-retry"), Some("false"));
+    }
+    other.chat(&chat("hi")).await.error(401, "qwen_session_expired");
+    assert_eq!(count(&fake, REFRESH), 1, "it is asked once, and the other server learns of it");
+    assert_eq!((state(&server).await.as_str(), server.get("/ready").await.status.as_u16()), ("expired", 503));
+}
+
+pub async fn a_renewal_that_fails_for_the_moment_is_tried_again_later(case: Arc<Case>) {
+    let fake = Fake::start();
+    let cookies = renewable("moment", -5);
+    for (fail, status, code) in
+        [("http_500", 502, "upstream_error"), ("html_login", 502, "upstream_invalid"), ("reset", 502, "upstream_error")]
+    {
+        fake.set_failure(REFRESH, Some(fail));
+        let server = case.start_with(&fake, &[("QWEN_COOKIES", &cookies)]).await;
+        let before = count(&fake, "/api/v2/chat");
+        let reply = server.chat(&chat("hi")).await;
+        reply.error(status, code);
+        let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=10).contains(&wait), "{fail}: {wait}");
+        let asked = count(&fake, REFRESH);
+        server.chat(&chat("hi")).await.error(status, code);
+        assert_eq!(count(&fake, REFRESH), asked, "{fail}: not within the pause");
+        assert_eq!(count(&fake, "/api/v2/chat"), before, "{fail}: an ended token is not sent");
+        fake.set_failure(REFRESH, None);
+        tokio::time::sleep(Duration::from_secs(wait + 1)).await;
+        assert_eq!(server.chat(&chat("hi")).await.status, 200, "{fail}");
+    }
+    // The firewall may stand before that host, too.
+    fake.set_failure(REFRESH, Some("waf_html"));
+    let server = case.start_with(&fake, &[("QWEN_COOKIES", &cookies)]).await;
+    let reply = server.chat(&chat("hi")).await;
+    reply.error(403, "qwen_challenge");
+    let asked = fake.seen().len();
+    server.chat(&chat("hi")).await.error(403, "qwen_challenge");
+    assert_eq!(fake.seen().len(), asked, "a pause is a pause for both hosts");
+}
+
+pub async fn rotated_tokens_outlive_a_kill(case: Arc<Case>) {
+    let fake = Fake::start();
+    fake.refresh_rotation(true);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kept.db");
+    let cookies = renewable("kill", -5);
+    let settings =
+        [("QWEN_COOKIES", cookies.as_str()), ("DATABASE_PATH", path.to_str().unwrap()), ("SESSION_KEY", SESSION_KEY)];
+    for round in 1..=4 {
+        fake.set_access_life(1);
+        let server = case.start_with(&fake, &settings).await;
+        assert_eq!(server.chat(&chat("hi")).await.status, 200, "round {round}");
+        assert!(count(&fake, REFRESH) >= round, "a token that lives for a second is renewed in each round");
+        let _ = server.signal("KILL").await.await;
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+    }
+    let secret = fake.seen().iter().rev().find_map(|seen| {
+        let cookie = seen.header("cookie")?;
+        Some(cookie.split("refresh_token=").nth(1)?.split(';').next()?.to_owned())
+    });
+    let secret = secret.unwrap();
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let stored = std::fs::read(entry.unwrap().path()).unwrap();
+        for word in [secret.as_bytes(), b"refresh_token", b"cna="] {
+            assert!(memchr::memmem::find(&stored, word).is_none(), "the stored session is encrypted");
+        }
+    }
+    // With another key it cannot be read; the configured one is used then, and its refresh token has been replaced.
+    let other_key = SESSION_KEY.replace('M', "N");
+    let mut settings = settings;
+    settings[2].1 = &other_key;
+    let server = case.start_with(&fake, &settings).await;
+    server.chat(&chat("hi")).await.error(401, "qwen_session_expired");
+    assert!(server.log().await.iter().any(|line| line.contains("SESSION_KEY")));
+}
+
+pub async fn the_check_tells_the_state_and_the_name(case: Arc<Case>) {
+    let fake = Fake::start();
+    let access = Fake::token("Ann Example", 9_000);
+    let settings = [("QWEN_COOKIES", format!("token={access}")), ("ADMIN_TOKEN", ADMIN.to_owned())];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let check = async |server: &Server| {
+        if case.product == Product::Edge {
+            server.scheduled().await;
+        }
+    };
+    let server = case.start_with(&fake, &settings).await;
+    check(&server).await;
+    until(&server, "valid").await;
+    let shown = admin(&server, "GET", "").await.json();
+    assert_eq!((shown["account"].as_str(), shown["source"].as_str()), (Some("Ann Example"), Some("configuration")));
+    assert_eq!(count(&fake, "/api/v1/auths"), 1);
+    fake.revoke(&access);
+    let server = case.start_with(&fake, &settings).await;
+    check(&server).await;
+    until(&server, "expired").await;
+    for (fail, expected) in
+        [("html_login", "expired"), ("empty_body", "expired"), ("waf_json", "challenged"), ("http_500", "unknown")]
+    {
+        let fake = Fake::start();
+        fake.set_failure("/api/v1/auths", Some(fail));
+        let server = case.start_with(&fake, &settings).await;
+        check(&server).await;
+        until(&server, expected).await;
+        assert_eq!(server.get("/ready").await.status == 200, expected == "unknown", "{fail}");
+    }
+}
+
+pub async fn a_pause_is_shared(case: Arc<Case>) {
+    let fake = Fake::start();
+    let [one, two] = case.start_twins(&fake, &[]).await;
+    // Both have looked at the store before.
+    assert!(one.chat(&chat("hi")).await.status == 200 && two.chat(&chat("hi")).await.status == 200);
+    one.chat(&chat("[[fake fail=waf_html]]")).await.error(403, "qwen_challenge");
+    until(&two, "challenged").await;
+    let asked = fake.seen().len();
+    let reply = two.chat(&chat("hi")).await;
+    assert!(reply.error(403, "qwen_challenge")["verify_url"].as_str().unwrap().starts_with("https://"));
+    assert!(reply.header("retry-after").unwrap().parse::<u64>().unwrap() > 500);
+    assert_eq!(fake.seen().len(), asked);
+}
+
+pub async fn a_pause_outlives_a_kill(case: Arc<Case>) {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kept.db");
+    let cookies = format!("token={}", Fake::token("pause", 9_000));
+    let settings = [("QWEN_COOKIES", cookies.as_str()), ("DATABASE_PATH", path.to_str().unwrap())];
+    let server = case.start_with(&fake, &settings).await;
+    server.chat(&chat("[[fake fail=waf_json]]")).await.error(403, "qwen_challenge");
+    until(&server, "challenged").await;
+    let _ = server.signal("KILL").await.await;
+    let asked = fake.seen().len();
+    let server = case.start_with(&fake, &settings).await;
+    server.chat(&chat("hi")).await.error(403, "qwen_challenge");
+    server.get("/v1/models").await;
+    assert_eq!(fake.seen().len(), asked, "not even to see how the session fares");
+}
+
+pub async fn a_new_session_is_taken_in_each_form(case: Arc<Case>) {
+    let fake = Fake::start();
+    let twins =
+        case.start_twins(&fake, &[("QWEN_COOKIES", ""), ("ADMIN_TOKEN", ADMIN), ("SESSION_KEY", SESSION_KEY)]).await;
+    let [server, other] = &twins;
+    server.chat(&chat("hi")).await.error(401, "qwen_session_missing");
+    other.chat(&chat("hi")).await.error(401, "qwen_session_missing");
+    let shown = admin(server, "GET", "").await.json();
+    assert_eq!((shown["state"].as_str(), &shown["source"]), (Some("missing"), &Value::Null));
+    let forms: [fn(&str, &str) -> String; 7] = [
+        |jar, _| json!({ "cookies": jar }).to_string(),
+        |_, token| json!({ "token": token }).to_string(),
+        |jar, _| {
+            json!({ "curl": format!("curl 'https://chat.qwen.ai/api/v1/auths/' -H 'accept: */*' -b '{jar}'") })
+                .to_string()
+        },
+        |jar, _| format!("curl 'https://chat.qwen.ai/' \\\n  -H 'user-agent: Mine/2.0' \\\n  -H $'cookie: {jar}'"),
+        |jar, _| {
+            format!(
+                "curl ^\"https://chat.qwen.ai/^\" ^\r\n  -b ^\"{}^\" ^\r\n  --compressed",
+                jar.replace('"', "^\\^\"")
+            )
+        },
+        |jar, _| jar.to_owned(),
+        |_, token| token.to_owned(),
+    ];
+    for (number, form) in forms.iter().enumerate() {
+        let account = unique("given");
+        let token = Fake::token(&account, 9_000);
+        let jar = format!("cna=\"q\"; token={token}; isg=x==");
+        let reply = admin(server, "PUT", form(&jar, &token)).await;
+        assert_eq!(reply.status, 200, "{number}: {reply:?}");
+        let shown = reply.json();
+        assert_eq!(
+            (shown["state"].as_str(), shown["account"].as_str(), shown["source"].as_str(), &shown["encrypted"]),
+            (Some("valid"), Some(account.as_str()), Some("stored"), &json!(true)),
+            "{number}"
+        );
+        assert!(!reply.text().contains(&token) && !reply.text().contains("isg"), "{number}: values are not shown");
+        let marker = unique("with");
+        assert_eq!(server.chat(&chat(&marker)).await.status, 200, "{number}: used at once");
+        let sent = fake.seen_with(&marker)[0].clone();
+        let expected = if form(&jar, &token).contains("isg") { jar.clone() } else { format!("token={token}") };
+        assert_eq!(sent.header("cookie"), Some(expected.as_str()), "{number}");
+        if form(&jar, &token).contains("Mine/2.0") {
+            assert_eq!(sent.header("user-agent"), Some("Mine/2.0"));
+        }
+        // The other one follows within seconds.
+        let mut followed = false;
+        for _ in 0..100 {
+            let marker = unique("follow");
+            let status = other.chat(&chat(&marker)).await.status;
+            followed = status == 200 && fake.seen_with(&marker)[0].header("cookie") == Some(expected.as_str());
+            if followed {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(followed, "{number}");
+    }
+    // With a refresh token an ended access token will do.
+    let reply = admin(server, "PUT", renewable("renewed", -5)).await.json();
+    assert_eq!((reply["state"].as_str(), &reply["renewable"]), (Some("valid"), &json!(true)));
+    let shown = admin(server, "DELETE", "").await.json();
+    assert_eq!(shown["state"], "missing", "what was configured is used again, and that is nothing");
+    server.chat(&chat("hi")).await.error(401, "qwen_session_missing");
+}
+
+pub async fn a_bad_new_session_leaves_the_old_one(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[("ADMIN_TOKEN", ADMIN)]).await;
+    assert_eq!(server.chat(&chat("hi")).await.status, 200);
+    let revoked = Fake::token("gone", 9_000);
+    fake.revoke(&revoked);
+    let ended = Fake::token("ended", -9);
+    for (body, status, code) in [
+        (String::new(), 400, "invalid_request"),
+        ("{".to_owned(), 400, "invalid_request"),
+        ("{\"cookies\": 7}".to_owned(), 400, "invalid_request"),
+        ("{\"password\": \"x\"}".to_owned(), 400, "invalid_request"),
+        ("a=1; b=2".to_owned(), 400, "invalid_request"),
+        ("what is this".to_owned(), 400, "invalid_request"),
+        ("\u{fffd}\u{0}".to_owned(), 400, "invalid_request"),
+        ("curl 'https://chat.qwen.ai/' -H 'accept: */*'".to_owned(), 400, "invalid_request"),
+        (format!("curl 'https://evil.example/' -b 'token={}'", Fake::token("x", 99)), 400, "invalid_request"),
+        ("x".repeat(300_000), 413, "request_too_large"),
+        (format!("token={revoked}"), 401, "qwen_session_expired"),
+        (format!("token={ended}"), 401, "qwen_session_expired"),
+        ("token=not-one-of-theirs".to_owned(), 401, "qwen_session_expired"),
+        (format!("token={ended}; refresh_token=unknown"), 401, "qwen_session_expired"),
+    ] {
+        let reply = admin(&server, "PUT", body.clone()).await;
+        reply.error(status, code);
+        assert!(!reply.text().contains("eyJ"), "values are not shown");
+        assert_eq!(server.chat(&chat("hi")).await.status, 200, "{body:.50}");
+    }
+    for (fail, status, code) in [
+        ("waf_json", 403, "qwen_challenge"),
+        ("html_login", 401, "qwen_session_expired"),
+        ("http_500", 502, "upstream_error"),
+    ] {
+        fake.set_failure("/api/v1/auths", Some(fail));
+        let reply = admin(&server, "PUT", format!("token={}", Fake::token("fine", 99))).await;
+        reply.error(status, code);
+        fake.set_failure("/api/v1/auths", None);
+        assert_eq!(server.chat(&chat("hi")).await.status, 200, "{fail}");
+    }
+}
+
+pub async fn fresh_cookies_end_a_pause(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[("ADMIN_TOKEN", ADMIN)]).await;
+    server.chat(&chat("[[fake fail=waf_html]]")).await.error(403, "qwen_challenge");
+    let shown = admin(&server, "GET", "").await.json();
+    assert!(
+        shown["challenge"]["verify_url"].as_str().unwrap().starts_with("https://")
+            && shown["challenge"]["until"].is_u64()
+    );
+    let reply = admin(&server, "PUT", format!("token={}; x5sec=passed", Fake::token("passed", 9_000))).await;
+    assert_eq!((reply.status.as_u16(), reply.json()["state"].as_str()), (200, Some("valid")));
+    assert_eq!(server.chat(&chat("hi")).await.status, 200);
+}
+
+pub async fn only_the_administrator_may(case: Arc<Case>) {
+    let server = case.start(&[("ADMIN_TOKEN", ADMIN)]).await;
+    let api_key = format!("Bearer {KEY}");
+    for method in ["GET", "PUT", "DELETE"] {
+        server.http.send(method, "/admin/session", &[], "").await.error(401, "missing_api_key");
+        let reply = server.http.send(method, "/admin/session", &[("authorization", &api_key)], "").await;
+        reply.error(403, "invalid_api_key");
+        server.http.send(method, "/admin/session", &[("x-api-key", "admin")], "").await.error(403, "invalid_api_key");
+    }
+    assert_eq!(server.http.send("GET", "/admin/session", &[("x-api-key", ADMIN)], "").await.status, 200);
+    let reply = server.http.send("POST", "/v1/chat/completions", &[("x-api-key", ADMIN)], chat("hi").to_string()).await;
+    reply.error(403, "invalid_api_key");
+    let without = case.start(&[]).await;
+    for headers in [vec![], vec![("authorization", api_key.as_str())]] {
+        without.http.send("GET", "/admin/session", &headers, "").await.error(403, "admin_disabled");
+    }
+    // Nobody needs a key to sit at the machine; pages of other sites do not sit there.
+    let open = case.start(&[("VALID_TOKENS", "")]).await;
+    let local = open.http.send("GET", "/admin/session", &[("origin", "http://localhost:3000")], "").await;
+    match case.product {
+        Product::Box => assert_eq!(local.status, 200),
+        Product::Edge => drop(local.error(403, "admin_disabled")),
+    }
+    for header in [
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("host", "evil.example"),
+        ("sec-fetch-site", "cross-site"),
+    ] {
+        open.http.send("GET", "/admin/session", &[header], "").await.error(403, "admin_disabled");
+    }
+}
