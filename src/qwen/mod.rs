@@ -280,6 +280,7 @@ impl Qwen {
         if let Some(list) = self.cached_models(platform.now(), true) {
             return Ok(list);
         }
+        self.session.sync(platform).await;
         let cooling = self.session.challenge(platform.now());
         let paused = platform.now().saturating_sub(self.cached().failed_at) < MODELS_PAUSE;
         if paused && let Some(list) = self.last_good_models(platform).await {

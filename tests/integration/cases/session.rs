@@ -256,7 +256,8 @@ pub async fn the_check_tells_the_state_and_the_name(case: Arc<Case>) {
 
 pub async fn a_pause_is_shared(case: Arc<Case>) {
     let fake = Fake::start();
-    let [one, two] = case.start_twins(&fake, &[]).await;
+    let cookies = format!("token={}", Fake::token("shared", 9_000));
+    let [one, two] = case.start_twins(&fake, &[("QWEN_COOKIES", &cookies)]).await;
     // Both have looked at the store before.
     assert!(one.chat(&chat("hi")).await.status == 200 && two.chat(&chat("hi")).await.status == 200);
     one.chat(&chat("[[fake fail=waf_html]]")).await.error(403, "qwen_challenge");
