@@ -2,7 +2,8 @@
 //!
 //! The way of a request through the rooms: [`app`] (routes, keys, errors → statuses) → [`chat`] (one turn from request to
 //! answer) → [`qwen`] (what chat.qwen.ai sends and gets) → [`platform`] (the only room that names a runtime). [`openai`]
-//! is plain data: what clients send and get. [`oss`] signs uploads. [`store`] holds the tables and queries, by way of [`platform`].
+//! is plain data: what clients send and get. [`oss`] signs uploads. [`store`] holds the tables and queries, by way of [`platform`]. [`trace`] is what is
+//! noted of a request.
 //!
 //! The same code is a Cloudflare Worker ("edge") and a native server ("box").
 
@@ -29,3 +30,4 @@ pub mod platform;
 pub mod qwen;
 pub mod secret;
 pub mod store;
+pub mod trace;

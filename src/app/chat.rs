@@ -72,6 +72,13 @@ pub(super) async fn respond<P: Platform + Unpin>(
     refresh_models_later(app, platform);
     let (id, scope) = (reply::new_id("conv_", platform), app.scope(platform, caller).await);
     let thread = app.conversations.thread(platform, scope, &request.messages, attachments, &hints, id).await;
+    {
+        let trace = platform.trace();
+        let mut facts = trace.facts();
+        facts.model = Some(asked.to_owned());
+        facts.stream = Some(intent.stream);
+        facts.hit = Some(thread.is_known());
+    }
     let conversation = thread.id.clone();
     let identity =
         Identity { id: reply::new_id("chatcmpl-", platform), created: platform.now() / 1000, model: asked.to_owned() };

@@ -3,9 +3,9 @@
 use http::{Response, StatusCode};
 use serde_json::{Value as Json, json};
 
-use super::{App, reply, route::ROUTES};
+use super::{App, reply, route::routes};
 use crate::{
-    platform::{Body, Headers, PRODUCT, Platform, Product},
+    platform::{Body, Gauges, Headers, PRODUCT, Platform, Product},
     qwen::SessionState,
     store,
 };
@@ -16,8 +16,7 @@ pub(super) fn root(app: &App, headers: &Headers) -> Response<Body> {
     if headers.get("accept").is_some_and(|accept| prefers_html(&accept)) {
         return reply::html(PAGE);
     }
-    let routes: Vec<Json> = ROUTES
-        .iter()
+    let routes: Vec<Json> = routes()
         .map(|route| json!({ "method": route.method, "path": route.path, "key": route.access.is_keyed(&app.config) }))
         .collect();
     reply::json(
@@ -83,6 +82,21 @@ pub(super) async fn health(app: &App, platform: &impl Platform) -> Response<Body
 pub(super) async fn ready(app: &App, platform: &impl Platform) -> Response<Body> {
     let Health { usable, body } = look(app, platform).await;
     reply::json(if usable { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
+}
+
+/// The metrics, on the product that keeps them.
+pub(super) fn metrics(app: &App, platform: &impl Platform) -> Option<Response<Body>> {
+    let session = app.qwen.session().report(platform.now());
+    let (in_flight, waiting) = app.gate.count();
+    let gauges = Gauges {
+        store_errors: app.faults.count(),
+        in_flight: in_flight as u64,
+        waiting: waiting as u64,
+        session_state: session.state.as_str(),
+        session_states: SessionState::WORDS,
+        session_expires_at: session.expires_at,
+    };
+    platform.metrics(&gauges).map(reply::metrics)
 }
 
 #[cfg(test)]

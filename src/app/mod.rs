@@ -11,6 +11,7 @@ mod media;
 mod models;
 mod reply;
 mod route;
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,6 +27,7 @@ use crate::{
 };
 use access::Keys;
 use route::{Access, Endpoint, Found};
+use watch::Watch;
 
 /// How long a client may take to send a body that is read whole.
 const BODY_PATIENCE: Duration = Duration::from_secs(120);
@@ -82,36 +84,40 @@ impl App {
 
 /// Answers a request. Never fails: an error becomes an answer.
 pub async fn handle<P: Platform + Unpin>(app: Arc<App>, platform: P, request: Request) -> Response<Body> {
-    let started = platform.now();
+    let platform = platform.traced();
+    let watch = Watch::new(platform.clone());
     let request_id = reply::request_id(&request.headers, &platform);
     let method = request.method.clone();
     let preflight = request.headers.get("access-control-request-headers");
     let path = request.path.clone();
+    {
+        let (trace, bytes_in) = (platform.trace(), request.body.length());
+        let mut facts = trace.facts();
+        facts.request_id.clone_from(&request_id);
+        facts.method = method.as_str().chars().take(20).collect();
+        facts.bytes_in = bytes_in.unwrap_or(0);
+    }
     let (name, answer) = match route::find(&path, &method) {
         Found::Preflight => ("preflight", Ok(reply::preflight(preflight.as_deref()))),
         Found::Nothing => ("none", Err(not_found(&path))),
         Found::OtherMethods(methods) => ("none", Ok(method_not_allowed(&method, &methods))),
         Found::Endpoint(route, argument) => {
-            (route.path, answer(&app, &platform, request, route.endpoint, route.access, argument).await)
+            platform.trace().facts().route = route.path;
+            let answer = answer(&app, &platform, request, route.endpoint, route.access, argument);
+            (route.path, watch.work(answer).await)
         }
     };
     let mut answer = answer.unwrap_or_else(|error| {
         log_error(&error, &request_id, name);
+        platform.trace().facts().code = Some(error.kind().wire().code);
         reply::error(&error)
     });
     if method == Method::HEAD {
         *answer.body_mut() = Body::empty();
     }
     reply::common_headers(answer.headers_mut(), &request_id);
-    tracing::info!(
-        request_id = request_id.as_str(),
-        method = method.as_str(),
-        route = name,
-        status = answer.status().as_u16(),
-        ms = platform.now().saturating_sub(started),
-        "answered"
-    );
-    answer
+    platform.trace().facts().route = name;
+    watch.follow(answer)
 }
 
 async fn answer<P: Platform + Unpin>(
@@ -130,6 +136,7 @@ async fn answer<P: Platform + Unpin>(
     match endpoint {
         Endpoint::Root => Ok(info::root(app, &request.headers)),
         Endpoint::Health => Ok(info::health(app, platform).await),
+        Endpoint::Metrics => info::metrics(app, platform).ok_or_else(|| not_found(&request.path)),
         Endpoint::Ready => Ok(info::ready(app, platform).await),
         Endpoint::Models => models::list(app, platform).await,
         Endpoint::Model => models::one(app, platform, &argument.unwrap_or_default()).await,

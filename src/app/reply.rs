@@ -38,6 +38,10 @@ pub(super) fn html(page: &'static str) -> Response<Body> {
     answer(StatusCode::OK, "text/html; charset=utf-8", Body::Full(page.into()))
 }
 
+pub(super) fn metrics(text: String) -> Response<Body> {
+    answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Body::Full(text.into()))
+}
+
 /// `no-transform`: a proxy or the edge that compresses the stream would deliver it in lumps.
 pub(super) fn event_stream(body: Body) -> Response<Body> {
     let mut answer = answer(StatusCode::OK, "text/event-stream", body);

@@ -3,7 +3,10 @@
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    platform::{PRODUCT, Product},
+};
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,7 @@ pub(super) enum Endpoint {
     Root,
     Health,
     Ready,
+    Metrics,
     Models,
     Model,
     Completions,
@@ -66,10 +70,16 @@ const fn route(method: &'static str, path: &'static str, access: Access, endpoin
     Route { method, path, access, endpoint }
 }
 
-pub(super) const ROUTES: &[Route] = &[
+/// The routes of this product: the edge has nowhere to keep metrics.
+pub(super) fn routes() -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().filter(|route| PRODUCT == Product::Box || route.endpoint != Endpoint::Metrics)
+}
+
+const ROUTES: &[Route] = &[
     route("GET", "/", Access::Open, Endpoint::Root),
     route("GET", "/health", Access::Open, Endpoint::Health),
     route("GET", "/ready", Access::Open, Endpoint::Ready),
+    route("GET", "/metrics", Access::Keyed, Endpoint::Metrics),
     route("GET", "/v1/models", Access::Open, Endpoint::Models),
     route("GET", "/v1/models/{id}", Access::Open, Endpoint::Model),
     route("POST", "/v1/chat/completions", Access::Keyed, Endpoint::Completions),
@@ -107,8 +117,8 @@ pub(super) fn find(path: &str, method: &Method) -> Found {
     let wanted = if method == Method::HEAD { "GET" } else { method.as_str() };
     let mut allowed = Vec::new();
     // `/v1/files/upload` is a path of its own, though it looks like a file's.
-    let is_named = ROUTES.iter().any(|route| route.path == path);
-    for route in ROUTES.iter().filter(|route| !is_named || route.path == path) {
+    let is_named = routes().any(|route| route.path == path);
+    for route in routes().filter(|route| !is_named || route.path == path) {
         if let Some(argument) = fits(route.path, &path) {
             if route.method == wanted {
                 return Found::Endpoint(route, argument);
@@ -145,7 +155,7 @@ fn canonical(path: &str) -> String {
         rest = shorter;
     }
     let versioned = format!("/v1{rest}");
-    if ROUTES.iter().any(|route| fits(route.path, &versioned).is_some()) { versioned } else { path.to_owned() }
+    if routes().any(|route| fits(route.path, &versioned).is_some()) { versioned } else { path.to_owned() }
 }
 
 #[cfg(test)]

@@ -80,6 +80,9 @@ pub struct Answer<P> {
     /// What the stream that is being read was asked for with.
     used: Option<Used>,
     healed: bool,
+    began_at: Duration,
+    /// Whether the first word is out.
+    first_told: bool,
     stream: AnswerStream,
     output: Output,
     repeats_left: u32,
@@ -205,6 +208,8 @@ impl<P: Platform> Answer<P> {
             pass: None,
             used: None,
             healed: false,
+            began_at: platform.clock(),
+            first_told: false,
             stream: AnswerStream::default(),
             repeats_left: REPEATS,
             chat_id: String::new(),
@@ -481,6 +486,11 @@ impl<P: Platform> Answer<P> {
 
     fn hand_out(&mut self) -> Poll<Option<Result<Bytes, FetchError>>> {
         self.told_at = self.platform.now();
+        if !self.first_told && self.output.began() {
+            self.first_told = true;
+            let took = self.platform.clock().saturating_sub(self.began_at);
+            self.platform.trace().facts().first_token = Some(took);
+        }
         if !self.timing.coalesce.is_zero() && !matches!(self.stage, Stage::Ended) {
             self.pause = Some(self.platform.sleep(self.timing.coalesce));
         }
@@ -499,6 +509,7 @@ impl<P: Platform> Answer<P> {
     /// Ends a stream whose status line is out with an error event.
     fn fail(&mut self, error: &Error) {
         tracing::warn!(%error, "a stream ended with an error");
+        self.platform.trace().facts().code = Some(error.kind().wire().code);
         self.note(error);
         self.output.fail(error);
         self.stage = Stage::Ended;

@@ -59,6 +59,14 @@ pub struct Thread {
     throwaway: bool,
 }
 
+impl Thread {
+    /// Whether a chat of the site knows what was said before.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.place.is_some()
+    }
+}
+
 impl Conversations {
     /// A memory whose matches are forgotten after `lifetime`.
     #[must_use]

@@ -87,6 +87,9 @@ impl Gate {
                 return Poll::Ready(Err(busy("the queue for the Qwen account did not move")));
             }
             while PRODUCT == Product::Edge && nap.as_mut().poll(cx).is_ready() {
+                if platform.client_left() {
+                    return Poll::Ready(Err(Error::new(ErrorKind::UpstreamError, "The client left the queue.")));
+                }
                 if place.try_enter(cx.waker()) {
                     return Poll::Ready(Ok(Pass(Arc::clone(self))));
                 }

@@ -11,6 +11,7 @@ use crate::{
     error::{Error, Result},
     platform::{self, FetchError, FetchErrorKind, FetchResponse, Payload, Platform},
     qwen::{Kind, NewFile, ending},
+    trace::Outside,
 };
 
 /// How many redirects are followed.
@@ -46,7 +47,12 @@ pub(super) async fn open<P: Platform>(
         *request.uri_mut() = uri;
         request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-        let asked = platform::timeout(platform, HEAD_PATIENCE, platform.fetch_foreign(request, anywhere)).await;
+        let asked = platform::timeout(
+            platform,
+            HEAD_PATIENCE,
+            platform::ask(platform, Outside::Link, platform.fetch_foreign(request, anywhere)),
+        )
+        .await;
         let answer = match asked {
             Some(Ok(answer)) => answer,
             Some(Err(error)) => return refused(reason(&error)),

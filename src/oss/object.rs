@@ -15,6 +15,7 @@ use super::sign::{
 use crate::{
     platform::{self, FetchErrorKind, FetchResponse, Payload, Platform},
     secret::Secret,
+    trace::Outside,
 };
 
 /// An answer of the storage is a short XML text.
@@ -189,7 +190,14 @@ impl Place {
     }
 
     async fn ask(&self, platform: &impl Platform, request: http::Request<Payload>) -> Result<Answer, Failure> {
-        let exchange = async { read(platform.fetch(request).await.map_err(|error| broken(error.kind))?).await };
+        let exchange = async {
+            read(
+                platform::ask(platform, Outside::Storage, platform.fetch(request))
+                    .await
+                    .map_err(|error| broken(error.kind))?,
+            )
+            .await
+        };
         platform::timeout(platform, self.patience, exchange).await.unwrap_or_else(|| Err(Failure::timeout()))
     }
 }

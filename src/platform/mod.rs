@@ -7,6 +7,8 @@ use std::{collections::VecDeque, fmt, future::Future, pin::Pin, time::Duration};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 
+use crate::trace::{Event, Outside, Trace};
+
 pub mod address;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
@@ -239,6 +241,35 @@ pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
     /// Milliseconds since 1970. On the edge it advances only when input or output happens.
     fn now(&self) -> u64;
 
+    /// Time since some moment in the past, for measuring. On the edge it advances only when input or output happens.
+    fn clock(&self) -> Duration {
+        Duration::from_millis(self.now())
+    }
+
+    /// The notes of the request that this value serves.
+    fn trace(&self) -> Trace {
+        Trace::default()
+    }
+
+    /// The same runtime for one request, with notes of its own.
+    #[must_use]
+    fn traced(&self) -> Self {
+        self.clone()
+    }
+
+    /// Counts what happened.
+    fn count(&self, _event: Event<'_>) {}
+
+    /// All that was counted, as text for Prometheus, where this is kept.
+    fn metrics(&self, _now: &Gauges) -> Option<String> {
+        None
+    }
+
+    /// Whether the client has left. On the box it never hears this: its work is dropped instead.
+    fn client_left(&self) -> bool {
+        false
+    }
+
     /// Unpredictable bytes.
     fn random(&self) -> [u8; 16];
 
@@ -248,6 +279,47 @@ pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
     /// Runs statements as one transaction and gives the rows of each.
     fn database(&self, batch: Vec<Statement>)
     -> impl Future<Output = Result<Vec<Vec<Row>>, DatabaseError>> + MaybeSend;
+}
+
+/// What is known without counting, for the metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Gauges {
+    /// Failures of the store since the start.
+    pub store_errors: u64,
+    /// Turns that the site is busy with.
+    pub in_flight: u64,
+    /// Turns that wait for their place.
+    pub waiting: u64,
+    /// The state of the session.
+    pub session_state: &'static str,
+    /// All states that there are.
+    pub session_states: &'static [&'static str],
+    /// When the access token ends, in seconds since 1970.
+    pub session_expires_at: Option<u64>,
+}
+
+/// Asks another server, and notes and counts how that went.
+///
+/// # Errors
+/// Those of the fetch.
+pub async fn ask<P: Platform>(
+    platform: &P,
+    what: Outside,
+    fetch: impl Future<Output = Result<FetchResponse, FetchError>>,
+) -> Result<FetchResponse, FetchError> {
+    let begun = platform.clock();
+    let answer = fetch.await;
+    let took = platform.clock().saturating_sub(begun);
+    let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+    platform.trace().add_outside(status, took);
+    platform.count(Event::Outside(what, status, took));
+    tracing::debug!(
+        call = what.as_str(),
+        status,
+        ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        "asked another server"
+    );
+    answer
 }
 
 /// A body whose pieces each come within `limit`; the first that does not is a [`FetchErrorKind::Timeout`] and the last.

@@ -36,6 +36,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     platform::{self, ByteStream, Platform},
     store,
+    trace::Outside,
 };
 use session::Current;
 use site::{Purpose, Site};
@@ -234,7 +235,7 @@ impl Qwen {
             let purpose = Purpose::Turn { chat_id: turn.chat_id };
             let credentials = used.credentials.as_deref();
             let request = self.site.request(platform, credentials, Method::POST, &path, purpose, body.clone())?;
-            let answer = self.site.send(platform, request).await?;
+            let answer = self.site.send(platform, Outside::Turn, request).await?;
             let is_stream = answer.status().is_success()
                 && answer
                     .headers()
@@ -376,7 +377,7 @@ impl Qwen {
     ) -> Result<(http::response::Parts, Bytes)> {
         let credentials = used.credentials.as_deref();
         let request = self.site.request(platform, credentials, method, path, Purpose::Data, body)?;
-        self.site.exchange(platform, request).await
+        self.site.exchange(platform, Outside::Site, request).await
     }
 
     fn refused(&self, platform: &impl Platform, used: &Current, head: &http::response::Parts, body: &[u8]) -> Error {

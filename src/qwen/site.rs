@@ -12,6 +12,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     platform::{self, FetchError, FetchErrorKind, FetchResponse, Payload, Platform},
     secret::Secret,
+    trace::Outside,
 };
 
 /// The largest answer that is no stream and is read whole. A list of models has some 100 KiB.
@@ -133,9 +134,11 @@ impl Site {
     pub(super) async fn send(
         &self,
         platform: &impl Platform,
+        what: Outside,
         request: http::Request<Payload>,
     ) -> Result<FetchResponse> {
-        match platform::timeout(platform, self.idle, platform.fetch(request)).await {
+        let asked = platform::ask(platform, what, platform.fetch(request));
+        match platform::timeout(platform, self.idle, asked).await {
             Some(answer) => answer.map_err(|error| unreachable_error(&error)),
             None => Err(self.idle_error()),
         }
@@ -170,9 +173,10 @@ impl Site {
     pub(super) async fn exchange(
         &self,
         platform: &impl Platform,
+        what: Outside,
         request: http::Request<Payload>,
     ) -> Result<(http::response::Parts, Bytes)> {
-        let answer = self.send(platform, request).await?;
+        let answer = self.send(platform, what, request).await?;
         self.whole(platform, answer).await
     }
 

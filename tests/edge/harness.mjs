@@ -5,6 +5,7 @@
 // Requests are JSON lines on stdin, answers are JSON lines on stdout, matched by `id`; they may overlap.
 //
 //   {"id":1,"op":"start","vars":{"NAME":"value"}}     {"id":1,"ok":true,"instance":"a1","url":"http://127.0.0.1:PORT","others":[],"pid":123}
+//   … "analytics":true                                with a dataset bound as ANALYTICS, whose data points are logged
 //   … "isolates":2                                    … "others":["http://127.0.0.1:PORT"]: the same Worker again, on the same database
 //   {"id":2,"op":"logs","instance":"a1"}              {"id":2,"ok":true,"logs":["console output since the start"]}
 //   {"id":3,"op":"scheduled","instance":"a1","cron":"*/10 * * * *"}
@@ -170,8 +171,20 @@ async function inspect(url, work) {
   }
 }
 
+/** In the place of an Analytics Engine dataset: its data points become log lines. */
+const dataset = {
+  name: "dataset",
+  compatibilityDate: "2026-01-01",
+  modules: true,
+  script: `import { WorkerEntrypoint } from "cloudflare:workers";
+export class Dataset extends WorkerEntrypoint {
+  writeDataPoint(point) { console.log(JSON.stringify({ point })); }
+}
+export default {};`,
+};
+
 const operations = {
-  async start({ vars = {}, unmigrated = false, isolates = 1 }) {
+  async start({ vars = {}, unmigrated = false, isolates = 1, analytics = false }) {
     const { template, worker, vars: configured } = await prepared;
     const name = `a${++started}`;
     const folder = path.join(scratch, name);
@@ -204,7 +217,8 @@ const operations = {
               ...worker,
               name: at === 0 ? worker.name : `${worker.name}-${at}`,
               bindings: { ...configured, ...vars },
-            })),
+              ...(analytics && { serviceBindings: { ANALYTICS: { name: "dataset", entrypoint: "Dataset" } } }),
+            })).concat(analytics ? [dataset] : []),
           }),
         ),
     );

@@ -31,6 +31,8 @@ use crate::{
 pub const KEY: &str = "sk-test-key";
 /// A setting of the tests alone: the box finds its disk full after a while, the edge a database without tables.
 pub const BROKEN_STORE: &str = "TEST_BROKEN_STORE";
+/// A setting of the tests alone: the Worker has a dataset of the Analytics Engine, whose points are log lines.
+pub const ANALYTICS: &str = "TEST_ANALYTICS";
 /// A setting of the tests alone: so many isolates of the Worker on one database.
 const ISOLATES: &str = "TEST_ISOLATES";
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -219,7 +221,8 @@ impl Server {
         let mut vars = settings.clone();
         let unmigrated = vars.remove(BROKEN_STORE).is_some();
         let isolates: u64 = vars.remove(ISOLATES).map_or(1, |count| count.parse().unwrap());
-        let start = json!({ "op": "start", "vars": vars, "unmigrated": unmigrated, "isolates": isolates });
+        let analytics = vars.remove(ANALYTICS).is_some();
+        let start = json!({ "op": "start", "vars": vars, "unmigrated": unmigrated, "isolates": isolates, "analytics": analytics });
         let answer = harness.call(start).await;
         let url = answer["url"].as_str().unwrap().trim_end_matches('/').to_owned();
         let others = answer["others"].as_array().unwrap().iter().map(|url| url.as_str().unwrap().to_owned()).collect();

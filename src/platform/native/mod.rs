@@ -3,6 +3,7 @@
 mod database;
 pub mod dotenv;
 mod fetch;
+mod metrics;
 pub(crate) mod request;
 pub mod serve;
 
@@ -11,25 +12,34 @@ use std::{
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use crate::platform::{
-    Body, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, Payload, Platform, Row, Statement, address,
+use crate::{
+    platform::{
+        Body, BoxFuture, DatabaseError, FetchError, FetchResponse, Gauges, MaybeSend, Payload, Platform, Row,
+        Statement, address,
+    },
+    trace::{Event, Trace},
 };
 
-/// The native runtime, shared by all requests.
+/// The native runtime, shared by all requests, with the notes of one.
 #[derive(Clone)]
-pub struct Native(Arc<Parts>);
+pub struct Native {
+    parts: Arc<Parts>,
+    trace: Trace,
+}
 
 struct Parts {
     fetcher: fetch::Fetcher,
     /// Made when it is first needed: each client has its own list of certificates.
     public_fetcher: OnceLock<fetch::Fetcher>,
     database: database::Database,
+    metrics: metrics::Metrics,
+    started: Instant,
 }
 
 impl Native {
@@ -40,13 +50,20 @@ impl Native {
         if let Some(problem) = database.problem() {
             tracing::error!(%problem, "the store does not work; chats go on without it");
         }
-        Self(Arc::new(Parts { fetcher: fetch::Fetcher::new(true), public_fetcher: OnceLock::new(), database }))
+        let parts = Parts {
+            fetcher: fetch::Fetcher::new(true),
+            public_fetcher: OnceLock::new(),
+            database,
+            metrics: metrics::Metrics::new(),
+            started: Instant::now(),
+        };
+        Self { parts: Arc::new(parts), trace: Trace::default() }
     }
 }
 
 impl Platform for Native {
     async fn fetch(&self, request: http::Request<Payload>) -> Result<FetchResponse, FetchError> {
-        self.0.fetcher.fetch(request).await
+        self.parts.fetcher.fetch(request).await
     }
 
     async fn fetch_foreign(
@@ -60,7 +77,7 @@ impl Platform for Native {
         // The resolver is not asked for hosts that are addresses already.
         let url = url::Url::parse(&request.uri().to_string()).map_err(|_| address::forbidden())?;
         address::check_host(url.host())?;
-        self.0.public_fetcher.get_or_init(|| fetch::Fetcher::new(false)).fetch(request).await
+        self.parts.public_fetcher.get_or_init(|| fetch::Fetcher::new(false)).fetch(request).await
     }
 
     fn detached(&self) -> Self {
@@ -74,6 +91,26 @@ impl Platform for Native {
     fn now(&self) -> u64 {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn clock(&self) -> Duration {
+        self.parts.started.elapsed()
+    }
+
+    fn trace(&self) -> Trace {
+        self.trace.clone()
+    }
+
+    fn traced(&self) -> Self {
+        Self { trace: Trace::default(), ..self.clone() }
+    }
+
+    fn count(&self, event: Event<'_>) {
+        self.parts.metrics.count(event);
+    }
+
+    fn metrics(&self, now: &Gauges) -> Option<String> {
+        Some(self.parts.metrics.text(now))
     }
 
     fn random(&self) -> [u8; 16] {
@@ -90,7 +127,7 @@ impl Platform for Native {
     }
 
     async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
-        self.0.database.run(batch).await
+        self.parts.database.run(batch).await
     }
 }
 

@@ -5,6 +5,7 @@
 //! (`waitUntil`) until the handler has ended, and the client's signal aborts each upstream fetch so that it does end.
 //! The compatibility flags `enable_request_signal` and `request_signal_passthrough` are needed for this.
 
+mod analytics;
 mod console;
 mod database;
 mod fetch;
@@ -24,6 +25,7 @@ use crate::{
     platform::{
         Body, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, Payload, Platform, Row, Statement,
     },
+    trace::{Event, Trace},
 };
 
 /// What one request may use of the runtime.
@@ -33,6 +35,7 @@ pub struct Worker {
     context: Lifetime,
     /// Aborted when the client leaves.
     client: Option<web_sys::AbortSignal>,
+    trace: Trace,
 }
 
 /// What may be kept going after the answer.
@@ -70,6 +73,20 @@ impl Platform for Worker {
 
     fn now(&self) -> u64 {
         worker::Date::now().as_millis()
+    }
+
+    fn client_left(&self) -> bool {
+        self.client.as_ref().is_some_and(web_sys::AbortSignal::aborted)
+    }
+
+    fn trace(&self) -> Trace {
+        self.trace.clone()
+    }
+
+    fn count(&self, event: Event<'_>) {
+        if let Event::Request(facts) = event {
+            analytics::write(&self.env, facts);
+        }
     }
 
     fn random(&self) -> [u8; 16] {
@@ -119,7 +136,7 @@ async fn on_fetch(request: web_sys::Request, env: Env, context: Context) -> work
     let app = app(&env);
     let unwanted = request::Unwanted::default();
     let request = request::from_js(request, Rc::clone(&unwanted));
-    let platform = Worker { env, context: Lifetime::Request(Rc::new(context)), client };
+    let platform = Worker { env, context: Lifetime::Request(Rc::new(context)), client, trace: Trace::default() };
     let answer = match app {
         Ok(app) => app::handle(app, platform, request).await,
         Err(error) => app::misconfigured(&platform, &request, &error),
@@ -136,7 +153,10 @@ async fn on_fetch(request: web_sys::Request, env: Env, context: Context) -> work
 #[event(scheduled)]
 async fn on_schedule(_event: worker::ScheduledEvent, env: Env, context: worker::ScheduleContext) {
     match app(&env) {
-        Ok(app) => app.housekeeping(&Worker { env, context: Lifetime::Schedule(Rc::new(context)), client: None }).await,
+        Ok(app) => {
+            let context = Lifetime::Schedule(Rc::new(context));
+            app.housekeeping(&Worker { env, context, client: None, trace: Trace::default() }).await;
+        }
         Err(error) => worker::console_error!("{error}"),
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     platform::{PRODUCT, Platform, Product},
     qwen::{refusal, site::Purpose, wire},
     store::{self, session::Stored},
+    trace::Outside,
 };
 
 /// How often the stored session is looked at (milliseconds): so soon do all isolates use a new one.
@@ -171,7 +172,7 @@ impl Session {
             Purpose::Data,
             bytes::Bytes::new(),
         )?;
-        let (head, body) = self.site.exchange(platform, request).await?;
+        let (head, body) = self.site.exchange(platform, Outside::Site, request).await?;
         if head.status.is_success()
             && let Some(who) = serde_json::from_slice::<Json>(&body).ok().as_ref().and_then(Who::read)
         {
@@ -440,7 +441,7 @@ impl Session {
     /// Asks the auth host for a new access token.
     async fn ask_renewal(&self, platform: &impl Platform, credentials: &Credentials) -> Result<Credentials> {
         let request = self.site.refresh_request(platform, credentials)?;
-        let (head, body) = self.site.exchange(platform, request).await?;
+        let (head, body) = self.site.exchange(platform, Outside::Renewal, request).await?;
         let json = serde_json::from_slice::<Json>(&body).unwrap_or_default();
         let data = json.get("data").unwrap_or(&Json::Null);
         let text = |name: &str| data.get(name).and_then(Json::as_str).filter(|text| is_cookie_value(text));

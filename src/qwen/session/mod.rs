@@ -50,6 +50,9 @@ pub enum SessionState {
 }
 
 impl SessionState {
+    /// All words on the wire.
+    pub const WORDS: &'static [&'static str] = &["valid", "expiring", "expired", "challenged", "missing", "unknown"];
+
     /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

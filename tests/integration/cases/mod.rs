@@ -10,6 +10,7 @@ mod errors;
 mod files;
 mod hostile;
 mod models;
+mod operation;
 mod process;
 mod routes;
 mod session;
@@ -109,6 +110,14 @@ cases! {
         a_bad_new_session_leaves_the_old_one,
         fresh_cookies_end_a_pause,
         only_the_administrator_may,
+    }
+    operation {
+        each_request_has_its_log_line,
+        metrics_count_what_happens,
+        data_points_are_written_where_a_dataset_is_bound (Edge: "the box has metrics instead"),
+        turns_wait_in_a_bounded_queue,
+        a_client_that_leaves_the_queue_makes_room,
+        heartbeats_reach_those_who_wait,
     }
     conversations {
         thirty_turns_are_one_chat_and_thirty_short_messages,
