@@ -171,17 +171,24 @@ async function inspect(url, work) {
   }
 }
 
-/** In the place of an Analytics Engine dataset: its data points become log lines. */
-const dataset = {
-  name: "dataset",
-  compatibilityDate: "2026-01-01",
-  modules: true,
-  script: `import { WorkerEntrypoint } from "cloudflare:workers";
-export class Dataset extends WorkerEntrypoint {
-  writeDataPoint(point) { console.log(JSON.stringify({ point })); }
-}
-export default {};`,
-};
+/** The Worker with something in the place of an Analytics Engine dataset: its data points become log lines. */
+const withDataset = (worker) => ({
+  ...worker,
+  modules: [
+    {
+      type: "ESModule",
+      path: path.join(worker.modulesRoot, "with-dataset.js"),
+      contents: `import Worker from "./${path.basename(worker.modules[0].path)}";
+const ANALYTICS = { writeDataPoint: (point) => console.log(JSON.stringify({ point })) };
+export default class extends Worker {
+  constructor(context, env) {
+    super(context, new Proxy(env, { get: (all, name) => (name === "ANALYTICS" ? ANALYTICS : all[name]) }));
+  }
+}`,
+    },
+    ...worker.modules,
+  ],
+});
 
 const operations = {
   async start({ vars = {}, unmigrated = false, isolates = 1, analytics = false }) {
@@ -214,11 +221,10 @@ const operations = {
             resourcePersistencePath: path.join(folder, "v3"),
             // More isolates of the same Worker, with the same database.
             workers: Array.from({ length: isolates }, (_, at) => ({
-              ...worker,
+              ...(analytics ? withDataset(worker) : worker),
               name: at === 0 ? worker.name : `${worker.name}-${at}`,
               bindings: { ...configured, ...vars },
-              ...(analytics && { serviceBindings: { ANALYTICS: { name: "dataset", entrypoint: "Dataset" } } }),
-            })).concat(analytics ? [dataset] : []),
+            })),
           }),
         ),
     );
