@@ -176,6 +176,10 @@ impl Raw {
         self.0.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     }
 
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.unwrap();
+    }
+
     /// Reads until `mark` has come.
     pub async fn read_until(&mut self, mark: &str) -> String {
         let mut text = Vec::new();

@@ -33,6 +33,9 @@ const POOL_IDLE: Duration = Duration::from_secs(50);
 /// The smallest probe interval that notices a dead h2 connection before `UPSTREAM_IDLE_SECONDS` does.
 const H2_KEEP_ALIVE: Duration = Duration::from_secs(20);
 
+/// What is read ahead of a stream whose client is slow; also the longest head of an answer.
+const MAX_BUFFER: usize = 64 * 1024;
+
 /// An HTTP/1.1 and HTTP/2 client.
 #[derive(Clone)]
 pub(super) struct Fetcher(Client<HttpsConnector<HttpConnector<Resolver>>, Full<Payload>>);
@@ -54,6 +57,7 @@ impl Fetcher {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
             .timer(TokioTimer::new())
+            .http1_max_buf_size(MAX_BUFFER)
             .http2_keep_alive_interval(H2_KEEP_ALIVE)
             .http2_adaptive_window(true)
             .build(tls);

@@ -29,6 +29,8 @@ pub struct RequestBody(Option<Incoming>);
 
 /// How much of an unwanted body is still taken, and for how long.
 const MOST_UNWANTED: usize = 64 * 1024 * 1024;
+/// What is declared need not come, so memory is taken as it does.
+const FIRST_ROOM: usize = 64 * 1024;
 const UNWANTED_PATIENCE: Duration = Duration::from_secs(15);
 
 impl RequestBody {
@@ -46,7 +48,7 @@ impl RequestBody {
         if declared > limit as u64 {
             return Err(ReadError::TooLarge);
         }
-        let mut whole = BytesMut::with_capacity(usize::try_from(declared).unwrap_or(0));
+        let mut whole = BytesMut::with_capacity(usize::try_from(declared).unwrap_or(0).min(FIRST_ROOM));
         while let Some(frame) = body.frame().await {
             let Ok(piece) = frame.map_err(|_| ReadError::Broken)?.into_data() else { continue };
             if piece.len() > limit.saturating_sub(whole.len()) {

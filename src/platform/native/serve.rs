@@ -1,19 +1,24 @@
 //! The listening side of the box: HTTP/1.1 and h2c, one task a connection, a drain at the end.
 
-use std::{convert::Infallible, future::Future, pin::pin, time::Duration};
+use std::{convert::Infallible, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 
 use super::request::{Headers, RequestBody};
 use crate::platform::{Body, Request};
 
 /// How long a client may take to send its request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest request head, and the most header fields in it. Browsers send some 20 KiB of cookies at most.
+const MAX_HEAD: usize = 64 * 1024;
+const MAX_FIELDS: usize = 100;
+/// The most connections at once; more wait in the system's queue. An idle one costs some 10 KiB.
+const MAX_CONNECTIONS: usize = 10_000;
 /// How long open requests may go on after the signal to stop. Orchestrators usually kill after 30 s.
 const DRAIN: Duration = Duration::from_secs(25);
 /// After accept fails for want of file descriptors, a pause lets some close.
@@ -27,14 +32,31 @@ where
     F: Future<Output = http::Response<Body>> + Send + 'static,
 {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).half_close(false);
-    server.http2().timer(TokioTimer::new()).keep_alive_interval(Some(HEAD_TIMEOUT)).max_concurrent_streams(1024);
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_FIELDS)
+        .half_close(false);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(HEAD_TIMEOUT))
+        .max_header_list_size(MAX_HEAD as u32)
+        .max_concurrent_streams(1024);
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let mut stop = pin!(stop);
     let hurry = loop {
-        let (stream, _) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
+        let accept = async {
+            // It is never closed, so a place is always given in the end.
+            let place = Arc::clone(&room).acquire_owned().await;
+            (listener.accept().await, place)
+        };
+        let (stream, place) = tokio::select! {
+            (accepted, place) = accept => match accepted {
+                Ok((stream, _)) => (stream, place),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -55,13 +77,15 @@ where
                 headers: Headers(head.headers),
                 body: RequestBody::new(body),
             };
-            let answer = handler(request);
+            // hyper keeps room for one of these with each connection, also an idle one.
+            let answer = Box::pin(handler(request));
             async move { Ok::<_, Infallible>(answer.await) }
         });
         let (server, watcher) = (server.clone(), graceful.watcher());
         tokio::spawn(async move {
+            let _place = place;
             // The limits below begin with the first byte, so one that never comes is waited for here.
-            if !matches!(tokio::time::timeout(HEAD_TIMEOUT, stream.readable()).await, Ok(Ok(()))) {
+            if !matches!(tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut [0])).await, Ok(Ok(1))) {
                 return;
             }
             let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();

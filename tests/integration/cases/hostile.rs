@@ -153,3 +153,99 @@ pub async fn odd_requests_do_not_break_the_server(case: Arc<Case>) {
     client.read_until("\"content\":\"chunked\"").await;
     assert_eq!(server.get("/health").await.status, 200);
 }
+
+/// What a server answers to these bytes, up to its closing the connection.
+async fn answer_to(address: &str, bytes: &[u8]) -> String {
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    // It may close before it has read all.
+    let _ = socket.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = socket.read(&mut buffer).await {
+        answer.extend_from_slice(&buffer[..length]);
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+pub async fn floods_of_header_fields_are_refused(case: Arc<Case>) {
+    let server = case.server().await;
+    let head = |fields: &str| format!("GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{fields}\r\n");
+    let many = |count: usize| (0..count).map(|number| format!("x-{number}: y\r\n")).collect::<String>();
+    for (fields, status) in [
+        (many(90), "200"),
+        (many(200), "431"),
+        (many(100_000), "431"),
+        (format!("x-long: {}\r\n", "y".repeat(20_000)), "200"),
+        (format!("x-long: {}\r\n", "y".repeat(10_000_000)), "431"),
+    ] {
+        let answer = answer_to(server.http.address(), head(&fields).as_bytes()).await;
+        // A connection that is closed amid the flood may take the answer with it.
+        let begins = format!("HTTP/1.1 {status}");
+        assert!(
+            answer.starts_with(&begins) || (status != "200" && answer.is_empty()),
+            "{}: {answer:.100}",
+            fields.len()
+        );
+    }
+    assert_eq!(server.get("/health").await.status, 200);
+}
+
+pub async fn heads_that_never_end_are_given_up(case: Arc<Case>) {
+    let server = case.server().await;
+    let beginnings = ["", "GET /health HTTP/1.1\r\nx-slow: ", "GET /health HTTP/1.1\r\nhost: x\r\n\r\nGET"];
+    let given_up = beginnings.map(|beginning| async {
+        let mut socket = tokio::net::TcpStream::connect(server.http.address()).await.unwrap();
+        socket.write_all(beginning.as_bytes()).await.unwrap();
+        let (mut reading, mut writing) = socket.into_split();
+        // A byte now and then does not prolong it.
+        let drip = async {
+            while !beginning.is_empty() && writing.write_all(b"y").await.is_ok() {
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let mut rest = Vec::new();
+        let closed =
+            async { drop(tokio::time::timeout(crate::http::PATIENCE, reading.read_to_end(&mut rest)).await.unwrap()) };
+        tokio::select! {
+            () = closed => {}
+            () = drip => {}
+        }
+    });
+    futures::future::join_all(given_up).await;
+}
+
+pub async fn slow_and_idle_clients_harm_nobody(case: Arc<Case>) {
+    let server = case.start(&[]).await;
+    assert_eq!(server.chat(&chat("warm")).await.status, 200);
+    let before = server.memory().await;
+    let mut idle = Vec::new();
+    for number in 0..1_000 {
+        let mut client = Raw::connect(server.http.address()).await;
+        if number % 2 == 0 {
+            // Kept alive after an answer.
+            client.send(b"GET /ready HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            client.read_until("\r\n\r\n{").await;
+        }
+        idle.push(client);
+    }
+    let mut slow = Vec::new();
+    for number in 0..200 {
+        let mut client = Raw::connect_with_little_room(server.http.address()).await;
+        match number % 3 {
+            0 => client.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-slow: y").await,
+            1 => client.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-test-key\r\ncontent-length: 30000000\r\n\r\n{\"model\":").await,
+            // Answers that nobody reads.
+            _ => client.chat(&with(chat("[[fake stream=count n=20000]]"), json!({ "stream": true }))).await,
+        }
+        slow.push(client);
+    }
+    for _ in 0..20 {
+        assert_eq!(server.again().get("/health").await.status, 200);
+    }
+    assert_eq!(server.again().chat(&chat("still here")).await.status, 200);
+    let after = server.memory().await;
+    let grown = after.saturating_sub(before) / 1024 / 1024;
+    assert!(grown <= 64, "{grown} MiB more than {} MiB", before / 1024 / 1024);
+    drop((idle, slow));
+}

@@ -187,6 +187,9 @@ cases! {
         bodies_that_are_no_requests,
         wrong_types_in_each_field,
         odd_requests_do_not_break_the_server,
+        floods_of_header_fields_are_refused (Box: "the platform reads the heads of requests to Workers"),
+        heads_that_never_end_are_given_up (Box: "the platform reads the heads of requests to Workers"),
+        slow_and_idle_clients_harm_nobody (Box: "the platform holds the connections of Workers"),
     }
     clients {
         openai_python,
