@@ -5,6 +5,7 @@ mod attachments;
 mod chat;
 mod clients;
 mod conversations;
+mod day;
 mod disconnect;
 mod errors;
 mod files;
@@ -118,6 +119,9 @@ cases! {
         turns_wait_in_a_bounded_queue,
         a_client_that_leaves_the_queue_makes_room,
         heartbeats_reach_those_who_wait,
+    }
+    day {
+        a_day_in_fast_motion,
     }
     conversations {
         thirty_turns_are_one_chat_and_thirty_short_messages,
