@@ -123,6 +123,7 @@ async fn listen(config: Config) -> Result<(), String> {
             tokio::time::sleep(HOUSEKEEPING).await;
         }
     });
+    let (last, runtime) = (Arc::clone(&app), platform.clone());
     let handler = move |request| app::handle(Arc::clone(&app), platform.clone(), request);
     #[expect(clippy::async_yields_async, reason = "the first signal gives the wait for the second")]
     let stop = async {
@@ -131,6 +132,7 @@ async fn listen(config: Config) -> Result<(), String> {
         async move { signals.next().await }
     };
     serve(listener, handler, stop).await;
+    last.settle(&runtime).await;
     Ok(())
 }
 

@@ -75,6 +75,11 @@ impl App {
         self.faults.tried("forgetting uploads whose links have ended", expired);
     }
 
+    /// What must be done before the process ends: waits for a renewal of the session, if one is on its way.
+    pub async fn settle(&self, platform: &impl Platform) {
+        self.qwen.session().settle(platform).await;
+    }
+
     /// Fetches the list of models, so that the first chat need not wait for it.
     pub async fn warm_up(&self, platform: &impl Platform) {
         // A failure is logged there and changes nothing: the next request asks again.

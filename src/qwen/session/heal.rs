@@ -303,6 +303,13 @@ impl Session {
         }
     }
 
+    /// Waits until no renewal is on its way: what it brings exists nowhere else until it is stored.
+    pub(crate) async fn settle(&self, platform: &impl Platform) {
+        while platform.now() < self.memory().renewing_until {
+            platform.sleep(LONGEST_NAP).await;
+        }
+    }
+
     /// Begins a renewal of the credentials of `generation`, unless one is on its way or they have changed.
     ///
     /// # Errors
