@@ -82,7 +82,9 @@ impl Faults {
 /// # Errors
 /// The database's own words.
 pub async fn check(platform: &impl Platform) -> Result<(), DatabaseError> {
-    let probe = Statement { sql: "SELECT key FROM cache LIMIT 1", parameters: vec![] };
+    // The oldest table and the newest: migrations may be missing.
+    let sql = "SELECT (SELECT key FROM cache LIMIT 1) AS a, (SELECT origin FROM session LIMIT 1) AS b";
+    let probe = Statement { sql, parameters: vec![] };
     run(platform, vec![probe]).await.map(drop)
 }
 

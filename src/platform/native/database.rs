@@ -1,6 +1,6 @@
 //! SQLite on a thread of its own: the async side sends batches and waits for rows.
 
-use std::{path::Path, sync::mpsc, thread, time::Duration};
+use std::{os::unix::fs::OpenOptionsExt as _, path::Path, sync::mpsc, thread, time::Duration};
 
 use rusqlite::{Connection, types::ValueRef};
 use tokio::sync::oneshot;
@@ -66,6 +66,9 @@ fn open(path: &Path) -> Result<Connection, DatabaseError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|error| problem("cannot create the folder of", &error))?;
     }
+    // It may hold the session, so it is nobody else's to read. What SQLite keeps beside it gets the same mode.
+    let made = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    made.map_err(|error| problem("cannot open", &error))?;
     let mut connection = Connection::open(path).map_err(|error| problem("cannot open", &error))?;
     prepare(&mut connection).map_err(|error| problem("cannot prepare", &error))?;
     Ok(connection)
@@ -156,6 +159,16 @@ mod tests {
         let rows =
             Database::open(&path).run(vec![statement("SELECT value, updated_at FROM cache", vec![])]).await.unwrap();
         assert_eq!(rows, [[[Value::Text("v".into()), Value::Integer(1_790_000_000_000)]]]);
+    }
+
+    #[test]
+    fn nobody_else_may_read_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        drop(open(&folder.path().join("test.db")).unwrap());
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            assert_eq!(entry.unwrap().metadata().unwrap().permissions().mode() & 0o077, 0);
+        }
     }
 
     #[tokio::test]

@@ -50,7 +50,8 @@ impl Session {
         };
         match need {
             Need::Nothing => {}
-            Need::Soon => self.begin(platform, generation)?,
+            // What still works may be used, whatever hinders the renewal.
+            Need::Soon => drop(self.begin(platform, generation)),
             Need::Now => self.renew(platform, generation).await?,
         }
         self.check(platform.now())
@@ -362,20 +363,15 @@ impl Session {
             }
         }
         let new = self.ask_renewal(platform, credentials).await?;
-        {
-            let mut memory = self.memory();
-            let now = platform.now();
-            let standing = Standing { at: now, refused: false, renewal_refused: false, ..memory.standing.clone() };
-            memory.standing = standing;
-        }
-        self.keep_renewed(platform, new, version).await;
+        self.keep_renewed(platform, used, new, version).await;
         tracing::info!(expires_at = self.report(platform.now()).expires_at, "the session was renewed");
         Ok(())
     }
 
     /// Stores renewed credentials, then uses them.
-    async fn keep_renewed(&self, platform: &impl Platform, new: Credentials, version: u64) {
-        let standing = self.memory().standing.clone();
+    async fn keep_renewed(&self, platform: &impl Platform, used: &Current, new: Credentials, version: u64) {
+        let at = platform.now();
+        let standing = Standing { at, refused: false, renewal_refused: false, ..self.memory().standing.clone() };
         let next = version.saturating_add(1);
         let mut pauses = STORE_TRIES.into_iter();
         let mut unsaved = true;
@@ -397,9 +393,16 @@ impl Session {
             }
         }
         let mut memory = self.memory();
+        if memory.generation != used.generation {
+            return;
+        }
         let version = if unsaved { memory.version } else { next };
         memory.adopt(Some(Arc::new(new)), true, version);
         memory.unsaved = unsaved;
+        // A check may have been asked for meanwhile; that stays.
+        memory.standing.at = at;
+        memory.standing.refused = false;
+        memory.standing.renewal_refused = false;
     }
 
     /// Stores what the store has missed, over what it has.
