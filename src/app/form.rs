@@ -53,15 +53,20 @@ impl Form {
     /// A form whose file may have up to `limit` bytes.
     pub(super) fn open(platform: &impl Platform, headers: &Headers, body: RequestBody, limit: u64) -> Result<Self> {
         let content_type = headers.get("content-type").unwrap_or_default();
-        let boundary = multer::parse_boundary(&content_type).map_err(|_| {
+        let length = body.length();
+        let body = platform::patient(platform, body.into_stream(), PIECE_PATIENCE);
+        Self::read(&content_type, length, body, limit)
+    }
+
+    /// The same from a stream.
+    pub(super) fn read(content_type: &str, length: Option<u64>, body: ByteStream, limit: u64) -> Result<Self> {
+        let boundary = multer::parse_boundary(content_type).map_err(|_| {
             Error::new(ErrorKind::InvalidRequest, "Send the file as multipart/form-data, as 'curl -F file=@NAME' does.")
         })?;
-        let length = body.length();
         let most = limit.saturating_add(MAX_FIELDS);
         if length.is_some_and(|length| length > most) {
             return Err(too_large(limit));
         }
-        let body = platform::patient(platform, body.into_stream(), PIECE_PATIENCE);
         let room = Arc::new(AtomicUsize::new(MAX_HEADERS));
         let turns: ByteStream = Box::pin(Turns { body, given: false, room: Arc::clone(&room) });
         let limits = Constraints::new().size_limit(SizeLimit::new().whole_stream(most));

@@ -6,6 +6,8 @@ mod chat;
 mod chats;
 mod files;
 mod form;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod info;
 mod media;
 mod models;

@@ -1,0 +1,24 @@
+//! The JSON of a chat request: whatever it is, it is understood or refused with words.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use qwen_edge::{
+    chat::{Attachments, check},
+    error::Error,
+    openai::ChatRequest,
+};
+
+fn read(data: &[u8]) -> Result<(), Error> {
+    let mut request = ChatRequest::from_json(data)?;
+    let attachments = Attachments::take(&mut request.messages)?;
+    check(&request.messages, &attachments)
+}
+
+fuzz_target!(|data: &[u8]| {
+    if let Err(error) = read(data) {
+        let form = error.kind().wire();
+        assert!((400..500).contains(&form.status) && !error.message().is_empty(), "{error}");
+        let told: serde_json::Value = serde_json::from_str(&qwen_edge::openai::error_body(&error)).expect("JSON");
+        assert_eq!(told["error"]["code"], form.code);
+    }
+});
