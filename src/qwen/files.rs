@@ -331,7 +331,7 @@ impl Qwen {
                 Ok(json)
             }
             _ => {
-                let error = refusal::from_answer(head.status.as_u16(), &head.headers, &body);
+                let error = refusal::from_answer(head.status, &head.headers, &body);
                 self.session.refused(platform.now(), &error);
                 Err(error)
             }

@@ -198,22 +198,13 @@ impl Qwen {
         let purpose = Purpose::Turn { chat_id: turn.chat_id };
         let request = self.request(platform, Method::POST, &wire::completions(turn.chat_id), purpose, body)?;
         let answer = self.send(platform, request).await?;
-        let is_stream = answer.status().is_success()
-            && answer
-                .headers()
-                .get("content-type")
-                .and_then(|value| value.to_str().ok())
-                .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"));
-        if is_stream {
+        if refusal::is_stream(answer.status(), answer.headers()) {
             self.session.accepted(platform.now());
             return Ok(answer.into_body());
         }
         let (head, body) = self.whole(platform, answer).await?;
-        let error = self.refused(platform, &head, &body);
-        if head.status == http::StatusCode::NOT_FOUND && error.kind() != ErrorKind::ModelNotFound {
-            let gone = "The chat is no longer at chat.qwen.ai. Send the request again.";
-            return Err(Error::new(ErrorKind::ChatGone, gone).retryable());
-        }
+        let error = refusal::from_turn(head.status, &head.headers, &body);
+        self.session.refused(platform.now(), &error);
         Err(error)
     }
 
@@ -321,7 +312,7 @@ impl Qwen {
         let (head, body) = self.whole(platform, answer).await?;
         ModelList::from_upstream(&body)
             .filter(|_| head.status.is_success())
-            .ok_or_else(|| refusal::from_answer(head.status.as_u16(), &head.headers, &body))
+            .ok_or_else(|| refusal::from_answer(head.status, &head.headers, &body))
     }
 
     async fn send(&self, platform: &impl Platform, request: http::Request<Payload>) -> Result<FetchResponse> {
@@ -352,7 +343,7 @@ impl Qwen {
     }
 
     fn refused(&self, platform: &impl Platform, head: &http::response::Parts, body: &[u8]) -> Error {
-        let error = refusal::from_answer(head.status.as_u16(), &head.headers, body);
+        let error = refusal::from_answer(head.status, &head.headers, body);
         self.session.refused(platform.now(), &error);
         error
     }
