@@ -235,7 +235,10 @@ impl Error {
     /// Whether an SDK should be told not to repeat the request: only a person can mend the cause.
     #[must_use]
     pub fn needs_a_person(&self) -> bool {
-        matches!(self.kind(), ErrorKind::SessionMissing | ErrorKind::SessionExpired | ErrorKind::Challenge)
+        matches!(
+            self.kind(),
+            ErrorKind::Configuration | ErrorKind::SessionMissing | ErrorKind::SessionExpired | ErrorKind::Challenge
+        )
     }
 }
 

@@ -1,5 +1,7 @@
 //! Answers: JSON, errors, and the headers that each has.
 
+use std::time::Duration;
+
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE},
@@ -16,6 +18,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CONVERSATION_ID: HeaderName = HeaderName::from_static("x-conversation-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const EXPOSED: &str = "x-request-id, x-conversation-id, retry-after, x-should-retry";
+/// The longest `Retry-After` that SDKs wait for; after a longer one they ask again at once.
+const LONGEST_SDK_WAIT: Duration = Duration::from_secs(60);
 /// A browser may keep a preflight's answer for a day.
 const PREFLIGHT_SECONDS: &str = "86400";
 
@@ -58,7 +62,7 @@ pub(super) fn error(error: &Error) -> Response<Body> {
     if error.kind() == ErrorKind::MissingApiKey {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if error.needs_a_person() {
+    if error.needs_a_person() || error.retry_after().is_some_and(|wait| wait > LONGEST_SDK_WAIT) {
         headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     if let Some(wait) = error.retry_after() {

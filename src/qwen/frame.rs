@@ -29,8 +29,25 @@ pub(super) struct Frame<'a> {
     pub(super) code: Option<IgnoredAny>,
     #[serde(default)]
     pub(super) ret: Option<IgnoredAny>,
+    #[serde(default)]
+    pub(super) detail: Option<IgnoredAny>,
     #[serde(borrow, default)]
     pub(super) success: Option<&'a RawValue>,
+}
+
+impl Frame<'_> {
+    pub(super) fn is_refusal(&self) -> bool {
+        self.choices.0.is_none()
+            && (self.error.is_some()
+                || self.code.is_some()
+                || self.ret.is_some()
+                || self.detail.is_some()
+                || self.success.is_some_and(|success| success.get() == "false"))
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.created.is_some() || self.choices.0.is_some() || self.info.is_some() || self.is_refusal()
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

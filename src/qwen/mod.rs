@@ -236,22 +236,13 @@ impl Qwen {
             let credentials = used.credentials.as_deref();
             let request = self.site.request(platform, credentials, Method::POST, &path, purpose, body.clone())?;
             let answer = self.site.send(platform, Outside::Turn, request).await?;
-            let is_stream = answer.status().is_success()
-                && answer
-                    .headers()
-                    .get("content-type")
-                    .and_then(|value| value.to_str().ok())
-                    .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"));
-            if is_stream {
+            if refusal::is_stream(answer.status(), answer.headers()) {
                 self.session.accepted(platform, &used);
                 return Ok(TurnStream { body: answer.into_body(), used: Used(used.clone()) });
             }
             let (head, body) = self.site.whole(platform, answer).await?;
-            let error = self.refused(platform, &used, &head, &body);
-            if head.status == http::StatusCode::NOT_FOUND && error.kind() != ErrorKind::ModelNotFound {
-                let gone = "The chat is no longer at chat.qwen.ai. Send the request again.";
-                return Err(Error::new(ErrorKind::ChatGone, gone).retryable());
-            }
+            let error = refusal::from_turn(head.status, &head.headers, &body);
+            self.session.refused(platform, &used, &error);
             Err(error)
         })
     }
@@ -363,7 +354,7 @@ impl Qwen {
         let (head, body) = self.ask_site(platform, &used, Method::GET, wire::MODELS, Bytes::new()).await?;
         ModelList::from_upstream(&body)
             .filter(|_| head.status.is_success())
-            .ok_or_else(|| refusal::from_answer(head.status.as_u16(), &head.headers, &body))
+            .ok_or_else(|| refusal::from_answer(head.status, &head.headers, &body))
     }
 
     /// Asks for data with these credentials and reads the answer whole.
@@ -381,7 +372,7 @@ impl Qwen {
     }
 
     fn refused(&self, platform: &impl Platform, used: &Current, head: &http::response::Parts, body: &[u8]) -> Error {
-        let error = refusal::from_answer(head.status.as_u16(), &head.headers, body);
+        let error = refusal::from_answer(head.status, &head.headers, body);
         self.session.refused(platform, used, &error);
         error
     }

@@ -1,7 +1,7 @@
 //! A bounded reader of event streams: bytes in any pieces go in, the data of each event comes out.
 //!
 //! Follows the WHATWG rules for `text/event-stream` (line ends CR, LF or CRLF, a byte order mark, comments, several `data:`
-//! lines in one event), plus what chat.qwen.ai adds: a bare JSON or HTML line without a field name is handed out as well.
+//! lines in one event), plus what chat.qwen.ai adds: bare JSON or HTML without a field name is handed out as well, line by line.
 
 use std::ops::ControlFlow;
 
@@ -19,7 +19,7 @@ pub type Flow = ControlFlow<Result<(), Error>>;
 pub enum Said<'a> {
     /// The data of an event.
     Data(&'a [u8]),
-    /// A line that is no field of an event stream but looks like JSON or HTML.
+    /// A line that is no field of an event stream but looks like JSON or HTML, or goes on after such a line.
     Bare(&'a [u8]),
 }
 
@@ -31,6 +31,7 @@ pub struct EventReader {
     /// The data lines of an event whose end has not come.
     data: Vec<u8>,
     has_data: bool,
+    in_bare: bool,
     after_carriage_return: bool,
     started: bool,
 }
@@ -108,6 +109,7 @@ impl EventReader {
                 [] => b"",
                 _ => return Flow::Continue(()),
             };
+            self.in_bare = false;
             if let Some(earlier) = whole.take() {
                 self.keep(earlier)?;
             }
@@ -116,7 +118,8 @@ impl EventReader {
             } else {
                 *whole = Some(value);
             }
-        } else if matches!(line.first(), Some(b'{' | b'<')) {
+        } else if matches!(line.first(), Some(b'{' | b'<')) || (self.in_bare && line.first() != Some(&b':')) {
+            self.in_bare = true;
             return each(Said::Bare(line));
         }
         Flow::Continue(())
@@ -177,6 +180,8 @@ mod tests {
             ("database: x\n\n\n\n", vec![]),
             ("{\"error\":1}\n\n", vec!["bare {\"error\":1}"]),
             ("<html>\ndata: a\n\n", vec!["bare <html>", "data a"]),
+            ("{\n \"error\": 1\n\n}\n: beat\n", vec!["bare {", "bare  \"error\": 1", "bare }"]),
+            ("{}\ndata: a\n\nevent: x\n", vec!["bare {}", "data a"]),
             ("data: without its blank line", vec!["data without its blank line"]),
             ("data: a\n", vec!["data a"]),
             ("", vec![]),

@@ -31,6 +31,8 @@ pub trait Listener {
 
 /// How many answers to one question are told apart.
 const MOST_OTHERS: usize = 16;
+/// How much is kept of what is no event: the firewall's page, or JSON on several lines.
+const MAX_BARE: usize = 64 * 1024;
 
 /// A page that the model found on the web.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,12 +196,12 @@ impl State {
                 }
             },
             Said::Bare(line) => match serde_json::from_slice::<Frame<'_>>(line) {
-                Ok(frame) => self.frame(&frame, line, listener),
-                Err(_) => {
+                Ok(frame) if line.starts_with(b"{") && frame.is_known() => self.frame(&frame, line, listener),
+                _ => {
                     // Kept for the case that nothing else comes: then it tells what went wrong.
-                    self.bare
-                        .get_or_insert_default()
-                        .extend_from_slice(line.get(..line.len().min(4096)).unwrap_or(line));
+                    let bare = self.bare.get_or_insert_default();
+                    let room = MAX_BARE.saturating_sub(bare.len());
+                    bare.extend(line.iter().chain(b"\n").take(room));
                     self.skip()
                 }
             },
@@ -223,11 +225,7 @@ impl State {
             return Flow::Continue(());
         }
         let Some(choice) = &frame.choices.0 else {
-            let refused = frame.error.is_some()
-                || frame.code.is_some()
-                || frame.ret.is_some()
-                || frame.success.is_some_and(|success| success.get() == "false");
-            return if refused {
+            return if frame.is_refusal() {
                 Flow::Break(Err(refusal::from_body(200, None, data)))
             } else if frame.info.is_some() {
                 Flow::Continue(())

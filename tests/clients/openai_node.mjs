@@ -3,13 +3,16 @@
 //   BASE_URL=http://127.0.0.1:8000/v1 API_KEY=sk-test node tests/clients/openai_node.mjs [NAME ...]
 //
 // The server's upstream must be the fake one (tests/fake_qwen), which obeys the directives in the prompts.
-// HEARTBEAT_SECONDS=1, if the server runs with it, makes the `heartbeat` case insist on comment lines.
+// HEARTBEAT_SECONDS=1, if the server runs with it, makes the `heartbeat` case insist on comment lines. Some errors need a
+// server of their own: CHALLENGED_URL before an upstream that nobody else asks, SESSIONLESS_URL without a Qwen session,
+// HASTY_URL with UPSTREAM_IDLE_SECONDS=1.
 // Prints `ok NAME` or `FAILED NAME: reason` for each case and exits 1 if any failed.
 
 import assert from "node:assert/strict";
 import { createHash, randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import OpenAI, { toFile } from "openai";
+import { errors } from "./node_errors.mjs";
 import {
   INCLUDE_USAGE, PLAIN, THINKER, all, choicesOf, chunksOf, contentOf, create, finishes, newClient, percent, prompt,
   refusal, run,
@@ -309,4 +312,4 @@ const cases = {
   },
 };
 
-await run(cases);
+await run({ ...cases, ...errors });

@@ -3,7 +3,9 @@
     BASE_URL=http://127.0.0.1:8000/v1 API_KEY=sk-test python tests/clients/openai_python.py [NAME ...]
 
 The server's upstream must be the fake one (`tests/fake_qwen`), which obeys the directives in the prompts.
-HEARTBEAT_SECONDS=1, if the server runs with it, makes the `heartbeat` case insist on comment lines.
+HEARTBEAT_SECONDS=1, if the server runs with it, makes the `heartbeat` case insist on comment lines. Some errors need a
+server of their own: CHALLENGED_URL before an upstream that nobody else asks, SESSIONLESS_URL without a Qwen session,
+HASTY_URL with UPSTREAM_IDLE_SECONDS=1.
 Prints `ok NAME` or `FAILED NAME: reason` for each case and exits 1 if any failed.
 """
 
@@ -18,6 +20,7 @@ import uuid
 from pathlib import Path
 
 import openai
+import python_errors
 from python_sdk import (
     PLAIN, THINKER, Sdk, check, content_of, each, entered, finishes, percent, prompt, reasoning, refusal, run, same,
     settle,
@@ -337,7 +340,7 @@ async def files(sdk):
 CASES = [
     models_list, models_retrieve, plain, no_thinking, stream, stream_without_usage, stream_helper, heartbeat, stop,
     limit, wrong_fields, keys, unknown_routes, upstream_errors, silent_repeat, sdk_retry, error_amid, all_parameters,
-    roles, request_id, parallel, conversation, files,
+    roles, request_id, parallel, conversation, files, *python_errors.CASES,
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@
 //! | `cut=N` `cut_clean=N` `stall=N` | break or end after N bytes, silence after N events |
 //! | `hang` `reset` | no response headers; no response |
 //! | `fail=NAME` `num` `code` | see `failures.rs`; `error_*`, `created_only`, `empty`, `bare_error` shape the stream |
+//! | `fail=recorded` `name=ROW` | an answer of `tests/refusals/table.json`, cut by `split=K` |
 //! | `status=CODE` `body=…` | any other response |
 //! | `times=N` `id=ID` | the failing keys count only for the first N requests with that id |
 //! | `linger_ms` | the chat stays busy for that long after the turn |

@@ -51,12 +51,17 @@ impl Fixture {
 
     /// The body with its placeholders filled in.
     pub fn filled(&self, chat_id: &str, user_id: &str, response_id: &str) -> Vec<u8> {
-        let mut body = self.body.clone();
-        for (placeholder, id) in [("{chat_id}", chat_id), ("{user_id}", user_id), ("{response_id}", response_id)] {
-            body = replaced(&body, placeholder.as_bytes(), id.as_bytes());
-        }
-        body
+        filled(&self.body, chat_id, user_id, response_id)
     }
+}
+
+/// A body with its placeholders filled in.
+pub(super) fn filled(body: &[u8], chat_id: &str, user_id: &str, response_id: &str) -> Vec<u8> {
+    let mut body = body.to_vec();
+    for (placeholder, id) in [("{chat_id}", chat_id), ("{user_id}", user_id), ("{response_id}", response_id)] {
+        body = replaced(&body, placeholder.as_bytes(), id.as_bytes());
+    }
+    body
 }
 
 /// Cuts a stream after its blank lines.
@@ -82,7 +87,7 @@ fn folder() -> PathBuf {
 fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.windows(from.len()).position(|bytes| bytes == from) {
+    while let Some(at) = memchr::memmem::find(rest, from) {
         out.extend_from_slice(&rest[..at]);
         out.extend_from_slice(to);
         rest = &rest[at + from.len()..];

@@ -29,6 +29,8 @@ mod directive;
 mod failures;
 mod fixtures;
 mod log;
+#[path = "../refusals/table.rs"]
+mod recorded;
 mod routes;
 mod script;
 mod server;
@@ -50,6 +52,7 @@ use tokio::sync::oneshot;
 
 pub use fixtures::Fixture;
 pub use log::{Outcome, Seen};
+pub(crate) use recorded::{Row, all as recorded};
 pub use storage::{Object, Stage, StorageFault, Trouble};
 pub use web::Page;
 

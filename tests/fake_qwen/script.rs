@@ -9,6 +9,7 @@ use super::body::{Reply, Start, Step};
 use super::directive::{Directive, last_line};
 use super::failures;
 use super::fixtures::{self, Fixture};
+use super::recorded;
 use super::streams::{self, Shape, Style};
 use super::transcript;
 use super::turn::{Exchange, Turn};
@@ -52,7 +53,7 @@ pub(super) fn play(
     {
         directive.recover();
     }
-    let mut reply = canned(&directive, request_id).unwrap_or_else(|| {
+    let mut reply = canned(&directive, turn.exchange(), request_id).unwrap_or_else(|| {
         stream(
             &directive,
             turn.exchange(),
@@ -76,7 +77,7 @@ fn millis(directive: &Directive, key: &str) -> Duration {
 }
 
 /// Responses that are no stream.
-fn canned(directive: &Directive, request_id: &str) -> Option<Reply> {
+fn canned(directive: &Directive, exchange: &Exchange, request_id: &str) -> Option<Reply> {
     if directive.on("hang") {
         return Some(Reply::never());
     }
@@ -94,7 +95,23 @@ fn canned(directive: &Directive, request_id: &str) -> Option<Reply> {
         return Some(failures::unknown(name));
     }
     let name = directive.get("fail").filter(|name| !STREAM_FAILURES.contains(name))?;
+    if name == "recorded" {
+        return Some(row(directive, exchange));
+    }
     Some(failures::named(name, directive.number("num"), request_id).unwrap_or_else(|| failures::unknown(name)))
+}
+
+/// An answer of the table, byte for byte but for the ids of the turn.
+fn row(directive: &Directive, exchange: &Exchange) -> Reply {
+    let name = directive.get("name").unwrap_or_default();
+    let Some(row) = recorded::all().into_iter().find(|row| row.name == name) else {
+        return failures::unknown(name);
+    };
+    let body = fixtures::filled(&row.body(), &exchange.chat_id, &exchange.user_id, &exchange.response_id);
+    let headers = row.headers();
+    let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+    let steps = in_pieces(directive, vec![Step::Bytes(body.into())]);
+    Reply { headers, steps, ..Reply::whole(row.status().as_u16(), "", "") }
 }
 
 fn stream(directive: &Directive, exchange: &Exchange, allowed: &Allowed, request_id: &str, pace_ms: u64) -> Reply {

@@ -179,7 +179,7 @@ impl Session {
         {
             return if who.is_guest { Err(super::ended()) } else { Ok(who) };
         }
-        let error = refusal::from_answer(head.status.as_u16(), &head.headers, &body);
+        let error = refusal::from_answer(head.status, &head.headers, &body);
         Err(match error.kind() {
             // Without a session the site shows its own page here, or nothing.
             ErrorKind::UpstreamInvalid | ErrorKind::UpstreamEmpty if head.status.is_success() => super::ended(),
@@ -464,7 +464,7 @@ impl Session {
                 Ok(credentials.renewed(access, refresh, expires_at, platform.now() / 1000))
             }
             None => {
-                let error = refusal::from_answer(head.status.as_u16(), &head.headers, &body);
+                let error = refusal::from_answer(head.status, &head.headers, &body);
                 // Only the site itself can end a session for good; a page is of something that stands in between.
                 let by_site = json.is_object() || head.status == http::StatusCode::UNAUTHORIZED;
                 Err(if error.kind() == ErrorKind::SessionExpired && !by_site {

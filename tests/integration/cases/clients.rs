@@ -4,14 +4,25 @@ use std::{path::Path, sync::Arc};
 
 use tokio::process::Command;
 
-use crate::server::{Case, KEY};
+use crate::{
+    fake_qwen::Fake,
+    server::{Case, KEY},
+};
 
 async fn run(case: &Case, program: &str, script: &str) {
     let server = case.start(&[]).await;
+    // After a challenge nobody else can use the server, nor the site's idea of the account.
+    let challenging = Fake::start();
+    let challenged = case.start_with(&challenging, &[]).await;
+    let sessionless = case.start(&[("QWEN_COOKIES", "")]).await;
+    let hasty = case.start(&[("UPSTREAM_IDLE_SECONDS", "1")]).await;
     let output = Command::new(program)
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("BASE_URL", format!("{}/v1", server.url))
+        .env("CHALLENGED_URL", format!("{}/v1", challenged.url))
+        .env("SESSIONLESS_URL", format!("{}/v1", sessionless.url))
+        .env("HASTY_URL", format!("{}/v1", hasty.url))
         .env("API_KEY", KEY)
         // As the server has it: the scripts then insist on seeing comment lines.
         .env("HEARTBEAT_SECONDS", "1")

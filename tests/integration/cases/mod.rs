@@ -84,6 +84,9 @@ cases! {
         aliases_come_from_the_configuration,
     }
     errors {
+        each_recorded_refusal_is_told,
+        each_recorded_challenge_is_told,
+        ordinary_answers_may_mention_anything,
         refusals_have_their_status_and_code,
         refusals_of_a_new_chat_too,
         one_silent_repeat_heals,
