@@ -373,7 +373,9 @@ fn describe(body: &[u8], error: &serde_json::Error) -> Error {
     let text = match std::str::from_utf8(body) {
         // Skipping a value does not look into its text, so the encoding is checked first.
         Err(error) => Err(error.to_string()),
-        Ok(text) => serde_json::from_str::<IgnoredAny>(text).map(|_| text).map_err(|error| error.to_string()),
+        Ok(text) => {
+            serde_json::from_slice::<IgnoredAny>(text.as_bytes()).map(|_| text).map_err(|error| error.to_string())
+        }
     };
     let text = match text {
         Ok(text) => text,

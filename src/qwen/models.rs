@@ -103,7 +103,7 @@ impl ModelList {
     }
 
     pub(super) fn from_store(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok().map(|models| Self(Arc::new(models)))
+        serde_json::from_slice(text.as_bytes()).ok().map(|models| Self(Arc::new(models)))
     }
 
     pub(super) fn to_store(&self) -> String {

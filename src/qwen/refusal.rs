@@ -118,7 +118,7 @@ pub(super) fn from_body(status: u16, wait: Option<Duration>, body: &[u8]) -> Err
     let mended = repaired(body);
     let text = String::from_utf8_lossy(mended.as_deref().unwrap_or(body));
     let text = text.trim_start_matches('\u{feff}').trim();
-    match serde_json::from_str::<Json>(text) {
+    match serde_json::from_slice::<Json>(text.as_bytes()) {
         Ok(json) if json.is_object() => from_json(status, wait, &json),
         _ => from_text(status, wait, text),
     }
@@ -154,7 +154,7 @@ fn from_text(status: u16, wait: Option<Duration>, text: &str) -> Error {
 
 /// One line of several that is a refusal of its own.
 fn refusing_line(line: &str) -> Option<Json> {
-    let json = line.starts_with('{').then(|| serde_json::from_str::<Json>(line).ok()).flatten()?;
+    let json = line.starts_with('{').then(|| serde_json::from_slice::<Json>(line.as_bytes()).ok()).flatten()?;
     let told =
         ["error", "code", "ret", "detail"].iter().any(|name| json.get(name).is_some_and(|value| !value.is_null()));
     (told || json.get("success") == Some(&Json::Bool(false))).then_some(json)
@@ -198,10 +198,17 @@ fn from_json(status: u16, wait: Option<Duration>, json: &Json) -> Error {
     })
 }
 
-/// `num` of a limit: hours, as a number or as text.
+/// `num` of a limit: hours, as a number or as text, rounded up.
 fn hours(num: &Json) -> Option<u64> {
-    let hours = num.as_f64().or_else(|| num.as_str()?.trim().parse().ok())?;
-    (hours > 0.0).then(|| hours.ceil() as u64)
+    let text = num.as_str().map_or_else(|| num.to_string(), str::to_owned);
+    // The library's way to read a fraction would make the Worker 10 KB larger.
+    let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let more = u64::from(fraction.bytes().any(|digit| matches!(digit, b'1'..=b'9')));
+    let is_number = whole.bytes().next().is_some_and(|digit| digit.is_ascii_digit());
+    // One that is too large means no less than the largest.
+    let whole = whole.parse().ok().or(is_number.then_some(u64::MAX))?;
+    let hours = whole.saturating_add(more);
+    (hours > 0).then_some(hours)
 }
 
 fn not_the_protocol() -> Error {

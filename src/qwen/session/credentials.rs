@@ -145,7 +145,7 @@ impl Credentials {
 
     /// What was stored.
     pub(super) fn from_json(text: &str) -> Option<Self> {
-        let Record { cookie, user_agent, expires_at, early, account } = serde_json::from_str(text).ok()?;
+        let Record { cookie, user_agent, expires_at, early, account } = serde_json::from_slice(text.as_bytes()).ok()?;
         let read = Self::read(cookie, Some(account));
         Some(Self { user_agent, expires_at: read.expires_at.or(expires_at), early, ..read })
     }

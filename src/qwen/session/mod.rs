@@ -303,7 +303,7 @@ impl Session {
             memory.unsaved = memory.stored;
             return Ok(());
         };
-        let standing: Standing = serde_json::from_str(&stored.standing).unwrap_or_default();
+        let standing: Standing = serde_json::from_slice(stored.standing.as_bytes()).unwrap_or_default();
         if stored.version == memory.version {
             if standing.at > memory.standing.at {
                 memory.standing = standing;
