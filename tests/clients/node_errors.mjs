@@ -1,4 +1,4 @@
-// Errors as the `openai` package sees them: their class, and whether it asks again, with as many retries as it has by default.
+// Errors as the `openai` package sees them: their class, and whether it asks again, with its default of two retries.
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
@@ -6,8 +6,10 @@ import OpenAI from "openai";
 import { PLAIN, chunksOf, contentOf, create, newClient, prompt, refusal, withoutWaiting } from "./node_sdk.mjs";
 
 const { CHALLENGED_URL, HASTY_URL, SESSIONLESS_URL } = process.env;
-const { APIError, AuthenticationError, BadRequestError, InternalServerError, NotFoundError, PermissionDeniedError } = OpenAI;
-const { RateLimitError } = OpenAI;
+const {
+  APIError, AuthenticationError, BadRequestError, InternalServerError, NotFoundError, PermissionDeniedError,
+  RateLimitError,
+} = OpenAI;
 
 // What repeating does not mend.
 const FINAL = [

@@ -1,4 +1,4 @@
-"""Errors as the `openai` package sees them: their class, and whether it asks again, with as many retries as it has by default."""
+"""Errors as the `openai` package sees them: their class, and whether it asks again, with its default of two retries."""
 
 import contextlib
 import os
