@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use hyper::http::request::Parts;
 use serde_json::Value;
 
-const MAX_REQUESTS: usize = 20_000;
+const MAX_REQUESTS: usize = 200_000;
 const MAX_LOGGED_BODY: usize = 256 << 10;
 const MAX_LOGGED_BYTES: usize = 256 << 20;
 
@@ -67,6 +67,8 @@ pub(super) struct Log(Mutex<Entries>);
 struct Entries {
     seen: VecDeque<Arc<Seen>>,
     bytes: usize,
+    /// Of all requests, also those no longer held.
+    total: usize,
 }
 
 impl Log {
@@ -83,6 +85,7 @@ impl Log {
             outcome: AtomicU8::new(0),
         });
         let mut entries = self.0.lock().unwrap();
+        entries.total += 1;
         entries.bytes += seen.body.len();
         entries.seen.push_back(seen.clone());
         while entries.seen.len() > MAX_REQUESTS || entries.bytes > MAX_LOGGED_BYTES {
@@ -94,6 +97,10 @@ impl Log {
 
     pub(super) fn all(&self) -> Vec<Arc<Seen>> {
         self.0.lock().unwrap().seen.iter().cloned().collect()
+    }
+
+    pub(super) fn total(&self) -> usize {
+        self.0.lock().unwrap().total
     }
 }
 

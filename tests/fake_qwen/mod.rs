@@ -236,6 +236,11 @@ impl Fake {
         self.shared.log.all()
     }
 
+    /// How many requests there were, also those [`Fake::seen`] has no room for.
+    pub fn requests(&self) -> usize {
+        self.shared.log.total()
+    }
+
     /// The last requests whose body contains `marker`, oldest first.
     pub fn seen_with(&self, marker: &str) -> Vec<Arc<Seen>> {
         let mut seen = self.shared.log.all();

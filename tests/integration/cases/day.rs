@@ -52,10 +52,6 @@ impl Day {
         *self.weather.write().unwrap() = weather;
     }
 
-    fn count(&self, path: &str) -> usize {
-        self.fake.seen().iter().filter(|seen| seen.path_and_query.starts_with(path)).count()
-    }
-
     /// One client's conversation. What was not answered is asked again.
     async fn client(self: Arc<Self>, number: usize) -> usize {
         let marker = unique("day");
@@ -151,9 +147,9 @@ pub async fn a_day_in_fast_motion(case: Arc<Case>) {
     // Turns that were on their way then have ended.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     day.fake.set_failure(TURN, None);
-    let asked = day.fake.seen().len();
+    let asked = day.fake.requests();
     tokio::time::sleep(part).await;
-    assert_eq!(day.fake.seen().len(), asked, "no call during the pause");
+    assert_eq!(day.fake.requests(), asked, "no call during the pause");
     let admin = [("authorization", "Bearer admin-key")];
     let reply = all[0].http.send("PUT", "/admin/session", &admin, cookies()).await;
     assert_eq!(reply.status, 200, "{reply:?}");
@@ -195,6 +191,7 @@ pub async fn a_day_in_fast_motion(case: Arc<Case>) {
     let took = began.elapsed();
 
     let seen = day.fake.seen();
+    assert_eq!(seen.len(), day.fake.requests(), "none of them is forgotten");
     let renewals: Vec<&str> = seen
         .iter()
         .filter(|seen| seen.path_and_query.starts_with(REFRESH))
@@ -213,7 +210,8 @@ pub async fn a_day_in_fast_motion(case: Arc<Case>) {
         day.told.load(Ordering::Relaxed),
         renewals.len()
     );
-    assert!(turns > 2 * CLIENTS && day.count(TURN) >= turns);
+    let asked = seen.iter().filter(|seen| seen.path_and_query.starts_with(TURN)).count();
+    assert!(turns > 2 * CLIENTS && asked >= turns, "{asked} asked for {turns} turns");
     // A chat amid whose turn the box was killed may still be busy when its client asks again, and then another one is made.
     let most = CLIENTS + restarts * IN_FLIGHT;
     assert!((CLIENTS..=most).contains(&chats), "{chats} chats of {CLIENTS} clients");
