@@ -3,14 +3,17 @@ FROM rust:1-slim-bookworm AS build
 WORKDIR /src
 
 # Dependencies first, with stubs in the place of the sources: this layer is rebuilt only when a manifest changes.
-COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src examples tests/integration \
+COPY Cargo.toml Cargo.lock build.rs ./
+RUN mkdir -p src web examples tests/integration \
 	&& touch src/lib.rs \
 	&& for stub in src/main.rs examples/fake-qwen.rs tests/integration/main.rs; do echo 'fn main() {}' >"$stub"; done \
 	&& cargo build --release --locked --bin qwen-edge
 
 COPY migrations migrations
 COPY src src
+COPY web web
+# Shown by --version: docker build --build-arg COMMIT="$(git rev-parse --short=12 HEAD)" .
+ARG COMMIT
 # Copied files keep their dates and may be older than the stubs they replace; cargo goes by the date.
 RUN touch src/lib.rs src/main.rs && cargo build --release --locked --bin qwen-edge
 

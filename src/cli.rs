@@ -22,7 +22,7 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::Subscr
 ///
 /// Settings come from the environment and from .env in the working folder; the environment goes first.
 #[derive(Parser)]
-#[command(version)]
+#[command(version = env!("QWEN_EDGE_VERSION"))]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

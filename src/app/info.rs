@@ -3,20 +3,24 @@
 use http::{Response, StatusCode};
 use serde_json::{Value as Json, json};
 
-use super::{App, reply, route::routes};
+use super::{
+    App, pages, reply,
+    route::{Endpoint, routes},
+};
 use crate::{
     platform::{Body, Gauges, Headers, PRODUCT, Platform, Product},
     qwen::SessionState,
     store,
 };
 
-const PAGE: &str = include_str!("root.html");
-
-pub(super) fn root(app: &App, headers: &Headers) -> Response<Body> {
-    if headers.get("accept").is_some_and(|accept| prefers_html(&accept)) {
-        return reply::html(PAGE);
+pub(super) async fn root(app: &App, platform: &impl Platform, headers: &Headers) -> Response<Body> {
+    if headers.get("accept").is_some_and(|accept| prefers_html(&accept))
+        && let Some(console) = pages::page(platform, headers, pages::CONSOLE).await
+    {
+        return console;
     }
     let routes: Vec<Json> = routes()
+        .filter(|route| route.endpoint != Endpoint::Asset)
         .map(|route| json!({ "method": route.method, "path": route.path, "key": route.access.is_keyed(&app.config) }))
         .collect();
     reply::json(
@@ -26,7 +30,7 @@ pub(super) fn root(app: &App, headers: &Headers) -> Response<Body> {
             "version": env!("CARGO_PKG_VERSION"),
             "product": match PRODUCT { Product::Edge => "edge", Product::Box => "box" },
             "message": "An OpenAI-compatible API for your own Qwen web account. Point a client at /v1.",
-            "docs": "https://platform.openai.com/docs/api-reference/chat",
+            "docs": "/docs",
             "routes": routes,
         }),
     )

@@ -11,6 +11,7 @@ pub mod fuzzing;
 mod info;
 mod media;
 mod models;
+mod pages;
 mod reply;
 mod route;
 mod watch;
@@ -141,7 +142,10 @@ async fn answer<P: Platform + Unpin>(
         _ => String::new(),
     };
     match endpoint {
-        Endpoint::Root => Ok(info::root(app, &request.headers)),
+        Endpoint::Root => Ok(info::root(app, platform, &request.headers).await),
+        Endpoint::Docs => page(platform, &request, pages::DOCS).await,
+        Endpoint::Document => page(platform, &request, pages::DOCUMENT).await,
+        Endpoint::Asset => page(platform, &request, &request.path).await,
         Endpoint::Health => Ok(info::health(app, platform).await),
         Endpoint::Metrics => info::metrics(app, platform).ok_or_else(|| not_found(&request.path)),
         Endpoint::Ready => Ok(info::ready(app, platform).await),
@@ -162,6 +166,10 @@ async fn answer<P: Platform + Unpin>(
         Endpoint::ReplaceSession => admin::replace(app, platform, request).await,
         Endpoint::ForgetSession => admin::forget(app, platform).await,
     }
+}
+
+async fn page(platform: &impl Platform, request: &Request, path: &str) -> Result<Response<Body>> {
+    pages::page(platform, &request.headers, path).await.ok_or_else(|| not_found(&request.path))
 }
 
 /// The edge's answer while a variable is wrong.

@@ -38,10 +38,6 @@ pub(super) fn json_text(status: StatusCode, json: String) -> Response<Body> {
     answer(status, "application/json", Body::Full(json.into()))
 }
 
-pub(super) fn html(page: &'static str) -> Response<Body> {
-    answer(StatusCode::OK, "text/html; charset=utf-8", Body::Full(page.into()))
-}
-
 pub(super) fn metrics(text: String) -> Response<Body> {
     answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Body::Full(text.into()))
 }

@@ -36,6 +36,9 @@ impl Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
     Root,
+    Docs,
+    Document,
+    Asset,
     Health,
     Ready,
     Metrics,
@@ -77,6 +80,9 @@ pub(super) fn routes() -> impl Iterator<Item = &'static Route> {
 
 const ROUTES: &[Route] = &[
     route("GET", "/", Access::Open, Endpoint::Root),
+    route("GET", "/docs", Access::Open, Endpoint::Docs),
+    route("GET", "/openapi.json", Access::Open, Endpoint::Document),
+    route("GET", "/assets/{id}", Access::Open, Endpoint::Asset),
     route("GET", "/health", Access::Open, Endpoint::Health),
     route("GET", "/ready", Access::Open, Endpoint::Ready),
     route("GET", "/metrics", Access::Keyed, Endpoint::Metrics),

@@ -52,6 +52,11 @@ impl<P: Platform> Watch<P> {
                 facts.outcome = Outcome::Answered;
                 Body::Full(bytes)
             }
+            #[cfg(target_arch = "wasm32")]
+            Body::Native(stream) => {
+                trace.facts().outcome = Outcome::Answered;
+                Body::Native(stream)
+            }
             Body::Stream(stream) => {
                 self.is_stream = true;
                 self.platform.count(Event::StreamBegan);

@@ -76,6 +76,21 @@ pub enum Body {
     Full(Bytes),
     /// Pieces as they come.
     Stream(ByteStream),
+    /// A stream of the runtime's own, which passes by the program.
+    #[cfg(target_arch = "wasm32")]
+    Native(web_sys::ReadableStream),
+}
+
+/// A file of `web/`.
+pub struct Asset {
+    /// Its media type.
+    pub content_type: String,
+    /// What changes when it does, in quotes.
+    pub etag: Option<String>,
+    /// Whether the body is packed.
+    pub is_gzip: bool,
+    /// Its content.
+    pub body: Body,
 }
 
 impl Body {
@@ -275,6 +290,11 @@ pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
 
     /// Runs work that may outlive the answer (on the edge for at most 30 s).
     fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static);
+
+    /// The file of `web/` at `path`, which begins with `/`; packed only if `accepts_gzip`.
+    fn asset(&self, _path: &str, _accepts_gzip: bool) -> impl Future<Output = Option<Asset>> + MaybeSend {
+        std::future::ready(None)
+    }
 
     /// Runs statements as one transaction and gives the rows of each.
     fn database(&self, batch: Vec<Statement>)

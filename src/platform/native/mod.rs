@@ -1,5 +1,6 @@
 //! The box: tokio, hyper and SQLite.
 
+mod assets;
 mod database;
 pub mod dotenv;
 mod fetch;
@@ -20,7 +21,7 @@ use hyper::body::{Frame, SizeHint};
 
 use crate::{
     platform::{
-        Body, BoxFuture, DatabaseError, FetchError, FetchResponse, Gauges, MaybeSend, Payload, Platform, Row,
+        Asset, Body, BoxFuture, DatabaseError, FetchError, FetchResponse, Gauges, MaybeSend, Payload, Platform, Row,
         Statement, address,
     },
     trace::{Event, Trace},
@@ -124,6 +125,10 @@ impl Platform for Native {
 
     fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static) {
         tokio::spawn(work);
+    }
+
+    async fn asset(&self, path: &str, accepts_gzip: bool) -> Option<Asset> {
+        assets::find(path, accepts_gzip)
     }
 
     async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {

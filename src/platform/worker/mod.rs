@@ -6,6 +6,7 @@
 //! The compatibility flags `enable_request_signal` and `request_signal_passthrough` are needed for this.
 
 mod analytics;
+mod assets;
 mod console;
 mod database;
 mod fetch;
@@ -23,7 +24,7 @@ use crate::{
     app::{self, App},
     config::{Config, ConfigError},
     platform::{
-        Body, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, Payload, Platform, Row, Statement,
+        Asset, Body, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, Payload, Platform, Row, Statement,
     },
     trace::{Event, Trace},
 };
@@ -104,6 +105,10 @@ impl Platform for Worker {
         }
     }
 
+    async fn asset(&self, path: &str, _accepts_gzip: bool) -> Option<Asset> {
+        assets::find(&self.env, path).await
+    }
+
     async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
         database::run(&self.env, batch).await
     }
@@ -177,6 +182,7 @@ fn to_js(answer: http::Response<Body>) -> Result<web_sys::Response, JsValue> {
         Body::Full(bytes) => {
             web_sys::Response::new_with_opt_buffer_source_and_init(Some(&js_sys::Uint8Array::from(&bytes[..])), &init)
         }
+        Body::Native(stream) => web_sys::Response::new_with_opt_readable_stream_and_init(Some(&stream), &init),
         Body::Stream(stream) => {
             let stream = stream.map(|piece| {
                 piece

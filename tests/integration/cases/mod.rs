@@ -12,6 +12,7 @@ mod files;
 mod hostile;
 mod models;
 mod operation;
+mod pages;
 mod process;
 mod routes;
 mod session;
@@ -55,6 +56,11 @@ cases! {
         head_is_get_without_a_body,
         health_and_readiness_follow_the_session,
         health_tells_of_a_broken_store,
+    }
+    pages {
+        the_pages_are_served_from_the_server_itself,
+        a_known_page_is_not_sent_again,
+        only_what_is_meant_to_be_served_is,
     }
     models {
         the_list_has_openai_shape,
