@@ -1,7 +1,7 @@
 //! `/admin/session`: what the session is, and a new one in its place. Shows no value of it.
 
 use http::{Response, StatusCode};
-use serde_json::json;
+use serde::Serialize;
 
 use super::{App, BODY_PATIENCE, reply};
 use crate::{
@@ -50,25 +50,65 @@ pub(super) async fn forget<P: Platform>(app: &App, platform: &P) -> Result<Respo
     Ok(reply::json(StatusCode::OK, &object(&app.qwen.session().report(platform.now()), None)))
 }
 
-fn object(report: &SessionReport, warning: Option<&str>) -> serde_json::Value {
+/// The Qwen session, without its values.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = Session))]
+pub(super) struct SessionObject<'a> {
+    /// `session`
+    object: &'static str,
+    /// `valid`, `expiring`, `expired`, `challenged`, `missing` or `unknown`.
+    state: &'static str,
+    /// What to do next.
+    message: &'static str,
+    /// The account's name at the site, once that is known.
+    account: Option<&'a str>,
+    /// When the access token ends, in Unix seconds.
+    expires_at: Option<u64>,
+    /// When the site last took it, in Unix seconds.
+    checked_at: Option<u64>,
+    /// Whether it renews itself.
+    renewable: bool,
+    /// `configuration`, or `stored` when it was given while the server ran; null without any.
+    source: Option<&'static str>,
+    /// Whether it is encrypted in the database (`SESSION_KEY`).
+    encrypted: bool,
+    /// What did not go well although the session is in use.
+    warning: Option<&'a str>,
+    /// The human check that the site asks for.
+    challenge: Option<ChallengeObject<'a>>,
+}
+
+/// A human check that the site asks for.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = Challenge))]
+pub(super) struct ChallengeObject<'a> {
+    /// Until then nothing is sent to the site, in Unix seconds.
+    until: u64,
+    /// The page where a person passes the check.
+    verify_url: &'a str,
+}
+
+fn object<'a>(report: &'a SessionReport, warning: Option<&'a str>) -> SessionObject<'a> {
     let SessionReport { state, expires_at, checked_at, account, renewable, stored, encrypted, challenge } = report;
-    json!({
-        "object": "session",
-        "state": state.as_str(),
-        "message": advice(*state, *renewable),
-        "account": account,
-        "expires_at": expires_at,
-        "checked_at": checked_at,
-        "renewable": renewable,
-        "source": match (state, stored) {
+    SessionObject {
+        object: "session",
+        state: state.as_str(),
+        message: advice(*state, *renewable),
+        account: account.as_deref(),
+        expires_at: *expires_at,
+        checked_at: *checked_at,
+        renewable: *renewable,
+        source: match (state, stored) {
             (SessionState::Missing, _) => None,
             (_, true) => Some("stored"),
             (_, false) => Some("configuration"),
         },
-        "encrypted": encrypted,
-        "warning": warning,
-        "challenge": challenge.as_ref().map(|(until, link)| json!({ "until": until, "verify_url": link })),
-    })
+        encrypted: *encrypted,
+        warning,
+        challenge: challenge.as_ref().map(|(until, verify_url)| ChallengeObject { until: *until, verify_url }),
+    }
 }
 
 /// What a person should do.

@@ -1,7 +1,7 @@
 //! `/v1/chats`: the conversations that this server created, and their clean-up.
 
 use http::{Response, StatusCode};
-use serde_json::{Value as Json, json};
+use serde::Serialize;
 
 use super::{App, reply};
 use crate::{
@@ -26,24 +26,56 @@ const UNMATCHED_AFTER: u64 = 60 * 60 * 1000;
 /// Where the clean-up left off, in the store.
 const CURSOR_KEY: &str = "cleanup";
 
-fn object(conversation: &Conversation) -> Json {
+/// A conversation that this server began.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = Chat))]
+pub(super) struct ChatObject {
+    /// Of the chat at the site.
+    id: String,
+    /// `chat`
+    object: &'static str,
+    /// As in the field and the header of that name.
+    conversation_id: String,
+    title: String,
+    model: String,
+    /// Finished answers.
+    turns: i64,
+    /// Unix time in seconds.
+    updated: u64,
+}
+
+/// Conversations, newest first.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct ChatList {
+    /// `list`
+    object: &'static str,
+    data: Vec<ChatObject>,
+}
+
+/// A conversation that is no more.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct DeletedChat {
+    id: String,
+    /// `chat.deleted`
+    object: &'static str,
+    deleted: bool,
+    success: bool,
+    message: String,
+}
+
+fn object(conversation: Conversation) -> ChatObject {
     let Conversation { scope: _, id, chat_id, title, model, turns, updated_at } = conversation;
-    json!({
-        "id": chat_id,
-        "object": "chat",
-        "conversation_id": id,
-        "title": title,
-        "model": model,
-        "turns": turns,
-        "updated": updated_at / 1000,
-    })
+    ChatObject { id: chat_id, object: "chat", conversation_id: id, title, model, turns, updated: updated_at / 1000 }
 }
 
 pub(super) async fn list(app: &App, platform: &impl Platform, caller: &str) -> Result<Response<Body>> {
     let scope = app.scope(platform, caller).await;
     let found = table::list(platform, &scope, MOST_LISTED).await.map_err(|error| store::failed(&error))?;
-    let data: Vec<Json> = found.iter().map(object).collect();
-    Ok(reply::json(StatusCode::OK, &json!({ "object": "list", "data": data })))
+    let data = found.into_iter().map(object).collect();
+    Ok(reply::json(StatusCode::OK, &ChatList { object: "list", data }))
 }
 
 pub(super) async fn delete(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<Response<Body>> {
@@ -58,16 +90,10 @@ pub(super) async fn delete(app: &App, platform: &impl Platform, caller: &str, id
     app.qwen.session().ready(platform).await?;
     app.qwen.delete_chat(platform, &conversation.chat_id).await?;
     table::remove(platform, &scope, &conversation.id).await.map_err(|error| store::failed(&error))?;
-    Ok(reply::json(
-        StatusCode::OK,
-        &json!({
-            "id": conversation.chat_id,
-            "object": "chat.deleted",
-            "deleted": true,
-            "success": true,
-            "message": format!("The chat {} is deleted.", conversation.chat_id),
-        }),
-    ))
+    let message = format!("The chat {} is deleted.", conversation.chat_id);
+    let answer =
+        DeletedChat { id: conversation.chat_id, object: "chat.deleted", deleted: true, success: true, message };
+    Ok(reply::json(StatusCode::OK, &answer))
 }
 
 /// One step of the clean-up. Only ever touches what this server created.

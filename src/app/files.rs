@@ -1,14 +1,15 @@
 //! `/v1/files…` and `/v2/files/getstsToken`: uploads, and what became of them.
 
 use http::{Response, StatusCode};
-use serde_json::{Value as Json, json};
+use serde::Serialize;
+use serde_json::Value as Json;
 use url::form_urlencoded;
 
 use super::{App, form::Form, reply};
 use crate::{
     error::{Error, ErrorKind, Result},
     platform::{self, Body, Platform, ReadError, Request},
-    qwen::{File, Kind, NewFile},
+    qwen::{File, FileEntry, Kind, NewFile},
     store::{self, files as table},
 };
 
@@ -127,13 +128,10 @@ pub(super) async fn list(
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = found.len() > most;
     found.truncate(most);
-    let data: Vec<Json> = found.into_iter().map(|file| object(platform, file)).collect();
-    let id = |file: Option<&Json>| file.and_then(|file| file.get("id")).cloned().unwrap_or_default();
-    let (first, last) = (id(data.first()), id(data.last()));
-    Ok(reply::json(
-        StatusCode::OK,
-        &json!({ "object": "list", "data": data, "first_id": first, "last_id": last, "has_more": has_more }),
-    ))
+    let data: Vec<FileObject> = found.into_iter().map(|file| object(platform, file)).collect();
+    let id = |file: Option<&FileObject>| file.map(|file| file.id.clone());
+    let (first_id, last_id) = (id(data.first()), id(data.last()));
+    Ok(reply::json(StatusCode::OK, &FileList { object: "list", data, first_id, last_id, has_more }))
 }
 
 async fn find(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<(String, table::File)> {
@@ -156,28 +154,78 @@ pub(super) async fn forget(app: &App, platform: &impl Platform, caller: &str, id
     let (scope, file) = find(app, platform, caller, id).await?;
     let removed = table::remove(platform, &scope, &app.qwen.session().account(), &file).await;
     removed.map_err(|error| store::failed(&error))?;
-    Ok(reply::json(StatusCode::OK, &json!({ "id": file.upload.id, "object": "file", "deleted": true })))
+    Ok(reply::json(StatusCode::OK, &DeletedFile { id: file.upload.id, object: "file", deleted: true }))
 }
 
-fn object(platform: &impl Platform, file: table::File) -> Json {
+/// An uploaded file: OpenAI's file object, and what the site needs to know of it.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = File))]
+pub(super) struct FileObject {
+    id: String,
+    /// `file`
+    object: &'static str,
+    bytes: u64,
+    /// Unix time in seconds.
+    created_at: u64,
+    filename: String,
+    /// As the upload gave it.
+    purpose: String,
+    /// Where the site keeps it; the link ends after a time.
+    url: String,
+    /// `uploaded`
+    status: &'static str,
+    /// `image`, `video`, `audio` or `file`.
+    filetype: &'static str,
+    /// The media type, told by the file's bytes.
+    content_type: String,
+    /// May be put into a content part as it is.
+    #[cfg_attr(test, schema(value_type = Object))]
+    file_info: FileEntry,
+}
+
+/// Uploaded files, newest first.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct FileList {
+    /// `list`
+    object: &'static str,
+    data: Vec<FileObject>,
+    first_id: Option<String>,
+    /// Goes into `after` for the next page.
+    last_id: Option<String>,
+    has_more: bool,
+}
+
+/// A file that this server has forgotten.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct DeletedFile {
+    id: String,
+    /// `file`
+    object: &'static str,
+    deleted: bool,
+}
+
+fn object(platform: &impl Platform, file: table::File) -> FileObject {
     let table::File { upload, hash, name, size, kind, content_type, purpose, created_at } = file;
     let kind = Kind::from_word(&kind).unwrap_or(Kind::Document);
     let file = File { upload, hash, name, size, kind, content_type };
     let info = file.entry(platform);
     let File { upload, hash: _, name, size, kind, content_type } = file;
-    json!({
-        "id": upload.id,
-        "object": "file",
-        "bytes": size,
-        "created_at": created_at / 1000,
-        "filename": name,
-        "purpose": purpose,
-        "url": upload.url,
-        "status": "uploaded",
-        "filetype": kind.as_str(),
-        "content_type": content_type,
-        "file_info": info,
-    })
+    FileObject {
+        id: upload.id,
+        object: "file",
+        bytes: size,
+        created_at: created_at / 1000,
+        filename: name,
+        purpose,
+        url: upload.url,
+        status: "uploaded",
+        filetype: kind.as_str(),
+        content_type,
+        file_info: info,
+    }
 }
 
 /// The site's own answer, for programs that upload by themselves.

@@ -1,7 +1,7 @@
 //! What the server tells of itself.
 
 use http::{Response, StatusCode};
-use serde_json::{Value as Json, json};
+use serde::Serialize;
 
 use super::{
     App, pages, reply,
@@ -9,9 +9,36 @@ use super::{
 };
 use crate::{
     platform::{Body, Gauges, Headers, PRODUCT, Platform, Product},
-    qwen::SessionState,
+    qwen::{SessionReport, SessionState},
     store,
 };
+
+/// What the server tells of itself.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = ServerInformation))]
+pub(super) struct Information {
+    /// `qwen-edge`
+    name: &'static str,
+    version: &'static str,
+    /// `box` or `edge`.
+    product: &'static str,
+    message: &'static str,
+    /// Where the API is explained.
+    docs: &'static str,
+    routes: Vec<RouteObject>,
+}
+
+/// A route of this server.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = Route))]
+pub(super) struct RouteObject {
+    method: &'static str,
+    path: &'static str,
+    /// Whether it needs a key.
+    key: bool,
+}
 
 pub(super) async fn root(app: &App, platform: &impl Platform, headers: &Headers) -> Response<Body> {
     if headers.get("accept").is_some_and(|accept| prefers_html(&accept))
@@ -19,21 +46,22 @@ pub(super) async fn root(app: &App, platform: &impl Platform, headers: &Headers)
     {
         return console;
     }
-    let routes: Vec<Json> = routes()
+    let routes = routes()
         .filter(|route| route.endpoint != Endpoint::Asset)
-        .map(|route| json!({ "method": route.method, "path": route.path, "key": route.access.is_keyed(&app.config) }))
+        .map(|route| RouteObject { method: route.method, path: route.path, key: route.access.is_keyed(&app.config) })
         .collect();
-    reply::json(
-        StatusCode::OK,
-        &json!({
-            "name": env!("CARGO_PKG_NAME"),
-            "version": env!("CARGO_PKG_VERSION"),
-            "product": match PRODUCT { Product::Edge => "edge", Product::Box => "box" },
-            "message": "An OpenAI-compatible API for your own Qwen web account. Point a client at /v1.",
-            "docs": "/docs",
-            "routes": routes,
-        }),
-    )
+    let information = Information {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+        product: match PRODUCT {
+            Product::Edge => "edge",
+            Product::Box => "box",
+        },
+        message: "An OpenAI-compatible API for your own Qwen web account. Point a client at /v1.",
+        docs: "/docs",
+        routes,
+    };
+    reply::json(StatusCode::OK, &information)
 }
 
 /// Whether a browser asks: `text/html` comes before JSON and any wildcard.
@@ -46,9 +74,38 @@ fn prefers_html(accept: &str) -> bool {
         .is_some_and(|range| range == "text/html")
 }
 
-struct Health {
+/// How the server is.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct Health {
+    #[serde(skip)]
     usable: bool,
-    body: Json,
+    /// `healthy`, `degraded` or `unhealthy`: no chat could work.
+    status: &'static str,
+    version: &'static str,
+    session: SessionHealth,
+    store: StoreHealth,
+}
+
+/// How the Qwen session is.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct SessionHealth {
+    /// `valid`, `expiring`, `expired`, `challenged`, `missing` or `unknown`.
+    state: &'static str,
+    /// When the access token ends, in Unix seconds.
+    expires_at: Option<u64>,
+    /// When the site last took it, in Unix seconds.
+    checked_at: Option<u64>,
+}
+
+/// How the database is. Chats work without it, but are not remembered.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct StoreHealth {
+    ok: bool,
+    /// Failures since the start.
+    errors: u64,
 }
 
 /// Looks at the session's state and the store. Makes no upstream call.
@@ -66,26 +123,23 @@ async fn look(app: &App, platform: &impl Platform) -> Health {
         (true, _) if store_problem.is_some() => "degraded",
         (true, _) => "healthy",
     };
-    let body = json!({
-        "status": status,
-        "version": env!("CARGO_PKG_VERSION"),
-        "session": {
-            "state": session.state.as_str(),
-            "expires_at": session.expires_at,
-            "checked_at": session.checked_at,
-        },
-        "store": { "ok": store_problem.is_none(), "errors": app.faults.count() },
-    });
-    Health { usable, body }
+    let SessionReport { state, expires_at, checked_at, .. } = session;
+    Health {
+        usable,
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        session: SessionHealth { state: state.as_str(), expires_at, checked_at },
+        store: StoreHealth { ok: store_problem.is_none(), errors: app.faults.count() },
+    }
 }
 
 pub(super) async fn health(app: &App, platform: &impl Platform) -> Response<Body> {
-    reply::json(StatusCode::OK, &look(app, platform).await.body)
+    reply::json(StatusCode::OK, &look(app, platform).await)
 }
 
 pub(super) async fn ready(app: &App, platform: &impl Platform) -> Response<Body> {
-    let Health { usable, body } = look(app, platform).await;
-    reply::json(if usable { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
+    let health = look(app, platform).await;
+    reply::json(if health.usable { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &health)
 }
 
 /// The metrics, on the product that keeps them.

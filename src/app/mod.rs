@@ -11,6 +11,8 @@ pub mod fuzzing;
 mod info;
 mod media;
 mod models;
+#[cfg(test)]
+mod openapi;
 mod pages;
 mod reply;
 mod route;

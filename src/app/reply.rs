@@ -6,7 +6,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE},
 };
-use serde_json::Value as Json;
+use serde::Serialize;
 
 use crate::{
     error::{Error, ErrorKind},
@@ -30,8 +30,9 @@ fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Respons
     answer
 }
 
-pub(super) fn json(status: StatusCode, json: &Json) -> Response<Body> {
-    json_text(status, json.to_string())
+pub(super) fn json(status: StatusCode, json: &impl Serialize) -> Response<Body> {
+    // Our own objects have texts as keys, and nothing else could fail.
+    json_text(status, serde_json::to_string(json).unwrap_or_default())
 }
 
 pub(super) fn json_text(status: StatusCode, json: String) -> Response<Body> {

@@ -53,7 +53,9 @@ pub struct Usage {
 }
 
 #[derive(Serialize)]
-struct UsageObject {
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = Usage))]
+pub(super) struct UsageObject {
     prompt_tokens: u64,
     completion_tokens: u64,
     total_tokens: u64,
@@ -64,11 +66,13 @@ struct UsageObject {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct PromptDetails {
     cached_tokens: u64,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct CompletionDetails {
     reasoning_tokens: u64,
 }
@@ -100,13 +104,16 @@ pub struct Annotation {
 }
 
 #[derive(Serialize)]
-struct AnnotationObject<'a> {
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = Annotation))]
+pub(super) struct AnnotationObject<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     url_citation: Citation<'a>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Citation<'a> {
     start_index: usize,
     end_index: usize,
@@ -140,7 +147,9 @@ struct UsageChunk<'a> {
 }
 
 #[derive(Serialize)]
-struct Completion<'a> {
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = ChatCompletion))]
+pub(crate) struct Completion<'a> {
     id: &'a str,
     object: &'static str,
     created: u64,
@@ -150,6 +159,7 @@ struct Completion<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Choice<'a> {
     index: u8,
     message: Message<'a>,
@@ -158,6 +168,8 @@ struct Choice<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = AnswerMessage))]
 struct Message<'a> {
     role: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]

@@ -4,17 +4,25 @@ use serde::Serialize;
 
 use crate::error::Error;
 
+/// An error.
 #[derive(Serialize)]
-struct Body<'a> {
-    error: Object<'a>,
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = ErrorBody))]
+pub(crate) struct Body<'a> {
+    error: ErrorObject<'a>,
 }
 
+/// What went wrong, and what to do.
 #[derive(Serialize)]
-struct Object<'a> {
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+struct ErrorObject<'a> {
+    /// What went wrong, and what to do next.
     message: &'a str,
     #[serde(rename = "type")]
     kind: &'static str,
+    /// The field of the request that is wrong.
     param: Option<&'a str>,
+    /// Stable; programs should go by it.
     code: &'static str,
     /// Where a person can mend the cause.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,7 +33,7 @@ struct Object<'a> {
 #[must_use]
 pub fn error_body(error: &Error) -> String {
     let form = error.kind().wire();
-    let object = Object {
+    let object = ErrorObject {
         message: error.message(),
         kind: form.kind,
         param: error.param(),

@@ -4,6 +4,8 @@ mod answer;
 mod error;
 mod place;
 mod request;
+#[cfg(test)]
+mod schema;
 
 pub use answer::{Annotation, ChunkWriter, FinishReason, Identity, Usage, completion};
 pub use error::{error_body, error_event};
@@ -11,3 +13,5 @@ pub use request::{
     ChatRequest, Content, ExtraBody, FunctionCall, Media, Message, Object, Part, ReasoningSwitch, Role, Stop,
     StreamOptions, TemplateSwitch, ThinkingSwitch, ToolCall,
 };
+#[cfg(test)]
+pub(crate) use {answer::Completion, error::Body as ErrorBody, schema::Chunk};

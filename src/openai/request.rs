@@ -18,19 +18,24 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// A chat request. Fields without docs are accepted and ignored.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[expect(missing_docs, reason = "ignored parameters carry OpenAI's own names")]
 pub struct ChatRequest {
     /// A live id, an alias, or either with a suffix; the configured default when absent.
+    #[cfg_attr(test, schema(max_length = 200))]
     pub model: Option<String>,
     /// The whole conversation, newest turn last.
     pub messages: Vec<Message>,
     /// Whether the answer comes as events.
+    #[cfg_attr(test, schema(default = false))]
     pub stream: Option<bool>,
     /// What else a stream tells.
     pub stream_options: Option<StreamOptions>,
     /// How many answers: 1.
+    #[cfg_attr(test, schema(minimum = 1, maximum = 1, default = 1))]
     pub n: Option<i64>,
-    /// Where to cut the answer.
+    /// Where to cut the answer: up to 16 texts of at most 1 KiB.
+    #[cfg_attr(test, schema(value_type = Option<super::schema::Stop>))]
     pub stop: Option<Stop>,
     /// Older name of `max_completion_tokens`.
     pub max_tokens: Option<i64>,
@@ -39,15 +44,22 @@ pub struct ChatRequest {
     /// The conversation to go on with, by the id that an earlier answer told or the client chose (ours, not OpenAI's).
     pub conversation_id: Option<String>,
     /// Asks for web search, with any content.
+    #[cfg_attr(test, schema(value_type = Option<serde_json::Value>))]
     pub web_search_options: Option<IgnoredAny>,
     /// Qwen's own name for the same.
     pub enable_search: Option<bool>,
 
+    /// Whether to think; absent, models that can think do.
     pub enable_thinking: Option<bool>,
+    /// How many tokens the thinking may take.
     pub thinking_budget: Option<i64>,
+    /// Anthropic's switch.
     pub thinking: Option<ThinkingSwitch>,
+    /// OpenAI's switch: `none` and `minimal` do not think, every other word does.
     pub reasoning_effort: Option<String>,
+    /// OpenRouter's switch.
     pub reasoning: Option<ReasoningSwitch>,
+    /// vLLM's switch.
     pub chat_template_kwargs: Option<TemplateSwitch>,
     /// Some programs send the SDK's argument of this name literally.
     pub extra_body: Option<ExtraBody>,
@@ -60,29 +72,39 @@ pub struct ChatRequest {
     pub presence_penalty: Option<f64>,
     pub repetition_penalty: Option<f64>,
     pub seed: Option<i64>,
+    #[cfg_attr(test, schema(value_type = Option<Object>))]
     pub logit_bias: Option<Object>,
     pub logprobs: Option<bool>,
     pub top_logprobs: Option<i64>,
     pub user: Option<String>,
     pub safety_identifier: Option<String>,
     pub prompt_cache_key: Option<String>,
+    #[cfg_attr(test, schema(value_type = Option<Object>))]
     pub metadata: Option<Object>,
     pub store: Option<bool>,
     pub service_tier: Option<String>,
     pub verbosity: Option<String>,
     pub modalities: Option<Vec<String>>,
+    #[cfg_attr(test, schema(value_type = Option<Object>))]
     pub audio: Option<Object>,
+    #[cfg_attr(test, schema(value_type = Option<Object>))]
     pub prediction: Option<Object>,
+    #[cfg_attr(test, schema(value_type = Option<Object>))]
     pub response_format: Option<Object>,
+    #[cfg_attr(test, schema(value_type = Option<Vec<Object>>))]
     pub tools: Option<Vec<Object>>,
+    #[cfg_attr(test, schema(value_type = Option<serde_json::Value>))]
     pub tool_choice: Option<IgnoredAny>,
     pub parallel_tool_calls: Option<bool>,
+    #[cfg_attr(test, schema(value_type = Option<Vec<Object>>))]
     pub functions: Option<Vec<Object>>,
+    #[cfg_attr(test, schema(value_type = Option<serde_json::Value>))]
     pub function_call: Option<IgnoredAny>,
 }
 
 /// `stream_options`
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct StreamOptions {
     /// Whether a usage chunk ends the stream.
     pub include_usage: Option<bool>,
@@ -90,6 +112,7 @@ pub struct StreamOptions {
 
 /// Anthropic's `thinking`.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct ThinkingSwitch {
     /// `enabled`, `disabled`, `auto` or `adaptive`.
     #[serde(rename = "type")]
@@ -100,6 +123,7 @@ pub struct ThinkingSwitch {
 
 /// OpenRouter's `reasoning`.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct ReasoningSwitch {
     /// `none`, `minimal`, `low`, `medium`, `high`, …
     pub effort: Option<String>,
@@ -111,6 +135,7 @@ pub struct ReasoningSwitch {
 
 /// vLLM's `chat_template_kwargs`.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct TemplateSwitch {
     /// On or off.
     pub enable_thinking: Option<bool>,
@@ -122,6 +147,7 @@ pub struct TemplateSwitch {
 
 /// The thinking switches inside a literal `extra_body`.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[expect(missing_docs, reason = "the same names as in the request")]
 pub struct ExtraBody {
     pub enable_thinking: Option<bool>,
@@ -184,6 +210,7 @@ impl<'de> Deserialize<'de> for Stop {
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Instructions.
@@ -202,10 +229,12 @@ pub enum Role {
 
 /// One turn's part of the conversation.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Message {
     /// Who speaks.
     pub role: Role,
     /// What is said.
+    #[cfg_attr(test, schema(value_type = Option<super::schema::Content>))]
     pub content: Option<Content>,
     /// Who exactly, or which function.
     pub name: Option<String>,
@@ -254,6 +283,7 @@ impl<'de> Deserialize<'de> for Content {
 
 /// A content part: text, or something attached. OpenAI's own kinds, and those that other servers made common.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[expect(missing_docs, reason = "each attachment stands in the field that its type names")]
 pub struct Part {
     /// Its type.
@@ -263,26 +293,38 @@ pub struct Part {
     pub text: Option<String>,
     /// The text of a `refusal` part.
     pub refusal: Option<String>,
+    #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
     pub image_url: Option<Media>,
+    #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
     pub image: Option<Media>,
+    #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
     pub video_url: Option<Media>,
+    #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
     pub input_video: Option<Media>,
+    #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
     pub video: Option<Media>,
+    #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
     pub input_audio: Option<Media>,
+    #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
     pub audio_url: Option<Media>,
+    #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
     pub audio: Option<Media>,
+    #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
     pub file: Option<Media>,
+    #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
     pub file_url: Option<Media>,
     /// As in `input_file` and `input_image` of the Responses API.
     pub file_id: Option<String>,
     pub file_data: Option<String>,
     pub filename: Option<String>,
     /// A ready entry, as an upload's answer has it.
+    #[cfg_attr(test, schema(value_type = Option<Object>))]
     pub file_info: Option<serde_json::Value>,
 }
 
 /// Something attached, by link, by content or by an id: an object, or a string that is the link.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Media {
     /// Where it is: `http:`, `https:` or `data:`.
     pub url: Option<String>,
@@ -299,6 +341,7 @@ pub struct Media {
     /// Where a file is, as `url`.
     pub file_url: Option<String>,
     /// A ready entry.
+    #[cfg_attr(test, schema(value_type = Option<Object>))]
     pub file_info: Option<serde_json::Value>,
 }
 
@@ -343,6 +386,7 @@ impl<'de> Deserialize<'de> for Media {
 
 /// A tool call of an earlier turn.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct ToolCall {
     /// Its id.
     pub id: Option<String>,
@@ -352,6 +396,7 @@ pub struct ToolCall {
 
 /// A function and its arguments.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct FunctionCall {
     /// The function.
     pub name: Option<String>,
