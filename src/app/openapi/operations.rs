@@ -134,11 +134,18 @@ fn turn() -> Vec<Answer> {
         "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Air\"},\"finish_reason\":null}]}\n\n",
         "data: [DONE]\n\n"
     );
+    // As OpenAPI 3.2 has it: the schema is that of one event.
     let stream = json!({
-        "type": "string",
+        "type": "object",
         "description": "Server-sent events, of `data:` lines and comments alone. Each `data:` is a chunk, at last `[DONE]`. After an error within the stream its error object is the last event.",
-        "contentMediaType": "application/json",
-        "contentSchema": reference("ChatCompletionChunk"),
+        "required": ["data"],
+        "properties": {
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": reference("ChatCompletionChunk"),
+            },
+        },
     });
     vec![Answer {
         status: 200,

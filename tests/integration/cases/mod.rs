@@ -7,6 +7,7 @@ mod clients;
 mod conversations;
 mod day;
 mod disconnect;
+mod document;
 mod errors;
 mod files;
 mod hostile;
@@ -56,6 +57,9 @@ cases! {
         head_is_get_without_a_body,
         health_and_readiness_follow_the_session,
         health_tells_of_a_broken_store,
+    }
+    document {
+        schemathesis_finds_nothing,
     }
     pages {
         the_pages_are_served_from_the_server_itself,

@@ -1,0 +1,48 @@
+//! The OpenAPI document against the running server: schemathesis (<https://schemathesis.readthedocs.io>) asks what the
+//! document allows and does not, and compares each answer with it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{process::Command, time::timeout};
+
+use crate::{
+    Product,
+    fake_qwen::Fake,
+    server::{Case, KEY, Server},
+};
+
+const ADMIN: &str = "admin-key";
+/// No server error, no undocumented status, field or media type.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance";
+
+async fn schemathesis(server: &Server, key: &str, phases: &str, paths: &[&str]) {
+    let python = std::env::var("QWEN_EDGE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let folder = tempfile::tempdir().unwrap();
+    let work = Command::new(python)
+        .args(["-m", "schemathesis.cli", "run"])
+        .arg(format!("{}/openapi.json", server.url))
+        .args(["--header", &format!("Authorization: Bearer {key}"), "--checks", CHECKS, "--phases", phases])
+        .args(["--max-examples", "25", "--seed", "1", "--workers", "1", "--request-timeout", "30"])
+        .args(["--generation-database", "none", "--no-color", "--continue-on-failure"])
+        .args(paths)
+        .current_dir(folder.path())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(Duration::from_secs(900), work).await.expect("schemathesis ends").expect("schemathesis runs");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(told.contains("Test cases:"), "{told}");
+}
+
+pub async fn schemathesis_finds_nothing(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[("ADMIN_TOKEN", ADMIN)]).await;
+    // All that can be wrong with each field is tried on the box: thousands of requests, which the same code answers.
+    let phases = match case.product {
+        Product::Box => "examples,coverage,fuzzing",
+        Product::Edge => "examples,fuzzing",
+    };
+    schemathesis(&server, KEY, phases, &["--exclude-path-regex", "^/admin"]).await;
+    schemathesis(&server, ADMIN, phases, &["--include-path-regex", "^/admin"]).await;
+}
