@@ -342,7 +342,7 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
         Endpoint::Files => Operation {
             parameters: vec![
                 json!({ "name": "limit", "in": "query", "description": "How many; more than 1000 count as 1000.", "schema": {
-                    "type": "integer", "minimum": 1, "maximum": 1000, "default": 100,
+                    "type": "integer", "minimum": 1, "default": 100,
                 } }),
                 json!({ "name": "after", "in": "query", "description": "The last id of the page before.", "schema": {
                     "type": "string",

@@ -13,7 +13,7 @@ use crate::{
 
 const ADMIN: &str = "admin-key";
 /// No server error, no undocumented status, field or media type.
-const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance";
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,missing_required_header,unsupported_method,allow_header_conformance";
 
 async fn schemathesis(server: &Server, key: &str, phases: &str, paths: &[&str]) {
     let python = std::env::var("QWEN_EDGE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
