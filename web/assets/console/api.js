@@ -1,0 +1,50 @@
+// What is asked of the server. Keys stay in this tab.
+import { $, word } from "./page.js";
+
+/** An error that the server told, or the lack of an answer. */
+export class ApiError extends Error {
+  constructor(status, { message, code, verify_url: link } = {}) {
+    super(message ?? (status ? word("badAnswer", { status }) : word("unreachable")));
+    Object.assign(this, { status, code, link });
+  }
+}
+
+/** Ties an input to the tab's storage. */
+export function keepInTab(input) {
+  try {
+    input.value = sessionStorage.getItem(input.id) ?? "";
+    input.addEventListener("input", () => sessionStorage.setItem(input.id, input.value));
+  } catch {
+    // Storage may be forbidden: the key then lasts as long as the page.
+  }
+}
+
+const bearer = (input) => {
+  const key = $(input).value.trim();
+  return key ? { authorization: `Bearer ${key}` } : {};
+};
+export const apiKey = () => bearer("key");
+export const adminKey = () => bearer("admin-key");
+
+export function errorOf(status, text) {
+  try {
+    return new ApiError(status, JSON.parse(text).error);
+  } catch {
+    return new ApiError(status);
+  }
+}
+
+/** Asks; gives the response if it is a good one. */
+export async function ask(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { cache: "no-store", ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0);
+  }
+  if (!response.ok) throw errorOf(response.status, await response.text().catch(() => ""));
+  return response;
+}
+
+export const json = async (path, options) => (await ask(path, options)).json();

@@ -1,0 +1,180 @@
+// The playground: a conversation with the server, streamed.
+import { ApiError, apiKey, ask, keepInTab } from "./api.js";
+import { events } from "./events.js";
+import { startFiles, take } from "./files.js";
+import { render } from "./markdown.js";
+import { $, announce, copyButton, make, notice, word } from "./page.js";
+
+/** What the server is sent. */
+let messages = [];
+let running = null;
+
+/** Keeps the newest in sight, unless the reader has scrolled back. */
+function follow(change) {
+  const talk = $("talk");
+  const atEnd = talk.scrollHeight - talk.scrollTop - talk.clientHeight < 60;
+  change();
+  if (atEnd) talk.scrollTop = talk.scrollHeight;
+}
+
+function bubble(role, ...children) {
+  const article = make("article", { className: role }, make("h3", { data: { word: role } }, word(role)), ...children);
+  $("empty").hidden = true;
+  follow(() => $("talk").append(article));
+  return article;
+}
+
+/** An answer on the page, painted at most once a frame however quickly it comes. */
+class Answer {
+  constructor() {
+    this.text = "";
+    this.thought = "";
+    this.sources = [];
+    this.thinking = make("details", { className: "thinking", hidden: true, open: true }, make("summary", { data: { word: "thoughts" } }, word("thoughts")));
+    this.thinkingText = make("div");
+    this.thinking.append(this.thinkingText);
+    this.content = make("div", { className: "content" });
+    this.foot = make("div", { className: "foot" });
+    this.article = bubble("assistant", this.thinking, this.content, this.foot);
+    this.article.setAttribute("aria-busy", "true");
+  }
+
+  add({ reasoning_content: thought, content, annotations }) {
+    if (thought) this.thought += thought;
+    if (content) {
+      if (!this.text) this.thinking.open = false;
+      this.text += content;
+    }
+    if (annotations) this.sources = annotations;
+    this.frame ??= requestAnimationFrame(() => this.paint());
+  }
+
+  paint() {
+    this.frame = null;
+    follow(() => {
+      this.thinking.hidden = !this.thought;
+      if (this.thought) this.thinkingText.textContent = this.thought;
+      render(this.content, this.text);
+    });
+  }
+
+  end(problem) {
+    cancelAnimationFrame(this.frame);
+    this.paint();
+    this.article.removeAttribute("aria-busy");
+    const links = this.sources
+      .map(({ url_citation: source }) => source)
+      .filter(({ url }) => /^https?:/i.test(url))
+      .map(({ url, title }) => make("li", {}, make("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, title || url)));
+    if (links.length) this.foot.append(make("ol", { className: "sources" }, ...links));
+    if (this.text) this.foot.append(copyButton(() => this.text, () => this.content));
+    if (problem) {
+      const parts = [problem.message];
+      if ([401, 403].includes(problem.status) && /api_key/.test(problem.code)) parts.push(` ${word("needKey")}`);
+      if (problem.link) parts.push(" ", make("a", { href: problem.link, target: "_blank", rel: "noopener noreferrer" }, word("openCheck")));
+      const box = make("p");
+      notice(box, parts, "bad");
+      const again = make("button", { type: "button", data: { word: "again" } }, word("again"));
+      again.addEventListener("click", () => running || (this.article.remove(), answer()));
+      this.foot.append(box, again);
+      announce(problem.message);
+    }
+  }
+}
+
+function request() {
+  const body = { model: $("model").value.trim() || undefined, messages, stream: true, stream_options: { include_usage: true } };
+  if ($("thinking").value) body.enable_thinking = $("thinking").value === "on";
+  if ($("search").checked) body.enable_search = true;
+  return JSON.stringify(body);
+}
+
+function figures(started, first, usage) {
+  const parts = [];
+  if (first) parts.push(word("firstToken", { seconds: ((first - started) / 1000).toFixed(2) }));
+  if (usage) parts.push(word("tokens", { input: usage.prompt_tokens, output: usage.completion_tokens }));
+  $("figures").textContent = parts.join(" · ");
+}
+
+/** Asks for the answer to what was said so far. */
+async function answer() {
+  running = new AbortController();
+  busy(true);
+  const shown = new Answer();
+  const started = performance.now();
+  let [first, usage, problem, ended] = [null, null, null, false];
+  try {
+    const headers = { ...apiKey(), "content-type": "application/json" };
+    const response = await ask("/v1/chat/completions", { method: "POST", headers, body: request(), signal: running.signal });
+    for await (const data of events(response.body)) {
+      if (data === "[DONE]") {
+        ended = true;
+        break;
+      }
+      const chunk = JSON.parse(data);
+      if (chunk.error) throw new ApiError(200, chunk.error);
+      usage = chunk.usage ?? usage;
+      const delta = chunk.choices?.[0]?.delta;
+      if (!delta) continue;
+      if (delta.content || delta.reasoning_content) first ??= performance.now();
+      shown.add(delta);
+    }
+    if (!ended) problem = new ApiError(0, { message: word("cutOff") });
+  } catch (error) {
+    if (error.name !== "AbortError") problem = error instanceof ApiError ? error : new ApiError(0, { message: word("cutOff") });
+  }
+  if (shown.text) messages.push({ role: "assistant", content: shown.text });
+  shown.end(problem);
+  figures(started, first, usage);
+  running = null;
+  busy(false);
+  if (!problem) announce(word(ended ? "answered" : "stopped"));
+}
+
+function busy(is) {
+  $("send").disabled = is;
+  $("stop").hidden = !is;
+  $("new").disabled = is;
+}
+
+async function send() {
+  const text = $("question").value.trim();
+  if (running || !(text || $("files").children.length)) return;
+  $("send").disabled = true;
+  const attached = await take();
+  $("send").disabled = false;
+  if (!attached) {
+    announce(word("uploadFailed"));
+    return;
+  }
+  const parts = attached.map(({ part }) => part);
+  messages.push({ role: "user", content: parts.length ? [...(text ? [{ type: "text", text }] : []), ...parts] : text });
+  const names = attached.map(({ name }) => make("span", { className: "tag" }, name));
+  bubble("user", make("p", { className: "said" }, text), ...(names.length ? [make("p", {}, ...names)] : []));
+  $("question").value = "";
+  await answer();
+  $("question").focus();
+}
+
+export function startChat() {
+  keepInTab($("key"));
+  startFiles();
+  $("ask").addEventListener("submit", (event) => {
+    event.preventDefault();
+    send();
+  });
+  $("question").addEventListener("keydown", (event) => {
+    // While an input method composes, Enter belongs to it.
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+    event.preventDefault();
+    send();
+  });
+  $("stop").addEventListener("click", () => running?.abort());
+  $("new").addEventListener("click", () => {
+    messages = [];
+    for (const article of $("talk").querySelectorAll("article")) article.remove();
+    $("empty").hidden = false;
+    $("figures").textContent = "";
+    $("question").focus();
+  });
+}

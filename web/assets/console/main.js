@@ -1,0 +1,12 @@
+// The console: puts its parts together.
+import { startChat } from "./chat.js";
+import { startClients } from "./clients.js";
+import { startModels } from "./models.js";
+import { startChoices } from "./page.js";
+import { startSession } from "./session.js";
+
+startChoices();
+startSession();
+startChat();
+startClients();
+startModels();

@@ -1,0 +1,128 @@
+// Small helpers for the page itself.
+import { words } from "./words.js";
+
+export const $ = (id) => document.getElementById(id);
+
+/** Makes an element: `properties` are set on it, `children` are nodes or text. */
+export function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name === "data") Object.assign(element.dataset, value);
+    else if (name in element) element[name] = value;
+    else element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+const recall = (name) => {
+  try {
+    return localStorage.getItem(name);
+  } catch {
+    return null; // storage may be forbidden
+  }
+};
+
+const keep = (name, value) => {
+  try {
+    localStorage.setItem(name, value);
+  } catch {
+    // The choice then lasts as long as the page.
+  }
+};
+
+let language = recall("language") ?? (/^zh\b/i.test(navigator.language) ? "zh" : "en");
+if (!(language in words)) language = "en";
+
+/** The text for `key`, with `{name}` replaced from `values`. */
+export const word = (key, values = {}) =>
+  (words[language][key] ?? key).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+
+export const locale = () => (language === "zh" ? "zh-CN" : "en");
+
+const listeners = [];
+/** Calls `listener` now and whenever the language changes. */
+export function onLanguage(listener) {
+  listeners.push(listener);
+  listener();
+}
+
+function translate() {
+  document.documentElement.lang = locale();
+  for (const element of document.querySelectorAll("[data-word]")) element.textContent = word(element.dataset.word);
+  for (const element of document.querySelectorAll("[data-label]"))
+    element.setAttribute("aria-label", word(element.dataset.label));
+  for (const element of document.querySelectorAll("[data-hint]")) element.placeholder = word(element.dataset.hint);
+}
+
+export function startChoices() {
+  const [languages, themes] = [$("language"), $("theme")];
+  languages.value = language;
+  languages.addEventListener("change", () => {
+    language = languages.value;
+    keep("language", language);
+    for (const listener of listeners) listener();
+  });
+  const theme = recall("theme");
+  if (["light", "dark"].includes(theme)) themes.value = theme;
+  const paint = () => (document.documentElement.dataset.theme = themes.value);
+  themes.addEventListener("change", () => {
+    keep("theme", themes.value);
+    paint();
+  });
+  paint();
+  onLanguage(translate);
+}
+
+/** Tells people who do not see the page what happened. */
+export function announce(text) {
+  $("status").textContent = "";
+  // A change in the same tick would not be noticed.
+  requestAnimationFrame(() => ($("status").textContent = text));
+}
+
+/** Shows `text` in a notice, or hides it. */
+export function notice(element, text, kind = "") {
+  element.hidden = !text;
+  element.className = `notice ${kind}`;
+  element.replaceChildren(...(Array.isArray(text) ? text : [text ?? ""]));
+}
+
+/** Copies `text`; where the page may not, it selects the text for the person to copy. */
+export async function copy(text, source) {
+  try {
+    await navigator.clipboard.writeText(text);
+    announce(word("copied"));
+    return true;
+  } catch {
+    const range = document.createRange();
+    if (source) {
+      range.selectNodeContents(source);
+      getSelection().removeAllRanges();
+      getSelection().addRange(range);
+    }
+    announce(word("copyYourself"));
+    return false;
+  }
+}
+
+/** A button that copies what `text()` gives, and says so for a moment. */
+export function copyButton(text, source) {
+  const button = make("button", { type: "button", className: "copy", data: { word: "copy" } }, word("copy"));
+  button.addEventListener("click", async () => {
+    const done = await copy(text(), source?.());
+    button.textContent = word(done ? "copied" : "copyYourself");
+    setTimeout(() => (button.textContent = word("copy")), 2000);
+  });
+  return button;
+}
+
+export const time = (seconds) =>
+  new Date(seconds * 1000).toLocaleString(locale(), { dateStyle: "medium", timeStyle: "short" });
+
+export const size = (bytes) => {
+  const units = ["B", "KB", "MB", "GB"];
+  let at = 0;
+  for (; bytes >= 1000 && at < units.length - 1; at++) bytes /= 1000;
+  return `${bytes.toLocaleString(locale(), { maximumFractionDigits: at ? 1 : 0 })} ${units[at]}`;
+};
