@@ -11,9 +11,10 @@ export class ApiError extends Error {
 
 /** Ties an input to the tab's storage. */
 export function keepInTab(input) {
+  const name = `qwen-edge.${input.id}`;
   try {
-    input.value = sessionStorage.getItem(input.id) ?? "";
-    input.addEventListener("input", () => sessionStorage.setItem(input.id, input.value));
+    input.value = sessionStorage.getItem(name) ?? "";
+    input.addEventListener("input", () => sessionStorage.setItem(name, input.value));
   } catch {
     // Storage may be forbidden: the key then lasts as long as the page.
   }

@@ -1,18 +1,24 @@
-// Markdown to elements. The text comes from a model: it is cleaned, and it makes the browser fetch nothing.
-import { marked } from "../vendor/marked.esm.js";
+// Markdown to elements. The text comes from a model: HTML in it stays text, and nothing in it is fetched.
+import { Marked } from "../vendor/marked.esm.js";
 import createPurify from "../vendor/purify.es.mjs";
 
-const purify = createPurify(window);
+const escaped = (text) => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 
-// Pictures become links to them.
-purify.addHook("uponSanitizeElement", (node, { tagName }) => {
-  if (tagName !== "img") return;
-  const link = document.createElement("a");
-  const address = node.getAttribute("src") ?? "";
-  link.textContent = node.getAttribute("alt") || address;
-  link.setAttribute("href", address);
-  node.replaceWith(link);
+const marked = new Marked({
+  gfm: true,
+  breaks: true,
+  renderer: {
+    html: ({ text }) => escaped(text),
+    // Pictures become links to them.
+    image: ({ href, text }) => `<a href="${escaped(href)}">${escaped(text || href)}</a>`,
+    // The page has headings of its own.
+    heading({ tokens }) {
+      return `<p><strong>${this.parser.parseInline(tokens)}</strong></p>`;
+    },
+  },
 });
+
+const purify = createPurify(window);
 purify.addHook("afterSanitizeAttributes", (node) => {
   if (node.tagName !== "A") return;
   if (!/^https?:/i.test(node.getAttribute("href") ?? "")) node.removeAttribute("href");
@@ -21,26 +27,18 @@ purify.addHook("afterSanitizeAttributes", (node) => {
 });
 
 const RULES = {
-  ALLOWED_TAGS:
-    "a b blockquote br code dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i img li ol p pre s span strong sub summary sup table tbody td th thead tr u ul".split(" "),
-  ALLOWED_ATTR: ["href", "title", "alt", "src", "start", "align"],
+  ALLOWED_TAGS: "a blockquote br code del em hr input li ol p pre strong table tbody td th thead tr ul".split(" "),
+  ALLOWED_ATTR: ["href", "title", "start", "align", "type", "checked", "disabled"],
   ALLOW_DATA_ATTR: false,
   RETURN_DOM_FRAGMENT: true,
 };
 
 /** Replaces what `element` holds by `text`. */
 export function render(element, text) {
-  const clean = purify.sanitize(marked.parse(text, { gfm: true, breaks: true }), RULES);
-  // The page has headings of its own.
-  for (const heading of clean.querySelectorAll("h1, h2, h3, h4, h5, h6")) {
-    const strong = document.createElement("p");
-    strong.className = "heading";
-    strong.append(...heading.childNodes);
-    heading.replaceWith(strong);
-  }
-  for (const wide of clean.querySelectorAll("pre, table")) {
-    wide.tabIndex = 0;
-    wide.setAttribute("role", wide.tagName === "PRE" ? "group" : "table");
-  }
+  const clean = purify.sanitize(marked.parse(text), RULES);
+  // What is scrolled by itself must be reached by keyboard.
+  for (const wide of clean.querySelectorAll("pre, table")) wide.tabIndex = 0;
+  // A task list's boxes only show.
+  for (const box of clean.querySelectorAll("input")) box.replaceWith(box.checked ? "☑" : "☐");
   element.replaceChildren(clean);
 }

@@ -17,7 +17,7 @@ export function make(tag, properties = {}, ...children) {
 
 const recall = (name) => {
   try {
-    return localStorage.getItem(name);
+    return localStorage.getItem(`qwen-edge.${name}`);
   } catch {
     return null; // storage may be forbidden
   }
@@ -25,7 +25,7 @@ const recall = (name) => {
 
 const keep = (name, value) => {
   try {
-    localStorage.setItem(name, value);
+    localStorage.setItem(`qwen-edge.${name}`, value);
   } catch {
     // The choice then lasts as long as the page.
   }

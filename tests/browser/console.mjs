@@ -1,0 +1,312 @@
+// Drives the pages of a running server in a headless Chromium, as a person would.
+//
+//   BASE_URL=… API_KEY=… ADMIN_KEY=… SESSION=<new cookies> [SCREENSHOTS=folder] [CHROMIUM=path] node tests/browser/console.mjs
+//
+// Prints a line for each check; ends with 1 at the first that fails.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+
+import puppeteer from "puppeteer-core";
+
+const { BASE_URL, API_KEY, ADMIN_KEY, SESSION, SCREENSHOTS } = process.env;
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const PATIENCE = 20_000;
+
+function chromium() {
+  if (process.env.CHROMIUM) return process.env.CHROMIUM;
+  for (const name of ["chromium", "chromium-browser", "google-chrome"]) {
+    try {
+      return execFileSync("which", [name], { encoding: "utf8" }).trim();
+    } catch {
+      // The next one.
+    }
+  }
+  throw new Error("no Chromium: install it, or set CHROMIUM");
+}
+
+const browser = await puppeteer.launch({
+  executablePath: chromium(),
+  // Root, as in containers, has no sandbox.
+  args: ["--no-sandbox", "--no-proxy-server", "--lang=en-US"],
+});
+const troubles = [];
+
+/** A page in which everything unexpected is noted, and nothing can leave the server. */
+async function open(where, viewport = { width: 1100, height: 900 }) {
+  const context = await browser.createBrowserContext();
+  await context.overridePermissions(BASE_URL, ["clipboard-read", "clipboard-write", "clipboard-sanitized-write"]);
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE);
+  await page.setViewport(viewport);
+  page.expected = [];
+  page.on("console", (message) => {
+    if (!["error", "warn", "issue"].includes(message.type())) return;
+    const text = `${message.text()} ${message.location().url ?? ""}`;
+    // Chromium tells of each answer that is an error; a check may want one.
+    if (!page.expected.some((expected) => text.includes(expected))) troubles.push(`console: ${text}`);
+  });
+  page.on("pageerror", (error) => troubles.push(`exception: ${error.stack ?? error}`));
+  page.on("requestfailed", (request) => {
+    if (request.failure().errorText !== "net::ERR_ABORTED") troubles.push(`failed: ${request.url()}`);
+  });
+  page.on("request", (request) => {
+    const url = new URL(request.url());
+    if (url.origin !== BASE_URL && !["data:", "blob:"].includes(url.protocol)) troubles.push(`left the server: ${url}`);
+  });
+  await page.goto(BASE_URL + where, { waitUntil: "networkidle0" });
+  return page;
+}
+
+const text = (page, selector) => page.$eval(selector, (element) => element.textContent);
+const until = (page, selector, wanted) =>
+  page.waitForFunction((selector, wanted) => document.querySelector(selector)?.textContent.includes(wanted), {}, selector, wanted);
+const setValue = (page, selector, value) =>
+  page.$eval(
+    selector,
+    (input, value) => {
+      input.value = value;
+      input.dispatchEvent(new Event("input", { bubbles: true }));
+    },
+    value,
+  );
+
+async function accessible(page, what) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
+  const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+  const told = serious.map(({ id, help, nodes }) => `${id}: ${help}\n  ${nodes.map(({ html, failureSummary }) => `${html}\n  ${failureSummary}`).join("\n  ")}`);
+  assert.equal(serious.length, 0, `${what}: ${told.join("\n")}`);
+}
+
+async function shot(page, name) {
+  if (!SCREENSHOTS) return;
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  await page.screenshot({ path: path.join(SCREENSHOTS, `${name}.png`), fullPage: true });
+}
+
+/** Sends a message by keyboard and waits for the end of its answer. */
+async function say(page, words) {
+  const before = await page.$$eval("article.assistant", (all) => all.length);
+  await page.focus("#question");
+  await page.keyboard.type(words);
+  await page.keyboard.press("Enter");
+  await page.waitForFunction((before) => document.querySelectorAll("article.assistant").length > before, {}, before);
+  await page.waitForSelector("article.assistant:last-of-type:not([aria-busy])");
+}
+
+/** A question that tells the fake site how to answer. */
+const fake = (directive) => {
+  const pairs = Object.entries(directive).map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
+  return `[[fake ${pairs.join(" ")}]] x`;
+};
+
+/** Says which check this is; all troubles until its end are its own. */
+async function check(name, work) {
+  await work();
+  assert.deepEqual(troubles, [], name);
+  console.log(`ok ${name}`);
+}
+
+const PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+const ANSWER = "article.assistant:last-of-type";
+
+try {
+  const page = await open("/");
+
+  await check("the session is shown", async () => {
+    await page.waitForFunction(() => document.querySelector("#version").textContent !== "");
+    assert.match(await text(page, "#advice"), /\w/);
+  });
+
+  await check("without a key the person is told what to do", async () => {
+    page.expected = ["401"];
+    await say(page, fake({ say: "hello" }));
+    assert.match(await text(page, `${ANSWER} .notice`), /API keys above/);
+    page.expected = [];
+  });
+
+  await check("an answer streams with its thinking, by keyboard alone", async () => {
+    await setValue(page, "#key", API_KEY);
+    await page.click("#new");
+    await say(page, fake({ think: "Considering it", say: "**bold** and `code`" }));
+    assert.equal(await text(page, `${ANSWER} .content`), "bold and code\n");
+    assert.match(await text(page, `${ANSWER} .thinking div`), /Considering/);
+    assert.equal(await page.$eval(`${ANSWER} .thinking`, ({ open }) => open), false, "thinking folds when the answer begins");
+    assert.equal(await page.$eval(`${ANSWER} .content strong`, (strong) => strong.textContent), "bold");
+    assert.match(await text(page, "#figures"), /first word after [\d.]+ s · \d+ tokens in, \d+ out/);
+    assert.equal(await page.evaluate(() => document.activeElement.id), "question");
+  });
+
+  await check("what comes in an answer is harmless", async () => {
+    await say(page, fake({ say: "![pixel](https://example.com/p.png) [bad](javascript:window.hit=1) <b style=color:red>b</b>\n\n<img src=x onerror=window.hit=1>\n\n<script>window.hit=1</script>" }));
+    await until(page, `${ANSWER} .content`, "pixel");
+    assert.equal(await page.evaluate(() => window.hit), undefined);
+    assert.equal(await page.$(`${ANSWER} .content :is(img, b, script, [href^="javascript:"])`), null);
+    assert.match(await text(page, `${ANSWER} .content`), /<b style=color:red>b<\/b>/, "HTML stays text");
+    assert.deepEqual(await page.$eval(`${ANSWER} .content a[href]`, ({ href, rel, target }) => [href, rel, target]), [
+      "https://example.com/p.png",
+      "noopener noreferrer",
+      "_blank",
+    ]);
+  });
+
+  await check("an image is attached by the button", async () => {
+    await page.$eval("#files", (list) => {
+      window.progress = 0;
+      new MutationObserver(() => (window.progress += list.querySelectorAll("progress").length)).observe(list, { childList: true });
+    });
+    await page.evaluate((pixel) => {
+      const bytes = Uint8Array.from(atob(pixel), (letter) => letter.charCodeAt(0));
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([bytes], "pixel.png", { type: "image/png" }));
+      document.getElementById("picker").files = transfer.files;
+      document.getElementById("picker").dispatchEvent(new Event("change"));
+    }, PIXEL);
+    await page.waitForSelector("#files .good");
+    assert.ok((await page.evaluate(() => window.progress)) > 0, "progress was shown");
+    await say(page, fake({ say: "seen" }));
+    assert.equal(await text(page, `${ANSWER} .content`), "seen\n");
+    assert.equal(await text(page, "article.user:nth-last-of-type(2) .tag"), "pixel.png");
+  });
+
+  await check("files are dropped, removed, and refused with a reason", async () => {
+    const drop = (name, content) =>
+      page.evaluate(
+        (name, content) => {
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File([content], name));
+          for (const type of ["dragenter", "dragover", "drop"]) {
+            document.getElementById("talk").dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+          }
+        },
+        name,
+        content,
+      );
+    page.expected = ["400"];
+    await drop("broken.bin", "\u0000\u0001\u0002\u0003");
+    await page.waitForSelector("#files .bad");
+    assert.match(await text(page, "#files .bad"), /format/);
+    await page.click("#files button");
+    assert.equal((await page.$$("#files li")).length, 0);
+    page.expected = [];
+    await drop("notes.txt", "some notes");
+    await page.waitForSelector("#files .good");
+    await say(page, fake({ say: "read" }));
+    assert.equal(await text(page, `${ANSWER} .content`), "read\n");
+  });
+
+  await check("an error within the answer is told, and repeated on wish", async () => {
+    await say(page, fake({ say: "some words and then nothing more to be said of it", delay_ms: 50, cut: 1200 }));
+    await page.waitForSelector(`${ANSWER} .notice`);
+    assert.match(await text(page, `${ANSWER} .notice`), /\w/);
+    assert.equal(await text(page, `${ANSWER} .foot button:last-child`), "Try again");
+  });
+
+  await check("an answer is stopped", async () => {
+    await page.click("#new");
+    await page.focus("#question");
+    await page.keyboard.type(fake({ say: "one two three four five six seven eight nine ten", thinking: 0, delay_ms: 400 }));
+    await page.keyboard.press("Enter");
+    await until(page, `${ANSWER} .content`, "one");
+    await page.click("#stop");
+    await page.waitForSelector(`${ANSWER}:not([aria-busy])`);
+    assert.doesNotMatch(await text(page, ANSWER), /ten|broke off/);
+    assert.equal(await page.$eval("#send", ({ disabled }) => disabled), false);
+  });
+
+  await check("models are filtered and put to use", async () => {
+    await setValue(page, "#filter", "qwen3-coder");
+    const found = await page.$$eval("#model-list code", (codes) => codes.map((code) => code.textContent));
+    assert.ok(found.length > 0 && found.every((id) => id.includes("coder")), found);
+    await page.click("#model-list button");
+    assert.equal(await page.$eval("#model", ({ value }) => value), found[0]);
+    await setValue(page, "#filter", "");
+  });
+
+  await check("settings for clients are copied, the key only on wish", async () => {
+    await page.click("#client-curl summary");
+    await page.click("#client-curl .copy");
+    const copied = await page.evaluate(() => navigator.clipboard.readText());
+    assert.ok(copied.includes(`${BASE_URL}/v1/chat/completions`) && !copied.includes(API_KEY), copied);
+    await page.click("#with-key");
+    assert.ok((await text(page, "#client-curl code")).includes(API_KEY));
+    await page.click("#with-key");
+  });
+
+  await check("a session is given, and a wrong one refused", async () => {
+    page.expected = ["400", "401", "403"];
+    await page.click("#renew summary");
+    await page.type("#pasted", "nonsense, this");
+    await page.click("#session-form .main");
+    await page.waitForSelector("#session-result.bad:not([hidden])");
+    assert.match(await text(page, "#session-result"), /administrator's key/);
+    await setValue(page, "#admin-key", ADMIN_KEY);
+    await page.click("#session-form .main");
+    await until(page, "#session-result", "neither");
+    assert.equal(await page.$eval("#pasted", ({ value }) => value), "nonsense, this", "nothing typed is lost");
+    page.expected = [];
+    await setValue(page, "#pasted", SESSION);
+    await page.click("#session-form .main");
+    await until(page, "#session-result", "in use");
+    assert.equal(await page.$eval("#pasted", ({ value }) => value), "");
+    assert.equal(await text(page, "#state"), "works");
+    assert.match(await text(page, "#session-facts"), /the database/);
+  });
+
+  await check("keys stay in the tab", async () => {
+    const [kept, tab] = await page.evaluate(() => [JSON.stringify({ ...localStorage }), JSON.stringify({ ...sessionStorage })]);
+    assert.ok(!kept.includes(API_KEY) && !kept.includes(ADMIN_KEY) && tab.includes(API_KEY), kept);
+    assert.ok(!page.url().includes(API_KEY));
+  });
+
+  await check("language and theme change, are kept, and are accessible", async () => {
+    await page.click("#new");
+    await say(page, fake({ think: "Air scatters short waves more.", say: "**Rayleigh scattering**: see `λ⁻⁴`.\n\n| colour | share |\n|---|---|\n| blue | most |\n\n```\nI ∝ 1/λ⁴\n```" }));
+    await page.$eval(`${ANSWER} .thinking`, (details) => (details.open = true));
+    for (const [theme, language] of [["light", "en"], ["dark", "zh"], ["dark", "en"], ["light", "zh"]]) {
+      await page.select("#theme", theme);
+      await page.select("#language", language);
+      assert.equal(await text(page, "#send"), language === "zh" ? "发送" : "Send");
+      assert.equal(await page.evaluate(() => document.documentElement.lang), language === "zh" ? "zh-CN" : "en");
+      await accessible(page, `${theme} ${language}`);
+      await shot(page, `console-${theme}-${language}`);
+    }
+    await page.reload({ waitUntil: "networkidle0" });
+    assert.equal(await text(page, "#send"), "发送");
+    const words = await page.evaluate(async () => {
+      const { words } = await import("/assets/console/words.js");
+      return Object.values(words).map((language) => Object.keys(language));
+    });
+    assert.deepEqual(words[0], words[1], "both languages have the same words");
+  });
+
+  await check("it fits a phone", async () => {
+    const phone = await open("/", { width: 360, height: 740, isMobile: true, hasTouch: true });
+    await setValue(phone, "#key", API_KEY);
+    await say(phone, fake({ say: "long".repeat(60) }));
+    const { page: width, window: room } = await phone.evaluate(() => ({ page: document.documentElement.scrollWidth, window: innerWidth }));
+    assert.ok(width <= room, `${width} > ${room}`);
+    await accessible(phone, "phone");
+    await shot(phone, "console-phone");
+    await phone.close();
+  });
+
+  await check("the API's document is a page", async () => {
+    const docs = await open("/docs");
+    await docs.waitForSelector("#operations-Chat-createChatCompletion");
+    await docs.click("#operations-Chat-createChatCompletion .opblock-summary-control");
+    await docs.waitForSelector("#operations-Chat-createChatCompletion .responses-table");
+    await shot(docs, "docs");
+    await docs.close();
+  });
+} catch (error) {
+  for (const trouble of troubles) console.error(trouble);
+  console.error(error);
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+}
