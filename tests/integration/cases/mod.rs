@@ -2,6 +2,7 @@
 
 mod access;
 mod attachments;
+mod browser;
 mod chat;
 mod clients;
 mod conversations;
@@ -57,6 +58,9 @@ cases! {
         head_is_get_without_a_body,
         health_and_readiness_follow_the_session,
         health_tells_of_a_broken_store,
+    }
+    browser {
+        a_person_uses_the_console,
     }
     document {
         schemathesis_finds_nothing,
