@@ -27,6 +27,14 @@ pub(super) async fn replace<P: Platform>(app: &App, platform: &P, request: Reque
     })?;
     let text = std::str::from_utf8(&body)
         .map_err(|_| Error::new(ErrorKind::InvalidRequest, "The body is not text in UTF-8."))?;
+    let stored = take(app, platform, text).await?;
+    let warning = "The store does not answer, so this session is used but will not outlive a restart.";
+    let warning = (!stored).then_some(warning);
+    Ok(reply::json(StatusCode::OK, &object(&app.qwen.session().report(platform.now()), warning)))
+}
+
+/// Takes a pasted session, checked with the site; gives whether it is in the database.
+pub(super) async fn take(app: &App, platform: &impl Platform, text: &str) -> Result<bool> {
     let pasted = pasted::read(text)?;
     if let Some(host) = pasted.host().filter(|host| !app.qwen.is_own_host(host)) {
         let host: String = host.chars().take(100).collect();
@@ -39,9 +47,7 @@ pub(super) async fn replace<P: Platform>(app: &App, platform: &P, request: Reque
     }
     let stored = app.qwen.give_session(platform, pasted).await?;
     tracing::info!(stored, "a new session was given");
-    let warning = "The store does not answer, so this session is used but will not outlive a restart.";
-    let warning = (!stored).then_some(warning);
-    Ok(reply::json(StatusCode::OK, &object(&app.qwen.session().report(platform.now()), warning)))
+    Ok(stored)
 }
 
 pub(super) async fn forget<P: Platform>(app: &App, platform: &P) -> Result<Response<Body>> {
@@ -112,7 +118,7 @@ fn object<'a>(report: &'a SessionReport, warning: Option<&'a str>) -> SessionObj
 }
 
 /// What a person should do.
-const fn advice(state: SessionState, renewable: bool) -> &'static str {
+pub(super) const fn advice(state: SessionState, renewable: bool) -> &'static str {
     match (state, renewable) {
         (SessionState::Valid, true) => "The session works and renews itself.",
         (SessionState::Valid, false) => "The session works.",

@@ -106,6 +106,8 @@ pub(super) struct StoreHealth {
     ok: bool,
     /// Failures since the start.
     errors: u64,
+    /// Whether what is remembered outlives the process; the log says why not.
+    persistent: bool,
 }
 
 /// Looks at the session's state and the store. Makes no upstream call.
@@ -116,11 +118,12 @@ async fn look(app: &App, platform: &impl Platform) -> Health {
     if let Some(error) = &store_problem {
         tracing::warn!(%error, "the store does not answer");
     }
+    let persistent = platform.store_warning().is_none();
     let usable = session.state.usable();
     let status = match (usable, session.state) {
         (false, _) => "unhealthy",
         (true, SessionState::Expiring) => "degraded",
-        (true, _) if store_problem.is_some() => "degraded",
+        (true, _) if store_problem.is_some() || !persistent => "degraded",
         (true, _) => "healthy",
     };
     let SessionReport { state, expires_at, checked_at, .. } = session;
@@ -129,7 +132,7 @@ async fn look(app: &App, platform: &impl Platform) -> Health {
         status,
         version: env!("CARGO_PKG_VERSION"),
         session: SessionHealth { state: state.as_str(), expires_at, checked_at },
-        store: StoreHealth { ok: store_problem.is_none(), errors: app.faults.count() },
+        store: StoreHealth { ok: store_problem.is_none(), errors: app.faults.count(), persistent },
     }
 }
 

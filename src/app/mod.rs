@@ -4,6 +4,8 @@ mod access;
 mod admin;
 mod chat;
 mod chats;
+#[cfg(not(target_arch = "wasm32"))]
+mod check;
 mod files;
 mod form;
 #[cfg(fuzzing)]
@@ -31,6 +33,8 @@ use crate::{
     store::{self, Faults},
 };
 use access::Keys;
+#[cfg(not(target_arch = "wasm32"))]
+pub use check::Finding;
 use route::{Access, Endpoint, Found};
 use watch::Watch;
 
@@ -74,7 +78,8 @@ impl App {
 
     /// What is to be done every ten minutes: a look at the session, and a bounded step of the clean-up.
     pub async fn housekeeping(&self, platform: &impl Platform) {
-        self.qwen.session().look_after(platform).await;
+        // A failure is logged there, and is a state.
+        let _ = self.qwen.session().look_after(platform).await;
         chats::clean_up(self, platform).await;
         let expired = store::files::expire_uploads(platform, platform.now()).await;
         self.faults.tried("forgetting uploads whose links have ended", expired);

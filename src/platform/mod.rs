@@ -296,6 +296,11 @@ pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
         std::future::ready(None)
     }
 
+    /// What is wrong with the database although it answers.
+    fn store_warning(&self) -> Option<&str> {
+        None
+    }
+
     /// Runs statements as one transaction and gives the rows of each.
     fn database(&self, batch: Vec<Statement>)
     -> impl Future<Output = Result<Vec<Vec<Row>>, DatabaseError>> + MaybeSend;

@@ -56,7 +56,7 @@ fn health(status: &str, state: &str) -> Json {
         "status": status,
         "version": "0.1.0",
         "session": { "state": state, "expires_at": 1_798_099_200, "checked_at": 1_795_507_200 },
-        "store": { "ok": true, "errors": 0 },
+        "store": { "ok": true, "errors": 0, "persistent": true },
     })
 }
 

@@ -1,6 +1,6 @@
 //! SQLite on a thread of its own: the async side sends batches and waits for rows.
 
-use std::{os::unix::fs::OpenOptionsExt as _, path::Path, sync::mpsc, thread, time::Duration};
+use std::{io::ErrorKind, os::unix::fs::OpenOptionsExt as _, path::Path, sync::mpsc, thread, time::Duration};
 
 use rusqlite::{Connection, types::ValueRef};
 use tokio::sync::oneshot;
@@ -20,35 +20,49 @@ struct Job {
 
 /// A handle to the database thread, or the reason why there is none.
 #[derive(Clone)]
-pub(super) struct Database(Result<mpsc::Sender<Job>, DatabaseError>);
+pub(super) struct Database {
+    thread: Result<mpsc::Sender<Job>, DatabaseError>,
+    /// Why it is not in its file.
+    warning: Option<String>,
+}
 
 impl Database {
     /// Opens or creates the file (and its folder) and applies the migrations it lacks.
     ///
-    /// Never fails: a chat must work without a store, so the reason is kept and answers each later call.
+    /// Never fails. A file that this process may not write to, as in a volume that belongs to somebody else, is replaced by
+    /// memory. A chat must work without any store, so other reasons are kept and answer each later call.
     pub(super) fn open(path: &Path) -> Self {
-        Self(
-            open(path)
-                .map(|connection| {
-                    let (sender, jobs) = mpsc::channel();
-                    thread::Builder::new()
-                        .name("sqlite".to_owned())
-                        .spawn(move || serve(connection, &jobs))
-                        .map(|_| sender)
-                        .map_err(|error| DatabaseError(error.to_string()))
-                })
-                .and_then(|started| started),
-        )
+        let mut warning = None;
+        let connection = match open(path) {
+            Err(Unusable { error, is_forbidden: true }) => {
+                warning = Some(format!(
+                    "{error}. What is remembered is kept in memory and lost at the end: let this process write there, or set DATABASE_PATH"
+                ));
+                in_memory()
+            }
+            opened => opened.map_err(|unusable| unusable.error),
+        };
+        let start = |connection| {
+            let (sender, jobs) = mpsc::channel();
+            let thread = thread::Builder::new().name("sqlite".to_owned());
+            let started = thread.spawn(move || serve(connection, &jobs));
+            started.map(|_| sender).map_err(|error| DatabaseError(error.to_string()))
+        };
+        Self { thread: connection.and_then(start), warning }
     }
 
     pub(super) fn problem(&self) -> Option<&DatabaseError> {
-        self.0.as_ref().err()
+        self.thread.as_ref().err()
+    }
+
+    pub(super) fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
     pub(super) async fn run(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
         let (answer, reply) = oneshot::channel();
         let gone = || DatabaseError("the database thread has ended".to_owned());
-        self.0.as_ref().map_err(Clone::clone)?.send(Job { batch, answer }).map_err(|_| gone())?;
+        self.thread.as_ref().map_err(Clone::clone)?.send(Job { batch, answer }).map_err(|_| gone())?;
         reply.await.map_err(|_| gone())?
     }
 }
@@ -60,18 +74,40 @@ fn serve(mut connection: Connection, jobs: &mpsc::Receiver<Job>) {
     }
 }
 
-fn open(path: &Path) -> Result<Connection, DatabaseError> {
-    let problem =
-        |what: &str, error: &dyn std::fmt::Display| DatabaseError(format!("{what} {}: {error}", path.display()));
+/// Why a file cannot hold the database.
+#[derive(Debug)]
+struct Unusable {
+    error: DatabaseError,
+    /// Whether it is a matter of rights, not of a fault.
+    is_forbidden: bool,
+}
+
+fn open(path: &Path) -> Result<Connection, Unusable> {
+    let problem = |what: &str, error: &dyn std::fmt::Display, is_forbidden| Unusable {
+        error: DatabaseError(format!("{what} {}: {error}", path.display())),
+        is_forbidden,
+    };
+    let is_forbidden =
+        |error: &std::io::Error| matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem);
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|error| problem("cannot create the folder of", &error))?;
+        std::fs::create_dir_all(folder)
+            .map_err(|error| problem("cannot create the folder of", &error, is_forbidden(&error)))?;
     }
     // It may hold the session, so it is nobody else's to read. What SQLite keeps beside it gets the same mode.
     let made = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    made.map_err(|error| problem("cannot open", &error))?;
-    let mut connection = Connection::open(path).map_err(|error| problem("cannot open", &error))?;
-    prepare(&mut connection).map_err(|error| problem("cannot prepare", &error))?;
-    Ok(connection)
+    made.map_err(|error| problem("cannot open", &error, is_forbidden(&error)))?;
+    let opened = Connection::open(path).and_then(|mut connection| prepare(&mut connection).map(|()| connection));
+    opened.map_err(|error| {
+        // The file itself may be written to, but its folder not.
+        let codes =
+            [rusqlite::ErrorCode::ReadOnly, rusqlite::ErrorCode::CannotOpen, rusqlite::ErrorCode::PermissionDenied];
+        problem("cannot use", &error, error.sqlite_error_code().is_some_and(|code| codes.contains(&code)))
+    })
+}
+
+fn in_memory() -> Result<Connection, DatabaseError> {
+    let opened = Connection::open_in_memory().and_then(|mut connection| prepare(&mut connection).map(|()| connection));
+    opened.map_err(|error| DatabaseError(format!("cannot prepare a database in memory: {error}")))
 }
 
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {

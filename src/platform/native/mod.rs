@@ -50,6 +50,8 @@ impl Native {
         let database = database::Database::open(database_path);
         if let Some(problem) = database.problem() {
             tracing::error!(%problem, "the store does not work; chats go on without it");
+        } else if let Some(warning) = database.warning() {
+            tracing::warn!("{warning}");
         }
         let parts = Parts {
             fetcher: fetch::Fetcher::new(true),
@@ -125,6 +127,10 @@ impl Platform for Native {
 
     fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static) {
         tokio::spawn(work);
+    }
+
+    fn store_warning(&self) -> Option<&str> {
+        self.parts.database.warning()
     }
 
     async fn asset(&self, path: &str, accepts_gzip: bool) -> Option<Asset> {

@@ -115,7 +115,7 @@ impl Session {
     }
 
     /// Every ten minutes: renews what will not last until the next time, and asks the site who is signed in.
-    pub(crate) async fn look_after<P: Platform>(self: &Arc<Self>, platform: &P) {
+    pub(crate) async fn look_after<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<()> {
         self.look(platform).await;
         let before = platform.now().saturating_sub(FORGET_AFTER);
         let forgotten = store::session::forget_others(platform, &self.origin, before).await;
@@ -124,7 +124,7 @@ impl Session {
         let (need, generation) = {
             let memory = self.memory();
             if memory.credentials.is_none() || memory.challenge(now).is_some() {
-                return;
+                return Ok(());
             }
             (memory.need(now, UNTIL_NEXT_CHECK), memory.generation)
         };
@@ -133,10 +133,11 @@ impl Session {
             Ok(()) => self.verify(platform).await,
             Err(error) => Err(error),
         };
-        match checked {
+        match &checked {
             Ok(()) => tracing::info!(state = self.report(platform.now()).state.as_str(), "the session was checked"),
             Err(error) => tracing::warn!(%error, "the session's check failed"),
         }
+        checked
     }
 
     /// Asks the site who is signed in; renews once if it says nobody.

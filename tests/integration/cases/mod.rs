@@ -222,6 +222,9 @@ cases! {
         env_files_are_read (Box: "the Worker's variables come from its platform"),
         open_streams_may_end_after_the_signal (Box: "the platform stops Workers"),
         the_health_check_command (Box: "the Worker has no command line"),
+        check_says_what_is_wrong (Box: "the Worker has no command line"),
+        import_curl_keeps_a_session_for_the_server (Box: "the Worker has no command line"),
+        a_file_that_may_not_be_written_is_replaced_by_memory (Box: "the Worker has no file"),
         http2_without_tls (Box: "the platform terminates HTTP/2 for Workers"),
     }
     signatures {

@@ -8,8 +8,8 @@ use tokio::process::Command;
 use crate::{
     Product,
     fake_qwen::Fake,
-    http::{Raw, chat, joined, with},
-    server::Case,
+    http::{PATIENCE, Raw, chat, joined, with},
+    server::{Case, Server},
 };
 
 pub async fn a_wrong_variable_is_named(case: Arc<Case>) {
@@ -113,4 +113,100 @@ pub async fn http2_without_tls(case: Arc<Case>) {
     let chunks: Vec<serde_json::Value> =
         crate::http::events(&text).iter().filter_map(|data| serde_json::from_str(data).ok()).collect();
     assert_eq!(joined(&chunks, "content"), "over h2");
+}
+
+/// Runs a command of the box to its end: its output, its log, and whether it is content.
+async fn command(
+    folder: &std::path::Path,
+    arguments: &[&str],
+    settings: &[(&str, &str)],
+    input: &str,
+) -> (String, bool) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_qwen-edge"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .envs(settings.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // Commands that read nothing may be gone already.
+    let _ = tokio::io::AsyncWriteExt::write_all(&mut stdin, input.as_bytes()).await;
+    drop(stdin);
+    let ended = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("it ends").unwrap();
+    let told = [ended.stdout, ended.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    (told, ended.status.success())
+}
+
+pub async fn check_says_what_is_wrong(case: Arc<Case>) {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let url = fake.url();
+    let good = format!("token={}", Fake::token("checked", 9_000));
+    let ended = format!("token={}", Fake::token("checked", -9_000));
+    for (settings, told_all) in [
+        (
+            &[("QWEN_COOKIES", good.as_str())][..],
+            &["ok  configuration", "ok  store", "ok  session", "checked", "ok  models"][..],
+        ),
+        (&[], &["BAD session", "QWEN_COOKIES"]),
+        (&[("QWEN_COOKIES", &ended)], &["BAD session", "has ended"]),
+        (&[("QWEN_AUTH_TOKEN", "no-such-token")], &["BAD session", "has ended"]),
+        (&[("QWEN_COOKIES", &good), ("HOST", "0.0.0.0")], &["BAD configuration", "VALID_TOKENS"]),
+        (&[("QWEN_COOKIES", &good), ("DATABASE_PATH", "/proc/none/x.db")], &["BAD store", "/proc/none/x.db"]),
+        (&[("QWEN_COOKIES", &good), ("PORT", "many")], &["qwen-edge: PORT"]),
+    ] {
+        let site = [("QWEN_BASE_URL", url.as_str()), ("QWEN_AUTH_URL", url.as_str())];
+        let (told, content) = command(folder.path(), &["check"], &[&site, settings].concat(), "").await;
+        assert!(told_all.iter().all(|words| told.contains(words)), "{told_all:?}: {told}");
+        assert_eq!(content, !told_all[0].starts_with("BAD") && !told_all[0].starts_with("qwen"), "{told}");
+        assert!(!told.contains(&good) && !told.contains(&ended), "{told}");
+    }
+    drop(case);
+}
+
+pub async fn import_curl_keeps_a_session_for_the_server(case: Arc<Case>) {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let (url, path) = (fake.url(), folder.path().join("kept.db"));
+    let path = path.to_str().unwrap();
+    let server = case.start_with(&fake, &[("QWEN_COOKIES", ""), ("DATABASE_PATH", path)]).await;
+    assert_eq!(server.get("/ready").await.status, 503);
+    let settings = [("QWEN_BASE_URL", url.as_str()), ("QWEN_AUTH_URL", url.as_str()), ("DATABASE_PATH", path)];
+    for (text, wrong) in [("nonsense, this", "neither"), ("token=no-such-token", "has ended"), ("", "empty")] {
+        let (told, content) = command(folder.path(), &["import-curl"], &settings, text).await;
+        assert!(!content && told.contains(wrong), "{text}: {told}");
+    }
+    let token = Fake::token("imported", 9_000);
+    let text = format!("curl '{url}/api/v1/auths/' \\\n  -H 'accept: */*' \\\n  -b 'cna=x; token={token}'");
+    let file = folder.path().join("curl.txt");
+    std::fs::write(&file, &text).unwrap();
+    let (told, content) = command(folder.path(), &["import-curl", file.to_str().unwrap()], &settings, "").await;
+    assert!(content && told.contains("within seconds") && !told.contains(&token), "{told}");
+    while server.get("/ready").await.status != 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(server.chat(&chat("hi")).await.status, 200);
+}
+
+pub async fn a_file_that_may_not_be_written_is_replaced_by_memory(case: Arc<Case>) {
+    // Nobody, not even root, may make files there.
+    let server = case.start(&[("DATABASE_PATH", "/sys/qwen-edge.db")]).await;
+    let log = server.log().await.join("\n");
+    assert!(log.contains("/sys/qwen-edge.db") && log.contains("in memory"), "{log}");
+    let health = server.get("/health").await.json();
+    assert_eq!(
+        (&health["status"], &health["store"]["ok"], &health["store"]["persistent"]),
+        (&json!("degraded"), &json!(true), &json!(false))
+    );
+    let first = chat("[[fake say=one]] first");
+    assert_eq!(server.chat(&first).await.status, 200);
+    assert_eq!(
+        server.http.send("GET", "/v1/chats", &Server::keyed(), "").await.json()["data"].as_array().unwrap().len(),
+        1
+    );
 }

@@ -1,9 +1,11 @@
 //! The command line of the box.
 
+mod tools;
+
 use std::{
-    io::{IsTerminal as _, Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
-    path::Path,
+    io::{IsTerminal as _, Write as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -21,8 +23,13 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::Subscr
 /// Your own Qwen web account as an OpenAI-compatible API.
 ///
 /// Settings come from the environment and from .env in the working folder; the environment goes first.
+/// README.md lists them. A first start:
+///
+///   echo "QWEN_COOKIES='…'" > .env      the Cookie line of a signed-in browser
+///   qwen-edge check                     would a chat work?
+///   qwen-edge                           serves http://127.0.0.1:8000
 #[derive(Parser)]
-#[command(version = env!("QWEN_EDGE_VERSION"))]
+#[command(version = env!("QWEN_EDGE_VERSION"), verbatim_doc_comment)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -32,6 +39,15 @@ struct Cli {
 enum Command {
     /// Serve the API (the default).
     Serve,
+    /// Look at the configuration, the database and the session, and ask the site; says what is wrong.
+    Check,
+    /// Take the session out of "Copy as cURL" (or cookies, or a token) and keep it in the database.
+    ///
+    /// The site is asked first whether it takes it. A server that runs on the same database uses it within seconds.
+    ImportCurl {
+        /// The file to read; standard input without one.
+        file: Option<PathBuf>,
+    },
     /// Ask a running server for /health; fails when it does not answer. For containers.
     Healthcheck,
 }
@@ -49,11 +65,30 @@ pub(crate) fn run() -> ExitCode {
     };
     match command {
         Command::Serve => start(config),
-        Command::Healthcheck => match healthcheck(&config) {
+        Command::Healthcheck => match tools::healthcheck(&config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(problem) => complain(&problem, 1),
         },
+        Command::Check => run_once(config, tools::check),
+        Command::ImportCurl { file } => {
+            run_once(config, async move |config| tools::import_curl(config, file.as_deref()).await)
+        }
     }
+}
+
+/// Runs a command that ends by itself. Its log has only what went wrong, unless `LOG` asks for more.
+fn run_once(mut config: Config, command: impl AsyncFnOnce(Config) -> Result<ExitCode, String>) -> ExitCode {
+    if config.log == "info" {
+        config.log = "warn".to_owned();
+    }
+    if let Err(problem) = start_log(&config) {
+        return complain(&problem, BAD_CONFIGURATION);
+    }
+    let done = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(command(config)),
+        Err(error) => Err(format!("cannot start: {error}")),
+    };
+    done.unwrap_or_else(|problem| complain(&problem, 1))
 }
 
 fn complain(problem: &dyn std::fmt::Display, code: u8) -> ExitCode {
@@ -155,25 +190,4 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
-}
-
-/// Asks the server of the same configuration for its health, with nothing but a socket: it runs in an empty container.
-fn healthcheck(config: &Config) -> Result<(), String> {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    let host = match config.host {
-        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        host => host,
-    };
-    let address = SocketAddr::new(host, config.port);
-    let ask = || {
-        let mut socket = TcpStream::connect_timeout(&address, PATIENCE)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer)?;
-        std::io::Result::Ok(answer)
-    };
-    let answer = ask().map_err(|error| format!("no answer from {address}: {error}"))?;
-    if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(format!("{address} answers, but not with 200")) }
 }

@@ -1,0 +1,92 @@
+//! The commands that do one thing and end.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use qwen_edge::{
+    app::{App, Finding},
+    config::Config,
+    platform::{Platform as _, native::Native},
+    qwen::pasted::MAX_TEXT,
+};
+
+/// Tells the person; a closed output is nobody's to be told of.
+pub(super) fn say(text: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Asks the server of the same configuration for its health, with nothing but a socket: it runs in an empty container.
+pub(super) fn healthcheck(config: &Config) -> Result<(), String> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let host = match config.host {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    let address = SocketAddr::new(host, config.port);
+    let ask = || {
+        let mut socket = TcpStream::connect_timeout(&address, PATIENCE)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        std::io::Result::Ok(answer)
+    };
+    let answer = ask().map_err(|error| format!("no answer from {address}: {error}"))?;
+    if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(format!("{address} answers, but not with 200")) }
+}
+
+/// Looks at all that a chat needs and prints a line for each.
+pub(super) async fn check(config: Config) -> Result<ExitCode, String> {
+    let exposure = config.check_exposure().map_err(|error| error.to_string());
+    let keys = match (config.valid_tokens.len(), config.admin_token.is_some()) {
+        (0, _) => "no API keys".to_owned(),
+        (count, false) => format!("API keys: {count}; nobody may administer it (ADMIN_TOKEN)"),
+        (count, true) => format!("API keys: {count}; ADMIN_TOKEN is set"),
+    };
+    let address = SocketAddr::new(config.host, config.port);
+    let configuration = Finding {
+        what: "configuration",
+        is_good: exposure.is_ok(),
+        text: exposure.err().unwrap_or_else(|| format!("serves http://{address}. {keys}")),
+    };
+    let platform = Native::new(Path::new(&config.database_path));
+    let path = config.database_path.clone();
+    let findings = App::new(config).check(&platform).await;
+    let mut all_good = true;
+    for Finding { what, is_good, text } in std::iter::once(configuration).chain(findings) {
+        let place = if what == "store" { format!("{path}: ") } else { String::new() };
+        say(&format_args!("{} {what:<14} {place}{text}", if is_good { "ok " } else { "BAD" }));
+        all_good &= is_good;
+    }
+    Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Stores a pasted session; a running server takes it over within seconds.
+pub(super) async fn import_curl(config: Config, file: Option<&Path>) -> Result<ExitCode, String> {
+    let mut text = String::new();
+    let limit = MAX_TEXT as u64;
+    let read = match file.filter(|file| *file != Path::new("-")) {
+        Some(file) => std::fs::File::open(file).and_then(|open| open.take(limit).read_to_string(&mut text)),
+        None => std::io::stdin().lock().take(limit).read_to_string(&mut text),
+    };
+    read.map_err(|error| format!("the text cannot be read: {error}"))?;
+    let path = config.database_path.clone();
+    let platform = Native::new(Path::new(&path));
+    let app = App::new(config);
+    let stored = app.give_session(&platform, &text).await.map_err(|error| {
+        let link = error.link().map(|link| format!(" {link}")).unwrap_or_default();
+        format!("{}{link}", error.message())
+    })?;
+    app.settle(&platform).await;
+    if !stored || platform.store_warning().is_some() {
+        return Err(format!("the site takes this session, but it cannot be kept in {path}; see above"));
+    }
+    say(&format_args!("The site takes this session. It is kept in {path}; a running server uses it within seconds."));
+    Ok(ExitCode::SUCCESS)
+}
