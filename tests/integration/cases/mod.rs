@@ -10,6 +10,7 @@ mod day;
 mod disconnect;
 mod document;
 mod errors;
+mod examples;
 mod files;
 mod hostile;
 mod models;
@@ -64,6 +65,9 @@ cases! {
     }
     document {
         schemathesis_finds_nothing,
+    }
+    examples {
+        every_curl_example_works,
     }
     pages {
         the_pages_are_served_from_the_server_itself,

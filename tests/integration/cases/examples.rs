@@ -1,0 +1,148 @@
+//! The documents' examples, run as they stand there.
+
+use std::{path::Path, process::Stdio, sync::Arc};
+
+use tokio::{process::Command, time::timeout};
+
+use crate::{
+    Product,
+    fake_qwen::{Fake, Page},
+    http::{PATIENCE, chat},
+    server::{Case, KEY, Server, unique},
+};
+
+/// The predecessor's forms of calling: `-X POST` everywhere, curl's long options, quotes within forms, its fields.
+const PREDECESSOR: &str = r#"
+```sh
+curl -X POST http://127.0.0.1:8000/v1/chat/completions \
+  -H "Authorization: Bearer sk-anything" \
+  -H "Content-Type: application/json" \
+  -d '{
+    "model": "qwen3",
+    "messages": [{"role": "user", "content": "解释量子力学"}],
+    "enable_thinking": true,
+    "thinking_budget": 20
+  }'
+curl --location --request POST 'http://127.0.0.1:8000/v1/image/upload_and_chat' \
+--header 'Authorization: Bearer sk-anything' \
+--form 'image=@"photo.jpg"' \
+--form 'model="qwen3-vl-plus"' \
+--form 'prompt="请分析这张图片"' \
+--form 'stream="false"'
+curl -X POST http://127.0.0.1:8000/v1/image/upload_and_chat \
+  -H "Authorization: Bearer sk-anything" \
+  -F "image=@photo.jpg" \
+  -F "model=qwen3-vl-plus" \
+  -F "prompt=请识别图片中的物体和场景" \
+  -F "stream=true"
+curl -X POST http://127.0.0.1:8000/v1/video/upload_and_chat \
+  -H "Authorization: Bearer sk-anything" \
+  -F "video=@holiday.mp4" \
+  -F "model=qwen3-vl-plus" \
+  -F "prompt=总结这个视频的主要内容" \
+  -F "stream=false"
+curl --location --request POST 'http://127.0.0.1:8000/v1/video/upload_and_chat' \
+--header 'Authorization: Bearer sk-anything' \
+--form 'video=@"holiday.mp4"' \
+--form 'model="qwen3-vl-plus"' \
+--form 'prompt="请分析视频中的内容"' \
+--form 'stream="true"' \
+--form 'enable_thinking="false"'
+```
+"#;
+
+/// The shell blocks of a document that call curl.
+fn blocks(document: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Vec<&str>> = None;
+    for line in document.lines() {
+        match (&mut open, line.trim_start().starts_with("```")) {
+            (None, true) => open = Some(Vec::new()),
+            (Some(lines), true) => {
+                if lines.iter().any(|line| line.starts_with("curl ")) {
+                    blocks.push(lines.join("\n"));
+                }
+                open = None;
+            }
+            (Some(lines), false) => lines.push(line),
+            (None, false) => {}
+        }
+    }
+    blocks
+}
+
+async fn run(case: &Case, server: &Server, fake: &Fake, folder: &Path, block: &str) -> usize {
+    let made = server.chat(&chat(&unique("example"))).await;
+    let chats = server.http.send("GET", "/v1/chats", &Server::keyed(), "").await.json();
+    let conversation = made.header("x-conversation-id").unwrap();
+    let made = chats["data"].as_array().unwrap().iter().find(|chat| chat["conversation_id"] == conversation);
+    let text = block
+        .replace("http://127.0.0.1:8000", &server.url)
+        .replace("sk-anything", KEY)
+        .replace("https://example.com/image.jpg", &fake.web_url("image.jpg"))
+        .replace("https://chat.qwen.ai", &fake.url())
+        .replace("user-agent: …", "user-agent: Mozilla/5.0")
+        .replace("cna=…; token=…", &format!("cna=x; token={}", Fake::token(&unique("example"), 9_000)))
+        .replace("CHAT_ID", made.expect("it is listed")["id"].as_str().unwrap());
+    let text: String = match case.product {
+        Product::Box => text,
+        // The edge keeps no metrics.
+        Product::Edge => {
+            text.lines().filter(|line| !line.contains("/metrics")).map(|line| format!("{line}\n")).collect()
+        }
+    };
+    let script = format!(
+        "set -euo pipefail\n\
+         curl() {{ command curl --fail-with-body --silent --show-error --max-time 60 \"$@\" >>answers; echo >>answers; }}\n\
+         FILE_ID=$(command curl -s '{}/v1/files' -H 'authorization: Bearer {KEY}' -F file=@photo.jpg | sed 's/.*\"id\":\"\\([^\"]*\\)\".*/\\1/')\n{}",
+        server.url,
+        text.replace("FILE_ID", "$FILE_ID")
+    );
+    let work = Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(folder)
+        .env("ADMIN_TOKEN", "admin-key")
+        .env_remove("http_proxy")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(PATIENCE, work).await.expect("it ends").unwrap();
+    let answers = std::fs::read_to_string(folder.join("answers")).unwrap_or_default();
+    assert!(
+        output.status.success() && !answers.contains("\"error\":{"),
+        "{text}\n{answers}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    std::fs::remove_file(folder.join("answers")).unwrap();
+    text.lines().filter(|line| line.starts_with("curl ")).count()
+}
+
+pub async fn every_curl_example_works(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[("ADMIN_TOKEN", "admin-key"), ("ALLOW_PRIVATE_URLS", "true")]).await;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    for (name, file) in [("photo.jpg", "exif.jpg"), ("holiday.mp4", "isom.mp4")] {
+        std::fs::copy(root.join("tests/files").join(file), folder.path().join(name)).unwrap();
+    }
+    fake.web("image.jpg", Page::new("image/jpeg", std::fs::read(folder.path().join("photo.jpg")).unwrap()));
+    let mut count = 0;
+    for document in ["README.md", "README.zh-CN.md"] {
+        for block in blocks(&std::fs::read_to_string(root.join(document)).unwrap()) {
+            count += run(&case, &server, &fake, folder.path(), &block).await;
+        }
+    }
+    for block in blocks(PREDECESSOR) {
+        count += run(&case, &server, &fake, folder.path(), &block).await;
+    }
+    assert!(count > 45, "only {count} examples were found");
+    // Each of the routes has one.
+    let routes = server.get("/").await.json();
+    let text = ["README.md", "README.zh-CN.md"].map(|name| std::fs::read_to_string(root.join(name)).unwrap());
+    for route in routes["routes"].as_array().unwrap() {
+        let path = route["path"].as_str().unwrap().replace("{id}", "");
+        for text in &text {
+            assert!(path == "/docs" || text.contains(&format!("http://127.0.0.1:8000{path}")), "{path} has no example");
+        }
+    }
+}
