@@ -10,6 +10,8 @@ mod files;
 mod form;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+#[cfg(not(target_arch = "wasm32"))]
+mod history;
 mod info;
 mod media;
 mod models;
@@ -33,10 +35,10 @@ use crate::{
     store::{self, Faults},
 };
 use access::Keys;
-#[cfg(not(target_arch = "wasm32"))]
-pub use check::Finding;
 use route::{Access, Endpoint, Found};
 use watch::Watch;
+#[cfg(not(target_arch = "wasm32"))]
+pub use {check::Finding, history::Imported};
 
 /// How long a client may take to send a body that is read whole.
 const BODY_PATIENCE: Duration = Duration::from_secs(120);

@@ -9,6 +9,12 @@ use super::{
     digest::History,
     fold::{Folded, Said, content_text, fold},
 };
+#[cfg(not(target_arch = "wasm32"))]
+use crate::{
+    openai::Content,
+    platform::DatabaseError,
+    qwen::{PastChat, PastMessage},
+};
 use crate::{
     openai::{Message, Role},
     platform::Platform,
@@ -209,14 +215,7 @@ impl Conversations {
         answer: &str,
     ) {
         let Thread { id, history, scope, title, throwaway, .. } = thread;
-        let keys = history.with_answer(answer);
-        let second = if *throwaway {
-            None
-        } else if keys.exact == keys.collapsed {
-            history.answer_key(answer).map(SecondKey::Answer)
-        } else {
-            Some(SecondKey::History(keys.collapsed))
-        };
+        let (key, second) = if *throwaway { (None, None) } else { keys(history, answer) };
         let turn = table::Turn {
             scope: scope.clone(),
             place: Place {
@@ -225,12 +224,52 @@ impl Conversations {
                 response_id: response_id.to_owned(),
                 system: history.system.clone(),
             },
-            key: (!throwaway).then_some(keys.exact),
+            key,
             second,
             title: title.clone(),
             model: model.to_owned(),
         };
         self.faults.tried("recording a turn", table::record(platform, &turn, platform.now()).await);
+    }
+
+    /// Records the finished answers of a chat that was begun elsewhere, as if they had been asked for here; gives how many.
+    ///
+    /// # Errors
+    /// The database's own words.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn learn(
+        &self,
+        platform: &impl Platform,
+        scope: &str,
+        chat_id: &str,
+        chat: &PastChat,
+    ) -> Result<usize, DatabaseError> {
+        let (mut said, mut turns) = (Vec::new(), 0_usize);
+        for PastMessage { id, is_answer, text, is_finished } in &chat.messages {
+            if *is_answer && *is_finished && !text.trim().is_empty() {
+                let history = History::new(scope, &said, &Attachments::default());
+                let (key, second) = keys(&history, text);
+                let place = Place {
+                    conversation: chat_id.to_owned(),
+                    chat_id: chat_id.to_owned(),
+                    response_id: id.clone(),
+                    system: history.system,
+                };
+                let (scope, title, model) = (scope.to_owned(), chat.title.clone(), chat.model.clone());
+                let turn = table::Turn { scope, place, key, second, title, model };
+                table::record(platform, &turn, platform.now()).await?;
+                turns = turns.saturating_add(1);
+            }
+            said.push(Message {
+                role: if *is_answer { Role::Assistant } else { Role::User },
+                content: Some(Content::Text(text.clone())),
+                name: None,
+                tool_calls: None,
+                tool_call_id: None,
+                function_call: None,
+            });
+        }
+        Ok(turns)
     }
 
     /// Forgets a place whose chat is no more.
@@ -249,6 +288,17 @@ impl Conversations {
             self.faults.tried("forgetting a chat", remove);
         }
     }
+}
+
+/// By what a turn is found again: its whole history, and that without tool steps or its answer alone.
+fn keys(history: &History, answer: &str) -> (Option<String>, Option<SecondKey>) {
+    let keys = history.with_answer(answer);
+    let second = if keys.exact == keys.collapsed {
+        history.answer_key(answer).map(SecondKey::Answer)
+    } else {
+        Some(SecondKey::History(keys.collapsed))
+    };
+    (Some(keys.exact), second)
 }
 
 /// What the look-ups say of a request.

@@ -1,5 +1,6 @@
 //! The command line of the box.
 
+mod history;
 mod tools;
 
 use std::{
@@ -48,6 +49,18 @@ enum Command {
         /// The file to read; standard input without one.
         file: Option<PathBuf>,
     },
+    /// Read the account's chats, so that those begun in the browser can be gone on with from any client.
+    ///
+    /// One request a second goes to the site. Ctrl-C stops it, and the next run goes on; what has not changed since is not
+    /// read again. A client then shows the chat's history, or its last answer, or sends the chat's id as conversation_id.
+    ImportHistory {
+        /// Milliseconds between two requests to the site.
+        #[arg(long, value_name = "MS", default_value_t = 1000)]
+        pause_ms: u64,
+        /// Read also what was read before and has not changed.
+        #[arg(long)]
+        all: bool,
+    },
     /// Ask a running server for /health; fails when it does not answer. For containers.
     Healthcheck,
 }
@@ -72,6 +85,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Check => run_once(config, tools::check),
         Command::ImportCurl { file } => {
             run_once(config, async move |config| tools::import_curl(config, file.as_deref()).await)
+        }
+        Command::ImportHistory { pause_ms, all } => {
+            run_once(config, async move |config| history::import(config, Duration::from_millis(pause_ms), all).await)
         }
     }
 }

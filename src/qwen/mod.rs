@@ -2,6 +2,8 @@
 
 mod files;
 mod frame;
+#[cfg(not(target_arch = "wasm32"))]
+mod history;
 mod kind;
 mod models;
 pub mod pasted;
@@ -38,6 +40,8 @@ use crate::{
     store,
     trace::Outside,
 };
+#[cfg(not(target_arch = "wasm32"))]
+pub use history::{ChatSummary, PastChat, PastMessage};
 use session::Current;
 use site::{Purpose, Site};
 
@@ -221,6 +225,34 @@ impl Qwen {
                 error if error.kind() == ErrorKind::ChatGone => Ok(()),
                 error => Err(error),
             }
+        })
+    }
+
+    /// A page of the account's chats, the first being 1; empty behind the last.
+    ///
+    /// # Errors
+    /// Any refusal of the site.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn past_chats(&self, platform: &impl Platform, page: u32) -> Result<Vec<ChatSummary>> {
+        self.past(platform, &wire::chats(page), history::page).await
+    }
+
+    /// A chat of the account with its messages.
+    ///
+    /// # Errors
+    /// Any refusal of the site.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn past_chat(&self, platform: &impl Platform, chat_id: &str) -> Result<PastChat> {
+        self.past(platform, &wire::chat(chat_id), history::chat).await
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn past<T>(&self, platform: &impl Platform, path: &str, read: fn(&[u8]) -> Option<T>) -> Result<T> {
+        self.session.ready(platform).await?;
+        healing!(self, platform, used, {
+            let (head, body) = self.ask_site(platform, &used, Method::GET, path, Bytes::new()).await?;
+            let found = Some(&body).filter(|_| head.status.is_success()).and_then(|body| read(body));
+            found.ok_or_else(|| self.refused(platform, &used, &head, &body))
         })
     }
 

@@ -27,6 +27,11 @@ pub(super) fn chat(chat_id: &str) -> String {
     format!("/api/v2/chats/{chat_id}")
 }
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn chats(page: u32) -> String {
+    format!("/api/v2/chats/?page={page}")
+}
+
 pub(super) const NEW_CHAT: &str = "/api/v2/chats/new";
 /// A larger body is answered with the captcha page of the site's firewall.
 pub(super) const MAX_BODY: usize = 128 * 1024;

@@ -235,7 +235,8 @@ fn conversation(row: Row) -> Option<Conversation> {
 pub async fn list(platform: &impl Platform, scope: &str, limit: u32) -> Result<Vec<Conversation>, DatabaseError> {
     let read = Statement {
         sql: "SELECT scope, id, chat_id, title, model, turns, updated_at FROM conversations \
-              WHERE scope = ?1 ORDER BY updated_at DESC LIMIT ?2",
+              WHERE scope = ?1 AND NOT EXISTS (SELECT 1 FROM imported_chats i WHERE i.chat_id = conversations.chat_id) \
+              ORDER BY updated_at DESC LIMIT ?2",
         parameters: vec![text(scope), Value::Integer(limit.into())],
     };
     Ok(rows(platform, read).await?.into_iter().filter_map(conversation).collect())
@@ -248,19 +249,21 @@ pub async fn list(platform: &impl Platform, scope: &str, limit: u32) -> Result<V
 pub async fn by_chat(platform: &impl Platform, scope: &str, id: &str) -> Result<Option<Conversation>, DatabaseError> {
     let read = Statement {
         sql: "SELECT scope, id, chat_id, title, model, turns, updated_at FROM conversations \
-              WHERE scope = ?1 AND (id = ?2 OR chat_id = ?2) LIMIT 1",
+              WHERE scope = ?1 AND (id = ?2 OR chat_id = ?2) \
+              AND NOT EXISTS (SELECT 1 FROM imported_chats i WHERE i.chat_id = conversations.chat_id) LIMIT 1",
         parameters: vec![text(scope), text(id)],
     };
     Ok(rows(platform, read).await?.pop().and_then(conversation))
 }
 
-/// Whether another conversation goes on in the same chat.
+/// Whether a chat is not this conversation's alone: another one goes on in it, or it was not begun here.
 ///
 /// # Errors
 /// The database's own words.
 pub async fn is_shared(platform: &impl Platform, conversation: &Conversation) -> Result<bool, DatabaseError> {
     let read = Statement {
-        sql: "SELECT 1 AS found FROM conversations WHERE scope = ?1 AND chat_id = ?2 AND id <> ?3 LIMIT 1",
+        sql: "SELECT 1 AS found FROM conversations WHERE scope = ?1 AND chat_id = ?2 AND id <> ?3 \
+              UNION ALL SELECT 1 FROM imported_chats WHERE chat_id = ?2 LIMIT 1",
         parameters: vec![text(&conversation.scope), text(&conversation.chat_id), text(&conversation.id)],
     };
     Ok(!rows(platform, read).await?.is_empty())
@@ -319,4 +322,45 @@ pub async fn expire_turns(
     };
     run(platform, vec![delete]).await?;
     Ok(Some(last))
+}
+
+/// The chats that were begun elsewhere and are read, with what the site told of their last change.
+///
+/// # Errors
+/// The database's own words.
+#[cfg(not(target_arch = "wasm32"))]
+pub async fn imported(platform: &impl Platform) -> Result<std::collections::HashMap<String, u64>, DatabaseError> {
+    let read = Statement { sql: "SELECT chat_id, updated_at FROM imported_chats", parameters: Vec::new() };
+    let pair = |row: Row| match <[Value; 2]>::try_from(row) {
+        Ok([Value::Text(chat), Value::Integer(updated_at)]) => Some((chat, unsigned(updated_at))),
+        _ => None,
+    };
+    Ok(rows(platform, read).await?.into_iter().filter_map(pair).collect())
+}
+
+/// Notes that a chat was begun elsewhere.
+///
+/// # Errors
+/// The database's own words.
+#[cfg(not(target_arch = "wasm32"))]
+pub async fn mark_imported(platform: &impl Platform, chat_id: &str, updated_at: u64) -> Result<(), DatabaseError> {
+    let write = Statement {
+        sql: "INSERT INTO imported_chats (chat_id, updated_at) VALUES (?1, ?2) \
+              ON CONFLICT (chat_id) DO UPDATE SET updated_at = excluded.updated_at",
+        parameters: vec![text(chat_id), integer(updated_at)],
+    };
+    run(platform, vec![write]).await.map(drop)
+}
+
+/// Whether a conversation that was not imported goes on in a chat.
+///
+/// # Errors
+/// The database's own words.
+#[cfg(not(target_arch = "wasm32"))]
+pub async fn is_begun_here(platform: &impl Platform, chat_id: &str) -> Result<bool, DatabaseError> {
+    let read = Statement {
+        sql: "SELECT 1 AS found FROM conversations WHERE chat_id = ?1 LIMIT 1",
+        parameters: vec![text(chat_id)],
+    };
+    Ok(!rows(platform, read).await?.is_empty())
 }

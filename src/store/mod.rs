@@ -20,6 +20,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0002_conversations.sql", include_str!("../../migrations/0002_conversations.sql")),
     ("0003_files.sql", include_str!("../../migrations/0003_files.sql")),
     ("0004_session.sql", include_str!("../../migrations/0004_session.sql")),
+    ("0005_imported_chats.sql", include_str!("../../migrations/0005_imported_chats.sql")),
 ];
 
 /// A store that takes longer is as good as none: clients wait for it.

@@ -305,10 +305,14 @@ impl Session {
         }
     }
 
-    /// Waits until no renewal is on its way: what it brings exists nowhere else until it is stored.
+    /// Waits until no renewal is on its way, as what it brings exists nowhere else until it is stored, and until the store
+    /// knows how the session fares.
     pub(crate) async fn settle(&self, platform: &impl Platform) {
         while platform.now() < self.memory().renewing_until {
             platform.sleep(LONGEST_NAP).await;
+        }
+        if self.memory().unshared {
+            self.share(platform).await;
         }
     }
 
@@ -485,9 +489,12 @@ impl Session {
         };
         let kept = store::session::keep_standing(platform, &self.origin, version, &standing, platform.now()).await;
         self.faults.tried("keeping how the session fares", kept);
+        let mut memory = self.memory();
+        memory.unshared &= serde_json::to_string(&memory.standing).unwrap_or_default() != standing;
     }
 
     fn share_later<P: Platform>(self: &Arc<Self>, platform: &P) {
+        self.memory().unshared = true;
         let (session, detached) = (Arc::clone(self), platform.detached());
         platform.defer(async move { session.share(&detached).await });
     }

@@ -135,6 +135,8 @@ struct Memory {
     /// The store has not got them yet.
     unsaved: bool,
     standing: Standing,
+    /// The store has not heard yet how they fare.
+    unshared: bool,
     /// When the stored row was last looked at, in milliseconds since 1970.
     synced_at: u64,
     /// A renewal is on its way in this process, at the longest until then.
@@ -182,6 +184,7 @@ impl Session {
                 unsaved: false,
                 standing: Standing::default(),
                 synced_at: 0,
+                unshared: false,
                 renewing_until: 0,
                 back_off: None,
                 failures: 0,

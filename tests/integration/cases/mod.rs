@@ -12,6 +12,7 @@ mod document;
 mod errors;
 mod examples;
 mod files;
+mod history;
 mod hostile;
 mod models;
 mod operation;
@@ -68,6 +69,11 @@ cases! {
     }
     examples {
         every_curl_example_works,
+    }
+    history {
+        chats_begun_in_the_browser_are_gone_on_with (Box: "the Worker has no command line"),
+        an_import_that_was_cut_off_goes_on (Box: "the Worker has no command line"),
+        an_import_stops_when_the_site_says_so (Box: "the Worker has no command line"),
     }
     pages {
         the_pages_are_served_from_the_server_itself,

@@ -116,7 +116,7 @@ pub async fn http2_without_tls(case: Arc<Case>) {
 }
 
 /// Runs a command of the box to its end: its output, its log, and whether it is content.
-async fn command(
+pub(super) async fn command(
     folder: &std::path::Path,
     arguments: &[&str],
     settings: &[(&str, &str)],

@@ -1,0 +1,65 @@
+//! `import-history`
+
+use std::{path::Path, process::ExitCode, time::Duration};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use qwen_edge::{
+    app::{App, Imported},
+    config::Config,
+    platform::{Platform as _, native::Native},
+};
+
+use super::tools::say;
+
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos} of {len} chats listed so far  {msg}  {elapsed}");
+    // Hidden by itself where standard error is no terminal.
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn summary(done: &Imported) -> String {
+    let Imported { listed, chats, turns, known, failed, reason } = done;
+    let failures = match (failed, reason) {
+        (0, _) | (_, None) => String::new(),
+        (count, Some(reason)) => format!("; {count} could not be read, the last because: {reason}"),
+    };
+    format!("{listed} chats: {chats} read with {turns} answers, {known} known and unchanged{failures}")
+}
+
+/// Reads the account's chats into the database.
+pub(super) async fn import(config: Config, pause: Duration, all: bool) -> Result<ExitCode, String> {
+    let path = config.database_path.clone();
+    let platform = Native::new(Path::new(&path));
+    if let Some(warning) = platform.store_warning() {
+        return Err(warning.to_owned());
+    }
+    let app = App::new(config);
+    let bar = bar();
+    let mut last = Imported::default();
+    let work = app.import_history(&platform, pause, all, |done| {
+        last = done.clone();
+        bar.set_length(done.listed as u64);
+        bar.set_position(done.chats.saturating_add(done.known).saturating_add(done.failed) as u64);
+        bar.set_message(format!("{} answers", done.turns));
+    });
+    let ended = tokio::select! {
+        ended = work => Some(ended),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    bar.finish_and_clear();
+    app.settle(&platform).await;
+    match ended {
+        Some(Ok(done)) => {
+            say(&format_args!("Done. {}.", summary(&done)));
+            Ok(if done.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Some(Err(error)) => {
+            let link = error.link().map(|link| format!(" {link}")).unwrap_or_default();
+            Err(format!("{}{link}\nSo far: {}. The next run goes on from there", error.message(), summary(&last)))
+        }
+        None => {
+            say(&format_args!("Stopped. So far: {}. The next run goes on from there.", summary(&last)));
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
