@@ -108,6 +108,16 @@ impl App {
     }
 }
 
+impl App {
+    /// What [`App::import_history`] has recorded, as SQL for the database of the edge.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn imported_sql(&self, platform: &impl Platform) -> Result<String> {
+        table::imported_sql(platform).await.map_err(|error| store::failed(&error))
+    }
+}
+
 /// Asks again when the site says how long to wait, within bounds.
 async fn patiently<T>(platform: &impl Platform, ask: impl AsyncFn() -> Result<T>) -> Result<T> {
     for _ in 0..REPEATS {

@@ -27,7 +27,7 @@ fn summary(done: &Imported) -> String {
 }
 
 /// Reads the account's chats into the database.
-pub(super) async fn import(config: Config, pause: Duration, all: bool) -> Result<ExitCode, String> {
+pub(super) async fn import(config: Config, pause: Duration, all: bool, sql: Option<&Path>) -> Result<ExitCode, String> {
     let path = config.database_path.clone();
     let platform = Native::new(Path::new(&path));
     if let Some(warning) = platform.store_warning() {
@@ -51,6 +51,10 @@ pub(super) async fn import(config: Config, pause: Duration, all: bool) -> Result
     match ended {
         Some(Ok(done)) => {
             say(&format_args!("Done. {}.", summary(&done)));
+            if let Some(file) = sql {
+                let text = app.imported_sql(&platform).await.map_err(|error| error.message().to_owned())?;
+                std::fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+            }
             Ok(if done.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Some(Err(error)) => {

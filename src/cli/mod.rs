@@ -60,6 +60,10 @@ enum Command {
         /// Read also what was read before and has not changed.
         #[arg(long)]
         all: bool,
+        /// Write everything that was imported as SQL too, for the database of the edge:
+        /// npx wrangler d1 execute qwen-edge --remote --file FILE
+        #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+        sql: Option<PathBuf>,
     },
     /// Ask a running server for /health; fails when it does not answer. For containers.
     Healthcheck,
@@ -86,9 +90,9 @@ pub(crate) fn run() -> ExitCode {
         Command::ImportCurl { file } => {
             run_once(config, async move |config| tools::import_curl(config, file.as_deref()).await)
         }
-        Command::ImportHistory { pause_ms, all } => {
-            run_once(config, async move |config| history::import(config, Duration::from_millis(pause_ms), all).await)
-        }
+        Command::ImportHistory { pause_ms, all, sql } => run_once(config, async move |config| {
+            history::import(config, Duration::from_millis(pause_ms), all, sql.as_deref()).await
+        }),
     }
 }
 

@@ -364,3 +364,44 @@ pub async fn is_begun_here(platform: &impl Platform, chat_id: &str) -> Result<bo
     };
     Ok(!rows(platform, read).await?.is_empty())
 }
+
+/// Everything that is recorded of imported chats, as statements for the edge's database.
+///
+/// # Errors
+/// The database's own words.
+#[cfg(not(target_arch = "wasm32"))]
+pub async fn imported_sql(platform: &impl Platform) -> Result<String, DatabaseError> {
+    const TABLES: [(&str, &str, &str); 3] = [
+        (
+            "SELECT chat_id, updated_at FROM imported_chats",
+            "INSERT OR REPLACE INTO imported_chats (chat_id, updated_at) VALUES",
+            "",
+        ),
+        (
+            "SELECT key, kind, conversation, chat_id, response_id, system, created_at FROM turns \
+             WHERE chat_id IN (SELECT chat_id FROM imported_chats)",
+            "INSERT OR REPLACE INTO turns (key, kind, conversation, chat_id, response_id, system, created_at) VALUES",
+            "",
+        ),
+        (
+            "SELECT scope, id, chat_id, head, system, title, model, turns, created_at, updated_at FROM conversations \
+             WHERE chat_id IN (SELECT chat_id FROM imported_chats)",
+            "INSERT INTO conversations (scope, id, chat_id, head, system, title, model, turns, created_at, updated_at) VALUES",
+            " ON CONFLICT (scope, id) DO UPDATE SET head = excluded.head, model = excluded.model, \
+             updated_at = excluded.updated_at WHERE excluded.updated_at > conversations.updated_at",
+        ),
+    ];
+    let literal = |value: &Value| match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Integer(number) => number.to_string(),
+        Value::Text(text) => format!("'{}'", text.replace('\0', "").replace('\'', "''")),
+    };
+    let mut sql = String::new();
+    for (read, write, conflict) in TABLES {
+        for row in rows(platform, Statement { sql: read, parameters: Vec::new() }).await? {
+            let values = row.iter().map(literal).collect::<Vec<_>>().join(", ");
+            sql.push_str(&format!("{write} ({values}){conflict};\n"));
+        }
+    }
+    Ok(sql)
+}

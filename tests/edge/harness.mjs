@@ -10,6 +10,7 @@
 //   {"id":2,"op":"logs","instance":"a1"}              {"id":2,"ok":true,"logs":["console output since the start"]}
 //   {"id":3,"op":"scheduled","instance":"a1","cron":"*/10 * * * *"}
 //   {"id":4,"op":"memory","instance":"a1"}            {"id":4,"ok":true,"heap":800000,"buffers":300000,"wasm":1310720}
+//   {"id":6,"op":"sql","instance":"a1","sql":"INSERT …;"}
 //   {"id":5,"op":"stop","instance":"a1"}              {"id":5,"ok":true}
 //   a failure                                         {"id":6,"ok":false,"error":"text"}
 //
@@ -278,6 +279,12 @@ const operations = {
       const { usedSize, backingStorageSize } = await call("Runtime.getHeapUsage");
       return { heap: usedSize, buffers: backingStorageSize, wasm: wasm.result.value };
     });
+  },
+
+  // As `wrangler d1 execute --file` does: a statement a line.
+  async sql({ instance: name, sql }) {
+    const database = await instanceOf(name).runtime.getD1Database("DB");
+    for (const statement of sql.split("\n").filter(Boolean)) await database.prepare(statement).run();
   },
 
   async scheduled({ instance: name, cron }) {

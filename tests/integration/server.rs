@@ -269,6 +269,13 @@ impl Server {
         harness.call(json!({ "op": "scheduled", "instance": instance, "cron": "*/10 * * * *" })).await;
     }
 
+    /// Runs statements, one a line, in the Worker's database.
+    pub async fn sql(&self, sql: &str) {
+        let running = self.running.lock().await;
+        let Some(Running::Edge { harness, instance }) = &*running else { panic!("not a Worker") };
+        harness.call(json!({ "op": "sql", "instance": instance, "sql": sql })).await;
+    }
+
     pub async fn stop(&self) {
         match self.running.lock().await.take() {
             Some(Running::Box { mut child, folder, .. }) => {

@@ -7,6 +7,7 @@ use tokio::process::Command;
 
 use super::process::command;
 use crate::{
+    Product,
     fake_qwen::Fake,
     http::Http,
     server::{Case, KEY, Server, unique},
@@ -80,10 +81,23 @@ impl Browser {
         command(folder, &[&["import-history", "--pause-ms", "0"], more].concat(), &settings, "").await
     }
 
+    /// A server of this account.
     async fn server(&self, case: &Case, folder: &Path, more: &[(&str, &str)]) -> Arc<Server> {
         let path = folder.join("history.db");
-        let settings = [("QWEN_COOKIES", self.cookies.as_str()), ("DATABASE_PATH", path.to_str().unwrap())];
+        let path = if case.product == Product::Box { path.to_str().unwrap() } else { "" };
+        let settings = [("QWEN_COOKIES", self.cookies.as_str()), ("DATABASE_PATH", path)];
         case.start_with(&self.fake, &[&settings, more].concat()).await
+    }
+
+    /// Imports, and brings the edge what was imported.
+    async fn import_for(&self, server: &Server, case: &Case, folder: &Path, more: &[&str]) -> String {
+        let file = folder.join("history.sql");
+        let (told, good) = self.import(folder, &[&["--sql", file.to_str().unwrap()], more].concat()).await;
+        assert!(good, "{told}");
+        if case.product == Product::Edge {
+            server.sql(&std::fs::read_to_string(file).unwrap()).await;
+        }
+        told
     }
 
     /// How often each chat was read by the server, not by the browser.
@@ -114,10 +128,9 @@ pub async fn chats_begun_in_the_browser_are_gone_on_with(case: Arc<Case>) {
     let folder = tempfile::tempdir().unwrap();
     let talk = [("[[fake say=first-answer]] one", "first-answer"), ("[[fake say=second-answer]] two", "second-answer")];
     let chat = browser.converse(&talk).await;
-    let (told, good) = browser.import(folder.path(), &[]).await;
-    assert!(good && told.contains("1 chats: 1 read with 2 answers"), "{told}");
-
     let server = browser.server(&case, folder.path(), &[("DELETE_CHATS", "unmatched")]).await;
+    let told = browser.import_for(&server, &case, folder.path(), &[]).await;
+    assert!(told.contains("1 chats: 1 read with 2 answers"), "{told}");
     let head = browser.detail(&chat).await["data"]["currentId"].clone();
     let ask = async |messages: Vec<Value>, marker: &str| {
         let reply = server.chat(&json!({ "model": "qwen3-max", "enable_thinking": false, "messages": messages })).await;
@@ -140,8 +153,7 @@ pub async fn chats_begun_in_the_browser_are_gone_on_with(case: Arc<Case>) {
     assert!(turn.0.ends_with(&chat), "{turn:?}");
     // By its last answer alone.
     let second = browser.converse(&[("[[fake say=lonely-answer]] alone", "lonely-answer")]).await;
-    let (told, good) = browser.import(folder.path(), &[]).await;
-    assert!(good, "{told}");
+    browser.import_for(&server, &case, folder.path(), &[]).await;
     let unlike = vec![
         json!({ "role": "user", "content": "as the client remembers it" }),
         json!({ "role": "assistant", "content": "lonely-answer" }),
@@ -160,8 +172,10 @@ pub async fn chats_begun_in_the_browser_are_gone_on_with(case: Arc<Case>) {
         server.chat(&json!({ "messages": [{ "role": "user", "content": "[[fake say=own]] own" }] })).await.status,
         200
     );
-    let (told, good) = browser.import(folder.path(), &["--all"]).await;
-    assert!(good && told.contains("3 chats: 2 read") && told.contains("1 known"), "{told}");
+    if case.product == Product::Box {
+        let (told, good) = browser.import(folder.path(), &["--all"]).await;
+        assert!(good && told.contains("3 chats: 2 read") && told.contains("1 known"), "{told}");
+    }
     let listed = server.http.send("GET", "/v1/chats", &Server::keyed(), "").await.json();
     assert_eq!(listed["data"].as_array().unwrap().len(), 1, "{listed}");
 }

@@ -71,7 +71,7 @@ cases! {
         every_curl_example_works,
     }
     history {
-        chats_begun_in_the_browser_are_gone_on_with (Box: "the Worker has no command line"),
+        chats_begun_in_the_browser_are_gone_on_with,
         an_import_that_was_cut_off_goes_on (Box: "the Worker has no command line"),
         an_import_stops_when_the_site_says_so (Box: "the Worker has no command line"),
     }
