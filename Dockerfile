@@ -4,9 +4,9 @@ WORKDIR /src
 
 # Dependencies first, with stubs in the place of the sources: this layer is rebuilt only when a manifest changes.
 COPY Cargo.toml Cargo.lock build.rs ./
-RUN mkdir -p src web examples tests/integration \
+RUN mkdir -p src web examples benches tests/integration \
 	&& touch src/lib.rs \
-	&& for stub in src/main.rs examples/fake-qwen.rs tests/integration/main.rs; do echo 'fn main() {}' >"$stub"; done \
+	&& for stub in src/main.rs benches/micro.rs examples/fake-qwen.rs tests/integration/main.rs; do echo 'fn main() {}' >"$stub"; done \
 	&& cargo build --release --locked --bin qwen-edge
 
 COPY migrations migrations
