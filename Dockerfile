@@ -6,7 +6,7 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
 RUN mkdir -p src web examples benches tests/integration \
 	&& touch src/lib.rs \
-	&& for stub in src/main.rs benches/micro.rs examples/fake-qwen.rs tests/integration/main.rs; do echo 'fn main() {}' >"$stub"; done \
+	&& for stub in src/main.rs benches/micro.rs examples/fake-qwen.rs examples/load.rs tests/integration/main.rs; do echo 'fn main() {}' >"$stub"; done \
 	&& cargo build --release --locked --bin qwen-edge
 
 COPY migrations migrations

@@ -1,8 +1,8 @@
 //! What the inner steps cost, each alone: `scripts/bench micro`.
 
-#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
-use std::hint::black_box;
+use std::{alloc::System, hint::black_box};
 
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -13,6 +13,10 @@ use qwen_edge::{
     qwen::{AnswerStream, EventReader, Flow},
     secret::Secret,
 };
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const CREATED: &str = "data: {\"response.created\":{\"chat_id\":\"c\",\"parent_id\":\"u\",\"response_id\":\"r\",\"response_index\":\"0\"}}\n\n";
 /// As the site sends it, usage and all.
@@ -34,6 +38,20 @@ fn begun() -> (AnswerStream, Output) {
         assert!(stream.feed(piece.as_bytes(), &mut output).unwrap());
     }
     (stream, output)
+}
+
+/// How often memory is asked for while deltas come one by one and each is handed out at once.
+fn allocations(_: &mut Criterion) {
+    const DELTAS: usize = 10_000;
+    let (mut stream, mut output) = begun();
+    drop(output.take());
+    let region = Region::new(ALLOCATOR);
+    for _ in 0..DELTAS {
+        stream.feed(DELTA.as_bytes(), &mut output).unwrap();
+        drop(output.take());
+    }
+    let stats = region.change();
+    println!("allocations for {DELTAS} deltas: {}, growths: {}", stats.allocations, stats.reallocations);
 }
 
 fn streams(criterion: &mut Criterion) {
@@ -87,5 +105,5 @@ fn signatures(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, streams, signatures);
+criterion_group!(benches, allocations, streams, signatures);
 criterion_main!(benches);

@@ -25,6 +25,9 @@ struct Options {
     /// Most megabytes a second that the storage takes, of one upload.
     #[arg(long)]
     storage_speed: Option<u64>,
+    /// Milliseconds between two events of an answer.
+    #[arg(long, default_value_t = PACE_MS)]
+    delay_ms: u64,
     /// Print only KEY=VALUE lines.
     #[arg(long)]
     print_env: bool,
@@ -33,7 +36,7 @@ struct Options {
 fn main() -> io::Result<()> {
     let options = Options::parse();
     let fake = Fake::bind(SocketAddr::new(options.host, options.port))?;
-    fake.set_default_delay_ms(PACE_MS);
+    fake.set_default_delay_ms(options.delay_ms);
     if let Some(speed) = options.storage_speed {
         let slow = |stage, parallel| {
             StorageFault::new(stage, Trouble::SlowRead(speed.saturating_mul(1_000_000).div_ceil(parallel)))

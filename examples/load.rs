@@ -1,0 +1,153 @@
+//! Loads a server for `scripts/bench` and prints what it took, as one line of JSON.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "a tool"
+)]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use clap::Parser;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, Uri};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::json;
+
+/// Sends the same POST again and again.
+#[derive(Clone, Parser)]
+struct Options {
+    /// Where to; of several, separated by commas, each request takes the next.
+    #[arg(value_delimiter = ',')]
+    urls: Vec<Uri>,
+    /// Header fields, each as `name: value`.
+    #[arg(short = 'H', long = "header")]
+    headers: Vec<String>,
+    /// The body, or `@FILE`.
+    #[arg(short, long)]
+    data: String,
+    /// How many requests are sent in all.
+    #[arg(short = 'n', long, default_value_t = 1)]
+    requests: usize,
+    /// How many at once.
+    #[arg(short, long, default_value_t = 1)]
+    connections: usize,
+    /// Seconds to stay once all answers have begun, reading what comes, instead of waiting for their ends.
+    #[arg(long)]
+    hold: Option<f64>,
+}
+
+type Http = Client<HttpConnector, Full<Bytes>>;
+
+struct Load {
+    options: Options,
+    body: Bytes,
+    http: Http,
+    next: AtomicUsize,
+    open: AtomicUsize,
+}
+
+/// What one request took.
+#[derive(Clone, Copy, Default)]
+struct Took {
+    first: Duration,
+    whole: Duration,
+    bytes: usize,
+}
+
+impl Load {
+    async fn one(&self, number: usize) -> Took {
+        let mut request = Request::post(self.options.urls[number % self.options.urls.len()].clone());
+        for header in &self.options.headers {
+            let (name, value) = header.split_once(':').unwrap();
+            request = request.header(name.trim(), value.trim());
+        }
+        let begun = Instant::now();
+        let answer = self.http.request(request.body(Full::new(self.body.clone())).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200, "{:?}", answer.headers());
+        let mut body = answer.into_body();
+        let mut took = Took::default();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.unwrap().into_data() else { continue };
+            if took.bytes == 0 {
+                took.first = begun.elapsed();
+                self.open.fetch_add(1, Ordering::Relaxed);
+            }
+            took.bytes += data.len();
+        }
+        took.whole = begun.elapsed();
+        took
+    }
+
+    async fn work(self: Arc<Self>) -> Vec<Took> {
+        let mut all = Vec::new();
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            if number >= self.options.requests {
+                return all;
+            }
+            all.push(self.one(number).await);
+        }
+    }
+}
+
+fn main() {
+    let options = Options::parse();
+    let body = match options.data.strip_prefix('@') {
+        Some(file) => std::fs::read(file).unwrap().into(),
+        None => Bytes::from(options.data.clone()),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (connections, hold) = (options.connections, options.hold);
+        let http = Client::builder(TokioExecutor::new()).build_http();
+        let load = Arc::new(Load { options, body, http, next: AtomicUsize::new(0), open: AtomicUsize::new(0) });
+        let begun = Instant::now();
+        let workers: Vec<_> = (0..connections).map(|_| tokio::spawn(Arc::clone(&load).work())).collect();
+        if let Some(seconds) = hold {
+            while load.open.load(Ordering::Relaxed) < connections {
+                assert!(begun.elapsed() < Duration::from_secs(60), "only {:?} have begun", load.open);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            println!("{}", json!({ "open": connections, "after_s": begun.elapsed().as_secs_f64() }));
+            tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+            return;
+        }
+        let mut all = Vec::new();
+        for worker in workers {
+            all.extend(worker.await.unwrap());
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        let quantile = |of: fn(&Took) -> Duration, share: f64| {
+            let mut times: Vec<Duration> = all.iter().map(of).collect();
+            times.sort_unstable();
+            let at = ((times.len() - 1) as f64 * share) as usize;
+            times[at].as_secs_f64() * 1e3
+        };
+        println!(
+            "{}",
+            json!({
+                "requests": all.len(),
+                "seconds": seconds,
+                "per_second": all.len() as f64 / seconds,
+                "p50_ms": quantile(|took| took.whole, 0.5),
+                "p99_ms": quantile(|took| took.whole, 0.99),
+                "first_p50_ms": quantile(|took| took.first, 0.5),
+                "bytes": all.iter().map(|took| took.bytes).sum::<usize>(),
+            })
+        );
+    });
+}
