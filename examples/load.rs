@@ -36,7 +36,7 @@ struct Options {
     /// Header fields, each as `name: value`.
     #[arg(short = 'H', long = "header")]
     headers: Vec<String>,
-    /// The body, or `@FILE`.
+    /// The body, or `@FILE`; `{query}` in it stands for what follows the last `=` of the URL.
     #[arg(short, long)]
     data: String,
     /// How many requests are sent in all.
@@ -54,7 +54,6 @@ type Http = Client<HttpConnector, Full<Bytes>>;
 
 struct Load {
     options: Options,
-    body: Bytes,
     http: Http,
     next: AtomicUsize,
     open: AtomicUsize,
@@ -70,13 +69,16 @@ struct Took {
 
 impl Load {
     async fn one(&self, number: usize) -> Took {
-        let mut request = Request::post(self.options.urls[number % self.options.urls.len()].clone());
+        let url = &self.options.urls[number % self.options.urls.len()];
+        let query = url.query().and_then(|query| query.rsplit('=').next()).unwrap_or_default();
+        let body: Bytes = self.options.data.replace("{query}", query).into();
+        let mut request = Request::post(url.clone());
         for header in &self.options.headers {
             let (name, value) = header.split_once(':').unwrap();
             request = request.header(name.trim(), value.trim());
         }
         let begun = Instant::now();
-        let answer = self.http.request(request.body(Full::new(self.body.clone())).unwrap()).await.unwrap();
+        let answer = self.http.request(request.body(Full::new(body)).unwrap()).await.unwrap();
         assert_eq!(answer.status(), 200, "{:?}", answer.headers());
         let mut body = answer.into_body();
         let mut took = Took::default();
@@ -105,16 +107,15 @@ impl Load {
 }
 
 fn main() {
-    let options = Options::parse();
-    let body = match options.data.strip_prefix('@') {
-        Some(file) => std::fs::read(file).unwrap().into(),
-        None => Bytes::from(options.data.clone()),
-    };
+    let mut options = Options::parse();
+    if let Some(file) = options.data.strip_prefix('@') {
+        options.data = std::fs::read_to_string(file).unwrap();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (connections, hold) = (options.connections, options.hold);
         let http = Client::builder(TokioExecutor::new()).build_http();
-        let load = Arc::new(Load { options, body, http, next: AtomicUsize::new(0), open: AtomicUsize::new(0) });
+        let load = Arc::new(Load { options, http, next: AtomicUsize::new(0), open: AtomicUsize::new(0) });
         let begun = Instant::now();
         let workers: Vec<_> = (0..connections).map(|_| tokio::spawn(Arc::clone(&load).work())).collect();
         if let Some(seconds) = hold {

@@ -128,7 +128,7 @@ def main():
 
     def turn(content):
         return {
-            "stream": True, "incremental_output": True, "chat_id": chats[0], "chat_mode": "normal", "model": "qwen3-max", "parent_id": None,
+            "stream": True, "incremental_output": True, "chat_id": "{query}", "chat_mode": "normal", "model": "qwen3-max", "parent_id": None,
             "messages": [{
                 "fid": "f", "parentId": None, "childrenIds": [], "role": "user", "content": content, "user_action": "chat",
                 "files": [], "timestamp": 1, "models": ["qwen3-max"], "chat_type": "t2t",
@@ -176,8 +176,8 @@ def main():
         full.append((processor([box.pid]) - before) / deltas * 1e6)
     row("streamed delta at full speed: processor time", full, "µs")
     paced, beside, ratios = [], [], []
-    count, each = STREAMS, 400
-    prompt = f"[[fake n={each} delay_ms=10]] count"
+    count, each = STREAMS, 2000
+    prompt = f"[[fake n={each} delay_ms=4]] count"
     for _ in range(ROUNDS):
         before = processor([box.pid])
         load(chat, ask(prompt, True), "-n", str(count), "-c", str(count), headers=key)
@@ -186,7 +186,8 @@ def main():
             workers = [int(pid) for pid in subprocess.check_output(["pgrep", "-P", str(proxy.pid)], text=True).split()]
             before = processor(workers)
             through = [f"http://127.0.0.1:{port}/api/v2/chat/completions?chat_id={chat}" for chat in chats]
-            load(",".join(through), turn(prompt), "-n", str(count), "-c", str(count), headers=cookies)
+            took = load(",".join(through), turn(prompt), "-n", str(count), "-c", str(count), headers=cookies)
+            assert took["bytes"] > count * each * 100, took
             beside.append((processor(workers) - before) / count / each * 1e6)
             ratios.append(paced[-1] / beside[-1])
     row("streamed delta, paced, 50 streams: processor time", paced, "µs")
