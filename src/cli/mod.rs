@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 use qwen_edge::{
     app::{self, App},
     config::{Config, ConfigError, LogFormat},
-    platform::native::{Native, dotenv, serve::serve},
+    platform::native::{Native, dotenv, serve::serve, workers::Workers},
 };
 use tokio::{net::TcpListener, signal::unix::SignalKind};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -104,11 +104,16 @@ fn run_once(mut config: Config, command: impl AsyncFnOnce(Config) -> Result<Exit
     if let Err(problem) = start_log(&config) {
         return complain(&problem, BAD_CONFIGURATION);
     }
-    let done = match tokio::runtime::Runtime::new() {
+    let done = match runtime() {
         Ok(runtime) => runtime.block_on(command(config)),
         Err(error) => Err(format!("cannot start: {error}")),
     };
     done.unwrap_or_else(|problem| complain(&problem, 1))
+}
+
+/// For the calling thread; connections are served by [`Workers`].
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 fn complain(problem: &dyn std::fmt::Display, code: u8) -> ExitCode {
@@ -146,7 +151,7 @@ fn start(config: Config) -> ExitCode {
     if let Err(problem) = checked {
         return complain(&problem, BAD_CONFIGURATION);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}"), 1),
     };
@@ -164,6 +169,7 @@ async fn listen(config: Config) -> Result<(), String> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
         format!("PORT: cannot listen on {address}: {error}. Choose another port or stop what uses it")
     })?;
+    let workers = Workers::start().map_err(|error| format!("cannot start a thread: {error}"))?;
     let mut signals = Signals::new()?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let platform = Native::new(Path::new(&config.database_path));
@@ -186,7 +192,7 @@ async fn listen(config: Config) -> Result<(), String> {
         tracing::info!("stopping: open requests may end; a second signal cuts them off");
         async move { signals.next().await }
     };
-    serve(listener, handler, stop).await;
+    serve(listener, &workers, handler, stop).await;
     last.settle(&runtime).await;
     Ok(())
 }

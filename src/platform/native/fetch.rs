@@ -1,4 +1,4 @@
-//! The way out of the box: one pooled HTTP client with rustls.
+//! The way out of the box: a pooled HTTP client with rustls for each thread.
 
 use std::{
     error::Error as _,
@@ -23,8 +23,10 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioTimer},
 };
+use thread_local::ThreadLocal;
 use tower_service::Service;
 
+use super::gathered::Gathered;
 use crate::platform::{FetchError, FetchErrorKind, FetchResponse, Payload, address};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,14 +38,22 @@ const H2_KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// What is read ahead of a stream whose client is slow; also the longest head of an answer.
 const MAX_BUFFER: usize = 64 * 1024;
 
-/// An HTTP/1.1 and HTTP/2 client.
-#[derive(Clone)]
-pub(super) struct Fetcher(Client<HttpsConnector<HttpConnector<Resolver>>, Full<Payload>>);
+type HttpClient = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Payload>>;
+
+/// An HTTP/1.1 and HTTP/2 client. Each thread has its own connections, see [`super::workers`].
+pub(super) struct Fetcher {
+    anywhere: bool,
+    clients: ThreadLocal<HttpClient>,
+}
 
 impl Fetcher {
     /// A client that connects to `anywhere`, or to public addresses only.
     pub(super) fn new(anywhere: bool) -> Self {
-        let mut tcp = HttpConnector::new_with_resolver(Resolver { inner: GaiResolver::new(), anywhere });
+        Self { anywhere, clients: ThreadLocal::new() }
+    }
+
+    fn client(&self) -> HttpClient {
+        let mut tcp = HttpConnector::new_with_resolver(Resolver { inner: GaiResolver::new(), anywhere: self.anywhere });
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -53,19 +63,19 @@ impl Fetcher {
             .enable_http1()
             .enable_http2()
             .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
+        Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
             .timer(TokioTimer::new())
             .http1_max_buf_size(MAX_BUFFER)
             .http2_keep_alive_interval(H2_KEEP_ALIVE)
             .http2_adaptive_window(true)
-            .build(tls);
-        Self(client)
+            .build(tls)
     }
 
     pub(super) async fn fetch(&self, request: http::Request<Payload>) -> Result<FetchResponse, FetchError> {
-        let response = self.0.request(request.map(Full::new)).await.map_err(|error| FetchError {
+        let client = self.clients.get_or(|| self.client());
+        let response = client.request(request.map(Full::new)).await.map_err(|error| FetchError {
             kind: if !error.is_connect() {
                 FetchErrorKind::Broken
             } else if causes(&error).any(<dyn std::error::Error>::is::<NotPublic>) {
@@ -78,9 +88,10 @@ impl Fetcher {
             detail: chain(&error),
         })?;
         Ok(response.map(|body| {
-            body.into_data_stream()
-                .map(|piece| piece.map_err(|error| FetchError { kind: FetchErrorKind::Broken, detail: chain(&error) }))
-                .boxed()
+            let pieces = body.into_data_stream();
+            let pieces = pieces
+                .map(|piece| piece.map_err(|error| FetchError { kind: FetchErrorKind::Broken, detail: chain(&error) }));
+            Gathered::new(pieces.boxed()).boxed()
         }))
     }
 }

@@ -4,14 +4,16 @@ mod assets;
 mod database;
 pub mod dotenv;
 mod fetch;
+mod gathered;
 mod metrics;
 pub(crate) mod request;
 pub mod serve;
+pub mod workers;
 
 use std::{
     path::Path,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant, SystemTime},
 };
@@ -36,8 +38,7 @@ pub struct Native {
 
 struct Parts {
     fetcher: fetch::Fetcher,
-    /// Made when it is first needed: each client has its own list of certificates.
-    public_fetcher: OnceLock<fetch::Fetcher>,
+    public_fetcher: fetch::Fetcher,
     database: database::Database,
     metrics: metrics::Metrics,
     started: Instant,
@@ -55,7 +56,7 @@ impl Native {
         }
         let parts = Parts {
             fetcher: fetch::Fetcher::new(true),
-            public_fetcher: OnceLock::new(),
+            public_fetcher: fetch::Fetcher::new(false),
             database,
             metrics: metrics::Metrics::new(),
             started: Instant::now(),
@@ -80,7 +81,7 @@ impl Platform for Native {
         // The resolver is not asked for hosts that are addresses already.
         let url = url::Url::parse(&request.uri().to_string()).map_err(|_| address::forbidden())?;
         address::check_host(url.host())?;
-        self.parts.public_fetcher.get_or_init(|| fetch::Fetcher::new(false)).fetch(request).await
+        self.parts.public_fetcher.fetch(request).await
     }
 
     fn detached(&self) -> Self {

@@ -7,9 +7,15 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
 
-use super::request::{Headers, RequestBody};
+use super::{
+    request::{Headers, RequestBody},
+    workers::Workers,
+};
 use crate::platform::{Body, Request};
 
 /// How long a client may take to send its request head.
@@ -24,8 +30,8 @@ const DRAIN: Duration = Duration::from_secs(25);
 /// After accept fails for want of file descriptors, a pause lets some close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `listener` until `stop` resolves, then lets open requests end for at most 25 s, or until what `stop` gave resolves.
-pub async fn serve<H, F, S>(listener: TcpListener, handler: H, stop: impl Future<Output = S>)
+/// Serves `listener` on `workers` until `stop` resolves, then lets open requests end for at most 25 s, or until what `stop` gave resolves.
+pub async fn serve<H, F, S>(listener: TcpListener, workers: &Workers, handler: H, stop: impl Future<Output = S>)
 where
     S: Future<Output = ()>,
     H: Fn(Request) -> F + Clone + Send + 'static,
@@ -56,7 +62,11 @@ where
         };
         let (stream, place) = tokio::select! {
             (accepted, place) = accept => match accepted {
-                Ok((stream, _)) => (stream, place),
+                // Without the runtime that accepted it, for the one that will serve it.
+                Ok((stream, _)) => match stream.into_std() {
+                    Ok(stream) => (stream, place),
+                    Err(_) => continue,
+                },
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -82,8 +92,9 @@ where
             async move { Ok::<_, Infallible>(answer.await) }
         });
         let (server, watcher) = (server.clone(), graceful.watcher());
-        tokio::spawn(async move {
+        workers.spawn(async move {
             let _place = place;
+            let Ok(stream) = TcpStream::from_std(stream) else { return };
             // The limits below begin with the first byte, so one that never comes is waited for here.
             if !matches!(tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut [0])).await, Ok(Ok(1))) {
                 return;

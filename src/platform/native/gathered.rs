@@ -1,0 +1,119 @@
+//! Joins what has already come.
+//!
+//! hyper hands out each chunk of a body by way of the connection's task: read, woken, read, woken. A server that sends each
+//! event in a chunk of its own would cost two wake-ups of a thread and one write to the client for each word, although
+//! many have come with one packet. So before a piece is handed out, the connection's task gets one turn to bring more.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures::Stream;
+
+use crate::platform::{ByteStream, FetchError};
+
+/// A longer piece is not waited with.
+const ENOUGH: usize = 16 * 1024;
+
+/// A body in as few pieces as its arrival allows.
+pub(super) struct Gathered {
+    inner: Option<ByteStream>,
+    held: BytesMut,
+    /// What came after the held bytes and ends the body.
+    error: Option<FetchError>,
+    /// The connection's task has had its turn.
+    yielded: bool,
+}
+
+impl Gathered {
+    pub(super) fn new(inner: ByteStream) -> Self {
+        Self { inner: Some(inner), held: BytesMut::new(), error: None, yielded: false }
+    }
+
+    fn take(&mut self) -> Option<Result<Bytes, FetchError>> {
+        self.yielded = false;
+        if self.held.is_empty() {
+            return self.error.take().map(Err);
+        }
+        Some(Ok(self.held.split().freeze()))
+    }
+}
+
+impl Stream for Gathered {
+    type Item = Result<Bytes, FetchError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            let Some(inner) = &mut this.inner else { return Poll::Ready(this.take()) };
+            match inner.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(piece))) => {
+                    this.yielded = false;
+                    if this.held.is_empty() && piece.len() >= ENOUGH {
+                        return Poll::Ready(Some(Ok(piece)));
+                    }
+                    this.held.extend_from_slice(&piece);
+                    if this.held.len() >= ENOUGH {
+                        return Poll::Ready(this.take());
+                    }
+                }
+                Poll::Ready(end) => {
+                    this.inner = None;
+                    this.error = end.and_then(Result::err);
+                }
+                Poll::Pending if this.held.is_empty() => return Poll::Pending,
+                Poll::Pending if this.yielded => return Poll::Ready(this.take()),
+                Poll::Pending => {
+                    this.yielded = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{StreamExt as _, executor::block_on, stream};
+
+    use super::*;
+    use crate::platform::FetchErrorKind;
+
+    /// Plays the pieces: text comes, at `.` there is nothing to be had, `!` is a fault.
+    fn pieces(script: &'static str) -> Vec<String> {
+        let mut words = script.split(' ');
+        let inner = stream::poll_fn(move |cx| match words.next() {
+            None => Poll::Ready(None),
+            Some(".") => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some("!") => Poll::Ready(Some(Err(FetchError { kind: FetchErrorKind::Broken, detail: String::new() }))),
+            Some(word) => Poll::Ready(Some(Ok(Bytes::from(word)))),
+        });
+        let text = |piece: Result<Bytes, FetchError>| {
+            piece.map_or_else(|_| "!".to_owned(), |piece| String::from_utf8(piece.to_vec()).unwrap())
+        };
+        block_on(Gathered::new(inner.boxed()).map(text).collect())
+    }
+
+    #[test]
+    fn what_has_come_is_one_piece_and_what_has_not_is_not_waited_for() {
+        for (script, expected) in [
+            ("a b c", &["abc"][..]),
+            ("a . b . c", &["abc"]),
+            ("a . . b . . c", &["a", "b", "c"]),
+            ("a b . . c d . .", &["ab", "cd"]),
+            ("a b !", &["ab", "!"]),
+            ("!", &["!"]),
+            (". a", &["a"]),
+        ] {
+            assert_eq!(pieces(script), expected, "{script}");
+        }
+        let large: &'static str = "x".repeat(ENOUGH).leak();
+        assert_eq!(pieces(format!("{large} a").leak()), [large, "a"]);
+    }
+}
