@@ -36,7 +36,8 @@ struct Options {
     /// Header fields, each as `name: value`.
     #[arg(short = 'H', long = "header")]
     headers: Vec<String>,
-    /// The body, or `@FILE`; `{query}` in it stands for what follows the last `=` of the URL.
+    /// The body, or `@FILE`. `{query}` in it stands for what follows the last `=` of the URL, `{worker}` for the number of
+    /// the connection.
     #[arg(short, long)]
     data: String,
     /// How many requests are sent in all.
@@ -68,17 +69,17 @@ struct Took {
 }
 
 impl Load {
-    async fn one(&self, number: usize) -> Took {
+    async fn one(&self, worker: usize, number: usize) -> Took {
         let url = &self.options.urls[number % self.options.urls.len()];
         let query = url.query().and_then(|query| query.rsplit('=').next()).unwrap_or_default();
-        let body: Bytes = self.options.data.replace("{query}", query).into();
+        let body = self.options.data.replace("{query}", query).replace("{worker}", &worker.to_string());
         let mut request = Request::post(url.clone());
         for header in &self.options.headers {
             let (name, value) = header.split_once(':').unwrap();
             request = request.header(name.trim(), value.trim());
         }
         let begun = Instant::now();
-        let answer = self.http.request(request.body(Full::new(body)).unwrap()).await.unwrap();
+        let answer = self.http.request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
         assert_eq!(answer.status(), 200, "{:?}", answer.headers());
         let mut body = answer.into_body();
         let mut took = Took::default();
@@ -94,14 +95,14 @@ impl Load {
         took
     }
 
-    async fn work(self: Arc<Self>) -> Vec<Took> {
+    async fn work(self: Arc<Self>, worker: usize) -> Vec<Took> {
         let mut all = Vec::new();
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             if number >= self.options.requests {
                 return all;
             }
-            all.push(self.one(number).await);
+            all.push(self.one(worker, number).await);
         }
     }
 }
@@ -117,7 +118,7 @@ fn main() {
         let http = Client::builder(TokioExecutor::new()).build_http();
         let load = Arc::new(Load { options, http, next: AtomicUsize::new(0), open: AtomicUsize::new(0) });
         let begun = Instant::now();
-        let workers: Vec<_> = (0..connections).map(|_| tokio::spawn(Arc::clone(&load).work())).collect();
+        let workers: Vec<_> = (0..connections).map(|worker| tokio::spawn(Arc::clone(&load).work(worker))).collect();
         if let Some(seconds) = hold {
             while load.open.load(Ordering::Relaxed) < connections {
                 assert!(begun.elapsed() < Duration::from_secs(60), "only {:?} have begun", load.open);

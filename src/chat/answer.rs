@@ -54,9 +54,11 @@ impl From<&Config> for Timing {
 
 /// At most this much is gathered before it goes out.
 const MOST_WAITING: usize = 32 * 1024;
-/// After a pause the pieces that have gathered are read one by one; this long without another means that all were.
+/// The pieces that gather during a pause are read one by one; this long without another means that all were.
 /// (A piece is at most one HTTP chunk on the edge, so a single read is not all there is.)
 const LINGER: Duration = Duration::from_millis(1);
+/// A piece that comes later than this after a pause was not there when it ended.
+const BEHIND_PAUSE: u64 = 3;
 /// How long a chat that is busy with an earlier turn is waited for, before a new chat is made.
 const BUSY_WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1500)];
 /// How long and how much is read of a stream after its finishing event. Left unread it would look like a client that
@@ -97,8 +99,7 @@ pub struct Answer<P> {
     /// When the client last got something.
     told_at: u64,
     alarm: Option<BoxFuture<()>>,
-    pause: Option<BoxFuture<()>>,
-    linger: Option<BoxFuture<()>>,
+    gathering: Gathering,
     whole: Option<String>,
 }
 
@@ -171,6 +172,66 @@ impl Plan {
     }
 }
 
+/// Between two writes: what the site sends within `COALESCE_MS` goes out together.
+///
+/// On the edge each timer and each read is an entry into the isolate, and these are most of what a stream costs there. So a
+/// site that is slower than that is simply read. One that is faster is read late: its events gather in the socket.
+#[derive(Default)]
+struct Gathering {
+    /// What comes before (milliseconds since 1970) waits for more. A timer for the last quarter would cost more than it saves.
+    early_until: u64,
+    /// Nothing waits longer than this.
+    quiet_until: u64,
+    pause: Option<BoxFuture<()>>,
+    /// When the last pause ended, as long as pieces may wait from before.
+    paused_until: Option<u64>,
+    linger: Option<BoxFuture<()>>,
+    /// How many pieces were read since the last write.
+    pieces: u32,
+}
+
+impl Gathering {
+    fn begin(&mut self, platform: &impl Platform, now: u64, time: Duration) {
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.quiet_until = now.saturating_add(time);
+        self.early_until = self.quiet_until.saturating_sub(time / 4);
+        if std::mem::take(&mut self.pieces) > 1 {
+            self.sleep(platform, now);
+        }
+    }
+
+    fn sleep(&mut self, platform: &impl Platform, now: u64) {
+        self.pause = Some(platform.sleep(Duration::from_millis(self.quiet_until.saturating_sub(now))));
+        self.early_until = 0;
+    }
+
+    fn poll_pause(&mut self, platform: &impl Platform, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+            self.paused_until = Some(platform.now());
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether all is read that gathered during a pause; `heard_at` is when the last piece came.
+    fn poll_drained(&mut self, platform: &impl Platform, heard_at: u64, cx: &mut Context<'_>) -> Poll<()> {
+        if self.paused_until.is_none_or(|at| heard_at > at.saturating_add(BEHIND_PAUSE)) {
+            self.paused_until = None;
+            return Poll::Ready(());
+        }
+        loop {
+            let linger = self.linger.get_or_insert_with(|| platform.sleep(LINGER));
+            ready!(linger.as_mut().poll(cx));
+            self.linger = None;
+            if platform.now() > heard_at {
+                self.paused_until = None;
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
 enum Stage {
     Opening(BoxFuture<Result<Opened>>),
     Reading(ByteStream),
@@ -218,8 +279,7 @@ impl<P: Platform> Answer<P> {
             heard_at: now,
             told_at: now,
             alarm: None,
-            pause: None,
-            linger: None,
+            gathering: Gathering::default(),
             whole: None,
             platform,
             qwen,
@@ -381,7 +441,9 @@ impl<P: Platform> Answer<P> {
                             self.end()?;
                             continue;
                         }
-                        if self.output.waiting() >= MOST_WAITING {
+                        self.gathering.pieces = self.gathering.pieces.saturating_add(1);
+                        let early = self.heard_at < self.gathering.early_until;
+                        if self.output.waiting() >= if early { 1 } else { MOST_WAITING } {
                             return Poll::Ready(Ok(()));
                         }
                     }
@@ -484,26 +546,28 @@ impl<P: Platform> Answer<P> {
         }
     }
 
-    fn hand_out(&mut self) -> Poll<Option<Result<Bytes, FetchError>>> {
-        self.told_at = self.platform.now();
-        if !self.first_told && self.output.began() {
-            self.first_told = true;
-            let took = self.platform.clock().saturating_sub(self.began_at);
-            self.platform.trace().facts().first_token = Some(took);
-        }
-        if !self.timing.coalesce.is_zero() && !matches!(self.stage, Stage::Ended) {
-            self.pause = Some(self.platform.sleep(self.timing.coalesce));
-        }
-        Poll::Ready(Some(Ok(self.output.take())))
+    /// Whether what is written may wait for more.
+    fn is_early(&self) -> bool {
+        matches!(self.stage, Stage::Reading(_))
+            && self.heard_at < self.gathering.early_until
+            && self.output.waiting() < MOST_WAITING
     }
 
-    /// Whether what was read after a pause may still get company from the socket.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(linger) = &mut self.linger {
-            ready!(linger.as_mut().poll(cx));
-            self.linger = None;
+    fn hand_out(&mut self) -> Poll<Option<Result<Bytes, FetchError>>> {
+        self.told_at = self.platform.now();
+        if self.output.began() {
+            if !self.first_told {
+                self.first_told = true;
+                let took = self.platform.clock().saturating_sub(self.began_at);
+                self.platform.trace().facts().first_token = Some(took);
+            }
+            let is_open = !matches!(self.stage, Stage::Ended);
+            // Much was there at once, so more is: it need not wait.
+            if is_open && !self.timing.coalesce.is_zero() && self.output.waiting() < MOST_WAITING {
+                self.gathering.begin(&self.platform, self.told_at, self.timing.coalesce);
+            }
         }
-        Poll::Ready(())
+        Poll::Ready(Some(Ok(self.output.take())))
     }
 
     /// Ends a stream whose status line is out with an error event.
@@ -522,17 +586,20 @@ impl<P: Platform + Unpin> Stream for Answer<P> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if let Some(pause) = &mut this.pause {
-            // The site is read late, so that its events gather in the socket.
-            ready!(pause.as_mut().poll(cx));
-            this.pause = None;
-            this.linger = Some(this.platform.sleep(LINGER));
+        ready!(this.gathering.poll_pause(&this.platform, cx));
+        let mut progress = this.poll_progress(cx);
+        while progress.is_ready() && this.is_early() {
+            // The rest of the time in which nothing need go out is slept through, and the site is read afterwards.
+            this.gathering.sleep(&this.platform, this.heard_at);
+            ready!(this.gathering.poll_pause(&this.platform, cx));
+            progress = this.poll_progress(cx);
         }
-        let progress = this.poll_progress(cx);
         if let Poll::Ready(Err(error)) = &progress {
             this.fail(error);
         }
-        if this.output.waiting() > 0 && (progress.is_ready() || this.poll_linger(cx).is_ready()) {
+        if this.output.waiting() > 0
+            && (progress.is_ready() || this.gathering.poll_drained(&this.platform, this.heard_at, cx).is_ready())
+        {
             return this.hand_out();
         }
         if progress.is_ready() {

@@ -21,17 +21,23 @@ extern "C" {
 
     /// A `ReadableStreamBYOBReader` with the runtime's own way to read much at once.
     #[wasm_bindgen(extends = web_sys::ReadableStreamByobReader)]
-    type BulkReader;
+    type ByobReader;
 
     #[wasm_bindgen(method, catch, js_name = readAtLeast)]
-    fn read_at_least(this: &BulkReader, least: u32, into: &js_sys::Uint8Array) -> Result<js_sys::Promise, JsValue>;
+    fn read_at_least(this: &ByobReader, least: u32, into: &js_sys::Uint8Array) -> Result<js_sys::Promise, JsValue>;
 
     #[wasm_bindgen(method, catch, js_name = releaseLock)]
-    fn try_release(this: &BulkReader) -> Result<(), JsValue>;
+    fn try_release(this: &ByobReader) -> Result<(), JsValue>;
 }
 
-/// How much of a large body is read at once. Ordinary reads give 4 KiB, and each costs a crossing.
+/// How much of a large body is read at once.
 const BULK: u32 = 1024 * 1024;
+/// The most that one read gives of a body whose pieces are wanted as they come.
+const PROMPT: u32 = 16 * 1024;
+/// The runtime reads the head of an HTTP chunk with up to 32 bytes, and what they hold of the chunk itself is the next
+/// read by itself: each event of a stream would take two reads, at the full price of an entry into the isolate. So at the
+/// beginning of a line that many bytes at least are asked for. Less is no event yet, or the body ends with it.
+const LEAST_OF_LINE: u32 = 32;
 
 /// The kind of a JavaScript exception, without its text where that may hold the URL.
 fn fetch_error(kind: FetchErrorKind, exception: &JsValue, client: Option<&web_sys::AbortSignal>) -> FetchError {
@@ -120,59 +126,59 @@ fn no_bytes() -> ByteStream {
 
 /// The pieces of a JavaScript stream, as small as they come. Dropping it cancels the stream and with it the connection behind.
 pub(super) fn byte_stream(stream: web_sys::ReadableStream) -> ByteStream {
-    pieces(Reader::Prompt(stream.get_reader().unchecked_into()))
+    pieces(Reader { reader: byob_reader(&stream), size: PROMPT, room: None, least: 1, rest: None })
 }
 
-/// The same in pieces of 1 MiB, the last one aside; the stream must be one of the runtime's own. `rest` takes what nobody
-/// reads, instead of a cancellation.
+/// The same in pieces of 1 MiB, the last one aside. `rest` takes what nobody reads, instead of a cancellation.
 pub(super) fn bulk_stream(stream: web_sys::ReadableStream, rest: Option<Rest>) -> ByteStream {
+    let reader = byob_reader(&stream);
+    pieces(Reader { reader, size: BULK, room: None, least: BULK, rest: rest.map(|rest| (stream, rest)) })
+}
+
+/// The stream must be one of the runtime's own.
+fn byob_reader(stream: &web_sys::ReadableStream) -> ByobReader {
     let options = web_sys::ReadableStreamGetReaderOptions::new();
     options.set_mode(web_sys::ReadableStreamReaderMode::Byob);
-    let reader = stream.get_reader_with_options(&options).unchecked_into();
-    pieces(Reader::Bulk { reader, room: None, rest: rest.map(|rest| (stream, rest)) })
+    stream.get_reader_with_options(&options).unchecked_into()
 }
 
 /// What to do with the rest of a stream.
 pub(super) type Rest = Box<dyn FnOnce(web_sys::ReadableStream)>;
 
-enum Reader {
-    Prompt(web_sys::ReadableStreamDefaultReader),
-    /// The room goes into a read and comes back with its result.
-    Bulk {
-        reader: BulkReader,
-        room: Option<js_sys::ArrayBuffer>,
-        rest: Option<(web_sys::ReadableStream, Rest)>,
-    },
+struct Reader {
+    reader: ByobReader,
+    /// How much a read gives at the most.
+    size: u32,
+    /// It goes into a read and comes back with its result.
+    room: Option<js_sys::ArrayBuffer>,
+    /// How much the next read gives at least.
+    least: u32,
+    rest: Option<(web_sys::ReadableStream, Rest)>,
 }
 
 impl Reader {
     fn read(&mut self) -> Result<js_sys::Promise, JsValue> {
-        match self {
-            Self::Prompt(reader) => Ok(reader.read().unchecked_into()),
-            Self::Bulk { reader, room, .. } => {
-                let room = room.take().unwrap_or_else(|| js_sys::ArrayBuffer::new(BULK));
-                reader.read_at_least(BULK, &js_sys::Uint8Array::new(&room))
-            }
-        }
+        let room = self.room.take().unwrap_or_else(|| js_sys::ArrayBuffer::new(self.size));
+        self.reader.read_at_least(self.least, &js_sys::Uint8Array::new(&room))
     }
 
     fn take(&mut self, piece: &js_sys::Uint8Array) -> Bytes {
-        let bytes = piece.to_vec().into();
-        if let Self::Bulk { room, .. } = self {
-            *room = Some(piece.buffer());
+        let bytes = piece.to_vec();
+        self.room = Some(piece.buffer());
+        if self.size == PROMPT {
+            self.least = if bytes.last() == Some(&b'\n') { LEAST_OF_LINE } else { 1 };
         }
-        bytes
+        bytes.into()
     }
 
     fn cancel(self) -> Option<js_sys::Promise> {
-        match self {
-            Self::Prompt(reader) => Some(reader.cancel().unchecked_into()),
-            Self::Bulk { reader, rest: Some((stream, rest)), .. } if reader.try_release().is_ok() => {
-                rest(stream);
-                None
-            }
-            Self::Bulk { reader, .. } => Some(reader.cancel().unchecked_into()),
+        if let Some((stream, rest)) = self.rest
+            && self.reader.try_release().is_ok()
+        {
+            rest(stream);
+            return None;
         }
+        Some(self.reader.cancel().unchecked_into())
     }
 }
 
