@@ -54,11 +54,6 @@ impl From<&Config> for Timing {
 
 /// At most this much is gathered before it goes out.
 const MOST_WAITING: usize = 32 * 1024;
-/// The pieces that gather during a pause are read one by one; this long without another means that all were.
-/// (A piece is at most one HTTP chunk on the edge, so a single read is not all there is.)
-const LINGER: Duration = Duration::from_millis(1);
-/// A piece that comes later than this after a pause was not there when it ended.
-const BEHIND_PAUSE: u64 = 3;
 /// How long a chat that is busy with an earlier turn is waited for, before a new chat is made.
 const BUSY_WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1500)];
 /// How long and how much is read of a stream after its finishing event. Left unread it would look like a client that
@@ -175,7 +170,8 @@ impl Plan {
 /// Between two writes: what the site sends within `COALESCE_MS` goes out together.
 ///
 /// On the edge each timer and each read is an entry into the isolate, and these are most of what a stream costs there. So a
-/// site that is slower than that is simply read. One that is faster is read late: its events gather in the socket.
+/// site that is slower than that is simply read. One that is faster is read late: its events gather in the socket, and the
+/// platform gives them as one piece.
 #[derive(Default)]
 struct Gathering {
     /// What comes before (milliseconds since 1970) waits for more. A timer for the last quarter would cost more than it saves.
@@ -183,19 +179,15 @@ struct Gathering {
     /// Nothing waits longer than this.
     quiet_until: u64,
     pause: Option<BoxFuture<()>>,
-    /// When the last pause ended, as long as pieces may wait from before.
-    paused_until: Option<u64>,
-    linger: Option<BoxFuture<()>>,
-    /// How many pieces were read since the last write.
-    pieces: u32,
 }
 
 impl Gathering {
-    fn begin(&mut self, platform: &impl Platform, now: u64, time: Duration) {
+    /// Something was written; `is_fast`: it was more than one delta.
+    fn begin(&mut self, platform: &impl Platform, now: u64, time: Duration, is_fast: bool) {
         let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.quiet_until = now.saturating_add(time);
         self.early_until = self.quiet_until.saturating_sub(time / 4);
-        if std::mem::take(&mut self.pieces) > 1 {
+        if is_fast {
             self.sleep(platform, now);
         }
     }
@@ -205,30 +197,12 @@ impl Gathering {
         self.early_until = 0;
     }
 
-    fn poll_pause(&mut self, platform: &impl Platform, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
-            self.paused_until = Some(platform.now());
         }
         Poll::Ready(())
-    }
-
-    /// Whether all is read that gathered during a pause; `heard_at` is when the last piece came.
-    fn poll_drained(&mut self, platform: &impl Platform, heard_at: u64, cx: &mut Context<'_>) -> Poll<()> {
-        if self.paused_until.is_none_or(|at| heard_at > at.saturating_add(BEHIND_PAUSE)) {
-            self.paused_until = None;
-            return Poll::Ready(());
-        }
-        loop {
-            let linger = self.linger.get_or_insert_with(|| platform.sleep(LINGER));
-            ready!(linger.as_mut().poll(cx));
-            self.linger = None;
-            if platform.now() > heard_at {
-                self.paused_until = None;
-                return Poll::Ready(());
-            }
-        }
     }
 }
 
@@ -441,7 +415,6 @@ impl<P: Platform> Answer<P> {
                             self.end()?;
                             continue;
                         }
-                        self.gathering.pieces = self.gathering.pieces.saturating_add(1);
                         let early = self.heard_at < self.gathering.early_until;
                         if self.output.waiting() >= if early { 1 } else { MOST_WAITING } {
                             return Poll::Ready(Ok(()));
@@ -564,7 +537,8 @@ impl<P: Platform> Answer<P> {
             let is_open = !matches!(self.stage, Stage::Ended);
             // Much was there at once, so more is: it need not wait.
             if is_open && !self.timing.coalesce.is_zero() && self.output.waiting() < MOST_WAITING {
-                self.gathering.begin(&self.platform, self.told_at, self.timing.coalesce);
+                let is_fast = self.output.deltas() > 1;
+                self.gathering.begin(&self.platform, self.told_at, self.timing.coalesce, is_fast);
             }
         }
         Poll::Ready(Some(Ok(self.output.take())))
@@ -586,20 +560,18 @@ impl<P: Platform + Unpin> Stream for Answer<P> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        ready!(this.gathering.poll_pause(&this.platform, cx));
+        ready!(this.gathering.poll_pause(cx));
         let mut progress = this.poll_progress(cx);
         while progress.is_ready() && this.is_early() {
             // The rest of the time in which nothing need go out is slept through, and the site is read afterwards.
             this.gathering.sleep(&this.platform, this.heard_at);
-            ready!(this.gathering.poll_pause(&this.platform, cx));
+            ready!(this.gathering.poll_pause(cx));
             progress = this.poll_progress(cx);
         }
         if let Poll::Ready(Err(error)) = &progress {
             this.fail(error);
         }
-        if this.output.waiting() > 0
-            && (progress.is_ready() || this.gathering.poll_drained(&this.platform, this.heard_at, cx).is_ready())
-        {
+        if this.output.waiting() > 0 {
             return this.hand_out();
         }
         if progress.is_ready() {

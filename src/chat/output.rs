@@ -29,6 +29,8 @@ pub struct Output {
     include_usage: bool,
     /// What is written and not yet handed out.
     out: BytesMut,
+    /// How many pieces of text that is.
+    deltas: u32,
     content: String,
     reasoning: String,
     began: bool,
@@ -48,6 +50,7 @@ impl Output {
             writer,
             include_usage,
             out: BytesMut::new(),
+            deltas: 0,
             content: String::new(),
             reasoning: String::new(),
             began: false,
@@ -81,8 +84,15 @@ impl Output {
         self.out.len()
     }
 
+    /// How many pieces of text wait to be handed out.
+    #[must_use]
+    pub fn deltas(&self) -> u32 {
+        self.deltas
+    }
+
     /// The bytes to hand out now.
     pub fn take(&mut self) -> Bytes {
+        self.deltas = 0;
         self.out.split().freeze()
     }
 
@@ -149,6 +159,7 @@ impl Output {
 impl Listener for Output {
     fn reasoning(&mut self, text: &str) {
         self.begin();
+        self.deltas = self.deltas.saturating_add(1);
         match &self.writer {
             Some(writer) => writer.reasoning(&mut self.out, text),
             None => self.reasoning.push_str(text),
@@ -157,6 +168,7 @@ impl Listener for Output {
 
     fn content(&mut self, text: &str) -> bool {
         self.begin();
+        self.deltas = self.deltas.saturating_add(1);
         let Self { writer, out, content, stop, .. } = self;
         let hit = stop.push(text, |text| {
             content.push_str(text);

@@ -18,26 +18,32 @@ use crate::platform::{ByteStream, FetchError, FetchErrorKind, FetchResponse, Pay
 extern "C" {
     #[wasm_bindgen(js_name = fetch, catch)]
     fn global_fetch(request: &web_sys::Request) -> Result<js_sys::Promise, JsValue>;
+}
 
-    /// A `ReadableStreamBYOBReader` with the runtime's own way to read much at once.
-    #[wasm_bindgen(extends = web_sys::ReadableStreamByobReader)]
-    type ByobReader;
+#[wasm_bindgen(module = "/src/platform/worker/reader.js")]
+extern "C" {
+    type Reader;
 
-    #[wasm_bindgen(method, catch, js_name = readAtLeast)]
-    fn read_at_least(this: &ByobReader, least: u32, into: &js_sys::Uint8Array) -> Result<js_sys::Promise, JsValue>;
+    #[wasm_bindgen(constructor)]
+    fn new(
+        stream: &web_sys::ReadableStream,
+        bulk: u32,
+        give: &Closure<dyn FnMut(Option<js_sys::Uint8Array>)>,
+        fail: &Closure<dyn FnMut(JsValue)>,
+    ) -> Reader;
 
-    #[wasm_bindgen(method, catch, js_name = releaseLock)]
-    fn try_release(this: &ByobReader) -> Result<(), JsValue>;
+    #[wasm_bindgen(method)]
+    fn read(this: &Reader);
+
+    #[wasm_bindgen(method)]
+    fn cancel(this: &Reader);
+
+    #[wasm_bindgen(method)]
+    fn release(this: &Reader) -> Option<web_sys::ReadableStream>;
 }
 
 /// How much of a large body is read at once.
 const BULK: u32 = 1024 * 1024;
-/// The most that one read gives of a body whose pieces are wanted as they come.
-const PROMPT: u32 = 16 * 1024;
-/// The runtime reads the head of an HTTP chunk with up to 32 bytes, and what they hold of the chunk itself is the next
-/// read by itself: each event of a stream would take two reads, at the full price of an entry into the isolate. So at the
-/// beginning of a line that many bytes at least are asked for. Less is no event yet, or the body ends with it.
-const LEAST_OF_LINE: u32 = 32;
 
 /// The kind of a JavaScript exception, without its text where that may hold the URL.
 fn fetch_error(kind: FetchErrorKind, exception: &JsValue, client: Option<&web_sys::AbortSignal>) -> FetchError {
@@ -124,92 +130,21 @@ fn no_bytes() -> ByteStream {
     Box::pin(futures::stream::empty())
 }
 
-/// The pieces of a JavaScript stream, as small as they come. Dropping it cancels the stream and with it the connection behind.
+/// The pieces of a JavaScript stream as they come. Dropping it cancels the stream and with it the connection behind.
 pub(super) fn byte_stream(stream: web_sys::ReadableStream) -> ByteStream {
-    pieces(Reader { reader: byob_reader(&stream), size: PROMPT, room: None, least: 1, rest: None })
+    Box::pin(Pieces::new(&stream, 0, None))
 }
 
 /// The same in pieces of 1 MiB, the last one aside. `rest` takes what nobody reads, instead of a cancellation.
 pub(super) fn bulk_stream(stream: web_sys::ReadableStream, rest: Option<Rest>) -> ByteStream {
-    let reader = byob_reader(&stream);
-    pieces(Reader { reader, size: BULK, room: None, least: BULK, rest: rest.map(|rest| (stream, rest)) })
-}
-
-/// The stream must be one of the runtime's own.
-fn byob_reader(stream: &web_sys::ReadableStream) -> ByobReader {
-    let options = web_sys::ReadableStreamGetReaderOptions::new();
-    options.set_mode(web_sys::ReadableStreamReaderMode::Byob);
-    stream.get_reader_with_options(&options).unchecked_into()
+    Box::pin(Pieces::new(&stream, BULK, rest))
 }
 
 /// What to do with the rest of a stream.
 pub(super) type Rest = Box<dyn FnOnce(web_sys::ReadableStream)>;
 
-struct Reader {
-    reader: ByobReader,
-    /// How much a read gives at the most.
-    size: u32,
-    /// It goes into a read and comes back with its result.
-    room: Option<js_sys::ArrayBuffer>,
-    /// How much the next read gives at least.
-    least: u32,
-    rest: Option<(web_sys::ReadableStream, Rest)>,
-}
-
-impl Reader {
-    fn read(&mut self) -> Result<js_sys::Promise, JsValue> {
-        let room = self.room.take().unwrap_or_else(|| js_sys::ArrayBuffer::new(self.size));
-        self.reader.read_at_least(self.least, &js_sys::Uint8Array::new(&room))
-    }
-
-    fn take(&mut self, piece: &js_sys::Uint8Array) -> Bytes {
-        let bytes = piece.to_vec();
-        self.room = Some(piece.buffer());
-        if self.size == PROMPT {
-            self.least = if bytes.last() == Some(&b'\n') { LEAST_OF_LINE } else { 1 };
-        }
-        bytes.into()
-    }
-
-    fn cancel(self) -> Option<js_sys::Promise> {
-        if let Some((stream, rest)) = self.rest
-            && self.reader.try_release().is_ok()
-        {
-            rest(stream);
-            return None;
-        }
-        Some(self.reader.cancel().unchecked_into())
-    }
-}
-
-fn pieces(reader: Reader) -> ByteStream {
-    let state = Rc::<RefCell<State>>::default();
-    let callback = |outcome: fn(JsValue) -> Outcome| {
-        let state = Rc::clone(&state);
-        Closure::new(move |value| {
-            let mut state = state.borrow_mut();
-            state.outcome = Some(outcome(value));
-            if let Some(waker) = state.waker.take() {
-                waker.wake();
-            }
-        })
-    };
-    let on_result = callback(|result| {
-        let result: web_sys::ReadableStreamReadResult = result.unchecked_into();
-        let piece = result.get_value().dyn_into::<js_sys::Uint8Array>().ok().filter(|piece| piece.length() > 0);
-        Ok(Read { piece, ended: result.get_done() == Some(true) })
-    });
-    let open = Open { reader, on_result, on_error: callback(Err) };
-    Box::pin(Pieces { open: Some(open), reading: false, state })
-}
-
-struct Read {
-    piece: Option<js_sys::Uint8Array>,
-    ended: bool,
-}
-
-/// What a read gave, or an exception.
-type Outcome = Result<Read, JsValue>;
+/// What a read gave: a piece, the end, or an exception.
+type Outcome = Result<Option<Vec<u8>>, JsValue>;
 
 #[derive(Default)]
 struct State {
@@ -217,19 +152,36 @@ struct State {
     waker: Option<Waker>,
 }
 
-struct Open {
-    reader: Reader,
-    on_result: Closure<dyn FnMut(JsValue)>,
-    on_error: Closure<dyn FnMut(JsValue)>,
-}
-
 /// All reads share one pair of callbacks. (`wasm_streams` makes a pair for each read and keeps it for ever if the read never
 /// settles, which happens when a client leaves amid a stream; and each cancellation leaks one more.)
 struct Pieces {
     /// `None` after the end or an error.
-    open: Option<Open>,
-    reading: bool,
+    reader: Option<Reader>,
+    is_reading: bool,
     state: Rc<RefCell<State>>,
+    rest: Option<Rest>,
+    _callbacks: (Closure<dyn FnMut(Option<js_sys::Uint8Array>)>, Closure<dyn FnMut(JsValue)>),
+}
+
+impl Pieces {
+    /// The stream must be one of the runtime's own.
+    fn new(stream: &web_sys::ReadableStream, bulk: u32, rest: Option<Rest>) -> Self {
+        let state = Rc::<RefCell<State>>::default();
+        let settle = |state: &RefCell<State>, outcome| {
+            let mut state = state.borrow_mut();
+            state.outcome = Some(outcome);
+            state.waker.take()
+        };
+        let (given, failed) = (Rc::clone(&state), Rc::clone(&state));
+        let give = Closure::new(move |piece: Option<js_sys::Uint8Array>| {
+            settle(&given, Ok(piece.map(|piece| piece.to_vec()))).map(Waker::wake);
+        });
+        let fail = Closure::new(move |exception| {
+            settle(&failed, Err(exception)).map(Waker::wake);
+        });
+        let reader = Some(Reader::new(stream, bulk, &give, &fail));
+        Self { reader, is_reading: false, state, rest, _callbacks: (give, fail) }
+    }
 }
 
 impl Stream for Pieces {
@@ -237,48 +189,33 @@ impl Stream for Pieces {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        loop {
-            let Some(open) = &mut this.open else { return Poll::Ready(None) };
-            if !this.reading {
-                this.reading = true;
-                match open.reader.read() {
-                    Ok(read) => drop(read.then2(&open.on_result, &open.on_error)),
-                    Err(exception) => this.state.borrow_mut().outcome = Some(Err(exception)),
-                }
-            }
-            let mut state = this.state.borrow_mut();
-            let Some(outcome) = state.outcome.take() else {
-                state.waker = Some(cx.waker().clone());
-                return Poll::Pending;
-            };
-            drop(state);
-            this.reading = false;
-            match outcome {
-                Ok(Read { piece, ended }) => {
-                    let bytes = piece.map(|piece| open.reader.take(&piece));
-                    if ended {
-                        this.open = None;
-                    }
-                    if let Some(bytes) = bytes {
-                        return Poll::Ready(Some(Ok(bytes)));
-                    }
-                }
-                Err(exception) => {
-                    this.open = None;
-                    return Poll::Ready(Some(Err(fetch_error(FetchErrorKind::Broken, &exception, None))));
-                }
-            }
+        let Some(reader) = &this.reader else { return Poll::Ready(None) };
+        if !std::mem::replace(&mut this.is_reading, true) {
+            // It may answer at once.
+            reader.read();
         }
+        let mut state = this.state.borrow_mut();
+        let Some(outcome) = state.outcome.take() else {
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        this.is_reading = false;
+        let item = match outcome {
+            Ok(Some(piece)) => return Poll::Ready(Some(Ok(piece.into()))),
+            Ok(None) => None,
+            Err(exception) => Some(Err(fetch_error(FetchErrorKind::Broken, &exception, None))),
+        };
+        this.reader = None;
+        Poll::Ready(item)
     }
 }
 
 impl Drop for Pieces {
     fn drop(&mut self) {
-        self.state.borrow_mut().waker = None;
-        if let Some(Open { reader, on_result, on_error }) = self.open.take() {
-            let _ = reader.cancel().map(|cancelled| cancelled.catch(&on_error));
-            // A pending read and the cancellation may still call these: JavaScript's garbage collection frees them.
-            drop((on_result.into_js_value(), on_error.into_js_value()));
+        let Some(reader) = self.reader.take() else { return };
+        match self.rest.take().and_then(|rest| Some((rest, reader.release()?))) {
+            Some((rest, stream)) => rest(stream),
+            None => reader.cancel(),
         }
     }
 }
