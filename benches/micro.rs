@@ -1,14 +1,15 @@
-//! What the inner steps cost, each alone: `scripts/bench micro`.
+//! What the inner steps cost, each alone: `scripts/bench micro`; or, with `MICRO_STEP` and `MICRO_TIMES`, one of them so many
+//! times and nothing else, for `scripts/bench instructions`.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
+#![allow(missing_docs, clippy::panic, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
 use std::{alloc::System, hint::black_box};
 
 use bytes::BytesMut;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput};
 use qwen_edge::{
-    chat::{Form, Output},
-    openai::{ChunkWriter, Identity},
+    chat::{Attachments, Form, Output, history_key},
+    openai::{ChatRequest, ChunkWriter, Identity},
     oss::{Credentials, Scope, Signable},
     qwen::{AnswerStream, EventReader, Flow},
     secret::Secret,
@@ -41,7 +42,7 @@ fn begun() -> (AnswerStream, Output) {
 }
 
 /// How often memory is asked for while deltas come one by one and each is handed out at once.
-fn allocations(_: &mut Criterion) {
+fn allocations() {
     const DELTAS: usize = 10_000;
     let (mut stream, mut output) = begun();
     drop(output.take());
@@ -54,56 +55,106 @@ fn allocations(_: &mut Criterion) {
     println!("allocations for {DELTAS} deltas: {}, growths: {}", stats.allocations, stats.reallocations);
 }
 
-fn streams(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("stream");
-    group.throughput(Throughput::Elements(1));
-    group.bench_function("delta: bytes of the site to bytes of the client", |bench| {
-        let (mut stream, mut output) = begun();
-        bench.iter(|| {
-            stream.feed(black_box(DELTA.as_bytes()), &mut output).unwrap();
-            black_box(output.take())
-        });
-    });
-    group.bench_function("reader: one event", |bench| {
-        let mut reader = EventReader::default();
-        bench.iter(|| {
-            reader.feed(black_box(DELTA.as_bytes()), |said| {
-                black_box(&said);
-                Flow::Continue(())
+/// Each step as a function that does it once, with what it needs prepared.
+fn step(name: &str) -> Box<dyn FnMut()> {
+    match name {
+        "translate" => {
+            let (mut stream, mut output) = begun();
+            Box::new(move || {
+                stream.feed(black_box(DELTA.as_bytes()), &mut output).unwrap();
+                drop(black_box(output.take()));
             })
-        });
-    });
-    group.bench_function("writer: one chunk", |bench| {
-        let (writer, mut out) = (ChunkWriter::new(identity(), true), BytesMut::with_capacity(4096));
-        bench.iter(|| {
-            out.clear();
-            writer.content(&mut out, black_box("seven "));
-        });
-    });
-    group.finish();
+        }
+        "read" => {
+            let mut reader = EventReader::default();
+            Box::new(move || {
+                let flow = reader.feed(black_box(DELTA.as_bytes()), |said| {
+                    black_box(&said);
+                    Flow::Continue(())
+                });
+                assert!(flow.is_continue());
+            })
+        }
+        "scan" => Box::new(|| {
+            let json = black_box(DELTA).strip_prefix("data: ").unwrap();
+            serde_json::from_str::<serde::de::IgnoredAny>(json.trim_end()).unwrap();
+        }),
+        "write" => {
+            let (writer, mut out) = (ChunkWriter::new(identity(), true), BytesMut::with_capacity(4096));
+            Box::new(move || {
+                out.clear();
+                writer.content(&mut out, black_box("seven "));
+            })
+        }
+        "digest" => {
+            let messages = conversation(20);
+            Box::new(move || {
+                black_box(history_key("scope", black_box(&messages), &Attachments::default()));
+            })
+        }
+        "sign" => {
+            let credentials = Credentials {
+                access_key_id: "STS.NTexample".to_owned(),
+                access_key_secret: Secret::new("example-secret"),
+            };
+            Box::new(move || {
+                let scope = Scope { region: "ap-southeast-1", time: "20261124T100000Z" };
+                black_box(black_box(&PART).authorization(&credentials, scope));
+            })
+        }
+        _ => panic!("there is no step {name}"),
+    }
 }
 
-fn signatures(criterion: &mut Criterion) {
-    let credentials =
-        Credentials { access_key_id: "STS.NTexample".to_owned(), access_key_secret: Secret::new("example-secret") };
-    let signable = Signable {
-        method: "PUT",
-        bucket: "qwen-webui-prod",
-        key: "0123/4567_photo.jpg",
-        query: &[("partNumber", Some("7")), ("uploadId", Some("0004B9894A22E5B1888A1E29F8236E2D"))],
-        headers: &[
-            ("content-type", "image/jpeg"),
-            ("x-oss-content-sha256", "UNSIGNED-PAYLOAD"),
-            ("x-oss-date", "20261124T100000Z"),
-            ("x-oss-security-token", "CAIS0example"),
-        ],
-        additional_headers: &[],
+/// Turns of usual length.
+fn conversation(turns: usize) -> Vec<qwen_edge::openai::Message> {
+    let turn = |at| {
+        let question = format!("Question {at}: {}", "how does one do this with that, and why? ".repeat(5));
+        let answer = format!("Answer {at}: {}", "it is done in this way, because of those reasons. ".repeat(20));
+        [
+            serde_json::json!({"role": "user", "content": question}),
+            serde_json::json!({"role": "assistant", "content": answer}),
+        ]
     };
-    let scope = Scope { region: "ap-southeast-1", time: "20261124T100000Z" };
-    criterion.bench_function("signer: one request", |bench| {
-        bench.iter(|| black_box(&signable).authorization(&credentials, scope))
-    });
+    let mut messages: Vec<_> = (0..turns).flat_map(turn).collect();
+    messages.push(serde_json::json!({"role": "user", "content": "And now?"}));
+    ChatRequest::from_json(serde_json::json!({"messages": messages}).to_string().as_bytes()).unwrap().messages
 }
 
-criterion_group!(benches, allocations, streams, signatures);
-criterion_main!(benches);
+const PART: Signable<'static> = Signable {
+    method: "PUT",
+    bucket: "qwen-webui-prod",
+    key: "0123/4567_photo.jpg",
+    query: &[("partNumber", Some("7")), ("uploadId", Some("0004B9894A22E5B1888A1E29F8236E2D"))],
+    headers: &[
+        ("content-type", "image/jpeg"),
+        ("x-oss-content-sha256", "UNSIGNED-PAYLOAD"),
+        ("x-oss-date", "20261124T100000Z"),
+        ("x-oss-security-token", "CAIS0example"),
+    ],
+    additional_headers: &[],
+};
+
+fn main() {
+    if let (Ok(name), Ok(times)) = (std::env::var("MICRO_STEP"), std::env::var("MICRO_TIMES")) {
+        let mut step = step(&name);
+        (0..times.parse().unwrap()).for_each(|_| step());
+        return;
+    }
+    let mut criterion = Criterion::default().configure_from_args();
+    allocations();
+    let mut group = criterion.benchmark_group("step");
+    group.throughput(Throughput::Elements(1));
+    for (name, what) in [
+        ("translate", "translate: a delta, bytes of the site to bytes of the client"),
+        ("scan", "scan: the same JSON, nothing taken from it"),
+        ("read", "read: one event"),
+        ("write", "write: one chunk"),
+        ("digest", "digest: a history of 20 turns, 28 KiB"),
+        ("sign", "sign: one request"),
+    ] {
+        group.bench_function(what, |bench| bench.iter(step(name)));
+    }
+    group.finish();
+    criterion.final_summary();
+}

@@ -46,6 +46,9 @@ struct Options {
     /// How many at once.
     #[arg(short, long, default_value_t = 1)]
     connections: usize,
+    /// Milliseconds between the beginnings of two connections.
+    #[arg(long, default_value_t = 0)]
+    ramp_ms: u64,
     /// Seconds to stay once all answers have begun, reading what comes, instead of waiting for their ends.
     #[arg(long)]
     hold: Option<f64>,
@@ -96,6 +99,7 @@ impl Load {
     }
 
     async fn work(self: Arc<Self>, worker: usize) -> Vec<Took> {
+        tokio::time::sleep(Duration::from_millis(self.options.ramp_ms * worker as u64)).await;
         let mut all = Vec::new();
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);

@@ -150,30 +150,35 @@ async fn answer<P: Platform + Unpin>(
         access if access.is_keyed(&app.config) => app.keys.check(&request.headers, app.config.open_to_all())?,
         _ => String::new(),
     };
+    // Each on the heap: else a request of any kind would take the memory of the largest, the uploads' 20 KiB.
     match endpoint {
-        Endpoint::Root => Ok(info::root(app, platform, &request.headers).await),
-        Endpoint::Docs => page(platform, &request, pages::DOCS).await,
-        Endpoint::Document => page(platform, &request, pages::DOCUMENT).await,
-        Endpoint::Asset => page(platform, &request, &request.path).await,
-        Endpoint::Health => Ok(info::health(app, platform).await),
+        Endpoint::Root => Ok(Box::pin(info::root(app, platform, &request.headers)).await),
+        Endpoint::Docs => Box::pin(page(platform, &request, pages::DOCS)).await,
+        Endpoint::Document => Box::pin(page(platform, &request, pages::DOCUMENT)).await,
+        Endpoint::Asset => Box::pin(page(platform, &request, &request.path)).await,
+        Endpoint::Health => Ok(Box::pin(info::health(app, platform)).await),
         Endpoint::Metrics => info::metrics(app, platform).ok_or_else(|| not_found(&request.path)),
-        Endpoint::Ready => Ok(info::ready(app, platform).await),
-        Endpoint::Models => models::list(app, platform).await,
-        Endpoint::Model => models::one(app, platform, &argument.unwrap_or_default()).await,
-        Endpoint::Completions => chat::completions(app, platform, &caller, request, &app.config.default_model).await,
-        Endpoint::Multimodal => chat::completions(app, platform, &caller, request, media::DEFAULT_MODEL).await,
-        Endpoint::ImageChat => media::image(app, platform, &caller, request).await,
-        Endpoint::VideoChat => media::video(app, platform, &caller, request).await,
-        Endpoint::Upload => files::upload(app, platform, &caller, request).await,
-        Endpoint::Files => files::list(app, platform, &caller, request.query.as_deref()).await,
-        Endpoint::File => files::one(app, platform, &caller, &argument.unwrap_or_default()).await,
-        Endpoint::ForgetFile => files::forget(app, platform, &caller, &argument.unwrap_or_default()).await,
-        Endpoint::StsToken => files::sts_token(app, platform, request).await,
-        Endpoint::Chats => chats::list(app, platform, &caller).await,
-        Endpoint::Chat => chats::delete(app, platform, &caller, &argument.unwrap_or_default()).await,
-        Endpoint::Session => Ok(admin::show(app, platform).await),
-        Endpoint::ReplaceSession => admin::replace(app, platform, request).await,
-        Endpoint::ForgetSession => admin::forget(app, platform).await,
+        Endpoint::Ready => Ok(Box::pin(info::ready(app, platform)).await),
+        Endpoint::Models => Box::pin(models::list(app, platform)).await,
+        Endpoint::Model => Box::pin(models::one(app, platform, &argument.unwrap_or_default())).await,
+        Endpoint::Completions => {
+            Box::pin(chat::completions(app, platform, &caller, request, &app.config.default_model)).await
+        }
+        Endpoint::Multimodal => {
+            Box::pin(chat::completions(app, platform, &caller, request, media::DEFAULT_MODEL)).await
+        }
+        Endpoint::ImageChat => Box::pin(media::image(app, platform, &caller, request)).await,
+        Endpoint::VideoChat => Box::pin(media::video(app, platform, &caller, request)).await,
+        Endpoint::Upload => Box::pin(files::upload(app, platform, &caller, request)).await,
+        Endpoint::Files => Box::pin(files::list(app, platform, &caller, request.query.as_deref())).await,
+        Endpoint::File => Box::pin(files::one(app, platform, &caller, &argument.unwrap_or_default())).await,
+        Endpoint::ForgetFile => Box::pin(files::forget(app, platform, &caller, &argument.unwrap_or_default())).await,
+        Endpoint::StsToken => Box::pin(files::sts_token(app, platform, request)).await,
+        Endpoint::Chats => Box::pin(chats::list(app, platform, &caller)).await,
+        Endpoint::Chat => Box::pin(chats::delete(app, platform, &caller, &argument.unwrap_or_default())).await,
+        Endpoint::Session => Ok(Box::pin(admin::show(app, platform)).await),
+        Endpoint::ReplaceSession => Box::pin(admin::replace(app, platform, request)).await,
+        Endpoint::ForgetSession => Box::pin(admin::forget(app, platform)).await,
     }
 }
 

@@ -166,6 +166,12 @@ pub fn scope(api_key: &str, account: &str) -> String {
     key(link(link([0; 32], b'k', api_key), b'o', account))
 }
 
+/// The key that the history in `messages` is looked up by; `None` when nobody has answered in it yet.
+#[must_use]
+pub fn history_key(scope: &str, messages: &[Message], attachments: &Attachments) -> Option<String> {
+    History::new(scope, messages, attachments).boundaries.pop().map(|boundary| boundary.exact)
+}
+
 fn calls(message: &Message) -> String {
     let calls = message.tool_calls.iter().flatten().filter_map(|call| call.function.as_ref());
     calls

@@ -16,7 +16,7 @@ mod stream_tests;
 pub use answer::{Answer, Timing};
 pub use attachment::Attachments;
 pub use conversation::{Conversations, Hints, Thread};
-pub use digest::scope;
+pub use digest::{history_key, scope};
 pub use fold::check;
 pub use gate::Gate;
 pub use intent::{Intent, intent};

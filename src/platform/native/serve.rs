@@ -25,6 +25,8 @@ const MAX_HEAD: usize = 64 * 1024;
 const MAX_FIELDS: usize = 100;
 /// The most connections at once; more wait in the system's queue. An idle one costs some 10 KiB.
 const MAX_CONNECTIONS: usize = 10_000;
+/// How a connection in HTTP/2 begins, and no method of HTTP/1.1.
+const HTTP2: [u8; 3] = *b"PRI";
 /// How long open requests may go on after the signal to stop. Orchestrators usually kill after 30 s.
 const DRAIN: Duration = Duration::from_secs(25);
 /// After accept fails for want of file descriptors, a pause lets some close.
@@ -96,9 +98,16 @@ where
             let _place = place;
             let Ok(stream) = TcpStream::from_std(stream) else { return };
             // The limits below begin with the first byte, so one that never comes is waited for here.
-            if !matches!(tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut [0])).await, Ok(Ok(1))) {
+            let mut begins = [0; HTTP2.len()];
+            let Ok(Ok(length @ 1..)) = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut begins)).await else {
                 return;
-            }
+            };
+            // hyper would read these bytes apart to tell the two, and then take twice the memory for the rest.
+            let server = match begins {
+                _ if length < begins.len() => server,
+                HTTP2 => server.http2_only(),
+                _ => server.http1_only(),
+            };
             let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
             if let Err(error) = watcher.watch(connection).await {
                 tracing::debug!(error, "a connection ended early");
