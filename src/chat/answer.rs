@@ -54,6 +54,10 @@ impl From<&Config> for Timing {
 
 /// At most this much is gathered before it goes out.
 const MOST_WAITING: usize = 32 * 1024;
+/// The platforms give what has come in pieces of so many bytes at least, or the rest of it.
+const MUCH: usize = 16 * 1024;
+/// A platform takes so long at the most to give what has come.
+const DRAIN: Duration = Duration::from_millis(5);
 /// How long a chat that is busy with an earlier turn is waited for, before a new chat is made.
 const BUSY_WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1500)];
 /// How long and how much is read of a stream after its finishing event. Left unread it would look like a client that
@@ -179,6 +183,10 @@ struct Gathering {
     /// Nothing waits longer than this.
     quiet_until: u64,
     pause: Option<BoxFuture<()>>,
+    /// How long what gathered is waited for, and how much was read before it.
+    drain: Option<(BoxFuture<()>, usize)>,
+    /// How much was read since the last write.
+    bytes: usize,
 }
 
 impl Gathering {
@@ -197,10 +205,23 @@ impl Gathering {
         self.early_until = 0;
     }
 
-    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// `is_waiting`: something was written before the pause.
+    fn poll_pause(&mut self, platform: &impl Platform, is_waiting: bool, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
+            self.drain = is_waiting.then(|| (platform.sleep(DRAIN), self.bytes));
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether what gathered during a pause has come, if there is any.
+    fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some((limit, before)) = &mut self.drain {
+            if self.bytes == *before {
+                ready!(limit.as_mut().poll(cx));
+            }
+            self.drain = None;
         }
         Poll::Ready(())
     }
@@ -415,6 +436,7 @@ impl<P: Platform> Answer<P> {
                             self.end()?;
                             continue;
                         }
+                        self.gathering.bytes = self.gathering.bytes.saturating_add(piece.len());
                         let early = self.heard_at < self.gathering.early_until;
                         if self.output.waiting() >= if early { 1 } else { MOST_WAITING } {
                             return Poll::Ready(Ok(()));
@@ -535,8 +557,9 @@ impl<P: Platform> Answer<P> {
                 self.platform.trace().facts().first_token = Some(took);
             }
             let is_open = !matches!(self.stage, Stage::Ended);
-            // Much was there at once, so more is: it need not wait.
-            if is_open && !self.timing.coalesce.is_zero() && self.output.waiting() < MOST_WAITING {
+            // The platform had no room for all that was there, so the rest need not wait.
+            let is_all = std::mem::take(&mut self.gathering.bytes) < MUCH;
+            if is_open && is_all && !self.timing.coalesce.is_zero() {
                 let is_fast = self.output.deltas() > 1;
                 self.gathering.begin(&self.platform, self.told_at, self.timing.coalesce, is_fast);
             }
@@ -560,18 +583,21 @@ impl<P: Platform + Unpin> Stream for Answer<P> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        ready!(this.gathering.poll_pause(cx));
+        ready!(this.gathering.poll_pause(&this.platform, this.output.waiting() > 0, cx));
         let mut progress = this.poll_progress(cx);
         while progress.is_ready() && this.is_early() {
             // The rest of the time in which nothing need go out is slept through, and the site is read afterwards.
             this.gathering.sleep(&this.platform, this.heard_at);
-            ready!(this.gathering.poll_pause(cx));
+            ready!(this.gathering.poll_pause(&this.platform, true, cx));
             progress = this.poll_progress(cx);
         }
         if let Poll::Ready(Err(error)) = &progress {
             this.fail(error);
         }
         if this.output.waiting() > 0 {
+            if progress.is_pending() {
+                ready!(this.gathering.poll_drained(cx));
+            }
             return this.hand_out();
         }
         if progress.is_ready() {

@@ -5,10 +5,12 @@
 const AWAY = 5;
 /** A piece that comes later than this after the question, in milliseconds, was not there before. */
 const BEHIND = 3;
-/** So many milliseconds without another piece mean that all is read. */
+/** More than so many milliseconds without another piece mean that all is read. The clock has whole ones. */
 const LINGER = 1;
-/** More is not gathered. */
+/** More is not gathered at once. */
 const MOST = 32 * 1024;
+/** After a piece of this size there is more: the same number stands in src/chat/answer.rs. */
+const MUCH = 16 * 1024;
 
 export class Reader {
   /**
@@ -27,7 +29,7 @@ export class Reader {
     this.length = 0;
     this.exception = undefined;
     this.isAsked = this.isReading = this.hasEnded = false;
-    this.gathers = false;
+    this.gathers = this.hasMore = false;
     this.askedAt = this.heardAt = 0;
     this.givenAt = Infinity;
     this.timer = undefined;
@@ -38,7 +40,7 @@ export class Reader {
     };
     this.onTick = () => {
       this.timer = undefined;
-      if (Date.now() > this.heardAt) this.answer();
+      if (Date.now() - this.heardAt > LINGER) this.answer();
       else this.tick();
     };
   }
@@ -46,7 +48,7 @@ export class Reader {
   read() {
     this.isAsked = true;
     this.askedAt = Date.now();
-    this.gathers = !this.bulk && this.askedAt - this.givenAt >= AWAY;
+    this.gathers = !this.bulk && (this.hasMore || this.askedAt - this.givenAt >= AWAY);
     if (this.hasEnded || (this.length > 0 && !this.gathers)) return this.answer();
     if (this.length > 0) this.tick();
     if (!this.isReading) this.next();
@@ -95,6 +97,7 @@ export class Reader {
     if (this.timer !== undefined) clearTimeout(this.timer);
     this.timer = undefined;
     this.isAsked = false;
+    this.hasMore = value !== undefined && value.length >= MUCH;
     if (value === undefined && this.exception !== undefined) return this.fail(this.exception);
     this.give(value);
     this.givenAt = Date.now();

@@ -207,6 +207,15 @@ pub async fn deltas_are_gathered_when_told(case: Arc<Case>) {
     assert_eq!(joined(&chunks, "content").split_whitespace().count(), 40);
 }
 
+/// What came in the meantime is read whole, not a little of it at a time: that would take longer than anybody waits here.
+pub async fn gathering_does_not_hold_a_fast_site_up(case: Arc<Case>) {
+    let server = case.start(&[("COALESCE_MS", "2000")]).await;
+    let request =
+        with(chat("[[fake stream=count n=5000 delay_ms=0]]"), json!({"stream": true, "enable_thinking": false}));
+    let reply = server.chat(&request).await;
+    assert_eq!(joined(&reply.chunks(), "content").split_whitespace().count(), 5000);
+}
+
 pub async fn a_silent_stream_has_heartbeats(case: Arc<Case>) {
     let server = case.start(&[("HEARTBEAT_SECONDS", "1"), ("FIRST_BYTE_SECONDS", "1")]).await;
     for pause in ["gap_ms=4000", "first_ms=4000", "gap_ms=4000 keepalive_ms=300"] {

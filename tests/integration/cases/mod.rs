@@ -95,6 +95,7 @@ cases! {
         any_packets_give_the_same,
         deltas_leave_as_they_come,
         deltas_are_gathered_when_told,
+        gathering_does_not_hold_a_fast_site_up,
         a_silent_stream_has_heartbeats,
         stop_and_limit_cut_and_cancel,
         the_default_model_is_used,
