@@ -81,11 +81,16 @@ impl Session {
             return;
         };
         let version = found.as_ref().map_or(0, |found| found.version);
-        if let Err(problem) = self.merge(found, platform.now()) {
-            tracing::error!(problem, "the stored session cannot be used; the configured one is");
-        }
+        self.take_over(found, platform.now());
         if self.memory().unsaved {
             self.save(platform, version).await;
+        }
+    }
+
+    /// [`Session::merge`], and tells if what is stored cannot be read.
+    fn take_over(&self, found: Option<Stored>, now: u64) {
+        if let Err(problem) = self.merge(found, now) {
+            tracing::error!(problem, "the stored session cannot be used; the configured one is");
         }
     }
 
@@ -357,11 +362,17 @@ impl Session {
             let taken = store::session::lease(platform, &self.origin, version, now, now.saturating_add(lease)).await;
             match self.faults.tried("taking the lease on the session", taken) {
                 // Without a store there is this process alone.
-                None | Some((true, _)) => break,
-                Some((false, found)) if found.version != version => {
-                    if let Err(problem) = self.merge(Some(found), platform.now()) {
-                        tracing::error!(problem, "the stored session cannot be used; the configured one is");
+                None => break,
+                // Whoever held the lease before may have learned that there is nothing to be had.
+                Some((true, found)) => {
+                    self.take_over(Some(found), platform.now());
+                    if let Some(hindrance) = self.memory().hindrance(now) {
+                        return Err(hindrance);
                     }
+                    break;
+                }
+                Some((false, found)) if found.version != version => {
+                    self.take_over(Some(found), platform.now());
                     return Ok(());
                 }
                 Some((false, _)) => platform.sleep(LEASE_NAP).await,

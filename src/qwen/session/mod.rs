@@ -308,9 +308,12 @@ impl Session {
         };
         let standing: Standing = serde_json::from_slice(stored.standing.as_bytes()).unwrap_or_default();
         if stored.version == memory.version {
+            // The site's refusal of a refresh token is its last word on these credentials, whoever heard it.
+            let renewal_refused = standing.renewal_refused || memory.standing.renewal_refused;
             if standing.at > memory.standing.at {
                 memory.standing = standing;
             }
+            memory.standing.renewal_refused = renewal_refused;
             return Ok(());
         }
         let (credentials, is_stored, told) = if stored.value.is_empty() {
