@@ -1,10 +1,10 @@
 //! The JSON of one upstream event, read leniently: a field that changed its type is absent, not fatal.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::value::RawValue;
 
@@ -19,9 +19,8 @@ pub(super) struct Frame<'a> {
     pub(super) choices: First<Choice<'a>>,
     #[serde(borrow, default)]
     pub(super) response_id: Text<'a>,
-    /// Read only when somebody asks for the numbers.
-    #[serde(borrow, default)]
-    pub(super) usage: Option<&'a RawValue>,
+    #[serde(default)]
+    pub(super) usage: Object<Counts>,
     /// Present in each of the refusals' forms; which one it is, `refusal.rs` tells.
     #[serde(default)]
     pub(super) error: Option<IgnoredAny>,
@@ -128,17 +127,148 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
                 Ok(Text::default())
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Text<'de>, A::Error> {
-                while items.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Text::default())
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Text<'de>, A::Error> {
+                IgnoredAny.visit_seq(items).map(|_| Text::default())
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Text<'de>, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Text::default())
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Text<'de>, A::Error> {
+                IgnoredAny.visit_map(map).map(|_| Text::default())
             }
         }
         deserializer.deserialize_any(Lenient)
+    }
+}
+
+/// `usage`, as far as it is told on. Each of its fields is read where it stands: skipping the nested objects instead would
+/// cost an allocation an event, for the stack of brackets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(super) struct Counts {
+    #[serde(default)]
+    pub(super) input_tokens: Count,
+    #[serde(default)]
+    pub(super) output_tokens: Count,
+    #[serde(default)]
+    pub(super) total_tokens: Count,
+    #[serde(default)]
+    pub(super) output_tokens_details: Object<OutputDetails>,
+    #[serde(default)]
+    pub(super) prompt_tokens_details: Object<PromptDetails>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(super) struct OutputDetails {
+    #[serde(default)]
+    pub(super) reasoning_tokens: Count,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(super) struct PromptDetails {
+    #[serde(default)]
+    pub(super) cached_tokens: Count,
+}
+
+/// A number, or text that is one; anything else is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Count(pub(super) Option<u64>);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Lenient;
+        impl<'de> Visitor<'de> for Lenient {
+            type Value = Count;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number")
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Count, E> {
+                Ok(Count(Some(number)))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Count, E> {
+                Ok(Count(number.try_into().ok()))
+            }
+
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "it saturates, and is not negative"
+            )]
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Count, E> {
+                Ok(Count((number >= 0.0).then_some(number as u64)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Count, E> {
+                Ok(Count(text.trim().parse().ok()))
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Count, E> {
+                Ok(Count(None))
+            }
+
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Count, E> {
+                Ok(Count(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Count, A::Error> {
+                IgnoredAny.visit_seq(items).map(|_| Count(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Count, A::Error> {
+                IgnoredAny.visit_map(map).map(|_| Count(None))
+            }
+        }
+        deserializer.deserialize_any(Lenient)
+    }
+}
+
+/// An object; what is none reads as an empty one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Lenient<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for Lenient<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Object<T>, E> {
+                Ok(Object::default())
+            }
+
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Object<T>, E> {
+                Ok(Object::default())
+            }
+
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Object<T>, E> {
+                Ok(Object::default())
+            }
+
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Object<T>, E> {
+                Ok(Object::default())
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Object<T>, E> {
+                Ok(Object::default())
+            }
+
+            fn visit_str<E: de::Error>(self, _: &str) -> Result<Object<T>, E> {
+                Ok(Object::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Object<T>, A::Error> {
+                IgnoredAny.visit_seq(items).map(|_| Object::default())
+            }
+        }
+        deserializer.deserialize_any(Lenient(PhantomData))
     }
 }
 
@@ -154,7 +284,7 @@ impl<T> Default for First<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for First<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Head<T>(std::marker::PhantomData<T>);
+        struct Head<T>(PhantomData<T>);
         impl<'de, T: Deserialize<'de>> Visitor<'de> for Head<T> {
             type Value = First<T>;
 
@@ -172,7 +302,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for First<T> {
                 Ok(First(first))
             }
         }
-        deserializer.deserialize_any(Head(std::marker::PhantomData))
+        deserializer.deserialize_any(Head(PhantomData))
     }
 }
 
@@ -199,4 +329,42 @@ pub(super) struct WebPage<'a> {
     pub(super) url: Text<'a>,
     #[serde(borrow, default)]
     pub(super) title: Text<'a>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_read_whatever_stands_in_their_place() {
+        let nothing = Counts::default();
+        let one = Counts { output_tokens: Count(Some(1)), ..nothing };
+        for (usage, expected) in [
+            (r#"{"output_tokens":1}"#, one),
+            (r#"{"output_tokens":"1","input_tokens":"many","total_tokens":-3}"#, one),
+            (r#"{"output_tokens":1.9,"input_tokens":{"a":[{}]},"total_tokens":[[1]]}"#, one),
+            (
+                r#"{"output_tokens":1,"output_tokens_details":[{}],"prompt_tokens_details":{},"more":{"a":{"b":[{}]}}}"#,
+                one,
+            ),
+            (r#"{"output_tokens":1,"output_tokens_details":null,"prompt_tokens_details":7,"input_tokens":true}"#, one),
+            (
+                r#"{"output_tokens":1,"output_tokens_details":{"reasoning_tokens":2},"prompt_tokens_details":{"cached_tokens":"3"}}"#,
+                Counts {
+                    output_tokens_details: Object(OutputDetails { reasoning_tokens: Count(Some(2)) }),
+                    prompt_tokens_details: Object(PromptDetails { cached_tokens: Count(Some(3)) }),
+                    ..one
+                },
+            ),
+            ("{}", nothing),
+            ("null", nothing),
+            ("[{\"output_tokens\":1}]", nothing),
+            ("\"output_tokens\"", nothing),
+        ] {
+            let event = format!(r#"{{"usage":{usage},"choices":[{{}}]}}"#);
+            let frame: Frame<'_> = serde_json::from_slice(event.as_bytes()).unwrap();
+            assert_eq!(frame.usage.0, expected, "{usage}");
+            assert!(frame.choices.0.is_some(), "{usage}");
+        }
+    }
 }

@@ -4,10 +4,8 @@
 //! signals. It knows both eras (`think`, cumulative `thinking_summary`), keeps one of several interleaved answers, and skips
 //! and counts what it does not know: the site changes monthly.
 
-use serde_json::Value as Json;
-
 use super::{
-    frame::{Extra, Frame},
+    frame::{Counts, Extra, Frame},
     reader::{EventReader, Flow, Said},
     refusal,
     repair::repaired,
@@ -56,7 +54,7 @@ struct State {
     /// Answers of another index that were announced before ours.
     others: Vec<String>,
     summary: Summary,
-    usage: Vec<u8>,
+    usage: Counts,
     sources: Vec<Source>,
     finished: Option<FinishReason>,
     finish_reason: Option<FinishReason>,
@@ -113,15 +111,15 @@ impl AnswerStream {
     /// The last token counts that the stream told; zeros when it told none.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let counts: Json = serde_json::from_slice(&self.state.usage).unwrap_or_default();
-        let prompt = count(&counts, "/input_tokens").unwrap_or(0);
-        let completion = count(&counts, "/output_tokens").unwrap_or(0);
+        let counts = &self.state.usage;
+        let prompt = counts.input_tokens.0.unwrap_or(0);
+        let completion = counts.output_tokens.0.unwrap_or(0);
         Usage {
             prompt,
             completion,
-            total: count(&counts, "/total_tokens").unwrap_or_else(|| prompt.saturating_add(completion)),
-            reasoning: count(&counts, "/output_tokens_details/reasoning_tokens"),
-            cached: count(&counts, "/prompt_tokens_details/cached_tokens"),
+            total: counts.total_tokens.0.unwrap_or_else(|| prompt.saturating_add(completion)),
+            reasoning: counts.output_tokens_details.0.reasoning_tokens.0,
+            cached: counts.prompt_tokens_details.0.cached_tokens.0,
         }
     }
 
@@ -141,17 +139,6 @@ impl AnswerStream {
     #[must_use]
     pub fn unknown_events(&self) -> u32 {
         self.state.unknown
-    }
-}
-
-/// A count at `pointer`: a number, or text that is one.
-fn count(counts: &Json, pointer: &str) -> Option<u64> {
-    match counts.pointer(pointer)? {
-        Json::Number(number) => {
-            number.as_u64().or_else(|| number.as_f64().filter(|number| *number >= 0.0).map(|number| number as u64))
-        }
-        Json::String(text) => text.trim().parse().ok(),
-        _ => None,
     }
 }
 
@@ -241,9 +228,9 @@ impl State {
         if of_another {
             return Flow::Continue(());
         }
-        if let Some(usage) = frame.usage.filter(|usage| usage.get().starts_with('{') && usage.get().len() > 2) {
-            self.usage.clear();
-            self.usage.extend_from_slice(usage.get().as_bytes());
+        let told = frame.usage.0;
+        if told != Counts::default() {
+            self.usage = told;
         }
         let Some(delta) = &choice.delta else { return Flow::Continue(()) };
         match delta.finish_reason.as_str() {
@@ -289,8 +276,7 @@ impl State {
             return ENOUGH;
         }
         if listener.counts_tokens()
-            && frame.usage.is_some()
-            && let Some(output) = count(&serde_json::from_slice(&self.usage).unwrap_or_default(), "/output_tokens")
+            && let Some(output) = told.output_tokens.0
             && !listener.tokens(output)
         {
             return ENOUGH;
