@@ -136,7 +136,8 @@ impl Plan {
             let content = Bytes::copy_from_slice(text.as_bytes());
             let new =
                 NewFile::whole(FILE_NAME.to_owned(), Some("text/plain".to_owned()), content, "messages".to_owned());
-            entries.push(qwen.upload(platform, new).await?.entry(platform));
+            // Apart: else each chat took an upload's memory for as long as it is being opened.
+            entries.push(Box::pin(qwen.upload(platform, new)).await?.entry(platform));
         }
         let Thread { attachments, scope, .. } = &self.thread;
         entries.extend(attachments.entries(platform, qwen, scope, self.anywhere, known).await?);

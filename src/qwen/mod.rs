@@ -342,7 +342,11 @@ impl Qwen {
             Some(list) => Some(list),
             None => match self.last_good_models(platform).await {
                 Some(list) => Some(list),
-                None => platform::timeout(platform, MODELS_FOR_CHAT, self.models(platform)).await.and_then(Result::ok),
+                // Apart: else each chat took the memory of this rare way, for as long as it is being opened.
+                None => {
+                    let fetched = Box::pin(platform::timeout(platform, MODELS_FOR_CHAT, self.models(platform)));
+                    fetched.await.and_then(Result::ok)
+                }
             },
         };
         let choice = models::choose(name, list.as_ref(), &self.aliases);

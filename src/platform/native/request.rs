@@ -11,9 +11,20 @@ use crate::platform::{ByteStream, FetchError, FetchErrorKind, ReadError};
 
 /// The header fields of a request.
 #[derive(Clone)]
-pub struct Headers(pub(super) http::HeaderMap);
+pub struct Headers(http::HeaderMap);
 
 impl Headers {
+    /// hyper's values are views of what was read from the connection. Kept for as long as an answer takes to begin, they
+    /// would keep that buffer, and hyper would take another to watch the connection with.
+    pub(super) fn copied(mut fields: http::HeaderMap) -> Self {
+        for value in fields.values_mut() {
+            let mut copy = http::HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
+            copy.set_sensitive(value.is_sensitive());
+            *value = copy;
+        }
+        Self(fields)
+    }
+
     /// The first value of the field `name` (lower case), if it is text.
     #[must_use]
     pub fn get(&self, name: &'static str) -> Option<String> {

@@ -2,10 +2,13 @@
 
 use std::{convert::Infallible, future::Future, pin::pin, sync::Arc, time::Duration};
 
-use hyper::service::service_fn;
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::graceful::GracefulShutdown,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -27,6 +30,8 @@ const MAX_FIELDS: usize = 100;
 const MAX_CONNECTIONS: usize = 10_000;
 /// How a connection in HTTP/2 begins, and no method of HTTP/1.1.
 const HTTP2: [u8; 3] = *b"PRI";
+/// After so long it is looked again whether the rest of these bytes has come.
+const FIRST_BYTES_PAUSE: Duration = Duration::from_millis(10);
 /// How long open requests may go on after the signal to stop. Orchestrators usually kill after 30 s.
 const DRAIN: Duration = Duration::from_secs(25);
 /// After accept fails for want of file descriptors, a pause lets some close.
@@ -39,16 +44,15 @@ where
     H: Fn(Request) -> F + Clone + Send + 'static,
     F: Future<Output = http::Response<Body>> + Send + 'static,
 {
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server
-        .http1()
+    let mut http1 = http1::Builder::new();
+    http1
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_FIELDS)
         .half_close(false);
-    server
-        .http2()
+    let mut http2 = http2::Builder::new(TokioExecutor::new());
+    http2
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(HEAD_TIMEOUT))
         .max_header_list_size(MAX_HEAD as u32)
@@ -86,31 +90,28 @@ where
                 method: head.method,
                 path: head.uri.path().to_owned(),
                 query: head.uri.query().map(str::to_owned),
-                headers: Headers(head.headers),
+                headers: Headers::copied(head.headers),
                 body: RequestBody::new(body),
             };
             // hyper keeps room for one of these with each connection, also an idle one.
             let answer = Box::pin(handler(request));
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        let (server, watcher) = (server.clone(), graceful.watcher());
+        let (http1, http2, watcher) = (http1.clone(), http2.clone(), graceful.watcher());
         workers.spawn(async move {
             let _place = place;
             let Ok(stream) = TcpStream::from_std(stream) else { return };
             // The limits below begin with the first byte, so one that never comes is waited for here.
-            let mut begins = [0; HTTP2.len()];
-            let Ok(Ok(length @ 1..)) = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut begins)).await else {
-                return;
+            let Ok(Some(is_http2)) = tokio::time::timeout(HEAD_TIMEOUT, begins_http2(&stream)).await else { return };
+            let stream = TokioIo::new(stream);
+            let ended = if is_http2 {
+                // Apart, since it is larger than the other, and one of it serves many requests.
+                Box::pin(watcher.watch(http2.serve_connection(stream, service))).await
+            } else {
+                watcher.watch(http1.serve_connection(stream, service)).await
             };
-            // hyper would read these bytes apart to tell the two, and then take twice the memory for the rest.
-            let server = match begins {
-                _ if length < begins.len() => server,
-                HTTP2 => server.http2_only(),
-                _ => server.http1_only(),
-            };
-            let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-            if let Err(error) = watcher.watch(connection).await {
-                tracing::debug!(error, "a connection ended early");
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended early");
             }
         });
     };
@@ -119,5 +120,19 @@ where
         () = graceful.shutdown() => tracing::info!("all connections have ended"),
         () = hurry => tracing::warn!("stopping at once"),
         () = tokio::time::sleep(DRAIN) => tracing::warn!("stopping with connections still open"),
+    }
+}
+
+/// Whether a connection begins in HTTP/2; `None` when it ends before that can be told. Nothing is taken from it.
+async fn begins_http2(stream: &TcpStream) -> Option<bool> {
+    let mut begins = [0; HTTP2.len()];
+    loop {
+        let length = stream.peek(&mut begins).await.ok().filter(|length| *length > 0)?;
+        let come = begins.get(..length)?;
+        if length == HTTP2.len() || !HTTP2.starts_with(come) {
+            return Some(come == HTTP2);
+        }
+        // What has come does not count as news, so there is nothing to wait for.
+        tokio::time::sleep(FIRST_BYTES_PAUSE).await;
     }
 }

@@ -1,4 +1,4 @@
-use std::{process::Stdio, sync::Arc};
+use std::{process::Stdio, sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -113,6 +113,25 @@ pub async fn http2_without_tls(case: Arc<Case>) {
     let chunks: Vec<serde_json::Value> =
         crate::http::events(&text).iter().filter_map(|data| serde_json::from_str(data).ok()).collect();
     assert_eq!(joined(&chunks, "content"), "over h2");
+    // The two are told apart by their first bytes, however these come.
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    for (begins, rest, mark) in [
+        ("P", "RI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\u{4}"),
+        ("PR", "I * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\u{4}"),
+        ("P", "UT /health HTTP/1.1\r\nhost: x\r\n\r\n", "HTTP/1.1 405 "),
+        ("PR", "OPFIND /health HTTP/1.1\r\nhost: x\r\n\r\n", "HTTP/1.1 405 "),
+        ("G", "ET /health HTTP/1.1\r\nhost: x\r\n\r\n", "HTTP/1.1 200 "),
+    ] {
+        let mut raw = Raw::connect(server.http.address()).await;
+        raw.0.set_nodelay(true).unwrap();
+        raw.send(begins.as_bytes()).await;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        raw.send(rest.as_bytes()).await;
+        if mark == "\u{4}" {
+            raw.send(&settings).await;
+        }
+        raw.read_until(mark).await;
+    }
 }
 
 /// Runs a command of the box to its end: its output, its log, and whether it is content.
