@@ -362,7 +362,7 @@ mod tests {
             ("\"output_tokens\"", nothing),
         ] {
             let event = format!(r#"{{"usage":{usage},"choices":[{{}}]}}"#);
-            let frame: Frame<'_> = serde_json::from_slice(event.as_bytes()).unwrap();
+            let frame: Frame<'_> = serde_json::from_str(&event).unwrap();
             assert_eq!(frame.usage.0, expected, "{usage}");
             assert!(frame.choices.0.is_some(), "{usage}");
         }

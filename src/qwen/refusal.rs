@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value as Json;
 
-use super::repair::repaired;
+use super::repair::{text_of, without_lone_surrogates};
 use crate::error::{Error, ErrorKind};
 
 /// How long no request is sent after the site asked for a check by its click page.
@@ -115,9 +115,9 @@ fn from_redirect(target: &str) -> Error {
 
 /// A body, or an event of a stream, that is a refusal in any of its forms.
 pub(super) fn from_body(status: u16, wait: Option<Duration>, body: &[u8]) -> Error {
-    let mended = repaired(body);
-    let text = String::from_utf8_lossy(mended.as_deref().unwrap_or(body));
-    let text = text.trim_start_matches('\u{feff}').trim();
+    let text = text_of(body);
+    let mended = without_lone_surrogates(&text);
+    let text = mended.as_deref().unwrap_or(&text).trim_start_matches('\u{feff}').trim();
     match serde_json::from_slice::<Json>(text.as_bytes()) {
         Ok(json) if json.is_object() => from_json(status, wait, &json),
         _ => from_text(status, wait, text),

@@ -2,19 +2,14 @@
 
 use std::borrow::Cow;
 
-/// The same JSON with U+FFFD in the place of each broken character; `None` when there is nothing to mend.
-pub(super) fn repaired(data: &[u8]) -> Option<Vec<u8>> {
-    let text = String::from_utf8_lossy(data);
-    let changed = matches!(text, Cow::Owned(_));
-    let mended = without_lone_surrogates(&text);
-    match mended {
-        Some(mended) => Some(mended.into_bytes()),
-        None if changed => Some(text.into_owned().into_bytes()),
-        None => None,
-    }
+/// The same with U+FFFD in the place of what is no UTF-8. Looked at once as a whole: it is JSON of many short words, and each
+/// would be looked at alone.
+pub(super) fn text_of(data: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(data).map_or_else(|_| String::from_utf8_lossy(data), Cow::Borrowed)
 }
 
-fn without_lone_surrogates(text: &str) -> Option<String> {
+/// The same JSON with U+FFFD in the place of each half of a surrogate pair; `None` when there is none.
+pub(super) fn without_lone_surrogates(text: &str) -> Option<String> {
     let mut mended = String::with_capacity(text.len());
     let mut rest = text;
     let mut changed = false;
@@ -62,7 +57,10 @@ mod tests {
             (br#"\u"#, None),
             (br#"\"#, None),
         ] {
-            assert_eq!(repaired(text).map(|mended| String::from_utf8(mended).unwrap()).as_deref(), expected);
+            let as_text = text_of(text);
+            let mended = without_lone_surrogates(&as_text);
+            let whole = matches!(as_text, Cow::Borrowed(_)) && mended.is_none();
+            assert_eq!(Some(mended.as_deref().unwrap_or(&as_text)).filter(|_| !whole), expected);
         }
     }
 }

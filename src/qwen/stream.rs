@@ -8,7 +8,7 @@ use super::{
     frame::{Counts, Extra, Frame},
     reader::{EventReader, Flow, Said},
     refusal,
-    repair::repaired,
+    repair::{text_of, without_lone_surrogates},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -172,17 +172,20 @@ impl State {
                 }
                 Flow::Continue(())
             }
-            Said::Data(data) => match serde_json::from_slice::<Frame<'_>>(data) {
-                Ok(frame) => self.frame(&frame, data, listener),
-                Err(_) => {
-                    let mended = repaired(data);
-                    match mended.as_deref().and_then(|mended| serde_json::from_slice::<Frame<'_>>(mended).ok()) {
-                        Some(frame) => self.frame(&frame, data, listener),
-                        None => self.skip(),
+            Said::Data(data) => {
+                let text = text_of(data);
+                match serde_json::from_str::<Frame<'_>>(&text) {
+                    Ok(frame) => self.frame(&frame, data, listener),
+                    Err(_) => {
+                        let mended = without_lone_surrogates(&text);
+                        match mended.as_deref().and_then(|mended| serde_json::from_str::<Frame<'_>>(mended).ok()) {
+                            Some(frame) => self.frame(&frame, data, listener),
+                            None => self.skip(),
+                        }
                     }
                 }
-            },
-            Said::Bare(line) => match serde_json::from_slice::<Frame<'_>>(line) {
+            }
+            Said::Bare(line) => match serde_json::from_str::<Frame<'_>>(&text_of(line)) {
                 Ok(frame) if line.starts_with(b"{") && frame.is_known() => self.frame(&frame, line, listener),
                 _ => {
                     // Kept for the case that nothing else comes: then it tells what went wrong.

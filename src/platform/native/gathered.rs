@@ -2,7 +2,8 @@
 //!
 //! hyper hands out each chunk of a body by way of the connection's task: read, woken, read, woken. A server that sends each
 //! event in a chunk of its own would cost two wake-ups of a thread and one write to the client for each word, although
-//! many have come with one packet. So before a piece is handed out, the connection's task gets its turn to bring more.
+//! many have come with one packet. So before a piece is handed out, the connection's task gets its turn to bring more; and
+//! where that has brought nothing for some pieces, as of a site that sends a word now and then, only now and then.
 
 use std::{
     pin::Pin,
@@ -20,6 +21,10 @@ const ENOUGH: usize = 16 * 1024;
 /// In the first the connection's task may still stand behind in the queue; in the second it has run.
 const TURNS: u8 = 2;
 
+/// After so many pieces in a row that nothing joined, only one in [`SELDOM`] gets its turns.
+const LONELY: u8 = 4;
+const SELDOM: u8 = 8;
+
 /// A body in as few pieces as its arrival allows.
 pub(super) struct Gathered {
     inner: Option<ByteStream>,
@@ -28,11 +33,15 @@ pub(super) struct Gathered {
     error: Option<FetchError>,
     /// The turns that the connection's task has had since the last piece came.
     turns: u8,
+    /// How many pieces the held bytes are of.
+    joined: u8,
+    /// How many pieces in a row were handed out as they came; beyond [`LONELY`] it goes round.
+    lonely: u8,
 }
 
 impl Gathered {
     pub(super) fn new(inner: ByteStream) -> Self {
-        Self { inner: Some(inner), held: BytesMut::new(), error: None, turns: 0 }
+        Self { inner: Some(inner), held: BytesMut::new(), error: None, turns: 0, joined: 0, lonely: 0 }
     }
 
     fn take(&mut self) -> Option<Result<Bytes, FetchError>> {
@@ -40,7 +49,17 @@ impl Gathered {
         if self.held.is_empty() {
             return self.error.take().map(Err);
         }
+        self.lonely = match (std::mem::take(&mut self.joined), self.lonely.saturating_add(1)) {
+            (2.., _) => 0,
+            (_, lonely) if lonely >= LONELY.saturating_add(SELDOM) => LONELY,
+            (_, lonely) => lonely,
+        };
         Some(Ok(self.held.split().freeze()))
+    }
+
+    /// Whether the held bytes have had what turns they get.
+    fn has_waited(&self) -> bool {
+        self.turns >= TURNS || self.lonely > LONELY
     }
 }
 
@@ -58,6 +77,7 @@ impl Stream for Gathered {
                         return Poll::Ready(Some(Ok(piece)));
                     }
                     this.held.extend_from_slice(&piece);
+                    this.joined = this.joined.saturating_add(1);
                     if this.held.len() >= ENOUGH {
                         return Poll::Ready(this.take());
                     }
@@ -67,7 +87,7 @@ impl Stream for Gathered {
                     this.error = end.and_then(Result::err);
                 }
                 Poll::Pending if this.held.is_empty() => return Poll::Pending,
-                Poll::Pending if this.turns >= TURNS => return Poll::Ready(this.take()),
+                Poll::Pending if this.has_waited() => return Poll::Ready(this.take()),
                 Poll::Pending => {
                     this.turns = this.turns.saturating_add(1);
                     cx.waker().wake_by_ref();
@@ -113,6 +133,11 @@ mod tests {
             ("a b !", &["ab", "!"]),
             ("!", &["!"]),
             (". a", &["a"]),
+            // After five that came alone, seven are not waited with; the next is, and as it is joined, so is the one after.
+            (
+                "a . . . b . . . c . . . d . . . e . . . f . g . h . i . j . k . l . m . n . . . o . p",
+                &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "mn", "op"],
+            ),
         ] {
             assert_eq!(pieces(script), expected, "{script}");
         }
