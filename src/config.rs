@@ -210,8 +210,7 @@ impl<F: Fn(&str) -> Option<String>> Lookup<F> {
 
     fn json_map(&self, name: &'static str) -> Result<BTreeMap<String, String>, ConfigError> {
         let Some(value) = self.text(name) else { return Ok(BTreeMap::new()) };
-        serde_json::from_slice(value.as_bytes())
-            .map_err(|_| wrong(name, "must be a JSON object whose values are strings"))
+        serde_json::from_str(&value).map_err(|_| wrong(name, "must be a JSON object whose values are strings"))
     }
 }
 
@@ -233,7 +232,7 @@ fn check_header_value(name: &'static str, value: &str) -> Result<(), ConfigError
 
 /// Reads a list of keys: a JSON array, a comma list or one key. Brackets whose quotes a shell has eaten are understood.
 fn key_list(text: &str) -> Vec<String> {
-    if let Ok(keys) = serde_json::from_slice::<Vec<String>>(text.as_bytes()) {
+    if let Ok(keys) = serde_json::from_str::<Vec<String>>(text) {
         return keys.into_iter().map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).collect();
     }
     let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);

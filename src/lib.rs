@@ -24,6 +24,7 @@ pub mod app;
 pub mod chat;
 pub mod config;
 pub mod error;
+mod json;
 pub mod openai;
 pub mod oss;
 pub mod platform;

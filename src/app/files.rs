@@ -235,7 +235,7 @@ pub(super) async fn sts_token(app: &App, platform: &impl Platform, request: Requ
         ReadError::TooLarge => Error::new(ErrorKind::RequestTooLarge, "The request body is too large."),
         ReadError::Broken => Error::new(ErrorKind::InvalidJson, "The request body broke off or took too long."),
     })?;
-    let body: Json = serde_json::from_slice(&body)
+    let body: Json = crate::json::from_bytes(&body)
         .map_err(|error| Error::new(ErrorKind::InvalidJson, format!("The request body is not valid JSON: {error}.")))?;
     let name = body.get("filename").and_then(Json::as_str).filter(|name| !name.trim().is_empty());
     let name = name.ok_or_else(|| Error::invalid("filename", "The field 'filename' must be a text."))?;

@@ -410,24 +410,19 @@ impl ChatRequest {
     /// # Errors
     /// `invalid_json` when it is not JSON, `invalid_request` with the path of the first field that has a wrong type.
     pub fn from_json(body: &[u8]) -> Result<Self> {
-        serde_json::from_slice(body).map_err(|error| describe(body, &error))
+        let text = str::from_utf8(body).map_err(not_json)?;
+        serde_json::from_str(text).map_err(|error| describe(text, &error))
     }
 }
 
-fn describe(body: &[u8], error: &serde_json::Error) -> Error {
-    let text = match std::str::from_utf8(body) {
-        // Skipping a value does not look into its text, so the encoding is checked first.
-        Err(error) => Err(error.to_string()),
-        Ok(text) => {
-            serde_json::from_slice::<IgnoredAny>(text.as_bytes()).map(|_| text).map_err(|error| error.to_string())
-        }
-    };
-    let text = match text {
-        Ok(text) => text,
-        Err(problem) => {
-            return Error::new(ErrorKind::InvalidJson, format!("The request body is not valid JSON: {problem}."));
-        }
-    };
+fn not_json(problem: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::InvalidJson, format!("The request body is not valid JSON: {problem}."))
+}
+
+fn describe(text: &str, error: &serde_json::Error) -> Error {
+    if let Err(problem) = serde_json::from_str::<IgnoredAny>(text) {
+        return not_json(problem);
+    }
     let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
     let at = lines.map(str::len).fold(error.column(), usize::saturating_add);
     // Some errors stand before the first byte of the value that they are about.

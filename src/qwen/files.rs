@@ -323,7 +323,7 @@ impl Qwen {
         let body = Bytes::from(body.to_string());
         healing!(self, platform, used, {
             let (head, body) = self.ask_site(platform, &used, Method::POST, path, body.clone()).await?;
-            let json = serde_json::from_slice::<Json>(&body).ok().filter(Json::is_object);
+            let json = crate::json::from_bytes::<Json>(&body).ok().filter(Json::is_object);
             match json {
                 Some(json) if head.status.is_success() && is_good(&json) => {
                     self.session.accepted(platform, &used);

@@ -46,7 +46,7 @@ pub struct PastMessage {
 
 /// Reads one page of the list; `None` when it is none.
 pub(super) fn page(body: &[u8]) -> Option<Vec<ChatSummary>> {
-    let json: Json = serde_json::from_slice(body).ok()?;
+    let json: Json = crate::json::from_bytes(body).ok()?;
     let entries = json.get("data").filter(|_| json.get("success") != Some(&Json::Bool(false)))?.as_array()?;
     let summary = |entry: &Json| {
         let id = entry.get("id")?.as_str().filter(|id| wire::is_id(id))?;
@@ -58,7 +58,7 @@ pub(super) fn page(body: &[u8]) -> Option<Vec<ChatSummary>> {
 
 /// Reads a chat; `None` when it is none.
 pub(super) fn chat(body: &[u8]) -> Option<PastChat> {
-    let json: Json = serde_json::from_slice(body).ok()?;
+    let json: Json = crate::json::from_bytes(body).ok()?;
     let data = json.get("data").filter(|_| json.get("success") != Some(&Json::Bool(false)))?;
     let chat = data.get("chat")?;
     let mut nodes: HashMap<&str, &Json> = HashMap::new();

@@ -186,7 +186,7 @@ impl Qwen {
         healing!(self, platform, used, {
             let body = wire::new_chat_body(model, platform.now());
             let (head, body) = self.ask_site(platform, &used, Method::POST, wire::NEW_CHAT, body).await?;
-            let id = serde_json::from_slice::<Json>(&body)
+            let id = crate::json::from_bytes::<Json>(&body)
                 .ok()
                 .filter(|json| head.status.is_success() && json.get("success") != Some(&Json::Bool(false)))
                 .and_then(|json| {
@@ -215,7 +215,7 @@ impl Qwen {
             let (head, body) = self.ask_site(platform, &used, Method::DELETE, &path, Bytes::new()).await?;
             let refused = head.status.is_success()
                 && !body.is_empty()
-                && serde_json::from_slice::<Json>(&body)
+                && crate::json::from_bytes::<Json>(&body)
                     .ok()
                     .is_none_or(|json| json.get("success") == Some(&Json::Bool(false)));
             if (head.status.is_success() && !refused) || head.status == http::StatusCode::NOT_FOUND {

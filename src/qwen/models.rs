@@ -96,14 +96,14 @@ pub struct ModelList(Arc<Vec<Model>>);
 impl ModelList {
     /// Reads the answer of `/api/models` (`data` an array) or `/api/v2/models/` (`data.data`).
     pub(super) fn from_upstream(body: &[u8]) -> Option<Self> {
-        let json: Json = serde_json::from_slice(body).ok()?;
+        let json: Json = crate::json::from_bytes(body).ok()?;
         let entries = json.pointer("/data/data").or_else(|| json.get("data")).and_then(Json::as_array)?;
         let models: Vec<Model> = entries.iter().filter_map(Model::from_upstream).collect();
         (!models.is_empty()).then(|| Self(Arc::new(models)))
     }
 
     pub(super) fn from_store(text: &str) -> Option<Self> {
-        serde_json::from_slice(text.as_bytes()).ok().map(|models| Self(Arc::new(models)))
+        serde_json::from_str(text).ok().map(|models| Self(Arc::new(models)))
     }
 
     pub(super) fn to_store(&self) -> String {

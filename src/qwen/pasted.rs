@@ -52,7 +52,7 @@ pub fn read(text: &str) -> Result<Pasted> {
 }
 
 fn from_json(text: &str) -> Result<Pasted> {
-    let json: Json = serde_json::from_slice(text.as_bytes()).map_err(|_| {
+    let json: Json = serde_json::from_str(text).map_err(|_| {
         wrong(
             "The body looks like JSON but is not: send {\"cookies\": \"…\"}, {\"token\": \"…\"} or {\"curl\": \"…\"}.",
         )

@@ -118,7 +118,7 @@ pub(super) fn from_body(status: u16, wait: Option<Duration>, body: &[u8]) -> Err
     let text = text_of(body);
     let mended = without_lone_surrogates(&text);
     let text = mended.as_deref().unwrap_or(&text).trim_start_matches('\u{feff}').trim();
-    match serde_json::from_slice::<Json>(text.as_bytes()) {
+    match serde_json::from_str::<Json>(text) {
         Ok(json) if json.is_object() => from_json(status, wait, &json),
         _ => from_text(status, wait, text),
     }
@@ -154,7 +154,7 @@ fn from_text(status: u16, wait: Option<Duration>, text: &str) -> Error {
 
 /// One line of several that is a refusal of its own.
 fn refusing_line(line: &str) -> Option<Json> {
-    let json = line.starts_with('{').then(|| serde_json::from_slice::<Json>(line.as_bytes()).ok()).flatten()?;
+    let json = line.starts_with('{').then(|| serde_json::from_str::<Json>(line).ok()).flatten()?;
     let told =
         ["error", "code", "ret", "detail"].iter().any(|name| json.get(name).is_some_and(|value| !value.is_null()));
     (told || json.get("success") == Some(&Json::Bool(false))).then_some(json)

@@ -288,10 +288,7 @@ impl State {
     }
 
     fn thinking_summary(&mut self, extra: Option<&serde_json::value::RawValue>, listener: &mut impl Listener) {
-        let Some(extra) = extra.and_then(|extra| serde_json::from_slice::<Extra<'_>>(extra.get().as_bytes()).ok())
-        else {
-            return;
-        };
+        let Some(extra) = extra.and_then(|extra| serde_json::from_str::<Extra<'_>>(extra.get()).ok()) else { return };
         let said_something = &mut self.said_something;
         self.summary.grow(&extra, |text| {
             *said_something = true;
@@ -300,10 +297,7 @@ impl State {
     }
 
     fn tool_result(&mut self, extra: Option<&serde_json::value::RawValue>) {
-        let Some(extra) = extra.and_then(|extra| serde_json::from_slice::<Extra<'_>>(extra.get().as_bytes()).ok())
-        else {
-            return;
-        };
+        let Some(extra) = extra.and_then(|extra| serde_json::from_str::<Extra<'_>>(extra.get()).ok()) else { return };
         for page in extra.web_search_info.unwrap_or_default() {
             let url = page.url.as_str();
             if !url.is_empty() && !self.sources.iter().any(|source| source.url == url) {

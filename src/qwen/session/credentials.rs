@@ -145,7 +145,7 @@ impl Credentials {
 
     /// What was stored.
     pub(super) fn from_json(text: &str) -> Option<Self> {
-        let Record { cookie, user_agent, expires_at, early, account } = serde_json::from_slice(text.as_bytes()).ok()?;
+        let Record { cookie, user_agent, expires_at, early, account } = serde_json::from_str(text).ok()?;
         let read = Self::read(cookie, Some(account));
         Some(Self { user_agent, expires_at: read.expires_at.or(expires_at), early, ..read })
     }
@@ -184,7 +184,7 @@ fn replaced(jar: &str, wanted: &str, value: &str) -> String {
 fn claims(token: &str) -> Option<serde_json::Value> {
     let payload = token.split('.').nth(1)?;
     let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
-    serde_json::from_slice(&payload).ok()
+    crate::json::from_bytes(&payload).ok()
 }
 
 /// SHA-256 in base64.

@@ -181,7 +181,7 @@ impl Session {
         )?;
         let (head, body) = self.site.exchange(platform, Outside::Site, request).await?;
         if head.status.is_success()
-            && let Some(who) = serde_json::from_slice::<Json>(&body).ok().as_ref().and_then(Who::read)
+            && let Some(who) = crate::json::from_bytes::<Json>(&body).ok().as_ref().and_then(Who::read)
         {
             return if who.is_guest { Err(super::ended()) } else { Ok(who) };
         }
@@ -468,7 +468,7 @@ impl Session {
     async fn ask_renewal(&self, platform: &impl Platform, credentials: &Credentials) -> Result<Credentials> {
         let request = self.site.refresh_request(platform, credentials)?;
         let (head, body) = self.site.exchange(platform, Outside::Renewal, request).await?;
-        let json = serde_json::from_slice::<Json>(&body).unwrap_or_default();
+        let json = crate::json::from_bytes::<Json>(&body).unwrap_or_default();
         let data = json.get("data").unwrap_or(&Json::Null);
         let text = |name: &str| data.get(name).and_then(Json::as_str).filter(|text| is_cookie_value(text));
         let is_good = head.status.is_success() && json.get("success") != Some(&Json::Bool(false));

@@ -306,7 +306,7 @@ impl Session {
             memory.unsaved = memory.stored;
             return Ok(());
         };
-        let standing: Standing = serde_json::from_slice(stored.standing.as_bytes()).unwrap_or_default();
+        let standing: Standing = serde_json::from_str(&stored.standing).unwrap_or_default();
         if stored.version == memory.version {
             // The site's refusal of a refresh token is its last word on these credentials, whoever heard it.
             let renewal_refused = standing.renewal_refused || memory.standing.renewal_refused;
