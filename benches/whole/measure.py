@@ -150,16 +150,16 @@ class Box:
 
 
 class Nginx:
-    """nginx, passing everything on to the fake untouched."""
+    """nginx, passing everything on to the fake untouched; with a process for each processor, as the box has threads."""
 
-    def __init__(self, fake):
+    def __init__(self, fake, workers="auto"):
         program = shutil.which("nginx") or "/usr/sbin/nginx"
         if not pathlib.Path(program).exists():
             sys.exit("error: nginx is needed, as what the box is compared with (Debian: apt-get install nginx-light)")
         port, home = free_port(), folder / f"nginx-{len(started)}"
         home.mkdir()
         (home / "nginx.conf").write_text(
-            f"daemon off; worker_processes 1; pid {home}/nginx.pid; error_log /dev/null; worker_rlimit_nofile 8192;\n"
+            f"daemon off; worker_processes {workers}; pid {home}/nginx.pid; error_log /dev/null; worker_rlimit_nofile 8192;\n"
             "events { worker_connections 4096; }\n"
             f"http {{ access_log off; upstream site {{ server {fake.url.removeprefix('http://')}; keepalive 64; }}\n"
             f"server {{ listen 127.0.0.1:{port} backlog=4096; keepalive_requests 1000000; location / {{\n"

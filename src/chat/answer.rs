@@ -513,14 +513,15 @@ impl<P: Platform> Answer<P> {
     /// Looks whether the site or we have been silent for too long. `true` = a heartbeat was written.
     fn poll_alarm(&mut self, cx: &mut Context<'_>, heartbeats: bool) -> Result<bool> {
         loop {
+            let rings = self.alarm.as_mut().map(|alarm| alarm.as_mut().poll(cx));
+            if rings == Some(Poll::Pending) {
+                return Ok(false);
+            }
+            self.alarm = None;
             let now = self.platform.now();
             let left =
                 |since: u64, limit: Duration| limit.saturating_sub(Duration::from_millis(now.saturating_sub(since)));
-            if let Some(alarm) = &mut self.alarm {
-                if alarm.as_mut().poll(cx).is_pending() {
-                    return Ok(false);
-                }
-                self.alarm = None;
+            if rings.is_some() {
                 // Opening has time limits of its own, one for each request.
                 if matches!(self.stage, Stage::Reading(_)) && left(self.heard_at, self.timing.idle).is_zero() {
                     self.stage = Stage::Ended;

@@ -143,6 +143,9 @@ impl Platform for Native {
     }
 }
 
+/// As much of an answer as is given to hyper at once: it copies it, and keeps room for that with the connection.
+const PIECE: usize = 16 * 1024;
+
 impl hyper::body::Body for Body {
     type Data = Bytes;
     type Error = FetchError;
@@ -150,7 +153,7 @@ impl hyper::body::Body for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
         match &mut *self {
             Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes.split_to(bytes.len().min(PIECE)))))),
             Self::Stream(stream) => stream.as_mut().poll_next(cx).map_ok(Frame::data),
         }
     }
