@@ -28,6 +28,7 @@ extern "C" {
     fn new(
         stream: &web_sys::ReadableStream,
         bulk: u32,
+        events: bool,
         give: &Closure<dyn FnMut(Option<js_sys::Uint8Array>)>,
         fail: &Closure<dyn FnMut(JsValue)>,
     ) -> Reader;
@@ -57,7 +58,7 @@ pub(super) async fn fetch(
     request: http::Request<Payload>,
     client: Option<&web_sys::AbortSignal>,
 ) -> Result<FetchResponse, FetchError> {
-    fetch_as(request, client, byte_stream).await
+    fetch_as(request, client, |stream, events| Box::pin(Pieces::new(&stream, 0, events, None))).await
 }
 
 /// Asks, for a body in pieces of 1 MiB.
@@ -65,20 +66,22 @@ pub(super) async fn fetch_bulk(
     request: http::Request<Payload>,
     client: Option<&web_sys::AbortSignal>,
 ) -> Result<FetchResponse, FetchError> {
-    fetch_as(request, client, |stream| bulk_stream(stream, None)).await
+    fetch_as(request, client, |stream, _| bulk_stream(stream, None)).await
 }
 
 async fn fetch_as(
     request: http::Request<Payload>,
     client: Option<&web_sys::AbortSignal>,
-    body: fn(web_sys::ReadableStream) -> ByteStream,
+    body: fn(web_sys::ReadableStream, bool) -> ByteStream,
 ) -> Result<FetchResponse, FetchError> {
     let failed = |exception: JsValue| fetch_error(FetchErrorKind::Connect, &exception, client);
     let response = JsFuture::from(global_fetch(&to_js(request, client).map_err(failed)?).map_err(failed)?)
         .await
         .map_err(failed)?
         .unchecked_into::<web_sys::Response>();
-    let mut answer = http::Response::new(response.body().map_or_else(no_bytes, body));
+    let kind = response.headers().get("content-type").map_err(failed)?;
+    let events = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
+    let mut answer = http::Response::new(response.body().map_or_else(no_bytes, |stream| body(stream, events)));
     *answer.status_mut() = http::StatusCode::from_u16(response.status()).unwrap_or(http::StatusCode::BAD_GATEWAY);
     for entry in response.headers().entries() {
         let entry: js_sys::Array = entry.map_err(failed)?.unchecked_into();
@@ -132,12 +135,12 @@ fn no_bytes() -> ByteStream {
 
 /// The pieces of a JavaScript stream as they come. Dropping it cancels the stream and with it the connection behind.
 pub(super) fn byte_stream(stream: web_sys::ReadableStream) -> ByteStream {
-    Box::pin(Pieces::new(&stream, 0, None))
+    Box::pin(Pieces::new(&stream, 0, false, None))
 }
 
 /// The same in pieces of 1 MiB, the last one aside. `rest` takes what nobody reads, instead of a cancellation.
 pub(super) fn bulk_stream(stream: web_sys::ReadableStream, rest: Option<Rest>) -> ByteStream {
-    Box::pin(Pieces::new(&stream, BULK, rest))
+    Box::pin(Pieces::new(&stream, BULK, false, rest))
 }
 
 /// What to do with the rest of a stream.
@@ -164,8 +167,8 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// The stream must be one of the runtime's own.
-    fn new(stream: &web_sys::ReadableStream, bulk: u32, rest: Option<Rest>) -> Self {
+    /// The stream must be one of the runtime's own. `events`: what comes of it is gathered while nobody asks.
+    fn new(stream: &web_sys::ReadableStream, bulk: u32, events: bool, rest: Option<Rest>) -> Self {
         let state = Rc::<RefCell<State>>::default();
         let settle = |state: &RefCell<State>, outcome| {
             let mut state = state.borrow_mut();
@@ -179,7 +182,7 @@ impl Pieces {
         let fail = Closure::new(move |exception| {
             settle(&failed, Err(exception)).map(Waker::wake);
         });
-        let reader = Some(Reader::new(stream, bulk, &give, &fail));
+        let reader = Some(Reader::new(stream, bulk, events, &give, &fail));
         Self { reader, is_reading: false, state, rest, _callbacks: (give, fail) }
     }
 }
@@ -191,7 +194,6 @@ impl Stream for Pieces {
         let this = &mut *self;
         let Some(reader) = &this.reader else { return Poll::Ready(None) };
         if !std::mem::replace(&mut this.is_reading, true) {
-            // It may answer at once.
             reader.read();
         }
         let mut state = this.state.borrow_mut();

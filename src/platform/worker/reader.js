@@ -1,135 +1,90 @@
-// Reads a body of the runtime's own. What gathers while nobody asks is read to its end here and crosses into WASM at once:
-// a read that ends in JavaScript costs half of one that ends in WASM.
+// Reads a body of the runtime's own.
+//
+// Each read that JavaScript makes is an entry into the isolate and gives one chunk of HTTP at most, that is one event of a
+// stream; and these entries cost more than all the rest. So a stream of events is read ahead by the runtime itself: of its
+// two branches one is piped through an identity stream, which needs no JavaScript, and read from there in large pieces
+// which are thrown away; what the other gives is meanwhile kept by the runtime, for whoever reads it late.
 
-/** Who asks so many milliseconds after the last piece has let others gather. */
-const AWAY = 5;
-/** A piece that comes later than this after the question, in milliseconds, was not there before. */
-const BEHIND = 3;
-/** More than so many milliseconds without another piece mean that all is read. The clock has whole ones. */
-const LINGER = 1;
-/** More is not gathered at once. */
-const MOST = 32 * 1024;
-/** After a piece of this size there is more: the same number stands in src/chat/answer.rs. */
-const MUCH = 16 * 1024;
+/** How much of a stream of events is read at once. The same number stands in src/chat/answer.rs: after so much there is more. */
+const EVENTS = 16 * 1024;
+/** The runtime is let ahead of the reader by so many bytes. */
+const MOST_AHEAD = 1024 * 1024;
 
 export class Reader {
   /**
-   * `bulk`: the size of pieces that are wanted as large as that, or 0. `give` gets a piece, or `undefined` at the end, and
-   * copies it before it returns; `fail` gets an exception. Each answers one call of `read`, also within it.
+   * `bulk`: the size of pieces that are wanted as large as that, or 0. `events`: it is a stream of events. `give` gets a
+   * piece, or `undefined` at the end, and copies it before it returns; `fail` gets an exception. Each call of `read` is
+   * answered by one of them.
    */
-  constructor(stream, bulk, give, fail) {
-    this.stream = stream;
-    // A reader with room of its own is dearer, so small pieces are read without.
-    this.reader = stream.getReader(bulk ? { mode: "byob" } : undefined);
-    this.bulk = bulk;
+  constructor(stream, bulk, events, give, fail) {
+    this.ahead = this.resume = undefined;
+    this.lead = 0;
+    this.stream = events ? this.readAhead(stream) : stream;
+    this.least = events ? 1 : bulk;
+    this.size = events ? EVENTS : bulk;
+    // A reader with room of its own is dearer, so other small bodies are read without.
+    this.reader = this.stream.getReader(this.size ? { mode: "byob" } : undefined);
     this.give = give;
     this.fail = fail;
     this.room = undefined;
-    this.pieces = [];
-    this.length = 0;
-    this.exception = undefined;
-    this.isAsked = this.isReading = this.hasEnded = false;
-    this.gathers = this.hasMore = false;
-    this.askedAt = this.heardAt = 0;
-    this.givenAt = Infinity;
-    this.timer = undefined;
+    this.hasEnded = false;
     this.onRead = ({ done, value }) => this.came(done ? undefined : value);
     this.onFailure = (exception) => {
-      this.exception = exception;
-      this.came(undefined);
+      this.hasEnded = true;
+      this.fail?.(exception);
     };
-    this.onTick = () => {
-      this.timer = undefined;
-      if (Date.now() - this.heardAt > LINGER) this.answer();
-      else this.tick();
-    };
+  }
+
+  readAhead(stream) {
+    const [ahead, behind] = stream.tee();
+    const { readable, writable } = new IdentityTransformStream();
+    // However it ends, the other branch tells of it.
+    ahead.pipeTo(writable).catch(() => {});
+    this.ahead = readable.getReader({ mode: "byob" });
+    this.drive().catch(() => {});
+    return behind;
+  }
+
+  async drive() {
+    for (let room = new ArrayBuffer(EVENTS); ; ) {
+      const { done, value } = await this.ahead.readAtLeast(EVENTS, new Uint8Array(room));
+      if (done) return;
+      room = value.buffer;
+      this.lead += value.length;
+      if (this.lead > MOST_AHEAD) await new Promise((resume) => (this.resume = resume));
+    }
   }
 
   read() {
-    this.isAsked = true;
-    this.askedAt = Date.now();
-    this.gathers = !this.bulk && (this.hasMore || this.askedAt - this.givenAt >= AWAY);
-    if (this.hasEnded || (this.length > 0 && !this.gathers)) return this.answer();
-    if (this.length > 0) this.tick();
-    if (!this.isReading) this.next();
-  }
-
-  next() {
-    this.isReading = true;
-    this.readPiece().then(this.onRead, this.onFailure);
-  }
-
-  readPiece() {
-    if (!this.bulk) return this.reader.read();
-    return this.reader.readAtLeast(this.bulk, new Uint8Array(this.room ?? new ArrayBuffer(this.bulk)));
+    const reading = this.size
+      ? this.reader.readAtLeast(this.least, new Uint8Array(this.room ?? new ArrayBuffer(this.size)))
+      : this.reader.read();
+    reading.then(this.onRead, this.onFailure);
   }
 
   /** A read has ended, with the body if there is no `value`. */
   came(value) {
-    this.isReading = false;
+    this.hasEnded = value === undefined;
     if (this.give === undefined) return;
-    if (value === undefined) {
-      this.hasEnded = true;
-      if (this.isAsked) this.answer();
-      return;
-    }
-    this.heardAt = Date.now();
-    const gathers = this.gathers && this.heardAt - this.askedAt <= BEHIND;
-    if (this.isAsked && this.length === 0 && !gathers) {
-      this.answer(value);
-      this.room = value.buffer;
-    } else {
-      this.pieces.push(value);
-      this.length += value.length;
-    }
-    if (!this.isAsked) return;
-    if (!gathers || this.length >= MOST) return this.answer();
-    this.next();
-    this.tick();
-  }
-
-  tick() {
-    this.timer ??= setTimeout(this.onTick, LINGER);
-  }
-
-  /** Gives `value`, else what has gathered, else tells of the end. */
-  answer(value = this.joined()) {
-    if (this.timer !== undefined) clearTimeout(this.timer);
-    this.timer = undefined;
-    this.isAsked = false;
-    this.hasMore = value !== undefined && value.length >= MUCH;
-    if (value === undefined && this.exception !== undefined) return this.fail(this.exception);
     this.give(value);
-    this.givenAt = Date.now();
-  }
-
-  joined() {
-    if (this.length === 0) return undefined;
-    const [first, ...others] = this.pieces;
-    let whole = first;
-    if (others.length > 0) {
-      whole = new Uint8Array(this.length);
-      let at = 0;
-      for (const piece of this.pieces) {
-        whole.set(piece, at);
-        at += piece.length;
-      }
-    }
-    this.pieces = [];
-    this.length = 0;
-    return whole;
+    if (value === undefined) return;
+    this.room = value.buffer;
+    this.lead -= value.length;
+    if (this.lead <= MOST_AHEAD) this.resume?.();
   }
 
   /** Nobody asks any more; `give` and `fail` are not called again. */
   end() {
-    clearTimeout(this.timer);
     this.give = this.fail = undefined;
   }
 
   /** Gives the stream up, and with it the connection behind. */
   cancel() {
     this.end();
-    if (!this.hasEnded) this.reader.cancel().catch(() => {});
+    if (this.hasEnded) return;
+    this.reader.cancel().catch(() => {});
+    this.ahead?.cancel().catch(() => {});
+    this.resume?.();
   }
 
   /** Lets somebody else read the rest. Fails, with `undefined`, while a read is open. */
