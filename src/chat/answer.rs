@@ -1,7 +1,7 @@
 //! A turn in progress: asks the site, feeds its stream through the translation, hands out what the client gets.
 //!
-//! It is polled by the response body itself. There is no task and no channel: when the client leaves, the body is dropped,
-//! and with it the upstream request.
+//! It is polled by whoever writes the response body. There is no task for reading and no channel: when the client leaves,
+//! the body is dropped, and with it the upstream request.
 
 use std::{
     pin::Pin,
@@ -17,6 +17,7 @@ use super::{
     conversation::{Conversations, Thread},
     fold::{FILE_NAME, Folded},
     gate::{Gate, Pass},
+    gathering::Gathering,
     intent::Intent,
     output::{Form, Output},
 };
@@ -56,8 +57,6 @@ impl From<&Config> for Timing {
 const MOST_WAITING: usize = 32 * 1024;
 /// The platforms give what has come in pieces of so many bytes at least, or the rest of it.
 const MUCH: usize = 16 * 1024;
-/// A platform takes so long at the most to give what has come.
-const DRAIN: Duration = Duration::from_millis(5);
 /// How long a chat that is busy with an earlier turn is waited for, before a new chat is made.
 const BUSY_WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1500)];
 /// How long and how much is read of a stream after its finishing event. Left unread it would look like a client that
@@ -169,62 +168,6 @@ impl Plan {
             Intent { stream: false, .. } => Form::Whole,
         };
         Output::new(self.identity.clone(), &form, self.intent.stop.clone(), self.intent.max_tokens)
-    }
-}
-
-/// Between two writes: what the site sends within `COALESCE_MS` goes out together.
-///
-/// On the edge each timer and each read is an entry into the isolate, and these are most of what a stream costs there. So a
-/// site that is slower than that is simply read. One that is faster is read late: its events gather in the socket, and the
-/// platform gives them as one piece.
-#[derive(Default)]
-struct Gathering {
-    /// What comes before (milliseconds since 1970) waits for more. A timer for the last quarter would cost more than it saves.
-    early_until: u64,
-    /// Nothing waits longer than this.
-    quiet_until: u64,
-    pause: Option<BoxFuture<()>>,
-    /// How long what gathered is waited for, and how much was read before it.
-    drain: Option<(BoxFuture<()>, usize)>,
-    /// How much was read since the last write.
-    bytes: usize,
-}
-
-impl Gathering {
-    /// Something was written; `is_fast`: it was more than one delta.
-    fn begin(&mut self, platform: &impl Platform, now: u64, time: Duration, is_fast: bool) {
-        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.quiet_until = now.saturating_add(time);
-        self.early_until = self.quiet_until.saturating_sub(time / 4);
-        if is_fast {
-            self.sleep(platform, now);
-        }
-    }
-
-    fn sleep(&mut self, platform: &impl Platform, now: u64) {
-        self.pause = Some(platform.sleep(Duration::from_millis(self.quiet_until.saturating_sub(now))));
-        self.early_until = 0;
-    }
-
-    /// `is_waiting`: something was written before the pause.
-    fn poll_pause(&mut self, platform: &impl Platform, is_waiting: bool, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(pause) = &mut self.pause {
-            ready!(pause.as_mut().poll(cx));
-            self.pause = None;
-            self.drain = is_waiting.then(|| (platform.sleep(DRAIN), self.bytes));
-        }
-        Poll::Ready(())
-    }
-
-    /// Whether what gathered during a pause has come, if there is any.
-    fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some((limit, before)) = &mut self.drain {
-            if self.bytes == *before {
-                ready!(limit.as_mut().poll(cx));
-            }
-            self.drain = None;
-        }
-        Poll::Ready(())
     }
 }
 

@@ -7,6 +7,7 @@ mod cut;
 mod digest;
 mod fold;
 mod gate;
+mod gathering;
 mod intent;
 mod output;
 mod remote;

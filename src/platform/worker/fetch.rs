@@ -155,7 +155,7 @@ struct State {
     waker: Option<Waker>,
 }
 
-/// All reads share one pair of callbacks. (`wasm_streams` makes a pair for each read and keeps it for ever if the read never
+/// All reads share one pair of callbacks. (The crate `wasm-streams` makes a pair for each read and keeps it for ever if the read never
 /// settles, which happens when a client leaves amid a stream; and each cancellation leaks one more.)
 struct Pieces {
     /// `None` after the end or an error.

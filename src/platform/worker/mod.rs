@@ -6,6 +6,7 @@
 //! The compatibility flags `enable_request_signal` and `request_signal_passthrough` are needed for this.
 
 mod analytics;
+mod answer;
 mod assets;
 mod console;
 mod database;
@@ -15,7 +16,7 @@ mod resolve;
 
 use std::{cell::OnceCell, rc::Rc, sync::Arc, time::Duration};
 
-use futures::{FutureExt as _, StreamExt as _, channel::oneshot};
+use futures::{FutureExt as _, channel::oneshot};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 use worker::{Context, Env, event};
@@ -67,8 +68,8 @@ impl Platform for Worker {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<()> {
-        // `Delay` wakes only the task that polled it first, and each pull of a response body is a task of its own;
-        // `Shared` wakes whoever polled last.
+        // `Delay` wakes only the task that polled it first, and an answer goes on in another than it began in; `Shared`
+        // wakes whoever polled last.
         Box::pin(worker::Delay::from(duration).shared())
     }
 
@@ -137,11 +138,17 @@ async fn on_fetch(request: web_sys::Request, env: Env, context: Context) -> work
         // Resolves also when the sender is dropped, whatever the way the handler ends.
         let _ = end.await;
     });
-    let client = Some(request.signal());
+    let client = request.signal();
     let app = app(&env);
     let unwanted = request::Unwanted::default();
     let request = request::from_js(request, Rc::clone(&unwanted));
-    let platform = Worker { env, context: Lifetime::Request(Rc::new(context)), client, trace: Trace::default() };
+    let context = Rc::new(context);
+    let platform = Worker {
+        env,
+        context: Lifetime::Request(Rc::clone(&context)),
+        client: Some(client.clone()),
+        trace: Trace::default(),
+    };
     let answer = match app {
         Ok(app) => app::handle(app, platform, request).await,
         Err(error) => app::misconfigured(&platform, &request, &error),
@@ -152,7 +159,7 @@ async fn on_fetch(request: web_sys::Request, env: Env, context: Context) -> work
         let _ = JsFuture::from(unwanted).await;
     }
     drop(ended);
-    to_js(answer).map_err(worker::Error::from)
+    to_js(answer, &context, &client).map_err(worker::Error::from)
 }
 
 #[event(scheduled)]
@@ -166,7 +173,11 @@ async fn on_schedule(_event: worker::ScheduledEvent, env: Env, context: worker::
     }
 }
 
-fn to_js(answer: http::Response<Body>) -> Result<web_sys::Response, JsValue> {
+fn to_js(
+    answer: http::Response<Body>,
+    context: &Context,
+    client: &web_sys::AbortSignal,
+) -> Result<web_sys::Response, JsValue> {
     let (head, body) = answer.into_parts();
     let headers = web_sys::Headers::new()?;
     for (name, value) in &head.headers {
@@ -184,13 +195,10 @@ fn to_js(answer: http::Response<Body>) -> Result<web_sys::Response, JsValue> {
         }
         Body::Native(stream) => web_sys::Response::new_with_opt_readable_stream_and_init(Some(&stream), &init),
         Body::Stream(stream) => {
-            let stream = stream.map(|piece| {
-                piece
-                    .map(|bytes| js_sys::Uint8Array::from(&bytes[..]).into())
-                    .map_err(|error| js_sys::Error::new(&error.to_string()).into())
-            });
-            let stream = wasm_streams::ReadableStream::from_stream(stream).into_raw();
-            web_sys::Response::new_with_opt_readable_stream_and_init(Some(&stream), &init)
+            let writing = answer::Writing::new(stream, Some(client));
+            let readable = writing.readable();
+            context.wait_until(writing);
+            web_sys::Response::new_with_opt_readable_stream_and_init(Some(&readable), &init)
         }
     }
 }

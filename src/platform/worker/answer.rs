@@ -1,0 +1,106 @@
+//! The way back of the edge: a streamed answer, piece by piece to the client.
+
+use std::{
+    cell::RefCell,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use wasm_bindgen::{JsValue, closure::Closure, prelude::wasm_bindgen};
+
+use crate::platform::ByteStream;
+
+#[wasm_bindgen(module = "/src/platform/worker/writer.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = Writer)]
+    type JsWriter;
+
+    #[wasm_bindgen(constructor, js_class = Writer)]
+    fn new(client: Option<&web_sys::AbortSignal>, settle: &Closure<dyn FnMut(bool)>) -> JsWriter;
+
+    #[wasm_bindgen(method, getter, js_class = Writer)]
+    fn readable(this: &JsWriter) -> web_sys::ReadableStream;
+
+    #[wasm_bindgen(method, js_class = Writer)]
+    fn write(this: &JsWriter, piece: &js_sys::Uint8Array);
+
+    #[wasm_bindgen(method, js_class = Writer)]
+    fn end(this: &JsWriter, exception: &JsValue);
+}
+
+#[derive(Default)]
+struct State {
+    is_writing: bool,
+    is_gone: bool,
+    waker: Option<Waker>,
+}
+
+/// Writes a stream to its end, or until the client has left; then the stream is dropped, which cancels what feeds it.
+pub(super) struct Writing {
+    writer: JsWriter,
+    stream: ByteStream,
+    state: Rc<RefCell<State>>,
+    _settle: Closure<dyn FnMut(bool)>,
+}
+
+impl Writing {
+    pub(super) fn new(stream: ByteStream, client: Option<&web_sys::AbortSignal>) -> Self {
+        let state = Rc::<RefCell<State>>::default();
+        let settled = Rc::clone(&state);
+        let settle = Closure::new(move |is_well: bool| {
+            let waker = {
+                let mut state = settled.borrow_mut();
+                state.is_writing = false;
+                state.is_gone |= !is_well;
+                state.waker.take()
+            };
+            waker.map(Waker::wake);
+        });
+        let writer = JsWriter::new(client, &settle);
+        Self { writer, stream, state, _settle: settle }
+    }
+
+    /// What the client is given to read.
+    pub(super) fn readable(&self) -> web_sys::ReadableStream {
+        self.writer.readable()
+    }
+}
+
+impl Future for Writing {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            {
+                let mut state = this.state.borrow_mut();
+                if state.is_gone {
+                    return Poll::Ready(());
+                }
+                state.waker = Some(cx.waker().clone());
+                if state.is_writing {
+                    return Poll::Pending;
+                }
+            }
+            match this.stream.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(piece))) => {
+                    this.state.borrow_mut().is_writing = true;
+                    this.writer.write(&js_sys::Uint8Array::from(&piece[..]));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    this.writer.end(&js_sys::Error::new(&error.to_string()));
+                    return Poll::Ready(());
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.writer.end(&JsValue::UNDEFINED);
+    }
+}

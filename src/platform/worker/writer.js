@@ -1,0 +1,33 @@
+// Writes an answer to the client, through a stream of the runtime's own: one that calls back for each piece costs more.
+
+export class Writer {
+  /** `client`: aborted when the client leaves. `settle` is told whether a write went well, and `false` when it has left. */
+  constructor(client, settle) {
+    const { readable, writable } = new IdentityTransformStream();
+    this.readable = readable;
+    this.writer = writable.getWriter();
+    this.settle = settle;
+    this.onWritten = () => this.settle?.(true);
+    this.onGone = () => this.settle?.(false);
+    client?.addEventListener("abort", this.onGone);
+    this.writer.closed.catch(this.onGone);
+    this.client = client;
+  }
+
+  write(piece) {
+    this.writer.write(piece).then(this.onWritten, this.onGone);
+  }
+
+  /** The answer has ended; with `exception` it is broken off. */
+  end(exception) {
+    if (this.settle === undefined) return;
+    this.settle = undefined;
+    this.client?.removeEventListener("abort", this.onGone);
+    const ended = exception === undefined ? this.writer.close() : this.writer.abort(exception);
+    ended.catch(() => {});
+  }
+}
+
+// Tasks of Rust are run by `queueMicrotask`. That is a function of the runtime and dearer than a promise, which is V8's own.
+const RESOLVED = Promise.resolve();
+globalThis.queueMicrotask = (task) => void RESOLVED.then(task);
