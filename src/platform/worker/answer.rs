@@ -4,12 +4,13 @@ use std::{
     cell::RefCell,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
+use bytes::Bytes;
 use wasm_bindgen::{JsValue, closure::Closure, prelude::wasm_bindgen};
 
-use crate::platform::ByteStream;
+use crate::platform::{ByteStream, FetchError};
 
 #[wasm_bindgen(module = "/src/platform/worker/writer.js")]
 extern "C" {
@@ -32,6 +33,8 @@ extern "C" {
 #[derive(Default)]
 struct State {
     is_writing: bool,
+    /// A piece waits for the end of the write. Else nobody need be woken by that: it would be an entry for nothing.
+    is_waiting: bool,
     is_gone: bool,
     waker: Option<Waker>,
 }
@@ -40,6 +43,8 @@ struct State {
 pub(super) struct Writing {
     writer: JsWriter,
     stream: ByteStream,
+    /// The next piece, while the last one is being written.
+    next: Option<Result<Bytes, FetchError>>,
     state: Rc<RefCell<State>>,
     _settle: Closure<dyn FnMut(bool)>,
 }
@@ -53,12 +58,12 @@ impl Writing {
                 let mut state = settled.borrow_mut();
                 state.is_writing = false;
                 state.is_gone |= !is_well;
-                state.waker.take()
+                if state.is_gone || state.is_waiting { state.waker.take() } else { None }
             };
             waker.map(Waker::wake);
         });
         let writer = JsWriter::new(client, &settle);
-        Self { writer, stream, state, _settle: settle }
+        Self { writer, stream, next: None, state, _settle: settle }
     }
 
     /// What the client is given to read.
@@ -79,21 +84,25 @@ impl Future for Writing {
                     return Poll::Ready(());
                 }
                 state.waker = Some(cx.waker().clone());
-                if state.is_writing {
+                state.is_waiting = this.next.is_some() && state.is_writing;
+                if state.is_waiting {
                     return Poll::Pending;
                 }
+                match this.next.take() {
+                    None => {}
+                    Some(Ok(piece)) => {
+                        state.is_writing = true;
+                        this.writer.write(&js_sys::Uint8Array::from(&piece[..]));
+                    }
+                    Some(Err(error)) => {
+                        this.writer.end(&js_sys::Error::new(&error.to_string()));
+                        return Poll::Ready(());
+                    }
+                }
             }
-            match this.stream.as_mut().poll_next(cx) {
-                Poll::Ready(Some(Ok(piece))) => {
-                    this.state.borrow_mut().is_writing = true;
-                    this.writer.write(&js_sys::Uint8Array::from(&piece[..]));
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    this.writer.end(&js_sys::Error::new(&error.to_string()));
-                    return Poll::Ready(());
-                }
-                Poll::Ready(None) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
+            this.next = ready!(this.stream.as_mut().poll_next(cx));
+            if this.next.is_none() {
+                return Poll::Ready(());
             }
         }
     }

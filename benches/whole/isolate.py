@@ -1,0 +1,55 @@
+"""What an answer of 1,000 deltas at 50 a second costs workerd as a whole, and how much of that it holds the isolate for."""
+
+import re
+import signal
+import shutil
+import subprocess
+import sys
+import time
+
+from measure import Fake, Table, Workerd, ask, folder, load, used
+
+STREAMS = 20
+DELTAS = 1000
+# Frames below which a thread holds the lock of an isolate: JavaScript, WebAssembly, and what of the runtime these call.
+HELD = re.compile(r"runInLockScope|runInV8StackImpl|v8::|Builtins_|workerd::jsg|workerd::api")
+
+
+def held(worker, run):
+    """The part of the processor time that is spent with the isolate held, as perf samples it."""
+    data = folder / "perf.data"
+    perf = subprocess.Popen(
+        ["perf", "record", "-e", "cpu-clock", "-F", "2000", "-g", "-o", data, "-p", ",".join(map(str, worker.pids))],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    time.sleep(0.5)
+    run()
+    perf.send_signal(signal.SIGINT)
+    perf.wait()
+    stacks = subprocess.run(["perf", "script", "-i", data, "-F", "ip,sym"], capture_output=True, text=True).stdout.split("\n\n")
+    stacks = [stack for stack in stacks if stack.strip()]
+    return sum(1 for stack in stacks if HELD.search(stack)) / len(stacks)
+
+
+def main():
+    if shutil.which("perf") is None:
+        sys.exit("error: perf is needed (Debian: apt-get install linux-perf)")
+    table = Table("An answer of 1,000 deltas at 50 a second, on the edge")
+    fake = Fake()
+    ours, javascript = Workerd("wrangler.toml"), Workerd("benches/javascript/wrangler.toml")
+    for wait in ("0", "20", "200"):
+        for name, runtime in (("Rust", ours), ("JavaScript", javascript)):
+            worker = runtime.start(fake, COALESCE_MS=wait)
+            load(worker.chat, ask("[[fake n=5000 delay_ms=1]] warm up", True), "-n", 20, "-c", 20)
+
+            def run():
+                return load(worker.chat, ask(f"[[fake n={DELTAS} delay_ms=20]] count", True), "-n", STREAMS, "-c", STREAMS)
+
+            spent, _ = used(worker, run)
+            whole = spent / STREAMS / 1000
+            table.row(f"{name}, COALESCE_MS={wait}: processor time of workerd", "", [whole], "ms", 1)
+            target = "≤ 10 ms" if (name, wait) == ("Rust", "200") else ""
+            table.row("… with the isolate held", target, [whole * held(worker, run)], "ms", 1)
+
+
+main()
