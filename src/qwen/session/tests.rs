@@ -140,6 +140,10 @@ fn the_stored_session_is_taken_over() {
     assert_eq!((cookie(), session.memory().standing.refused), (configured.clone(), true), "what others have seen");
     session.merge(stored(0, None, standing(4, false)), NOW).unwrap();
     assert!(session.memory().standing.refused, "older news is no news");
+    let dead = Standing { at: 4, renewal_refused: true, ..Standing::default() };
+    session.merge(stored(0, None, serde_json::to_string(&dead).unwrap()), NOW).unwrap();
+    session.merge(stored(0, None, standing(6, true)), NOW).unwrap();
+    assert!(session.memory().standing.renewal_refused, "the last word on a refresh token, however old");
     session.merge(stored(3, Some(&given), standing(9, false)), NOW).unwrap();
     assert_eq!((cookie().as_str(), session.report(NOW).stored), ("token=other", true));
     session.merge(stored(4, None, standing(10, false)), NOW).unwrap();
