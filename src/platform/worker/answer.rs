@@ -88,16 +88,14 @@ impl Future for Writing {
                 if state.is_waiting {
                     return Poll::Pending;
                 }
-                match this.next.take() {
-                    None => {}
-                    Some(Ok(piece)) => {
-                        state.is_writing = true;
-                        this.writer.write(&js_sys::Uint8Array::from(&piece[..]));
-                    }
-                    Some(Err(error)) => {
-                        this.writer.end(&js_sys::Error::new(&error.to_string()));
-                        return Poll::Ready(());
-                    }
+                state.is_writing |= this.next.is_some();
+            }
+            match this.next.take() {
+                None => {}
+                Some(Ok(piece)) => this.writer.write(&js_sys::Uint8Array::from(&piece[..])),
+                Some(Err(error)) => {
+                    this.writer.end(&js_sys::Error::new(&error.to_string()));
+                    return Poll::Ready(());
                 }
             }
             this.next = ready!(this.stream.as_mut().poll_next(cx));
