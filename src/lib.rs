@@ -31,4 +31,5 @@ pub mod platform;
 pub mod qwen;
 pub mod secret;
 pub mod store;
+mod surrogates;
 pub mod trace;

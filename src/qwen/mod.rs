@@ -2,6 +2,7 @@
 
 mod files;
 mod frame;
+mod halves;
 #[cfg(not(target_arch = "wasm32"))]
 mod history;
 mod kind;
@@ -9,7 +10,6 @@ mod models;
 pub mod pasted;
 mod reader;
 mod refusal;
-mod repair;
 mod session;
 mod site;
 mod stream;

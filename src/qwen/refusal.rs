@@ -8,8 +8,10 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value as Json;
 
-use super::repair::{text_of, without_lone_surrogates};
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    surrogates::{text_of, without_lone_surrogates},
+};
 
 /// How long no request is sent after the site asked for a check by its click page.
 const CHALLENGE_PAUSE: Duration = Duration::from_secs(120);

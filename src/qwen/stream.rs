@@ -4,11 +4,13 @@
 //! signals. It knows both eras (`think`, cumulative `thinking_summary`), keeps one of several interleaved answers, and skips
 //! and counts what it does not know: the site changes monthly.
 
+use serde_json::value::RawValue;
+
 use super::{
     frame::{Counts, Extra, Frame},
+    halves::{Joiner, marked, whole},
     reader::{EventReader, Flow, Said},
     refusal,
-    repair::{text_of, without_lone_surrogates},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -61,6 +63,18 @@ struct State {
     said_something: bool,
     unknown: u32,
     bare: Option<Vec<u8>>,
+    /// Keeps back the half of a character that the last text ended with.
+    joiner: Joiner,
+    /// What that text was.
+    channel: Channel,
+}
+
+/// The two texts of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Channel {
+    Reasoning,
+    #[default]
+    Content,
 }
 
 impl AnswerStream {
@@ -79,7 +93,11 @@ impl AnswerStream {
     /// `upstream_empty` or `upstream_truncated` when the end of the answer was not seen.
     pub fn finish(&mut self, listener: &mut impl Listener) -> Result<()> {
         let state = &mut self.state;
-        if !settle(self.reader.finish(|said| state.said(said, listener)))? || state.finished.is_some() {
+        if !settle(self.reader.finish(|said| state.said(said, listener)))? {
+            return Ok(());
+        }
+        if state.finished.is_some() {
+            state.end_text(listener);
             return Ok(());
         }
         if let Some(body) = &state.bare {
@@ -173,28 +191,32 @@ impl State {
                 Flow::Continue(())
             }
             Said::Data(data) => {
-                let text = text_of(data);
-                match serde_json::from_str::<Frame<'_>>(&text) {
-                    Ok(frame) => self.frame(&frame, data, listener),
-                    Err(_) => {
-                        let mended = without_lone_surrogates(&text);
-                        match mended.as_deref().and_then(|mended| serde_json::from_str::<Frame<'_>>(mended).ok()) {
-                            Some(frame) => self.frame(&frame, data, listener),
-                            None => self.skip(),
-                        }
+                let plain = str::from_utf8(data).ok().and_then(|text| serde_json::from_str::<Frame<'_>>(text).ok());
+                if let Some(frame) = plain {
+                    return self.frame(&frame, data, false, listener);
+                }
+                let marked = marked(data);
+                match marked.as_deref().and_then(|marked| serde_json::from_str::<Frame<'_>>(marked).ok()) {
+                    Some(frame) => self.frame(&frame, data, true, listener),
+                    None => self.skip(),
+                }
+            }
+            Said::Bare(line) => {
+                let marked = marked(line);
+                let text = marked.as_deref().or_else(|| str::from_utf8(line).ok()).unwrap_or_default();
+                match serde_json::from_str::<Frame<'_>>(text) {
+                    Ok(frame) if line.starts_with(b"{") && frame.is_known() => {
+                        self.frame(&frame, line, marked.is_some(), listener)
+                    }
+                    _ => {
+                        // Kept for the case that nothing else comes: then it tells what went wrong.
+                        let bare = self.bare.get_or_insert_default();
+                        let room = MAX_BARE.saturating_sub(bare.len());
+                        bare.extend(line.iter().chain(b"\n").take(room));
+                        self.skip()
                     }
                 }
             }
-            Said::Bare(line) => match serde_json::from_str::<Frame<'_>>(&text_of(line)) {
-                Ok(frame) if line.starts_with(b"{") && frame.is_known() => self.frame(&frame, line, listener),
-                _ => {
-                    // Kept for the case that nothing else comes: then it tells what went wrong.
-                    let bare = self.bare.get_or_insert_default();
-                    let room = MAX_BARE.saturating_sub(bare.len());
-                    bare.extend(line.iter().chain(b"\n").take(room));
-                    self.skip()
-                }
-            },
         }
     }
 
@@ -203,7 +225,8 @@ impl State {
         Flow::Continue(())
     }
 
-    fn frame(&mut self, frame: &Frame<'_>, data: &[u8], listener: &mut impl Listener) -> Flow {
+    /// `data` are the bytes that the frame was read from, `is_marked` = from a copy with marks ([`marked`]).
+    fn frame(&mut self, frame: &Frame<'_>, data: &[u8], is_marked: bool, listener: &mut impl Listener) -> Flow {
         if let Some(created) = &frame.created {
             // Two answers at once: the first is kept.
             let id = created.response_id.as_str();
@@ -244,27 +267,19 @@ impl State {
         let text = delta.content.as_str();
         let mut go_on = true;
         match delta.phase.as_str() {
-            _ if delta.role.as_str() == "function" => self.tool_result(delta.extra),
-            "think" => {
-                if !text.is_empty() {
-                    self.said_something = true;
-                    listener.reasoning(text);
-                }
-            }
-            "thinking_summary" => self.thinking_summary(delta.extra, listener),
-            "answer" | "" => {
-                if !text.is_empty() {
-                    self.said_something = true;
-                    go_on = listener.content(text);
-                }
-            }
+            _ if delta.role.as_str() == "function" => self.tool_result(delta.extra, is_marked),
+            "think" => go_on = self.text(Channel::Reasoning, text, is_marked, listener),
+            "thinking_summary" => self.thinking_summary(delta.extra, is_marked, listener),
+            "answer" | "" => go_on = self.text(Channel::Content, text, is_marked, listener),
             "image_gen" | "image_edit" => {
                 if !text.is_empty() {
-                    self.said_something = true;
-                    go_on = listener.content(&format!("![image]({text})\n\n"));
+                    let image = format!("![image]({})\n\n", whole(text, is_marked));
+                    go_on = self.text(Channel::Content, &image, false, listener);
                 }
             }
-            "web_search" | "image_search" | "image_gen_tool" | "code_interpreter" => self.tool_result(delta.extra),
+            "web_search" | "image_search" | "image_gen_tool" | "code_interpreter" => {
+                self.tool_result(delta.extra, is_marked)
+            }
             _ => {
                 self.unknown = self.unknown.saturating_add(1);
                 return Flow::Continue(());
@@ -276,6 +291,7 @@ impl State {
         let ends = matches!(delta.phase.as_str(), "answer" | "image_gen" | "image_edit" | "");
         if ends && delta.status.as_str() == "finished" && delta.role.as_str() != "function" {
             self.finished = Some(self.finish_reason.unwrap_or(FinishReason::Stop));
+            self.end_text(listener);
             return ENOUGH;
         }
         if listener.counts_tokens()
@@ -287,23 +303,82 @@ impl State {
         Flow::Continue(())
     }
 
-    fn thinking_summary(&mut self, extra: Option<&serde_json::value::RawValue>, listener: &mut impl Listener) {
-        let Some(extra) = extra.and_then(|extra| serde_json::from_str::<Extra<'_>>(extra.get()).ok()) else { return };
-        let said_something = &mut self.said_something;
-        self.summary.grow(&extra, |text| {
-            *said_something = true;
-            listener.reasoning(text);
+    /// Hands text on, with halves of characters joined. `false` ends the reading.
+    fn text(&mut self, channel: Channel, text: &str, is_marked: bool, listener: &mut impl Listener) -> bool {
+        if text.is_empty() {
+            return true;
+        }
+        if self.channel != channel && !self.end_text(listener) {
+            return false;
+        }
+        self.channel = channel;
+        self.said_something = true;
+        let text = self.joiner.join(text, is_marked);
+        text.is_empty() || hand_on(channel, &text, listener)
+    }
+
+    /// Nothing completes the half of a character that was kept back. `false` ends the reading.
+    fn end_text(&mut self, listener: &mut impl Listener) -> bool {
+        let mut rest = String::new();
+        self.joiner.end(&mut rest);
+        rest.is_empty() || hand_on(self.channel, &rest, listener)
+    }
+
+    fn thinking_summary(&mut self, extra: Option<&RawValue>, is_marked: bool, listener: &mut impl Listener) {
+        read_extra(extra, is_marked, |extra, is_marked| {
+            let Self { summary, joiner, channel, said_something, .. } = self;
+            // The whole thinking comes anew, also what was kept back of it; a half of the answer stays, unless more is thought.
+            let half = std::mem::take(joiner);
+            let mut of_content = (*channel == Channel::Content).then_some(half);
+            let kept = summary.grow(extra, is_marked, |text| {
+                if let Some(mut half) = of_content.take() {
+                    let mut rest = String::new();
+                    half.end(&mut rest);
+                    if !rest.is_empty() {
+                        hand_on(Channel::Content, &rest, listener);
+                    }
+                    *channel = Channel::Reasoning;
+                }
+                *said_something = true;
+                listener.reasoning(text);
+            });
+            *joiner = of_content.unwrap_or(kept);
         });
     }
 
-    fn tool_result(&mut self, extra: Option<&serde_json::value::RawValue>) {
-        let Some(extra) = extra.and_then(|extra| serde_json::from_str::<Extra<'_>>(extra.get()).ok()) else { return };
-        for page in extra.web_search_info.unwrap_or_default() {
-            let url = page.url.as_str();
-            if !url.is_empty() && !self.sources.iter().any(|source| source.url == url) {
-                self.sources.push(Source { url: url.to_owned(), title: page.title.as_str().to_owned() });
+    fn tool_result(&mut self, extra: Option<&RawValue>, is_marked: bool) {
+        read_extra(extra, is_marked, |extra, is_marked| {
+            for page in extra.web_search_info.as_deref().unwrap_or_default() {
+                let (url, title) = (whole(page.url.as_str(), is_marked), whole(page.title.as_str(), is_marked));
+                if !url.is_empty() && !self.sources.iter().any(|source| source.url == url) {
+                    self.sources.push(Source { url: url.into_owned(), title: title.into_owned() });
+                }
             }
+        });
+    }
+}
+
+fn hand_on(channel: Channel, text: &str, listener: &mut impl Listener) -> bool {
+    match channel {
+        Channel::Content => listener.content(text),
+        Channel::Reasoning => {
+            listener.reasoning(text);
+            true
         }
+    }
+}
+
+/// Reads what goes along with a delta, and hands it to `each` together with whether halves are marked in it. What cannot be
+/// read is left out.
+fn read_extra(extra: Option<&RawValue>, is_marked: bool, each: impl FnOnce(&Extra<'_>, bool)) {
+    let Some(raw) = extra.map(RawValue::get) else { return };
+    if let Ok(extra) = serde_json::from_str::<Extra<'_>>(raw) {
+        return each(&extra, is_marked);
+    }
+    // The event around it was read without a look into it.
+    let copy = if is_marked { None } else { marked(raw.as_bytes()) };
+    if let Some(extra) = copy.as_deref().and_then(|copy| serde_json::from_str::<Extra<'_>>(copy).ok()) {
+        each(&extra, true);
     }
 }
 
@@ -316,14 +391,21 @@ struct Summary {
 }
 
 impl Summary {
-    /// Hands on what is new. A paragraph is its title, a line end, its thought; paragraphs are a blank line apart.
-    fn grow(&mut self, extra: &Extra<'_>, mut each: impl FnMut(&str)) {
+    /// Hands on what is new. A paragraph is its title, a line end, its thought; paragraphs are a blank line apart. Keeps the
+    /// half of a character back that all of it ends with, and returns that.
+    fn grow(&mut self, extra: &Extra<'_>, is_marked: bool, mut each: impl FnMut(&str)) -> Joiner {
         let titles = extra.summary_title.as_ref().map_or(&[][..], |titles| &titles.content);
         let thoughts = extra.summary_thought.as_ref().map_or(&[][..], |thoughts| &thoughts.content);
         let count = titles.len().max(thoughts.len());
+        let mut kept = Joiner::default();
         while self.at < count {
             let title = titles.get(self.at).map_or("", |text| text.as_str());
             let thought = thoughts.get(self.at).map_or("", |text| text.as_str());
+            let is_last = self.at.saturating_add(1) >= count;
+            let mut joined =
+                |text, may_grow| if may_grow { kept.join(text, is_marked) } else { whole(text, is_marked) };
+            let title = joined(title, is_last && thought.is_empty());
+            let thought = joined(thought, is_last);
             let fresh = self.title == 0 && self.thought == 0;
             if fresh && self.at > 0 && !(title.is_empty() && thought.is_empty()) {
                 each("\n\n");
@@ -341,10 +423,11 @@ impl Summary {
                 each(more);
                 self.thought = thought.len();
             }
-            if self.at.saturating_add(1) >= count {
+            if is_last {
                 break;
             }
             *self = Self { at: self.at.saturating_add(1), title: 0, thought: 0 };
         }
+        kept
     }
 }
