@@ -43,9 +43,10 @@ pub(super) fn metrics(text: String) -> Response<Body> {
     answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Body::Full(text.into()))
 }
 
-/// `no-transform`: a proxy or the edge that compresses the stream would deliver it in lumps.
+/// `no-transform`: a proxy or the edge that compresses the stream would deliver it in lumps. The charset is for clients that take
+/// Latin-1 otherwise, as Python's `requests` does.
 pub(super) fn event_stream(body: Body) -> Response<Body> {
-    let mut answer = answer(StatusCode::OK, "text/event-stream", body);
+    let mut answer = answer(StatusCode::OK, "text/event-stream; charset=utf-8", body);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     answer.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     answer

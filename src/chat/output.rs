@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::cut::StopFilter;
 use crate::{
     error::Error,
-    openai::{Annotation, ChunkWriter, FinishReason, Identity, Usage, completion, error_event},
+    openai::{Annotation, ChunkWriter, FinishReason, Identity, Usage, completion, write_error_event},
     qwen::{Listener, Source},
 };
 
@@ -103,7 +103,7 @@ impl Output {
 
     /// Ends a stream with an error line, without `[DONE]`.
     pub fn fail(&mut self, error: &Error) {
-        self.out.extend_from_slice(error_event(error).as_bytes());
+        write_error_event(&mut self.out, error);
     }
 
     /// What was said so far, for the record, or `None` when it was cut: the site's own text then goes on.

@@ -3,6 +3,8 @@
 use bytes::BytesMut;
 use serde::Serialize;
 
+use crate::json::write_line;
+
 /// What all chunks of one answer share.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -193,21 +195,16 @@ pub struct ChunkWriter {
 const TAIL: &[u8] = b"}]}\n\n";
 const TAIL_WITH_USAGE: &[u8] = b"}],\"usage\":null}\n\n";
 
-fn write_json(out: &mut BytesMut, value: &(impl Serialize + ?Sized)) {
-    // Writing text or a JSON value into memory cannot fail.
-    let _ = serde_json::to_writer(bytes::BufMut::writer(out), value);
-}
-
 impl ChunkWriter {
     /// A writer for one answer; `with_usage` when a usage chunk will end it.
     #[must_use]
     pub fn new(identity: Identity, with_usage: bool) -> Self {
         let mut head = BytesMut::from(&b"data: {\"id\":"[..]);
-        write_json(&mut head, &identity.id);
+        write_line(&mut head, &identity.id);
         head.extend_from_slice(b",\"object\":\"chat.completion.chunk\",\"created\":");
-        write_json(&mut head, &identity.created);
+        write_line(&mut head, &identity.created);
         head.extend_from_slice(b",\"model\":");
-        write_json(&mut head, &identity.model);
+        write_line(&mut head, &identity.model);
         head.extend_from_slice(b",\"choices\":[{\"index\":0,\"delta\":");
         Self { head: head.to_vec(), tail: if with_usage { TAIL_WITH_USAGE } else { TAIL }, identity }
     }
@@ -218,7 +215,7 @@ impl ChunkWriter {
         out.extend_from_slice(b",\"finish_reason\":");
         match finish {
             None => out.extend_from_slice(b"null"),
-            Some(reason) => write_json(out, reason.as_str()),
+            Some(reason) => write_line(out, reason.as_str()),
         }
         out.extend_from_slice(self.tail);
     }
@@ -243,7 +240,7 @@ impl ChunkWriter {
             out,
             |out| {
                 out.extend_from_slice(key);
-                write_json(out, text);
+                write_line(out, text);
                 out.extend_from_slice(b"}");
             },
             None,
@@ -258,7 +255,7 @@ impl ChunkWriter {
                 if annotations.is_empty() {
                     out.extend_from_slice(b"{}");
                 } else {
-                    write_json(out, &LastDelta { annotations: annotation_objects(annotations) });
+                    write_line(out, &LastDelta { annotations: annotation_objects(annotations) });
                 }
             },
             Some(reason),
@@ -276,7 +273,7 @@ impl ChunkWriter {
             choices: [],
             usage: usage.into(),
         };
-        write_json(out, &chunk);
+        write_line(out, &chunk);
         out.extend_from_slice(b"\n\n");
     }
 

@@ -1,8 +1,9 @@
 //! The error object.
 
+use bytes::BytesMut;
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::{error::Error, json::write_line};
 
 /// An error.
 #[derive(Serialize)]
@@ -32,20 +33,26 @@ struct ErrorObject<'a> {
 /// `{"error":{"message","type","param","code"}}`, with `verify_url` where a person can mend the cause.
 #[must_use]
 pub fn error_body(error: &Error) -> String {
-    let form = error.kind().wire();
-    let object = ErrorObject {
-        message: error.message(),
-        kind: form.kind,
-        param: error.param(),
-        code: form.code,
-        verify_url: error.link(),
-    };
     // Text alone cannot fail to become JSON.
-    serde_json::to_string(&Body { error: object }).unwrap_or_default()
+    serde_json::to_string(&body(error)).unwrap_or_default()
 }
 
-/// The same as one event of a stream that has already begun. No `[DONE]` follows it.
-#[must_use]
-pub fn error_event(error: &Error) -> String {
-    format!("data: {}\n\n", error_body(error))
+/// The same as one event of a stream that has already begun, appended to what is written of it. No `[DONE]` follows it.
+pub fn write_error_event(out: &mut BytesMut, error: &Error) {
+    out.extend_from_slice(b"data: ");
+    write_line(out, &body(error));
+    out.extend_from_slice(b"\n\n");
+}
+
+fn body(error: &Error) -> Body<'_> {
+    let form = error.kind().wire();
+    Body {
+        error: ErrorObject {
+            message: error.message(),
+            kind: form.kind,
+            param: error.param(),
+            code: form.code,
+            verify_url: error.link(),
+        },
+    }
 }

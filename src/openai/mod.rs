@@ -8,7 +8,7 @@ mod request;
 mod schema;
 
 pub use answer::{Annotation, ChunkWriter, FinishReason, Identity, Usage, completion};
-pub use error::{error_body, error_event};
+pub use error::{error_body, write_error_event};
 pub use request::{
     ChatRequest, Content, ExtraBody, FunctionCall, Media, Message, Object, Part, ReasoningSwitch, Role, Stop,
     StreamOptions, TemplateSwitch, ThinkingSwitch, ToolCall,

@@ -19,6 +19,9 @@ use tokio::{
 /// Longer than anything takes here; a case that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The media type of streams. Without its charset Python's `requests` reads them as Latin-1.
+pub const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
+
 /// The only header fields that an answer may have. Another one is a surprise for somebody.
 const EXPECTED_HEADERS: &[&str] = &[
     "access-control-allow-headers",
@@ -88,7 +91,7 @@ impl Reply {
     /// The data of each event, checked to be nothing but `data:` lines and comments.
     #[track_caller]
     pub fn events(&self) -> Vec<String> {
-        assert_eq!((self.status, self.header("content-type")), (StatusCode::OK, Some("text/event-stream")), "{self:?}");
+        assert_eq!((self.status, self.header("content-type")), (StatusCode::OK, Some(EVENT_STREAM)), "{self:?}");
         events(&self.text())
     }
 

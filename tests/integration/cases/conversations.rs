@@ -6,7 +6,7 @@ use tokio::process::Command;
 use crate::{
     Product,
     fake_qwen::{Fake, Outcome},
-    http::{Reply, chat, joined, with},
+    http::{EVENT_STREAM, Reply, chat, joined, with},
     server::{BROKEN_STORE, Case, Server, unique},
 };
 
@@ -43,7 +43,7 @@ impl Talk {
 #[track_caller]
 fn text(reply: &Reply) -> String {
     assert_eq!(reply.status, 200, "{reply:?}");
-    if reply.header("content-type") == Some("text/event-stream") {
+    if reply.header("content-type") == Some(EVENT_STREAM) {
         return joined(&reply.chunks(), "content");
     }
     reply.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()

@@ -9,7 +9,7 @@ use crate::{
     Product,
     fake_qwen::{Fake, Stage, StorageFault, Trouble},
     form::{Form, Huge},
-    http::{PATIENCE, Raw, Reply, joined, with},
+    http::{EVENT_STREAM, PATIENCE, Raw, Reply, joined, with},
     server::{BROKEN_STORE, Case, KEY, Server},
 };
 
@@ -41,7 +41,7 @@ pub fn sha256(content: &[u8]) -> String {
 #[track_caller]
 pub fn answer(reply: &Reply) -> String {
     assert_eq!(reply.status, 200, "{reply:?}");
-    if reply.header("content-type") == Some("text/event-stream") {
+    if reply.header("content-type") == Some(EVENT_STREAM) {
         return joined(&reply.chunks(), "content");
     }
     reply.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
@@ -496,12 +496,9 @@ pub async fn forms_are_read_however_they_are_written(case: Arc<Case>) {
     // Streams unless told otherwise, and the other way round.
     let video = fixture("isom.mp4");
     let form = quiet().file("video", "v.mp4", None, &video);
-    assert_eq!(
-        send(&server, "/v1/video/upload_and_chat", form).await.header("content-type"),
-        Some("text/event-stream")
-    );
+    assert_eq!(send(&server, "/v1/video/upload_and_chat", form).await.header("content-type"), Some(EVENT_STREAM));
     let form = quiet().text("stream", "true").file("image", "s.jpg", None, &image);
-    assert_eq!(send(&server, path, form).await.header("content-type"), Some("text/event-stream"));
+    assert_eq!(send(&server, path, form).await.header("content-type"), Some(EVENT_STREAM));
     let body = fake
         .seen()
         .into_iter()
