@@ -155,7 +155,7 @@ async fn answer<P: Platform + Unpin>(
         Endpoint::Root => Ok(Box::pin(info::root(app, platform, &request.headers)).await),
         Endpoint::Docs => Box::pin(page(platform, &request, pages::DOCS)).await,
         Endpoint::Document => Box::pin(page(platform, &request, pages::DOCUMENT)).await,
-        Endpoint::Asset => Box::pin(page(platform, &request, &request.path)).await,
+        Endpoint::Asset => Box::pin(page(platform, &request, &route::without_empty_segments(&request.path))).await,
         Endpoint::Health => Ok(Box::pin(info::health(app, platform)).await),
         Endpoint::Metrics => info::metrics(app, platform).ok_or_else(|| not_found(&request.path)),
         Endpoint::Ready => Ok(Box::pin(info::ready(app, platform)).await),

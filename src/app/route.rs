@@ -153,15 +153,26 @@ fn fits(pattern: &str, path: &str) -> Option<Option<String>> {
     }
 }
 
-/// The path as the table writes it: one `/v1` in front of what has one, whether the client sent none, one or several.
+/// The path without empty segments.
+pub(super) fn without_empty_segments(path: &str) -> String {
+    let mut whole = String::with_capacity(path.len());
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        whole.push('/');
+        whole.push_str(segment);
+    }
+    if whole.is_empty() { "/".to_owned() } else { whole }
+}
+
+/// The path as the table writes it: without empty segments, and with one `/v1` in front of what has one, whether the client
+/// sent none, one or several.
 fn canonical(path: &str) -> String {
-    let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
-    let mut rest = path;
+    let path = without_empty_segments(path);
+    let mut rest = path.as_str();
     while let Some(shorter) = rest.strip_prefix("/v1").filter(|shorter| shorter.starts_with('/')) {
         rest = shorter;
     }
     let versioned = format!("/v1{rest}");
-    if routes().any(|route| fits(route.path, &versioned).is_some()) { versioned } else { path.to_owned() }
+    if routes().any(|route| fits(route.path, &versioned).is_some()) { versioned } else { path }
 }
 
 #[cfg(test)]
@@ -209,7 +220,15 @@ mod tests {
             ("GET", "/v1/admin/session", "nothing"),
             ("GET", "/v1", "nothing"),
             ("GET", "/v1x/models", "nothing"),
-            ("GET", "//", "nothing"),
+            ("GET", "//", "Root"),
+            ("GET", "//health//", "Health"),
+            ("POST", "/v1//chat/completions", "Completions"),
+            ("POST", "//v1///v1/chat//completions/", "Completions"),
+            ("GET", "//v1/models", "Models"),
+            ("GET", "/v1//models//a%2Fb", "Model a/b"),
+            ("GET", "/v1/models//", "Models"),
+            ("DELETE", "//v1//chats//c", "Chat c"),
+            ("POST", "/v2//files//getstsToken", "StsToken"),
             ("GET", "/nothing", "nothing"),
         ] {
             assert_eq!(found(method, path), expected, "{method} {path}");
