@@ -102,7 +102,7 @@ fn hints(request: &ChatRequest, headers: &Headers) -> Result<Hints> {
     let sane = |id: &str| {
         (1..=MAX_CONVERSATION_ID).contains(&id.len()) && id.bytes().all(|byte| (b'!'..=b'~').contains(&byte))
     };
-    let checked = |param: &str, id: Option<String>| match id {
+    let checked = |param: &str, id: Option<String>| match id.filter(|id| !id.trim().is_empty()) {
         Some(id) if !sane(&id) => Err(Error::invalid(
             param,
             format!(

@@ -1,6 +1,7 @@
 //! `multipart/form-data` from the client's socket, one field after the other, never as a whole in memory.
 
 use std::{
+    borrow::Cow,
     pin::Pin,
     sync::{
         Arc,
@@ -18,6 +19,7 @@ use percent_encoding::percent_decode_str;
 use crate::{
     error::{Error, ErrorKind, Result},
     platform::{self, BoxStream, ByteStream, FetchError, FetchErrorKind, Headers, Platform, RequestBody},
+    surrogates::client_text,
 };
 
 /// How long a client may take for the next piece of its body.
@@ -103,7 +105,7 @@ impl Field {
             }
             text.extend_from_slice(&piece);
         }
-        String::from_utf8(text).map_err(|_| {
+        client_text(&text).map(Cow::into_owned).ok_or_else(|| {
             let message = format!("The field '{}' is not UTF-8.", self.name);
             Error::invalid(self.name, message)
         })

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     chat::Attachments,
     error::{Error, Result},
-    openai::{ChatRequest, Content, Message, Role},
+    openai::{ChatRequest, Content, Message, Role, Whole},
     platform::{Body, Platform, Request},
     qwen::Kind,
 };
@@ -88,8 +88,8 @@ fn switch(received: &mut Received, name: &str) -> Result<Option<bool>> {
     }
 }
 
-fn number(received: &mut Received, name: &str) -> Result<Option<i64>> {
+fn number(received: &mut Received, name: &str) -> Result<Option<Whole>> {
     let Some(text) = word(received, name) else { return Ok(None) };
     let wrong = || Error::invalid(name, format!("The field '{name}' must be a whole number."));
-    text.parse().map(Some).map_err(|_| wrong())
+    Whole::from_text(&text).map(Some).ok_or_else(wrong)
 }

@@ -4,6 +4,7 @@
 //! the body is dropped, and with it the upstream request.
 
 use std::{
+    borrow::Cow,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -14,8 +15,9 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, future::poll_fn};
 
 use super::{
+    attachment::Entries,
     conversation::{Conversations, Thread},
-    fold::{FILE_NAME, Folded},
+    fold::{FILE_NAME, Folded, without_missing},
     gate::{Gate, Pass},
     gathering::Gathering,
     intent::Intent,
@@ -111,36 +113,34 @@ struct Plan {
 }
 
 impl Plan {
-    fn turn<'a>(
-        &'a self,
-        chat_id: &'a str,
-        parent_id: Option<&'a str>,
-        folded: &'a Folded,
-        files: &'a [FileEntry],
-    ) -> Turn<'a> {
+    fn turn<'a>(&'a self, chat_id: &'a str, parent_id: Option<&'a str>, prompt: &'a Prompt<'a>) -> Turn<'a> {
         let Intent { model, thinking, search, .. } = &self.intent;
-        Turn { chat_id, parent_id, model, text: &folded.text, files, thinking: *thinking, search: *search }
+        let Prompt { text, files } = prompt;
+        Turn { chat_id, parent_id, model, text, files, thinking: *thinking, search: *search }
     }
 
-    /// Uploads what is too long for a message, and what is attached to messages that the chat does not know.
-    async fn upload<P: Platform>(
-        &self,
+    /// Uploads what is too long for a message, and what is attached to messages that the chat does not know. What of those
+    /// can no longer be had is named in the text.
+    async fn prompt<'a, P: Platform>(
+        &'a self,
         platform: &P,
         qwen: &Qwen,
-        folded: &Folded,
+        folded: &'a Folded,
         known: usize,
-    ) -> Result<Vec<FileEntry>> {
-        let mut entries = Vec::new();
+    ) -> Result<Prompt<'a>> {
+        let mut files = Vec::new();
         if let Some(text) = &folded.file {
             let content = Bytes::copy_from_slice(text.as_bytes());
             let new =
                 NewFile::whole(FILE_NAME.to_owned(), Some("text/plain".to_owned()), content, "messages".to_owned());
             // Apart: else each chat took an upload's memory for as long as it is being opened.
-            entries.push(Box::pin(qwen.upload(platform, new)).await?.entry(platform));
+            files.push(Box::pin(qwen.upload(platform, new)).await?.entry(platform));
         }
         let Thread { attachments, scope, .. } = &self.thread;
-        entries.extend(attachments.entries(platform, qwen, scope, self.anywhere, known).await?);
-        Ok(entries)
+        let Entries { files: attached, missing } =
+            attachments.entries(platform, qwen, scope, self.anywhere, known).await?;
+        files.extend(attached);
+        Ok(Prompt { text: without_missing(&folded.text, &missing), files })
     }
 
     /// Says the news in the chat that knows the rest; waits a little while it is busy.
@@ -151,8 +151,8 @@ impl Plan {
         chat_id: &str,
         parent_id: &str,
     ) -> Result<TurnStream> {
-        let files = self.upload(platform, qwen, &self.thread.news, self.thread.known).await?;
-        let turn = self.turn(chat_id, Some(parent_id), &self.thread.news, &files);
+        let prompt = self.prompt(platform, qwen, &self.thread.news, self.thread.known).await?;
+        let turn = self.turn(chat_id, Some(parent_id), &prompt);
         for wait in BUSY_WAITS {
             match qwen.complete(platform, &turn).await {
                 Err(error) if error.kind() == ErrorKind::ChatBusy => platform.sleep(wait).await,
@@ -169,6 +169,12 @@ impl Plan {
         };
         Output::new(self.identity.clone(), &form, self.intent.stop.clone(), self.intent.max_tokens)
     }
+}
+
+/// What is sent to the site: a text, and the entries of the files that go along.
+struct Prompt<'a> {
+    text: Cow<'a, str>,
+    files: Vec<FileEntry>,
 }
 
 enum Stage {
@@ -260,9 +266,9 @@ impl<P: Platform> Answer<P> {
                     Err(error) => return Err(error),
                 }
             }
-            let files = plan.upload(&platform, &qwen, &thread.whole, 0).await?;
+            let prompt = plan.prompt(&platform, &qwen, &thread.whole, 0).await?;
             let chat_id = qwen.new_chat(&platform, &plan.intent.model).await?;
-            let stream = qwen.complete(&platform, &plan.turn(&chat_id, None, &thread.whole, &files)).await?;
+            let stream = qwen.complete(&platform, &plan.turn(&chat_id, None, &prompt)).await?;
             Ok(Opened { stream, chat_id, pass })
         }));
     }

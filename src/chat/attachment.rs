@@ -8,16 +8,16 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
 use percent_encoding::percent_decode;
 use url::Url;
 
-use super::{fold::part_text, remote};
+use super::remote;
 use crate::{
     error::{Error, ErrorKind, Result},
-    openai::{Content, Media, Message, Part},
+    openai::{Attached, Content, Media, Message, Part, Role},
     platform::Platform,
-    qwen::{File, FileEntry, Kind, NewFile, Qwen, content_hash, ending, plain_name},
+    qwen::{File, FileEntry, Kind, NewFile, Qwen, content_hash, ending, is_of_kind, plain_name},
     store::{self, files as table},
 };
 
@@ -47,10 +47,16 @@ pub(super) struct Attachment {
 /// Where it is. Once uploaded it is ready.
 #[derive(Clone, Debug)]
 enum Source {
-    Content { content: Bytes, hash: String, declared: Option<String> },
+    Content {
+        content: Bytes,
+        hash: String,
+        declared: Option<String>,
+    },
     Link(Url),
     Uploaded(String),
     Ready(FileEntry),
+    /// In an earlier message, and cannot be read.
+    Lost,
 }
 
 impl Attachment {
@@ -64,12 +70,21 @@ impl Attachment {
         &self.mark
     }
 
+    /// An attachment that cannot be had any more.
+    fn lost(message: usize, param: String, part: &Attached) -> Self {
+        let Attached { kind, media } = part;
+        let name = media.filename.as_deref().map(plain_name).unwrap_or_else(|| kind.chars().take(40).collect());
+        let source = Mutex::new(Source::Lost);
+        Self { message, param, expected: None, name, mark: "lost".to_owned(), source }
+    }
+
     /// The entry for the site; uploads it unless that was done.
     async fn entry<P: Platform>(&self, platform: &P, qwen: &Qwen, scope: &str, anywhere: bool) -> Result<FileEntry> {
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (expected, param) = (self.expected, self.param.clone());
         let entry = match source {
             Source::Ready(entry) => return Ok(entry),
+            Source::Lost => return Err(Error::invalid(param, "The attachment cannot be read.")),
             Source::Content { content, hash, declared } => {
                 let new = NewFile::whole(self.name.clone(), declared, content, param);
                 qwen.upload(platform, NewFile { expected, hash: Some(hash), ..new }).await?.entry(platform)
@@ -113,65 +128,90 @@ impl Attachment {
 
 /// All that is attached to a request's messages, in their order.
 #[derive(Debug, Default)]
-pub struct Attachments(Vec<Attachment>);
+pub struct Attachments {
+    all: Vec<Attachment>,
+    /// The first message that nobody has answered yet. What is attached to earlier ones may be missing by now.
+    newest_turn: usize,
+}
+
+/// What goes along with a turn, and what of earlier messages no longer can.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    pub(super) files: Vec<FileEntry>,
+    /// Names.
+    pub(super) missing: Vec<String>,
+}
 
 impl Attachments {
-    /// Takes what is attached out of the messages; their text stays.
+    /// Takes what is attached out of the messages; their text stays. What cannot be read of earlier messages than the newest
+    /// turn's fails nothing: it would fail every later turn of its conversation.
     ///
     /// # Errors
     /// `invalid_request` for a part of an unknown type, without content, or with content that cannot be read.
     pub fn take(messages: &mut [Message]) -> Result<Self> {
         let mut all = Vec::new();
+        let newest_turn = newest_turn(messages);
         for (message, Message { content, .. }) in messages.iter_mut().enumerate() {
             let Some(Content::Parts(parts)) = content else { continue };
             let before = all.len();
-            for (at, part) in parts.iter_mut().enumerate() {
-                if part_text(part).is_some() {
-                    continue;
+            let mut kept = Vec::with_capacity(parts.len());
+            for (at, part) in std::mem::take(parts).into_iter().enumerate() {
+                let part = match part {
+                    Part::Text(_) => {
+                        kept.push(part);
+                        continue;
+                    }
+                    Part::Attached(part) => *part,
+                };
+                let param = format!("messages[{message}].content[{at}]");
+                if message >= newest_turn {
+                    all.push(attachment(message, param, part)?);
+                } else {
+                    let lost = Attachment::lost(message, param.clone(), &part);
+                    all.push(attachment(message, param, part).unwrap_or(lost));
                 }
-                all.push(attachment(message, format!("messages[{message}].content[{at}]"), std::mem::take(part))?);
             }
-            // The places that were emptied have no text.
-            parts.retain(|part| part_text(part).is_some());
-            if all.len().saturating_sub(before) > MOST_SENT {
+            *parts = kept;
+            if message >= newest_turn && all.len().saturating_sub(before) > MOST_SENT {
                 let problem =
                     format!("A message takes at most {MOST_SENT} attachments; send the others in another one.");
                 return Err(Error::invalid(format!("messages[{message}].content"), problem));
             }
         }
-        Ok(Self(all))
+        Ok(Self { all, newest_turn })
     }
 
     /// A file that is uploaded already, attached to the first message.
     #[must_use]
     pub fn uploaded(platform: &impl Platform, file: &File) -> Self {
-        Self(vec![Attachment {
+        let attachment = Attachment {
             message: 0,
             param: String::new(),
             expected: None,
             name: file.name.clone(),
             mark: mark_of_content(&file.hash),
             source: Mutex::new(Source::Ready(file.entry(platform))),
-        }])
+        };
+        Self { all: vec![attachment], newest_turn: 0 }
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// Those of one message.
     pub(super) fn of(&self, message: usize) -> &[Attachment] {
-        let start = self.0.partition_point(|attachment| attachment.message < message);
-        let end = self.0.partition_point(|attachment| attachment.message <= message);
-        self.0.get(start..end).unwrap_or_default()
+        let start = self.all.partition_point(|attachment| attachment.message < message);
+        let end = self.all.partition_point(|attachment| attachment.message <= message);
+        self.all.get(start..end).unwrap_or_default()
     }
 
     /// Those that go along when the chat knows `known` messages: the newest, if there are too many.
     pub(super) fn sent(&self, known: usize) -> impl Iterator<Item = &Attachment> {
-        let start = self.0.partition_point(|attachment| attachment.message < known);
-        self.0.iter().skip(start.max(self.0.len().saturating_sub(MOST_SENT)))
+        let start = self.all.partition_point(|attachment| attachment.message < known);
+        self.all.iter().skip(start.max(self.all.len().saturating_sub(MOST_SENT)))
     }
 
     /// Their entries, in their order; uploads what is not yet uploaded.
@@ -182,11 +222,48 @@ impl Attachments {
         scope: &str,
         anywhere: bool,
         known: usize,
-    ) -> Result<Vec<FileEntry>> {
-        let uploads: Vec<_> =
-            self.sent(known).map(|attachment| attachment.entry(platform, qwen, scope, anywhere)).collect();
-        futures::stream::iter(uploads).buffered(AT_ONCE).try_collect().await
+    ) -> Result<Entries> {
+        let upload = async |attachment: &Attachment| match attachment.entry(platform, qwen, scope, anywhere).await {
+            Ok(entry) => Ok(Ok(entry)),
+            Err(error) if attachment.message < self.newest_turn && is_of_the_file(&error) => {
+                tracing::info!(%error, "an attachment of an earlier message is no longer available");
+                Ok(Err(attachment.name.clone()))
+            }
+            Err(error) => Err(error),
+        };
+        let uploads: Vec<_> = self.sent(known).map(upload).collect();
+        let mut entries = Entries::default();
+        let mut done = futures::stream::iter(uploads).buffered(AT_ONCE);
+        while let Some(uploaded) = done.next().await {
+            match uploaded? {
+                Ok(entry) => entries.files.push(entry),
+                Err(name) => entries.missing.push(name),
+            }
+        }
+        Ok(entries)
     }
+}
+
+/// The first message behind the last answer. An answer at the very end is the beginning of the one that is asked for.
+fn newest_turn(messages: &[Message]) -> usize {
+    let is_answer = |message: &Message| message.role == Role::Assistant;
+    let asked = messages.iter().rposition(|message| !is_answer(message)).unwrap_or(0);
+    let earlier = messages.get(..asked).unwrap_or_default();
+    earlier.iter().rposition(is_answer).map_or(0, |answer| answer.saturating_add(1))
+}
+
+/// Whether an error says that this file cannot be had or used (also since nobody knows its id), and nothing of the session or
+/// of the moment.
+fn is_of_the_file(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidRequest
+            | ErrorKind::UnsupportedFileType
+            | ErrorKind::RequestTooLarge
+            | ErrorKind::UpstreamRejected
+            | ErrorKind::ContentFilter
+            | ErrorKind::StoreFailed
+    )
 }
 
 fn mark_of_content(hash: &str) -> String {
@@ -194,33 +271,13 @@ fn mark_of_content(hash: &str) -> String {
 }
 
 /// Reads a part that is not text.
-fn attachment(message: usize, param: String, part: Part) -> Result<Attachment> {
-    let Part {
-        kind,
-        text: _,
-        refusal: _,
-        image_url,
-        image,
-        video_url,
-        input_video,
-        video,
-        input_audio,
-        audio_url,
-        audio,
-        file,
-        file_url,
-        file_id,
-        file_data,
-        filename,
-        file_info,
-    } = part;
-    let (field, expected, media) = match kind.as_str() {
-        "image_url" | "input_image" | "image" => ("image_url", Some(Kind::Image), image_url.or(image)),
-        "video_url" | "input_video" | "video" => ("video_url", Some(Kind::Video), video_url.or(input_video).or(video)),
-        "input_audio" | "audio_url" | "audio" => {
-            ("input_audio", Some(Kind::Audio), input_audio.or(audio_url).or(audio))
-        }
-        "file" | "input_file" | "file_url" => ("file", None, file.or(file_url)),
+fn attachment(message: usize, param: String, part: Attached) -> Result<Attachment> {
+    let Attached { kind, media } = part;
+    let (field, expected) = match kind.as_str() {
+        "image_url" | "input_image" | "image" => ("image_url", Some(Kind::Image)),
+        "video_url" | "input_video" | "video" => ("video_url", Some(Kind::Video)),
+        "input_audio" | "audio_url" | "audio" => ("input_audio", Some(Kind::Audio)),
+        "file" | "input_file" | "file_url" => ("file", None),
         _ => {
             let kind: String = kind.chars().take(40).collect();
             let problem = format!(
@@ -228,14 +285,6 @@ fn attachment(message: usize, param: String, part: Part) -> Result<Attachment> {
             );
             return Err(Error::invalid(format!("{param}.type"), problem));
         }
-    };
-    let media = media.unwrap_or_default();
-    let media = Media {
-        file_id: media.file_id.or(file_id),
-        file_data: media.file_data.or(file_data),
-        filename: media.filename.or(filename),
-        file_info: file_info.or(media.file_info),
-        ..media
     };
     source(message, param, field, expected, media)
 }
@@ -254,8 +303,8 @@ fn source(message: usize, param: String, field: &str, expected: Option<Kind>, me
     let made = |name: String, mark: String, source: Source, param: String| {
         Ok(Attachment { message, param, expected, name, mark, source: Mutex::new(source) })
     };
-    if let Some(info) = file_info.filter(|info| !info.is_null()) {
-        let entry = FileEntry::from_client(info, &format!("{param}.file_info"))?;
+    if let Some(info) = file_info.filter(|info| !matches!(info.get(), "null" | "\"\"")) {
+        let entry = FileEntry::from_client(&info, &format!("{param}.file_info"))?;
         let name = entry.json().get("name").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
         let mark = format!("file:{}", entry.identity());
         return made(name, mark, Source::Ready(entry), param);
@@ -296,7 +345,15 @@ fn source(message: usize, param: String, field: &str, expected: Option<Kind>, me
         };
         (None, content)
     } else {
-        return Err(Error::invalid(param, "The link must begin with https:, http: or data:."));
+        // Some clients leave out the beginning of a data: link. Few other texts are base64 of a known format.
+        let content = base64(text).filter(|content| expected.is_some_and(|expected| is_of_kind(content, expected)));
+        let Some(content) = content else {
+            return Err(Error::invalid(
+                param,
+                "The link must begin with https:, http: or data:, or be a file of the right kind in base64.",
+            ));
+        };
+        (None, content)
     };
     if content.is_empty() {
         return Err(Error::invalid(param, "The attached content is empty."));
@@ -376,11 +433,12 @@ mod tests {
                 Source::Link(url) => url.to_string(),
                 Source::Uploaded(id) => id,
                 Source::Ready(entry) => entry.json()["url"].as_str().unwrap().to_owned(),
+                Source::Lost => "lost".to_owned(),
             };
             let mark = if mark.starts_with("sha256:") { "sha256" } else { mark.get(..8).unwrap_or(&mark) };
             format!("{} {name} {mark} {source}", expected.map_or("any", Kind::as_str)).trim_end().to_owned()
         };
-        Ok(Attachments::take(&mut request.messages)?.0.into_iter().map(told).collect())
+        Ok(Attachments::take(&mut request.messages)?.all.into_iter().map(told).collect())
     }
 
     #[test]
@@ -423,6 +481,12 @@ mod tests {
                 "audio s.mp3 url:http https://a.example/s.mp3",
             ),
             (r#"{"type":"file","file":{"file_id":"abc"}}"#, "any file file:abc abc"),
+            (r#"{"type":"file","file":{"file_id":"abc"},"file_info":null}"#, "any file file:abc abc"),
+            (r#"{"type":"file","file":{"file_id":"abc"},"file_info":""}"#, "any file file:abc abc"),
+            (
+                r#"{"type":"image_url","image_url":{"url":"R0lGODlhAQABAAAAACw="}}"#,
+                "image image sha256 GIF89a\u{1}\0\u{1}\0\0\0\0,",
+            ),
             (
                 r#"{"type":"file","file":{"file_data":"data:application/pdf;base64,aGk=","filename":"C:\\a\\b.pdf"}}"#,
                 "any b.pdf sha256 hi application/pdf",
@@ -461,7 +525,10 @@ mod tests {
             (r#"{"type":"image_url"}"#, "messages[0].content[0]"),
             (r#"{"type":"image_url","image_url":{"url":" "}}"#, "messages[0].content[0]"),
             (r#"{"type":"image_url","image_url":{"url":"file:///etc/passwd"}}"#, "messages[0].content[0]"),
+            // Base64, but of nothing that is a picture.
             (r#"{"type":"image_url","image_url":{"url":"aGk="}}"#, "messages[0].content[0]"),
+            (r#"{"type":"image_url","image_url":{"url":"example.com/a.png"}}"#, "messages[0].content[0]"),
+            (r#"{"type":"file","file":{"file_url":"R0lGODlhAQABAAAAACw="}}"#, "messages[0].content[0]"),
             (r#"{"type":"image_url","image_url":{"url":"http://"}}"#, "messages[0].content[0]"),
             (r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,"}}"#, "messages[0].content[0]"),
             (r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,!!"}}"#, "messages[0].content[0]"),
@@ -475,6 +542,45 @@ mod tests {
         }
         let many = [r#"{"type":"file","file":{"file_id":"x"}}"#; MOST_SENT + 1].join(",");
         assert_eq!(taken(&many).unwrap_err().param(), Some("messages[0].content"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_of_an_earlier_message_is_lost_and_fails_nothing() {
+        const BAD: &[&str] = &[
+            r#"{"type":"hologram","text":"x"}"#,
+            r#"{"type":"image_url"}"#,
+            r#"{"type":"image_url","image_url":"data:image/png;base64,!!"}"#,
+            r#"{"type":"image_url","image_url":"photo of a cat"}"#,
+            r#"{"type":"input_audio","input_audio":{"data":"*","format":"wav"}}"#,
+            r#"{"type":"file","file":{"file_data":"%","filename":"a/b.pdf"}}"#,
+            r#"{"type":"file","file_info":5}"#,
+        ];
+        let user = |parts: &str| format!(r#"{{"role":"user","content":[{parts}]}}"#);
+        let answer = r#"{"role":"assistant","content":"a"}"#;
+        let all = BAD.join(",");
+        for (messages, expected) in [
+            (format!("{},{answer},{}", user(&all), user("")), Some(BAD.len())),
+            (format!("{},{answer},{},{answer}", user(&all), user("")), Some(BAD.len())),
+            (format!("{},{answer}", user(&all)), None),
+            (format!("{answer},{},{}", user(BAD[1]), user("")), None),
+            (format!("{},{answer},{}", user(&all), user(BAD[0])), None),
+        ] {
+            let body = format!(r#"{{"messages":[{messages}]}}"#);
+            let mut request = ChatRequest::from_json(body.as_bytes()).unwrap();
+            let taken = Attachments::take(&mut request.messages);
+            assert_eq!(taken.as_ref().ok().map(|taken| taken.all.len()), expected, "{messages}");
+            for lost in taken.iter().flat_map(|taken| &taken.all) {
+                assert!(matches!(*lost.source.lock().unwrap(), Source::Lost), "{lost:?}");
+            }
+            if let Ok(taken) = taken {
+                assert_eq!((taken.all[0].name(), taken.all[5].name()), ("hologram", "b.pdf"));
+            }
+        }
+        let many = [r#"{"type":"file","file":{"file_id":"x"}}"#; MOST_SENT + 1].join(",");
+        let body = format!(r#"{{"messages":[{},{answer},{}]}}"#, user(&many), user(""));
+        let mut request = ChatRequest::from_json(body.as_bytes()).unwrap();
+        let taken = Attachments::take(&mut request.messages).unwrap();
+        assert_eq!(taken.sent(0).count(), MOST_SENT, "the newest of them");
     }
 
     #[test]

@@ -96,6 +96,15 @@ fn fit(pieces: Vec<String>, taken: usize) -> Folded {
     Folded { text, file: Some(older.join(BETWEEN)) }
 }
 
+/// The text with the names of attachments in front that go along no longer.
+pub(super) fn without_missing<'a>(text: &'a str, missing: &[String]) -> Cow<'a, str> {
+    if missing.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let names = missing.join(", ");
+    Cow::Owned(format!("[Attachments of earlier messages that are no longer available: {names}]\n\n{text}"))
+}
+
 /// How many bytes a text has as a JSON string, without its quotes.
 fn json_length(text: &str) -> usize {
     text.bytes()
@@ -121,7 +130,13 @@ pub(super) fn content_text(message: &Message) -> Cow<'_, str> {
     match &message.content {
         None => Cow::Borrowed(""),
         Some(Content::Text(text)) => Cow::Borrowed(text),
-        Some(Content::Parts(parts)) => Cow::Owned(parts.iter().filter_map(part_text).collect::<Vec<_>>().join("\n")),
+        Some(Content::Parts(parts)) => {
+            let texts = parts.iter().filter_map(|part| match part {
+                Part::Text(text) => Some(text.as_str()),
+                Part::Attached(_) => None,
+            });
+            Cow::Owned(texts.collect::<Vec<_>>().join("\n"))
+        }
     }
 }
 
@@ -137,16 +152,6 @@ fn message_text(message: &Message) -> Cow<'_, str> {
         text.to_mut().push_str(&line);
     }
     text
-}
-
-pub(super) fn part_text(part: &Part) -> Option<&str> {
-    match part.kind.as_str() {
-        "text" | "input_text" | "output_text" => Some(part.text.as_deref().unwrap_or_default()),
-        "refusal" => Some(part.refusal.as_deref().unwrap_or_default()),
-        // What a model thought earlier is not said again.
-        "thinking" | "reasoning" | "redacted_thinking" => Some(""),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

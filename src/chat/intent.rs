@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Result},
-    openai::{ChatRequest, ReasoningSwitch, TemplateSwitch, ThinkingSwitch},
+    openai::{ChatRequest, ReasoningSwitch, TemplateSwitch, ThinkingSwitch, Whole},
     qwen::{Choice, Model, Thinking},
 };
 
@@ -25,23 +25,19 @@ pub struct Intent {
     pub max_tokens: Option<u64>,
 }
 
-/// OpenAI allows four; more are harmless, without bound they are not.
-const MAX_STOPS: usize = 16;
 /// Each delta is compared with the whole of each.
 const MAX_STOP_BYTES: usize = 1024;
 
 /// Puts a request's switches together. `choice` is what its model name means, `model` what is known of that model.
 ///
 /// # Errors
-/// `invalid_request` for several answers (`n`) or too many stop texts.
+/// `invalid_request` for several answers (`n`) or too long stop texts.
 pub fn intent(request: &ChatRequest, choice: Choice, model: Option<&Model>) -> Result<Intent> {
-    if request.n.is_some_and(|n| n != 1) {
+    if request.n.is_some_and(|n| n != Whole(1)) {
         return Err(Error::invalid("n", "Only one answer a request is possible: leave 'n' out or set it to 1."));
     }
-    let stop = request.stop.as_ref().map(|stop| stop.0.clone()).unwrap_or_default();
-    if stop.len() > MAX_STOPS {
-        return Err(Error::invalid("stop", format!("The field 'stop' may hold at most {MAX_STOPS} texts.")));
-    }
+    let stop = request.stop.iter().flat_map(|stop| &stop.0).filter(|stop| !stop.is_empty());
+    let stop: Vec<String> = stop.cloned().collect();
     if stop.iter().any(|stop| stop.len() > MAX_STOP_BYTES) {
         return Err(Error::invalid(
             "stop",
@@ -63,7 +59,7 @@ pub fn intent(request: &ChatRequest, choice: Choice, model: Option<&Model>) -> R
         (thinking, _) => thinking,
     };
     let body_search = request.enable_search.or_else(|| request.extra_body.as_ref()?.enable_search);
-    let limit = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0);
+    let limit = |limit: Option<Whole>| u64::try_from(limit?.0).ok().filter(|limit| *limit > 0);
     Ok(Intent {
         model: id,
         thinking,
@@ -92,11 +88,11 @@ fn switches(request: &ChatRequest) -> Option<Thinking> {
         })
 }
 
-fn budget(tokens: Option<i64>) -> Option<u32> {
-    tokens.filter(|tokens| *tokens > 0).map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX))
+fn budget(tokens: Option<Whole>) -> Option<u32> {
+    tokens.filter(|tokens| tokens.0 > 0).map(|tokens| u32::try_from(tokens.0).unwrap_or(u32::MAX))
 }
 
-fn plain(enabled: Option<bool>, tokens: Option<i64>) -> Option<Thinking> {
+fn plain(enabled: Option<bool>, tokens: Option<Whole>) -> Option<Thinking> {
     match (enabled, budget(tokens)) {
         (Some(false), _) => Some(Thinking::Off),
         (Some(true), budget) => Some(Thinking::On { budget }),

@@ -31,7 +31,7 @@ impl Recorded {
         let limit = request.max_completion_tokens.or(request.max_tokens);
         Self {
             stop: request.stop.map(|Stop(texts)| texts).unwrap_or_default(),
-            max_tokens: limit.map(|limit| limit.try_into().unwrap()),
+            max_tokens: limit.map(|limit| limit.0.try_into().unwrap()),
             body: file[end + 5..].to_vec(),
         }
     }

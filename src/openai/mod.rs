@@ -10,8 +10,8 @@ mod schema;
 pub use answer::{Annotation, ChunkWriter, FinishReason, Identity, Usage, completion};
 pub use error::{error_body, write_error_event};
 pub use request::{
-    ChatRequest, Content, ExtraBody, FunctionCall, Media, Message, Object, Part, ReasoningSwitch, Role, Stop,
-    StreamOptions, TemplateSwitch, ThinkingSwitch, ToolCall,
+    Attached, ChatRequest, Content, ExtraBody, FunctionCall, Media, Message, Number, Object, Objects, Part,
+    ReasoningSwitch, Role, Stop, StreamOptions, TemplateSwitch, ThinkingSwitch, ToolCall, Whole, Words,
 };
 #[cfg(test)]
 pub(crate) use {answer::Completion, error::Body as ErrorBody, schema::Chunk};

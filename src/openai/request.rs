@@ -3,18 +3,19 @@
 //! Every parameter of OpenAI's reference is accepted. Each has its type here, so that a wrong one is told by name even
 //! where the parameter has no meaning upstream; what the reference does not know is ignored.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{
-        self, IgnoredAny, SeqAccess, Visitor,
-        value::{MapAccessDeserializer, SeqAccessDeserializer},
-    },
+    de::{self, IgnoredAny, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
+use serde_json::value::RawValue;
 
 use super::place::locate;
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    surrogates::{client_text, without_lone_surrogates},
+};
 
 /// A chat request. Fields without docs are accepted and ignored.
 #[derive(Debug, Default, Deserialize)]
@@ -25,6 +26,7 @@ pub struct ChatRequest {
     #[cfg_attr(test, schema(max_length = 200))]
     pub model: Option<String>,
     /// The whole conversation, newest turn last.
+    #[serde(deserialize_with = "messages")]
     pub messages: Vec<Message>,
     /// Whether the answer comes as events.
     #[cfg_attr(test, schema(default = false))]
@@ -32,15 +34,17 @@ pub struct ChatRequest {
     /// What else a stream tells.
     pub stream_options: Option<StreamOptions>,
     /// How many answers: 1.
-    #[cfg_attr(test, schema(minimum = 1, maximum = 1, default = 1))]
-    pub n: Option<i64>,
+    #[cfg_attr(test, schema(minimum = 1, maximum = 1, default = 1, value_type = Option<i64>))]
+    pub n: Option<Whole>,
     /// Where to cut the answer: up to 16 texts of at most 1 KiB.
     #[cfg_attr(test, schema(value_type = Option<super::schema::Stop>))]
     pub stop: Option<Stop>,
     /// Older name of `max_completion_tokens`.
-    pub max_tokens: Option<i64>,
+    #[cfg_attr(test, schema(value_type = Option<i64>))]
+    pub max_tokens: Option<Whole>,
     /// How many tokens the answer may have, thinking included; 0 and less mean no limit.
-    pub max_completion_tokens: Option<i64>,
+    #[cfg_attr(test, schema(value_type = Option<i64>))]
+    pub max_completion_tokens: Option<Whole>,
     /// The conversation to go on with, by the id that an earlier answer told or the client chose (ours, not OpenAI's).
     pub conversation_id: Option<String>,
     /// Asks for web search, with any content.
@@ -52,7 +56,8 @@ pub struct ChatRequest {
     /// Whether to think; absent, models that can think do.
     pub enable_thinking: Option<bool>,
     /// How many tokens the thinking may take.
-    pub thinking_budget: Option<i64>,
+    #[cfg_attr(test, schema(value_type = Option<i64>))]
+    pub thinking_budget: Option<Whole>,
     /// Anthropic's switch.
     pub thinking: Option<ThinkingSwitch>,
     /// OpenAI's switch: `none` and `minimal` do not think, every other word does.
@@ -64,18 +69,27 @@ pub struct ChatRequest {
     /// Some programs send the SDK's argument of this name literally.
     pub extra_body: Option<ExtraBody>,
 
-    pub temperature: Option<f64>,
-    pub top_p: Option<f64>,
-    pub top_k: Option<f64>,
-    pub min_p: Option<f64>,
-    pub frequency_penalty: Option<f64>,
-    pub presence_penalty: Option<f64>,
-    pub repetition_penalty: Option<f64>,
-    pub seed: Option<i64>,
+    #[cfg_attr(test, schema(value_type = Option<f64>))]
+    pub temperature: Option<Number>,
+    #[cfg_attr(test, schema(value_type = Option<f64>))]
+    pub top_p: Option<Number>,
+    #[cfg_attr(test, schema(value_type = Option<f64>))]
+    pub top_k: Option<Number>,
+    #[cfg_attr(test, schema(value_type = Option<f64>))]
+    pub min_p: Option<Number>,
+    #[cfg_attr(test, schema(value_type = Option<f64>))]
+    pub frequency_penalty: Option<Number>,
+    #[cfg_attr(test, schema(value_type = Option<f64>))]
+    pub presence_penalty: Option<Number>,
+    #[cfg_attr(test, schema(value_type = Option<f64>))]
+    pub repetition_penalty: Option<Number>,
+    #[cfg_attr(test, schema(value_type = Option<f64>))]
+    pub seed: Option<Number>,
     #[cfg_attr(test, schema(value_type = Option<Object>))]
     pub logit_bias: Option<Object>,
     pub logprobs: Option<bool>,
-    pub top_logprobs: Option<i64>,
+    #[cfg_attr(test, schema(value_type = Option<f64>))]
+    pub top_logprobs: Option<Number>,
     pub user: Option<String>,
     pub safety_identifier: Option<String>,
     pub prompt_cache_key: Option<String>,
@@ -84,7 +98,8 @@ pub struct ChatRequest {
     pub store: Option<bool>,
     pub service_tier: Option<String>,
     pub verbosity: Option<String>,
-    pub modalities: Option<Vec<String>>,
+    #[cfg_attr(test, schema(value_type = Option<Vec<String>>))]
+    pub modalities: Option<Words>,
     #[cfg_attr(test, schema(value_type = Option<Object>))]
     pub audio: Option<Object>,
     #[cfg_attr(test, schema(value_type = Option<Object>))]
@@ -92,12 +107,12 @@ pub struct ChatRequest {
     #[cfg_attr(test, schema(value_type = Option<Object>))]
     pub response_format: Option<Object>,
     #[cfg_attr(test, schema(value_type = Option<Vec<Object>>))]
-    pub tools: Option<Vec<Object>>,
+    pub tools: Option<Objects>,
     #[cfg_attr(test, schema(value_type = Option<serde_json::Value>))]
     pub tool_choice: Option<IgnoredAny>,
     pub parallel_tool_calls: Option<bool>,
     #[cfg_attr(test, schema(value_type = Option<Vec<Object>>))]
-    pub functions: Option<Vec<Object>>,
+    pub functions: Option<Objects>,
     #[cfg_attr(test, schema(value_type = Option<serde_json::Value>))]
     pub function_call: Option<IgnoredAny>,
 }
@@ -118,7 +133,8 @@ pub struct ThinkingSwitch {
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Tokens.
-    pub budget_tokens: Option<i64>,
+    #[cfg_attr(test, schema(value_type = Option<i64>))]
+    pub budget_tokens: Option<Whole>,
 }
 
 /// OpenRouter's `reasoning`.
@@ -130,7 +146,8 @@ pub struct ReasoningSwitch {
     /// On or off.
     pub enabled: Option<bool>,
     /// Tokens.
-    pub max_tokens: Option<i64>,
+    #[cfg_attr(test, schema(value_type = Option<i64>))]
+    pub max_tokens: Option<Whole>,
 }
 
 /// vLLM's `chat_template_kwargs`.
@@ -142,7 +159,8 @@ pub struct TemplateSwitch {
     /// Another name for it.
     pub thinking: Option<bool>,
     /// Tokens.
-    pub thinking_budget: Option<i64>,
+    #[cfg_attr(test, schema(value_type = Option<i64>))]
+    pub thinking_budget: Option<Whole>,
 }
 
 /// The thinking switches inside a literal `extra_body`.
@@ -151,7 +169,8 @@ pub struct TemplateSwitch {
 #[expect(missing_docs, reason = "the same names as in the request")]
 pub struct ExtraBody {
     pub enable_thinking: Option<bool>,
-    pub thinking_budget: Option<i64>,
+    #[cfg_attr(test, schema(value_type = Option<i64>))]
+    pub thinking_budget: Option<Whole>,
     pub thinking: Option<ThinkingSwitch>,
     pub reasoning_effort: Option<String>,
     pub reasoning: Option<ReasoningSwitch>,
@@ -182,6 +201,156 @@ impl<'de> Deserialize<'de> for Object {
     }
 }
 
+/// A number with a meaning here: whole, and as large as it likes. `4096.0` and `1e3` are whole numbers too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole(pub i64);
+
+impl Whole {
+    /// Reads a number as a form has it.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WholeNumber;
+        impl Visitor<'_> for WholeNumber {
+            type Value = Whole;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Whole, E> {
+                Ok(Whole(number))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Whole, E> {
+                Ok(Whole(i64::try_from(number).unwrap_or(i64::MAX)))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Whole, E> {
+                if number.fract() == 0.0 {
+                    // What is too large becomes the largest.
+                    Ok(Whole(number as i64))
+                } else {
+                    Err(E::invalid_value(de::Unexpected::Float(number), &self))
+                }
+            }
+        }
+        deserializer.deserialize_any(WholeNumber)
+    }
+}
+
+/// Any number, unread: one without a meaning here may be larger than all that can be counted.
+#[derive(Debug)]
+pub struct Number;
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&RawValue>::deserialize(deserializer)?.get();
+        match text.bytes().next() {
+            Some(b'-' | b'0'..=b'9') => Ok(Self),
+            first => {
+                let found = match first {
+                    Some(b'"') => "a string",
+                    Some(b'{') => "an object",
+                    Some(b'[') => "an array",
+                    _ => "a boolean",
+                };
+                Err(de::Error::custom(format!("invalid type: {found}, expected a number")))
+            }
+        }
+    }
+}
+
+/// A list that is looked at and not kept.
+macro_rules! unread_list {
+    ($(#[$doc:meta])* $name:ident of $item:ty, at most $most:expr, expecting $expecting:literal) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct List;
+                impl<'de> Visitor<'de> for List {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($expecting)
+                    }
+
+                    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<$name, A::Error> {
+                        let mut count = 0_usize;
+                        while items.next_element::<$item>()?.is_some() {
+                            count = count.saturating_add(1);
+                            if count > $most {
+                                return Err(too_many($most));
+                            }
+                        }
+                        Ok($name)
+                    }
+                }
+                deserializer.deserialize_seq(List)
+            }
+        }
+    };
+}
+
+unread_list! {
+    /// Objects, unread.
+    Objects of Object, at most MOST_TOOLS, expecting "an array of objects"
+}
+unread_list! {
+    /// Texts, unread.
+    Words of Cow<'de, str>, at most MOST_PARTS, expecting "an array of strings"
+}
+
+/// The most messages of a request.
+const MOST_MESSAGES: usize = 10_000;
+/// The most content parts, and the most tool calls, of a message.
+const MOST_PARTS: usize = 1_000;
+/// The most tools of a request.
+const MOST_TOOLS: usize = 512;
+/// The most stop texts of a request. OpenAI allows four; more are harmless, without bound they are not.
+const MOST_STOPS: usize = 16;
+
+fn too_many<E: de::Error>(most: usize) -> E {
+    E::custom(format!("at most {most} are possible"))
+}
+
+/// The elements of an array, of which there may be so many. What is refused is refused before the rest is read.
+fn bounded<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(mut items: A, most: usize) -> Result<Vec<T>, A::Error> {
+    let mut all = Vec::new();
+    while let Some(item) = items.next_element()? {
+        if all.len() >= most {
+            return Err(too_many(most));
+        }
+        all.push(item);
+    }
+    all.shrink_to_fit();
+    Ok(all)
+}
+
+fn messages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Message>, D::Error> {
+    struct Messages;
+    impl<'de> Visitor<'de> for Messages {
+        type Value = Vec<Message>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array of messages")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Vec<Message>, A::Error> {
+            bounded(items, MOST_MESSAGES)
+        }
+    }
+    deserializer.deserialize_seq(Messages)
+}
+
 /// One text or several.
 #[derive(Debug)]
 pub struct Stop(pub Vec<String>);
@@ -201,7 +370,7 @@ impl<'de> Deserialize<'de> for Stop {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Stop, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(items)).map(Stop)
+                bounded(items, MOST_STOPS).map(Stop)
             }
         }
         deserializer.deserialize_any(OneOrMore)
@@ -239,11 +408,32 @@ pub struct Message {
     /// Who exactly, or which function.
     pub name: Option<String>,
     /// The tools that the model called.
+    #[serde(default, deserialize_with = "tool_calls")]
     pub tool_calls: Option<Vec<ToolCall>>,
     /// The call that this is the result of.
     pub tool_call_id: Option<String>,
     /// Older form of `tool_calls`.
-    pub function_call: Option<FunctionCall>,
+    pub function_call: Option<Box<FunctionCall>>,
+}
+
+fn tool_calls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<ToolCall>>, D::Error> {
+    struct Calls;
+    impl<'de> Visitor<'de> for Calls {
+        type Value = Option<Vec<ToolCall>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array of tool calls")
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+            bounded(items, MOST_PARTS).map(Some)
+        }
+    }
+    deserializer.deserialize_any(Calls)
 }
 
 /// A message's content.
@@ -262,7 +452,7 @@ impl<'de> Deserialize<'de> for Content {
             type Value = Content;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or an array of content parts")
+                f.write_str("a string, an array of content parts, or one of them")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Content, E> {
@@ -274,52 +464,118 @@ impl<'de> Deserialize<'de> for Content {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Content, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(items)).map(Content::Parts)
+                bounded(items, MOST_PARTS).map(Content::Parts)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, part: A) -> Result<Content, A::Error> {
+                Part::deserialize(MapAccessDeserializer::new(part)).map(|part| Content::Parts(vec![part]))
             }
         }
         deserializer.deserialize_any(TextOrParts)
     }
 }
 
+/// A content part. Small, as a request may have a million of them.
+#[derive(Debug, Deserialize)]
+#[serde(from = "PartFields")]
+pub enum Part {
+    /// Text, of one of the types that have some.
+    Text(String),
+    /// Something attached, or a part of an unknown type.
+    Attached(Box<Attached>),
+}
+
+/// What an attachment's part says.
+#[derive(Debug)]
+pub struct Attached {
+    /// The part's type.
+    pub kind: String,
+    /// What stands in the field that the type names.
+    pub media: Media,
+}
+
+impl From<PartFields> for Part {
+    fn from(part: PartFields) -> Self {
+        let PartFields {
+            kind,
+            text,
+            refusal,
+            image_url,
+            image,
+            video_url,
+            input_video,
+            video,
+            input_audio,
+            audio_url,
+            audio,
+            file,
+            file_url,
+            file_id,
+            file_data,
+            filename,
+            file_info,
+        } = part;
+        let media = match kind.as_str() {
+            "text" | "input_text" | "output_text" => return Self::Text(text.unwrap_or_default()),
+            "refusal" => return Self::Text(refusal.unwrap_or_default()),
+            // What a model thought earlier is not said again.
+            "thinking" | "reasoning" | "redacted_thinking" => return Self::Text(String::new()),
+            "image_url" | "input_image" | "image" => image_url.or(image),
+            "video_url" | "input_video" | "video" => video_url.or(input_video).or(video),
+            "input_audio" | "audio_url" | "audio" => input_audio.or(audio_url).or(audio),
+            _ => file.or(file_url),
+        };
+        let media = media.unwrap_or_default();
+        let media = Media {
+            file_id: media.file_id.or(file_id),
+            file_data: media.file_data.or(file_data),
+            filename: media.filename.or(filename),
+            file_info: file_info.or(media.file_info),
+            ..media
+        };
+        Self::Attached(Box::new(Attached { kind, media }))
+    }
+}
+
 /// A content part: text, or something attached. OpenAI's own kinds, and those that other servers made common.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
-#[expect(missing_docs, reason = "each attachment stands in the field that its type names")]
-pub struct Part {
+#[cfg_attr(test, schema(as = Part))]
+pub(super) struct PartFields {
     /// Its type.
     #[serde(rename = "type")]
-    pub kind: String,
+    kind: String,
     /// The text of a `text` part.
-    pub text: Option<String>,
+    text: Option<String>,
     /// The text of a `refusal` part.
-    pub refusal: Option<String>,
+    refusal: Option<String>,
     #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
-    pub image_url: Option<Media>,
+    image_url: Option<Media>,
     #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
-    pub image: Option<Media>,
+    image: Option<Media>,
     #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
-    pub video_url: Option<Media>,
+    video_url: Option<Media>,
     #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
-    pub input_video: Option<Media>,
+    input_video: Option<Media>,
     #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
-    pub video: Option<Media>,
+    video: Option<Media>,
     #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
-    pub input_audio: Option<Media>,
+    input_audio: Option<Media>,
     #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
-    pub audio_url: Option<Media>,
+    audio_url: Option<Media>,
     #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
-    pub audio: Option<Media>,
+    audio: Option<Media>,
     #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
-    pub file: Option<Media>,
+    file: Option<Media>,
     #[cfg_attr(test, schema(value_type = Option<super::schema::MediaOrLink>))]
-    pub file_url: Option<Media>,
+    file_url: Option<Media>,
     /// As in `input_file` and `input_image` of the Responses API.
-    pub file_id: Option<String>,
-    pub file_data: Option<String>,
-    pub filename: Option<String>,
+    file_id: Option<String>,
+    file_data: Option<String>,
+    filename: Option<String>,
     /// A ready entry, as an upload's answer has it.
     #[cfg_attr(test, schema(value_type = Option<Object>))]
-    pub file_info: Option<serde_json::Value>,
+    file_info: Option<Box<RawValue>>,
 }
 
 /// Something attached, by link, by content or by an id: an object, or a string that is the link.
@@ -340,9 +596,9 @@ pub struct Media {
     pub filename: Option<String>,
     /// Where a file is, as `url`.
     pub file_url: Option<String>,
-    /// A ready entry.
+    /// A ready entry, unread.
     #[cfg_attr(test, schema(value_type = Option<Object>))]
-    pub file_info: Option<serde_json::Value>,
+    pub file_info: Option<Box<RawValue>>,
 }
 
 impl<'de> Deserialize<'de> for Media {
@@ -356,7 +612,7 @@ impl<'de> Deserialize<'de> for Media {
             file_data: Option<String>,
             filename: Option<String>,
             file_url: Option<String>,
-            file_info: Option<serde_json::Value>,
+            file_info: Option<Box<RawValue>>,
         }
         struct LinkOrFields;
         impl<'de> Visitor<'de> for LinkOrFields {
@@ -391,7 +647,7 @@ pub struct ToolCall {
     /// Its id.
     pub id: Option<String>,
     /// What was called.
-    pub function: Option<FunctionCall>,
+    pub function: Option<Box<FunctionCall>>,
 }
 
 /// A function and its arguments.
@@ -410,8 +666,16 @@ impl ChatRequest {
     /// # Errors
     /// `invalid_json` when it is not JSON, `invalid_request` with the path of the first field that has a wrong type.
     pub fn from_json(body: &[u8]) -> Result<Self> {
-        let text = str::from_utf8(body).map_err(not_json)?;
-        serde_json::from_str(text).map_err(|error| describe(text, &error))
+        let text = client_text(body).ok_or_else(|| not_json("it is not UTF-8"))?;
+        let error = match serde_json::from_str(&text) {
+            Ok(request) => return Ok(request),
+            Err(error) => error,
+        };
+        // Halves of characters are what JSON allows and text cannot hold; where the client cut one, U+FFFD stands for it.
+        match without_lone_surrogates(&text) {
+            Some(mended) => serde_json::from_str(&mended).map_err(|error| describe(&mended, &error)),
+            None => Err(describe(&text, &error)),
+        }
     }
 }
 
@@ -456,7 +720,7 @@ mod tests {
             (r#"{"messages":[{}]}"#, "messages[0].role"),
             (r#"{"messages":[{"role":"robot"}]}"#, "messages[0].role"),
             (r#"{"messages":[{"role":"user","content":5}]}"#, "messages[0].content"),
-            (r#"{"messages":[{"role":"user","content":{}}]}"#, "messages[0].content"),
+            (r#"{"messages":[{"role":"user","content":{}}]}"#, "messages[0].content.type"),
             (r#"{"messages":[{"role":"user","content":["x"]}]}"#, "messages[0].content[0]"),
             (r#"{"messages":[{"role":"user","content":[{"text":"x"}]}]}"#, "messages[0].content[0].type"),
             (r#"{"messages":[{"role":"user","content":[{"type":"text","text":1}]}]}"#, "messages[0].content[0].text"),
@@ -470,6 +734,14 @@ mod tests {
             (r#"{"messages":[],"stream_options":{"include_usage":1}}"#, "stream_options.include_usage"),
             (r#"{"messages":[],"stop":5}"#, "stop"),
             (r#"{"messages":[],"stop":["a",5]}"#, "stop[1]"),
+            (r#"{"messages":[],"max_tokens":1.5}"#, "max_tokens"),
+            (r#"{"messages":[],"n":1.5}"#, "n"),
+            (r#"{"messages":[],"thinking":{"budget_tokens":0.5}}"#, "thinking.budget_tokens"),
+            (r#"{"messages":[],"extra_body":{"reasoning":{"max_tokens":-1e-3}}}"#, "extra_body.reasoning.max_tokens"),
+            (r#"{"messages":[],"seed":"7"}"#, "seed"),
+            (r#"{"messages":[],"top_p":true}"#, "top_p"),
+            (r#"{"messages":[],"modalities":["a",1]}"#, "modalities[1]"),
+            ("{\"messages\":[{\"role\":\"user\",\"content\":\"\\ud83d\",\"name\":5}]}", "messages[0].name"),
             (r#"{"messages":[],"temperature":"hot"}"#, "temperature"),
             (r#"{"messages":[],"max_tokens":"10"}"#, "max_tokens"),
             (r#"{"messages":[],"metadata":[]}"#, "metadata"),
@@ -507,6 +779,105 @@ mod tests {
         }
         for body in [&b"[]"[..], b"5", b"null", b"\"x\""] {
             assert_eq!(ChatRequest::from_json(body).unwrap_err().kind(), ErrorKind::InvalidRequest);
+        }
+    }
+
+    #[test]
+    fn numbers_are_whole_by_their_value() {
+        for (number, expected) in [
+            ("4096", 4096),
+            ("4096.0", 4096),
+            ("1e3", 1000),
+            ("1.5e1", 15),
+            ("-0.0", 0),
+            ("-2.0", -2),
+            ("9223372036854775808", i64::MAX),
+            ("1e300", i64::MAX),
+            ("-1e300", i64::MIN),
+        ] {
+            let body = format!(
+                r#"{{"messages":[],"max_tokens":{number},"max_completion_tokens":{number},"n":{number},"thinking_budget":{number},
+                "thinking":{{"budget_tokens":{number}}},"reasoning":{{"max_tokens":{number}}},"chat_template_kwargs":{{"thinking_budget":{number}}},
+                "extra_body":{{"thinking_budget":{number}}}}}"#
+            );
+            let request = ChatRequest::from_json(body.as_bytes()).unwrap();
+            let read = [
+                request.max_tokens,
+                request.max_completion_tokens,
+                request.n,
+                request.thinking_budget,
+                request.thinking.unwrap().budget_tokens,
+                request.reasoning.unwrap().max_tokens,
+                request.chat_template_kwargs.unwrap().thinking_budget,
+                request.extra_body.unwrap().thinking_budget,
+            ];
+            assert_eq!(read, [Some(Whole(expected)); 8], "{number}");
+        }
+        for number in ["18446744073709551616", "-1", "1e999", "0.1", "123456789012345678901234567890"] {
+            let body = format!(
+                r#"{{"messages":[],"seed":{number},"top_logprobs":{number},"temperature":{number},"top_k":{number}}}"#
+            );
+            assert!(ChatRequest::from_json(body.as_bytes()).is_ok(), "{number}");
+        }
+    }
+
+    #[test]
+    fn halves_of_characters_and_a_mark_at_the_beginning_are_read() {
+        let first = |body: &[u8]| {
+            let mut request = ChatRequest::from_json(body).unwrap();
+            match request.messages.remove(0).content {
+                Some(Content::Text(text)) => text,
+                other => panic!("{other:?}"),
+            }
+        };
+        for (content, expected) in [
+            ("cut \\ud83d here", "cut \u{fffd} here"),
+            ("\\ude00", "\u{fffd}"),
+            ("\\ud83d\\ude00", "\u{1F600}"),
+            ("\\\\ud83d", "\\ud83d"),
+            ("\\ud83d\\ud83d\\ude00", "\u{fffd}\u{1F600}"),
+        ] {
+            let body = format!(
+                r#"{{"messages":[{{"role":"user","name":"{content}","content":"{content}"}}],"{content}":"{content}"}}"#
+            );
+            assert_eq!(first(body.as_bytes()), expected);
+            assert_eq!(first(format!("\u{feff}{body}").as_bytes()), expected);
+        }
+        assert_eq!(first(b"{\"messages\":[{\"role\":\"user\",\"content\":\"a\xED\xA0\xBDb\"}]}"), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn one_part_needs_no_array() {
+        let body = r#"{"messages":[{"role":"user","content":{"type":"text","text":"hi"}}]}"#;
+        let request = ChatRequest::from_json(body.as_bytes()).unwrap();
+        assert!(
+            matches!(&request.messages[0].content, Some(Content::Parts(parts)) if matches!(&parts[..], [Part::Text(text)] if text == "hi"))
+        );
+    }
+
+    #[test]
+    fn what_there_is_much_of_is_bounded() {
+        for (item, before, after, most, param) in [
+            (r#"{"role":"user"}"#, r#"{"messages":["#, "]}", MOST_MESSAGES, "messages"),
+            (
+                r#"{"type":"text"}"#,
+                r#"{"messages":[{"role":"user","content":["#,
+                "]}]}",
+                MOST_PARTS,
+                "messages[0].content",
+            ),
+            ("{}", r#"{"messages":[{"role":"assistant","tool_calls":["#, "]}]}", MOST_PARTS, "messages[0].tool_calls"),
+            ("{}", r#"{"messages":[],"tools":["#, "]}", MOST_TOOLS, "tools"),
+            ("{}", r#"{"messages":[],"functions":["#, "]}", MOST_TOOLS, "functions"),
+            (r#""a""#, r#"{"messages":[],"stop":["#, "]}", MOST_STOPS, "stop"),
+            (r#""a""#, r#"{"messages":[],"modalities":["#, "]}", MOST_PARTS, "modalities"),
+        ] {
+            let body = |count: usize| format!("{before}{}{after}", vec![item; count].join(","));
+            assert!(ChatRequest::from_json(body(most).as_bytes()).is_ok(), "{param}");
+            let error = ChatRequest::from_json(body(most + 1).as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+            assert!(error.param().unwrap().starts_with(param), "{error:?}");
+            assert!(error.message().contains(&most.to_string()), "{error}");
         }
     }
 

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{
     answer::{AnnotationObject, UsageObject},
-    request::{Media, Part},
+    request::{Media, PartFields},
 };
 
 /// Text, or parts in their order.
@@ -17,7 +17,9 @@ pub(super) enum Content {
     /// Plain text.
     Text(String),
     /// Text and attachments.
-    Parts(Vec<Part>),
+    Parts(Vec<PartFields>),
+    /// One part without its array.
+    Part(Box<PartFields>),
 }
 
 /// One text or several.

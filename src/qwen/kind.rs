@@ -223,8 +223,27 @@ pub(super) fn recognise(head: &[u8], declared: Option<&str>, name: &str) -> Opti
                 by_media_type(declared.unwrap_or_default()).filter(|said| *said != TEXT).or_else(|| by_name(name));
             Some(said.filter(is_text).unwrap_or(TEXT))
         }
-        Look::Unknown => said(),
+        // A sender's word counts for what cannot be told by its bytes, and for nothing else.
+        Look::Unknown => said().filter(|said| !has_signature(*said)),
     }
+}
+
+/// Whether every file of this type begins in a way that [`look`] knows. QuickTime, MPEG streams, MP3 and AAC may begin with
+/// anything.
+fn has_signature(found: FileType) -> bool {
+    let FileType { kind, content_type } = found;
+    match kind {
+        Kind::Image => true,
+        Kind::Video => !matches!(content_type, "video/quicktime" | "video/mp2t" | "video/mpeg"),
+        Kind::Audio => !matches!(content_type, "audio/mpeg" | "audio/aac"),
+        Kind::Document => !is_text(&found),
+    }
+}
+
+/// Whether the bytes by themselves, without a name or a declared type, are of this kind.
+#[must_use]
+pub fn is_of_kind(head: &[u8], kind: Kind) -> bool {
+    recognise(head, None, "").is_some_and(|found| found.kind == kind)
 }
 
 /// The type as its sender tells it: by the media type, else by the name.
@@ -565,10 +584,18 @@ mod tests {
     fn what_is_declared_and_named_counts_where_the_bytes_say_nothing() {
         let binary: &[u8] = &[0x80, 0x81, 0, 1, 2, 0x99, 0x81];
         for (head, declared, name, expected) in [
-            (binary, Some("video/mp4"), "x.png", Some("video/mp4")),
-            (binary, Some("image/JPG; q=1"), "", Some("image/jpeg")),
-            (binary, Some("application/octet-stream"), "a.PNG", Some("image/png")),
+            (binary, Some("video/quicktime"), "x.png", Some("video/quicktime")),
+            (binary, Some("audio/MP3; q=1"), "", Some("audio/mpeg")),
+            (binary, Some("application/octet-stream"), "a.TS", Some("video/mp2t")),
             (binary, None, "a.b.Mp3", Some("audio/mpeg")),
+            // These have a signature, and lack it here.
+            (binary, Some("image/png"), "", None),
+            (binary, Some("image/JPG; q=1"), "x.mp3", None),
+            (binary, Some("video/mp4"), "x.png", None),
+            (binary, Some("application/pdf"), "x.pdf", None),
+            (binary, Some("audio/wav"), "", None),
+            (binary, Some("application/octet-stream"), "a.PNG", None),
+            (b"\0\0", Some("image/png"), "image.png", None),
             (binary, None, "noending", None),
             (b"hello", Some("image/png"), "x.png", Some("text/plain")),
             (b"hello", Some("text/plain"), "x.md", Some("text/markdown")),

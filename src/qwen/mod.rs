@@ -26,7 +26,7 @@ use http::Method;
 use serde_json::Value as Json;
 
 pub use files::{File, FileEntry, NewFile, content_hash, plain_name};
-pub use kind::{Kind, ending};
+pub use kind::{Kind, ending, is_of_kind};
 pub use models::{Choice, Model, ModelList};
 pub use reader::{EventReader, Flow, Said};
 pub use session::{Session, SessionReport, SessionState};

@@ -141,9 +141,14 @@ fn turn() -> Vec<Answer> {
         "required": ["data"],
         "properties": {
             "data": {
-                "type": "string",
-                "contentMediaType": "application/json",
-                "contentSchema": reference("ChatCompletionChunk"),
+                "anyOf": [
+                    {
+                        "type": "string",
+                        "contentMediaType": "application/json",
+                        "contentSchema": { "anyOf": [reference("ChatCompletionChunk"), reference("ErrorBody")] },
+                    },
+                    { "type": "string", "const": "[DONE]" },
+                ],
             },
         },
     });

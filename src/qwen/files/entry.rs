@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
-use serde_json::{Value as Json, json};
+use serde_json::{Value as Json, json, value::RawValue};
 use url::Url;
 
 use crate::{
@@ -18,6 +18,8 @@ use crate::{
 
 /// The largest entry that a client may bring along. One of ours has some 2.5 KiB.
 const MAX_ENTRY: usize = 8 * 1024;
+/// The same as text, which may be indented and escaped.
+const MAX_ENTRY_TEXT: usize = 64 * 1024;
 /// Hosts whose links the site takes as they are.
 const OWN_HOSTS: &[&str] = &["qwen.ai", "qwenlm.ai"];
 /// The site's buckets.
@@ -115,11 +117,17 @@ impl FileEntry {
     ///
     /// # Errors
     /// `invalid_request` when it is no such entry.
-    pub fn from_client(entry: Json, param: &str) -> Result<Self> {
+    pub fn from_client(entry: &RawValue, param: &str) -> Result<Self> {
         let wrong = |problem: &str| {
             Err(Error::invalid(param, format!("{problem} Send 'file_info' as the upload's answer has it.")))
         };
-        let Json::Object(mut entry) = entry else { return wrong("The 'file_info' is not an object.") };
+        // Read as a tree it takes many times its text.
+        if entry.get().len() > MAX_ENTRY_TEXT {
+            return wrong("The 'file_info' is too large.");
+        }
+        let Ok(Json::Object(mut entry)) = serde_json::from_str(entry.get()) else {
+            return wrong("The 'file_info' is not an object.");
+        };
         if serde_json::to_string(&entry).map_or(usize::MAX, |text| text.len()) > MAX_ENTRY {
             return wrong("The 'file_info' is too large.");
         }
