@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     attachment::Attachments,
-    digest::History,
-    fold::{Folded, Said, content_text, fold},
+    digest::{Boundary, History, SecondChance},
+    fold::{Folded, Said, content_text, fold, result_names},
 };
 #[cfg(not(target_arch = "wasm32"))]
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     platform::Platform,
     store::{
         Faults,
-        conversations::{self as table, Place, SecondKey},
+        conversations::{self as table, Keys, Place},
     },
 };
 
@@ -96,10 +96,12 @@ impl Conversations {
         new_id: String,
     ) -> Thread {
         let history = History::new(&scope, messages, &attachments);
+        let names = result_names(messages);
         let said: Vec<Said<'_>> = messages
             .iter()
+            .zip(&names)
             .enumerate()
-            .map(|(index, message)| Said { message, attached: attachments.of(index) })
+            .map(|(index, (message, name))| Said { message, name: name.as_deref(), attached: attachments.of(index) })
             .collect();
         let whole = fold(said.iter().copied(), attachments.sent(0).count());
         let mut thread = Thread {
@@ -182,7 +184,7 @@ impl Conversations {
         }
     }
 
-    /// An unknown history: its longest known beginning, else the one chat whose last answer is the newest here.
+    /// An unknown history: its longest known beginning, else the one chat that ends as it does.
     async fn find_earlier(
         &self,
         platform: &impl Platform,
@@ -192,13 +194,15 @@ impl Conversations {
         not_before: u64,
     ) -> Option<(Place, usize)> {
         let last = history.boundaries.last()?;
-        let answer =
-            messages.get(last.covers.checked_sub(1)?).and_then(|message| history.answer_key(&content_text(message)));
+        let answer = messages.get(last.covers.checked_sub(1)?).map(content_text)?;
+        let SecondChance { pair, answer } = history.second_chance(&answer);
         let earlier = history.boundaries.iter().rev().skip(1).take(MOST_EARLIER);
         let mut keys: Vec<&str> =
             earlier.clone().flat_map(|boundary| [boundary.exact.as_str(), boundary.collapsed.as_str()]).collect();
+        keys.extend(pair.as_deref());
         keys.extend(answer.as_deref());
-        let found = table::find_first(platform, scope, &keys, not_before);
+        let shown = history.depth();
+        let found = table::find_first(platform, scope, &keys, shown, not_before);
         let (key, place) = self.faults.tried("finding an earlier history", found.await).flatten()?;
         let covers = earlier.clone().find(|boundary| boundary.exact == key || boundary.collapsed == key);
         Some((place, covers.map_or(last.covers, |boundary| boundary.covers)))
@@ -214,8 +218,8 @@ impl Conversations {
         model: &str,
         answer: &str,
     ) {
-        let Thread { id, history, scope, title, throwaway, .. } = thread;
-        let (key, second) = if *throwaway { (None, None) } else { keys(history, answer) };
+        let Thread { id, history, scope, title, throwaway, place, .. } = thread;
+        let known = place.as_ref().map_or(0, |place| place.depth);
         let turn = table::Turn {
             scope: scope.clone(),
             place: Place {
@@ -223,9 +227,9 @@ impl Conversations {
                 chat_id: chat_id.to_owned(),
                 response_id: response_id.to_owned(),
                 system: history.system.clone(),
+                depth: known.max(history.depth()).saturating_add(1),
             },
-            key,
-            second,
+            keys: if *throwaway { Keys::default() } else { keys(history, answer) },
             title: title.clone(),
             model: model.to_owned(),
         };
@@ -248,15 +252,16 @@ impl Conversations {
         for PastMessage { id, is_answer, text, is_finished } in &chat.messages {
             if *is_answer && *is_finished && !text.trim().is_empty() {
                 let history = History::new(scope, &said, &Attachments::default());
-                let (key, second) = keys(&history, text);
+                let keys = keys(&history, text);
                 let place = Place {
                     conversation: chat_id.to_owned(),
                     chat_id: chat_id.to_owned(),
                     response_id: id.clone(),
+                    depth: history.depth().saturating_add(1),
                     system: history.system,
                 };
                 let (scope, title, model) = (scope.to_owned(), chat.title.clone(), chat.model.clone());
-                let turn = table::Turn { scope, place, key, second, title, model };
+                let turn = table::Turn { scope, place, keys, title, model };
                 table::record(platform, &turn, platform.now()).await?;
                 turns = turns.saturating_add(1);
             }
@@ -290,15 +295,12 @@ impl Conversations {
     }
 }
 
-/// By what a turn is found again: its whole history, and that without tool steps or its answer alone.
-fn keys(history: &History, answer: &str) -> (Option<String>, Option<SecondKey>) {
-    let keys = history.with_answer(answer);
-    let second = if keys.exact == keys.collapsed {
-        history.answer_key(answer).map(SecondKey::Answer)
-    } else {
-        Some(SecondKey::History(keys.collapsed))
-    };
-    (Some(keys.exact), second)
+/// By what a turn is found again: its whole history, that without tool steps, and how it ends.
+fn keys(history: &History, answer: &str) -> Keys {
+    let Boundary { exact, collapsed, covers: _ } = history.with_answer(answer);
+    let SecondChance { pair, answer } = history.second_chance_with(answer);
+    let collapsed = Some(collapsed).filter(|collapsed| *collapsed != exact);
+    Keys { history: Some(exact), collapsed, pair, answer }
 }
 
 /// What the look-ups say of a request.

@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quick};
 
-use super::{attachment::Attachments, fold::content_text};
+use super::{attachment::Attachments, fold::content_text, system_text::without_times};
 use crate::openai::{Message, Role};
 
 /// The keys of the history up to and with one of its answers.
@@ -35,28 +35,58 @@ pub(super) struct History {
     pub(super) questions: usize,
     scope: String,
     state: State,
+    /// The newest question that was answered, as [`History::pair_key`] sees it.
+    answered: Option<[u8; 32]>,
+    /// The newest question.
+    asked: Option<[u8; 32]>,
 }
+
+/// The shortest answer, in characters, that may tell a conversation by itself.
+const TELLING: usize = 64;
 
 #[derive(Clone, Debug)]
 struct State {
     exact: [u8; 32],
     collapsed: [u8; 32],
     /// Answers that no question has followed yet, as one.
-    pending: String,
+    pending: Option<AnswerHash>,
 }
 
-fn link(before: [u8; 32], role: u8, text: &str) -> [u8; 32] {
+fn link(before: [u8; 32], role: u8, text: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(before);
     hash.update([role]);
     hash.update((text.len() as u64).to_le_bytes());
-    hash.update(text.as_bytes());
+    hash.update(text);
     hash.finalize().into()
 }
 
-/// An answer with the tools it calls.
-fn said(before: [u8; 32], text: &str, calls: &str) -> [u8; 32] {
-    link(link(before, b'a', text), b'c', calls)
+/// An answer whose text may still grow: what is hashed is not hashed again.
+#[derive(Clone, Debug)]
+struct AnswerHash {
+    hash: Sha256,
+    length: u64,
+}
+
+impl AnswerHash {
+    fn new(before: [u8; 32]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(before);
+        hash.update([b'a']);
+        Self { hash, length: 0 }
+    }
+
+    fn push(&mut self, text: &str) {
+        self.hash.update(text.as_bytes());
+        self.length = self.length.saturating_add(text.len() as u64);
+    }
+
+    /// The answer with the tools it calls.
+    fn end(self, calls: &str) -> [u8; 32] {
+        let Self { mut hash, length } = self;
+        hash.update(length.to_le_bytes());
+        link(hash.finalize().into(), b'c', calls.as_bytes())
+    }
 }
 
 /// 128 bits are plenty, and a third of the text that all would be.
@@ -67,38 +97,43 @@ fn key(digest: [u8; 32]) -> String {
 
 impl State {
     fn new(scope: &str) -> Self {
-        let start = link([0; 32], b's', scope);
-        Self { exact: start, collapsed: start, pending: String::new() }
+        let start = link([0; 32], b's', scope.as_bytes());
+        Self { exact: start, collapsed: start, pending: None }
     }
 
     fn question(&mut self, text: &str) {
-        self.exact = link(self.exact, b'u', text);
+        self.exact = link(self.exact, b'u', text.as_bytes());
         if !is_tool_result(text) {
-            self.collapsed = link(self.after_pending(), b'u', text);
-            self.pending.clear();
+            self.collapsed = link(self.after_pending(), b'u', text.as_bytes());
+            self.pending = None;
         }
     }
 
     fn tool_result(&mut self, text: &str) {
-        self.exact = link(self.exact, b't', text);
+        self.exact = link(self.exact, b't', text.as_bytes());
     }
 
     fn answer(&mut self, text: &str, calls: &str) {
         if !(text.is_empty() && calls.is_empty()) {
-            self.exact = said(self.exact, text, calls);
+            let mut answer = AnswerHash::new(self.exact);
+            answer.push(text);
+            self.exact = answer.end(calls);
         }
         let shown = without_blocks(text, "<tool_use>", "</tool_use>");
         let shown = shown.trim();
         if !shown.is_empty() {
-            if !self.pending.is_empty() {
-                self.pending.push_str("\n\n");
+            match &mut self.pending {
+                Some(pending) => pending.push("\n\n"),
+                None => self.pending = Some(AnswerHash::new(self.collapsed)),
             }
-            self.pending.push_str(shown);
+            if let Some(pending) = &mut self.pending {
+                pending.push(shown);
+            }
         }
     }
 
     fn after_pending(&self) -> [u8; 32] {
-        if self.pending.is_empty() { self.collapsed } else { said(self.collapsed, &self.pending, "") }
+        self.pending.clone().map_or(self.collapsed, |pending| pending.end(""))
     }
 
     fn boundary(&self, covers: usize) -> Boundary {
@@ -113,6 +148,7 @@ impl History {
         let mut boundaries = Vec::new();
         let mut system = String::new();
         let mut questions = 0_usize;
+        let (mut asked, mut answered) = (None, None);
         for (index, message) in messages.iter().enumerate() {
             let text = content_text(message);
             let mut text = canonical(&text);
@@ -129,6 +165,7 @@ impl History {
                 Role::User => {
                     if !is_tool_result(&text) {
                         questions = questions.saturating_add(1);
+                        asked = Some(index);
                     }
                     state.question(&text);
                 }
@@ -138,12 +175,33 @@ impl History {
                     // An answer at the very end is the beginning of the one that is asked for.
                     if index.saturating_add(1) < messages.len() {
                         boundaries.push(state.boundary(index.saturating_add(1)));
+                        answered = asked;
                     }
                 }
             }
         }
-        let system = if system.trim().is_empty() { String::new() } else { key(link([0; 32], b'y', system.trim())) };
-        Self { boundaries, system, questions, scope: scope.to_owned(), state }
+        let system = without_times(system.trim());
+        let system = if system.is_empty() { String::new() } else { key(link([0; 32], b'y', system.as_bytes())) };
+        let question = |index: usize| {
+            let mut text = messages.get(index).map(|message| normalised(&content_text(message))).unwrap_or_default();
+            for attachment in attachments.of(index) {
+                text.push_str(&format!("\0{}", attachment.mark()));
+            }
+            link([0; 32], b'q', text.as_bytes())
+        };
+        let (asked, answered) = match (asked, answered) {
+            (Some(asked), Some(answered)) if asked == answered => {
+                let question = question(asked);
+                (Some(question), Some(question))
+            }
+            (asked, answered) => (asked.map(question), answered.map(question)),
+        };
+        Self { boundaries, system, questions, scope: scope.to_owned(), state, answered, asked }
+    }
+
+    /// How many answers it has.
+    pub(super) fn depth(&self) -> i64 {
+        i64::try_from(self.boundaries.len()).unwrap_or(i64::MAX)
     }
 
     /// The keys of this history with `answer` to it.
@@ -153,17 +211,42 @@ impl History {
         state.boundary(0)
     }
 
-    /// The key of a last answer alone; `None` when hardly anything is left of it.
-    pub(super) fn answer_key(&self, answer: &str) -> Option<String> {
-        let text = normalised(answer);
-        (!text.is_empty()).then(|| key(link(link([0; 32], b's', &self.scope), b'l', &text)))
+    /// The keys of a second chance for the history as it stands, up to its newest answer: the text `answer`.
+    pub(super) fn second_chance(&self, answer: &str) -> SecondChance {
+        self.telling(self.answered, answer)
     }
+
+    /// The keys of a second chance for this history with `answer` to its newest question.
+    pub(super) fn second_chance_with(&self, answer: &str) -> SecondChance {
+        self.telling(self.asked, answer)
+    }
+
+    fn telling(&self, question: Option<[u8; 32]>, answer: &str) -> SecondChance {
+        let text = normalised(answer);
+        if text.is_empty() {
+            return SecondChance::default();
+        }
+        let scope = link([0; 32], b's', self.scope.as_bytes());
+        SecondChance {
+            pair: question.map(|question| key(link(link(scope, b'p', &question), b'l', text.as_bytes()))),
+            answer: (text.chars().count() >= TELLING).then(|| key(link(scope, b'l', text.as_bytes()))),
+        }
+    }
+}
+
+/// Keys of the end of a history, for when the rest of it is not known as the client shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SecondChance {
+    /// Of the newest question and its answer.
+    pub(super) pair: Option<String>,
+    /// Of the newest answer alone, where it is long enough to be nobody else's.
+    pub(super) answer: Option<String>,
 }
 
 /// The digest of API key and account that all keys are made within.
 #[must_use]
 pub fn scope(api_key: &str, account: &str) -> String {
-    key(link(link([0; 32], b'k', api_key), b'o', account))
+    key(link(link([0; 32], b'k', api_key.as_bytes()), b'o', account.as_bytes()))
 }
 
 /// The key that the history in `messages` is looked up by; `None` when nobody has answered in it yet.
@@ -220,11 +303,12 @@ fn without_blocks_in<'a>(text: Cow<'a, str>, open: &str, close: &str) -> Cow<'a,
     Cow::Owned(kept)
 }
 
-/// A last answer as the predecessor compared it: entities resolved, white space collapsed, emphasis and emoji left out.
-fn normalised(answer: &str) -> String {
-    let text = canonical(answer);
+/// Text as a second chance compares it: entities resolved, white space collapsed; emphasis, emoji and marks of citations left
+/// out.
+fn normalised(text: &str) -> String {
+    let text = canonical(text);
     let text = without_blocks(&text, "<tool_use>", "</tool_use>");
-    let text = text
+    let text = without_citations(&text)
         .replace("&lt;", "<")
         .replace("&gt;", ">")
         .replace("&quot;", "\"")
@@ -237,6 +321,25 @@ fn normalised(answer: &str) -> String {
     };
     let words: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     words.chars().filter(|character| !is_left_out(character)).collect::<String>().trim().to_owned()
+}
+
+/// The text without `[[1]]` and its like.
+fn without_citations(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, inside)) = rest.split_once("[[") {
+        kept.push_str(before);
+        let digits = inside.bytes().take_while(u8::is_ascii_digit).count();
+        rest = match inside.get(digits..).and_then(|after| after.strip_prefix("]]")) {
+            Some(after) if digits > 0 => after,
+            _ => {
+                kept.push_str("[[");
+                inside
+            }
+        };
+    }
+    kept.push_str(rest);
+    kept
 }
 
 #[cfg(test)]
@@ -303,7 +406,11 @@ mod tests {
         let request = ChatRequest::from_json(format!(r#"{{"messages":{BASE}}}"#).as_bytes()).unwrap();
         let elsewhere = History::new("another scope", &request.messages, &Attachments::default());
         assert_ne!(elsewhere.boundaries.last().unwrap().exact, last(BASE).exact);
-        assert_ne!(elsewhere.answer_key("a"), history(BASE).answer_key("a"));
+        let (one, other) = (elsewhere.second_chance("a"), history(BASE).second_chance("a"));
+        assert!(one.pair.is_some() && one.pair != other.pair);
+        let long = "a".repeat(TELLING);
+        let (one, other) = (elsewhere.second_chance(&long), history(BASE).second_chance(&long));
+        assert!(one.answer.is_some() && one.answer != other.answer);
     }
 
     #[test]
@@ -342,17 +449,42 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_compared_as_the_predecessor_did() {
+    fn ends_are_compared_by_their_words() {
         let history = history(BASE);
         for (one, other) in [
             ("**Hello**  world\n", "Hello world"),
             ("a &lt;b&gt; &amp; c", "a <b> & c"),
             ("Done \u{2728}", "Done"),
             ("x<tool_use>y</tool_use>", "x"),
+            ("It is so[[1]][[23]].", "It is so."),
         ] {
-            assert_eq!(history.answer_key(one), history.answer_key(other), "{one}");
+            assert_eq!(history.second_chance(one), history.second_chance(other), "{one}");
         }
-        assert_ne!(history.answer_key("Hello"), history.answer_key("hello"));
-        assert_eq!(history.answer_key(" * "), None);
+        for (one, other) in [("Hello", "hello"), ("[[a]]", "a"), ("[[]]", "")] {
+            assert_ne!(history.second_chance(one), history.second_chance(other), "{one}");
+        }
+        assert_eq!(history.second_chance(" * "), SecondChance::default());
+    }
+
+    #[test]
+    fn an_end_is_a_question_with_its_answer_and_long_answers_by_themselves() {
+        let of = |messages: &str, answer: &str| history(messages).second_chance(answer);
+        let question = |text: &str| {
+            format!(
+                r#"[{{"role":"user","content":"{text}"}},{{"role":"assistant","content":"x"}},{{"role":"user","content":"y"}}]"#
+            )
+        };
+        assert_eq!(of(&question("q"), "a"), of(&question(" **q** "), "a"));
+        assert_ne!(of(&question("q"), "a").pair, of(&question("r"), "a").pair);
+        assert_ne!(of(&question("q"), "a").pair, of(&question("q"), "b").pair);
+        let almost = "\u{4e2d}".repeat(TELLING - 1);
+        assert_eq!(of(&question("q"), &almost).answer, None);
+        let long = format!("{almost}.");
+        let answer = of(&question("q"), &long).answer;
+        assert!(answer.is_some() && answer == of(&question("r"), &long).answer);
+        assert_eq!(of(r#"[{"role":"assistant","content":"x"},{"role":"user","content":"y"}]"#, "a").pair, None);
+        // What is recorded with an answer is what is looked for with it in the history.
+        let asked = history(r#"[{"role":"system","content":"s"},{"role":"user","content":"q"}]"#);
+        assert_eq!(asked.second_chance_with(&long), of(&question("q"), &long));
     }
 }

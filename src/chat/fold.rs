@@ -1,6 +1,6 @@
 //! A whole conversation as one text, for a new chat upstream.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use super::attachment::{Attachment, Attachments};
 use crate::{
@@ -26,6 +26,8 @@ pub fn check(messages: &[Message], attachments: &Attachments) -> Result<()> {
 #[derive(Clone, Copy)]
 pub(super) struct Said<'a> {
     pub(super) message: &'a Message,
+    /// Who exactly speaks, or which call this is the result of.
+    pub(super) name: Option<&'a str>,
     pub(super) attached: &'a [Attachment],
 }
 
@@ -46,13 +48,22 @@ const KEPT_INLINE: usize = 48 * 1024;
 const EARLIER_IN_FILE: &str = "[The earlier part of this conversation is in the attached file conversation.txt. Read it first; its newest part follows.]";
 const ALL_IN_FILE: &str = "[This message is too long to be sent as text, so all of it is in the attached file conversation.txt. Read it and answer its last message.]";
 
+/// What stands for a tool's result without text.
+const EMPTY_RESULT: &str = "(empty)";
+/// The longest name that stands beside a message, in characters.
+const MAX_NAME: usize = 100;
+
 /// What an attachment's entry takes of the body, in bytes.
 const ROOM_PER_FILE: usize = 3 * 1024;
 
 /// Folds messages into one text: a lone user message as it is, else each with its role in front, the newest last. `files` =
 /// how many attachments go along.
 pub(super) fn fold<'a>(said: impl IntoIterator<Item = Said<'a>>, files: usize) -> Folded {
-    let texts = said.into_iter().map(|said| (said, message_text(said.message)));
+    let texts = said.into_iter().map(|said| (said, message_text(said.message))).map(|(said, text)| {
+        // That there is nothing is a result too.
+        let is_empty_result = is_result(said.message) && text.trim().is_empty() && said.attached.is_empty();
+        (said, if is_empty_result { Cow::Borrowed(EMPTY_RESULT) } else { text })
+    });
     let mut texts: Vec<(Said<'_>, Cow<'_, str>)> =
         texts.filter(|(said, text)| !text.trim().is_empty() || !said.attached.is_empty()).collect();
     let taken = files.saturating_mul(ROOM_PER_FILE);
@@ -63,10 +74,12 @@ pub(super) fn fold<'a>(said: impl IntoIterator<Item = Said<'a>>, files: usize) -
 }
 
 fn labelled(said: Said<'_>, text: &str) -> String {
-    let Said { message, attached } = said;
-    let mut line = match message.name.as_deref().filter(|name| !name.is_empty()) {
-        Some(name) => format!("{} ({}): {text}", label(message.role), name.replace(['\n', '\r'], " ")),
-        None => format!("{}: {text}", label(message.role)),
+    let Said { message, name, attached } = said;
+    let label = label(message.role);
+    let mut line = match name {
+        Some(name) if is_result(message) => format!("[{name}] {label}: {text}"),
+        Some(name) => format!("{label} ({name}): {text}"),
+        None => format!("{label}: {text}"),
     };
     for attachment in attached {
         if !line.ends_with(' ') {
@@ -125,6 +138,37 @@ const fn label(role: Role) -> &'static str {
     }
 }
 
+fn is_result(message: &Message) -> bool {
+    matches!(message.role, Role::Tool | Role::Function)
+}
+
+/// The names that stand beside messages: who speaks, and of a tool's result which call it answers, by the tool's name and the
+/// call's id as far as they are known.
+pub(super) fn result_names(messages: &[Message]) -> Vec<Option<String>> {
+    let mut tools: HashMap<&str, &str> = HashMap::new();
+    let name = |message: &Message, tool: Option<&str>| {
+        let given = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(plain);
+        let id = message.tool_call_id.as_deref().filter(|_| is_result(message));
+        match (given(message.name.as_deref().or(tool)), given(id)) {
+            (Some(name), Some(id)) => Some(format!("{name} {id}")),
+            (name, id) => name.or(id),
+        }
+    };
+    let mut names = Vec::with_capacity(messages.len());
+    for message in messages {
+        let calls = message.tool_calls.iter().flatten();
+        tools.extend(calls.filter_map(|call| Some((call.id.as_deref()?, call.function.as_ref()?.name.as_deref()?))));
+        let tool = message.tool_call_id.as_deref().and_then(|id| tools.get(id).copied());
+        names.push(name(message, tool));
+    }
+    names
+}
+
+/// A name on one line, of a bounded length, that closes no bracket.
+fn plain(name: &str) -> String {
+    name.chars().take(MAX_NAME).map(|character| if "\n\r[]()".contains(character) { ' ' } else { character }).collect()
+}
+
 /// What a message's content says. Parts of other kinds than text are left out.
 pub(super) fn content_text(message: &Message) -> Cow<'_, str> {
     match &message.content {
@@ -162,7 +206,9 @@ mod tests {
     fn folded(messages: &str) -> Result<String> {
         let request = ChatRequest::from_json(format!(r#"{{"messages":{messages}}}"#).as_bytes()).unwrap();
         check(&request.messages, &Attachments::default()).map(|()| {
-            let folded = fold(request.messages.iter().map(|message| Said { message, attached: &[] }), 0);
+            let names = result_names(&request.messages);
+            let said = request.messages.iter().zip(&names);
+            let folded = fold(said.map(|(message, name)| Said { message, name: name.as_deref(), attached: &[] }), 0);
             assert_eq!(folded.file, None);
             folded.text
         })
@@ -187,7 +233,11 @@ mod tests {
             ),
             (
                 r#"[{"role":"user","content":"a"},{"role":"assistant","content":null,"tool_calls":[{"id":"1","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"1","content":"7"}]"#,
-                "User: a\n\nAssistant: [called the tool f with {}]\n\nTool result: 7",
+                "User: a\n\nAssistant: [called the tool f with {}]\n\n[f 1] Tool result: 7",
+            ),
+            (
+                r#"[{"role":"user","content":"a"},{"role":"assistant","content":"","tool_calls":[{"id":"1","function":{"name":"f"}},{"id":"2","function":{"name":"g"}}]},{"role":"tool","tool_call_id":"2","content":""},{"role":"tool","tool_call_id":"1","content":null},{"role":"tool","tool_call_id":"9","content":[]},{"role":"function","name":"h\n]","content":" "},{"role":"tool","content":""}]"#,
+                "User: a\n\nAssistant: [called the tool f with {}]\n[called the tool g with {}]\n\n[g 2] Tool result: (empty)\n\n[f 1] Tool result: (empty)\n\n[9] Tool result: (empty)\n\n[h  ] Tool result: (empty)\n\nTool result: (empty)",
             ),
             (
                 r#"[{"role":"developer","content":"x"},{"role":"user","name":"Ann","content":"y"}]"#,

@@ -13,6 +13,7 @@ mod output;
 mod remote;
 #[cfg(test)]
 mod stream_tests;
+mod system_text;
 
 pub use answer::{Answer, Timing};
 pub use attachment::Attachments;

@@ -14,6 +14,8 @@ pub struct Place {
     pub response_id: String,
     /// The digest of the system text that the chat has.
     pub system: String,
+    /// How many answers lead there, its own with it.
+    pub depth: i64,
 }
 
 /// A conversation that this server created.
@@ -42,27 +44,29 @@ pub struct Turn {
     pub scope: String,
     /// The place that the next turn goes on from.
     pub place: Place,
-    /// The digest of the whole history; `None` for a throw-away chat, which nobody shall go on with.
-    pub key: Option<String>,
-    /// Another key: the history as the client may show it later, or the answer alone.
-    pub second: Option<SecondKey>,
+    /// How it is found again; none for a throw-away chat, which nobody shall go on with.
+    pub keys: Keys,
     /// The beginning of the first question.
     pub title: String,
     /// The upstream model.
     pub model: String,
 }
 
-/// A second way to find a turn.
-#[derive(Clone, Debug)]
-pub enum SecondKey {
-    /// The history without its tool steps.
-    History(String),
-    /// The last answer alone.
-    Answer(String),
+/// Digests by which a turn is found again.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    /// The whole history.
+    pub history: Option<String>,
+    /// The history without its tool steps, where that is another one.
+    pub collapsed: Option<String>,
+    /// The newest question and its answer.
+    pub pair: Option<String>,
+    /// The newest answer alone.
+    pub answer: Option<String>,
 }
 
 fn place(row: Row) -> Option<(String, Place)> {
-    match <[Value; 5]>::try_from(row) {
+    match <[Value; 6]>::try_from(row) {
         Ok(
             [
                 Value::Text(key),
@@ -70,8 +74,9 @@ fn place(row: Row) -> Option<(String, Place)> {
                 Value::Text(chat_id),
                 Value::Text(response_id),
                 Value::Text(system),
+                Value::Integer(depth),
             ],
-        ) => Some((key, Place { conversation, chat_id, response_id, system })),
+        ) => Some((key, Place { conversation, chat_id, response_id, system, depth })),
         _ => None,
     }
 }
@@ -88,10 +93,10 @@ pub async fn find(
 ) -> Result<Option<Place>, DatabaseError> {
     // A list of keys costs a row read of its own, so the ordinary case goes without.
     let sql = if exact == collapsed {
-        "SELECT key, conversation, chat_id, response_id, system FROM turns \
+        "SELECT key, conversation, chat_id, response_id, system, depth FROM turns \
          WHERE key = ?1 AND ?1 = ?2 AND created_at >= ?3 AND kind = 'history'"
     } else {
-        "SELECT key, conversation, chat_id, response_id, system FROM turns \
+        "SELECT key, conversation, chat_id, response_id, system, depth FROM turns \
          WHERE key IN (?1, ?2) AND created_at >= ?3 AND kind = 'history'"
     };
     let read = Statement { sql, parameters: vec![text(exact), text(collapsed), integer(not_before)] };
@@ -100,7 +105,8 @@ pub async fn find(
     Ok((best < found.len()).then(|| found.swap_remove(best).1))
 }
 
-/// The place of the first of `keys` that is known. The key of an answer counts only while that is its chat's last answer.
+/// The place of the first of `keys` that is known. The key of an end counts only while that is its chat's end, and that of an
+/// answer alone only where more than `shown` answers lead to it.
 ///
 /// # Errors
 /// The database's own words.
@@ -108,17 +114,19 @@ pub async fn find_first(
     platform: &impl Platform,
     scope: &str,
     keys: &[&str],
+    shown: i64,
     not_before: u64,
 ) -> Result<Option<(String, Place)>, DatabaseError> {
     let read = Statement {
-        sql: "SELECT t.key, t.conversation, t.chat_id, t.response_id, t.system FROM turns t \
+        sql: "SELECT t.key, t.conversation, t.chat_id, t.response_id, t.system, t.depth FROM turns t \
               WHERE t.key IN (SELECT value FROM json_each(?1)) AND t.created_at >= ?2 AND t.chat_id IS NOT NULL \
-              AND (t.kind = 'history' OR EXISTS ( \
+              AND (t.kind = 'history' OR (t.kind = 'pair' OR t.depth > ?4) AND EXISTS ( \
                   SELECT 1 FROM conversations c WHERE c.scope = ?3 AND c.id = t.conversation AND c.head = t.response_id))",
         parameters: vec![
             Value::Text(serde_json::to_string(keys).unwrap_or_default()),
             integer(not_before),
             text(scope),
+            Value::Integer(shown),
         ],
     };
     let mut found: Vec<_> = rows(platform, read).await?.into_iter().filter_map(place).collect();
@@ -137,47 +145,46 @@ pub async fn head(
     not_before: u64,
 ) -> Result<Option<Place>, DatabaseError> {
     let read = Statement {
-        sql: "SELECT id AS key, id, chat_id, head, system FROM conversations WHERE scope = ?1 AND id = ?2 AND updated_at >= ?3",
+        sql: "SELECT id AS key, id, chat_id, head, system, turns FROM conversations WHERE scope = ?1 AND id = ?2 AND updated_at >= ?3",
         parameters: vec![text(scope), text(id), integer(not_before)],
     };
     Ok(rows(platform, read).await?.pop().and_then(place).map(|(_, place)| place))
 }
 
-/// Records a turn: at most three rows in two statements.
+/// Records a turn in two statements: four rows, five where it has tool steps.
 ///
 /// # Errors
 /// The database's own words.
 pub async fn record(platform: &impl Platform, turn: &Turn, now: u64) -> Result<(), DatabaseError> {
-    let Turn { scope, place, key, second, title, model } = turn;
-    let Place { conversation, chat_id, response_id, system } = place;
-    let (second_key, second_kind) = match second {
-        Some(SecondKey::History(key)) => (Value::Text(key.clone()), text("history")),
-        Some(SecondKey::Answer(key)) => (Value::Text(key.clone()), text("answer")),
-        None => (Value::Null, Value::Null),
-    };
+    let Turn { scope, place, keys: Keys { history, collapsed, pair, answer }, title, model } = turn;
+    let Place { conversation, chat_id, response_id, system, depth } = place;
+    let key = |key: &Option<String>| key.as_deref().map_or(Value::Null, text);
     let keys = Statement {
-        // An answer that is the last one of another chat as well tells nothing any more.
-        sql: "INSERT INTO turns (key, kind, conversation, chat_id, response_id, system, created_at) \
-              SELECT key, kind, ?5, ?6, ?7, ?8, ?9 FROM \
-              (SELECT ?1 AS key, 'history' AS kind UNION ALL SELECT ?2, ?3) WHERE key IS NOT NULL \
+        // An end that is that of another chat as well tells nothing any more.
+        sql: "INSERT INTO turns (key, kind, conversation, chat_id, response_id, system, created_at, depth) \
+              SELECT key, kind, ?6, ?7, ?8, ?9, ?10, ?11 FROM \
+              (SELECT ?1 AS key, 'history' AS kind UNION ALL SELECT ?2, 'history' UNION ALL SELECT ?3, 'pair' \
+              UNION ALL SELECT ?4, 'answer') WHERE key IS NOT NULL \
               ON CONFLICT (key) DO UPDATE SET \
-              chat_id = CASE WHEN excluded.kind = 'answer' AND (turns.chat_id IS NULL OR \
+              chat_id = CASE WHEN excluded.kind <> 'history' AND (turns.chat_id IS NULL OR \
                   turns.chat_id IS NOT excluded.chat_id AND EXISTS ( \
-                  SELECT 1 FROM conversations c WHERE c.scope = ?4 AND c.id = turns.conversation AND c.head = turns.response_id \
+                  SELECT 1 FROM conversations c WHERE c.scope = ?5 AND c.id = turns.conversation AND c.head = turns.response_id \
               )) THEN NULL ELSE excluded.chat_id END, \
-              conversation = excluded.conversation, response_id = excluded.response_id, \
-              system = excluded.system, \
+              kind = excluded.kind, conversation = excluded.conversation, response_id = excluded.response_id, \
+              system = excluded.system, depth = excluded.depth, \
               created_at = CASE WHEN turns.chat_id IS NULL THEN turns.created_at ELSE excluded.created_at END",
         parameters: vec![
-            key.as_deref().map_or(Value::Null, text),
-            second_key,
-            second_kind,
+            key(history),
+            key(collapsed),
+            key(pair),
+            key(answer),
             text(scope),
             text(conversation),
             text(chat_id),
             text(response_id),
             text(system),
             integer(now),
+            Value::Integer(*depth),
         ],
     };
     let conversation = Statement {
@@ -378,9 +385,9 @@ pub async fn imported_sql(platform: &impl Platform) -> Result<String, DatabaseEr
             "",
         ),
         (
-            "SELECT key, kind, conversation, chat_id, response_id, system, created_at FROM turns \
+            "SELECT key, kind, conversation, chat_id, response_id, system, created_at, depth FROM turns \
              WHERE chat_id IN (SELECT chat_id FROM imported_chats)",
-            "INSERT OR REPLACE INTO turns (key, kind, conversation, chat_id, response_id, system, created_at) VALUES",
+            "INSERT OR REPLACE INTO turns (key, kind, conversation, chat_id, response_id, system, created_at, depth) VALUES",
             "",
         ),
         (

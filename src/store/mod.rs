@@ -21,6 +21,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0003_files.sql", include_str!("../../migrations/0003_files.sql")),
     ("0004_session.sql", include_str!("../../migrations/0004_session.sql")),
     ("0005_imported_chats.sql", include_str!("../../migrations/0005_imported_chats.sql")),
+    ("0006_depth.sql", include_str!("../../migrations/0006_depth.sql")),
 ];
 
 /// A store that takes longer is as good as none: clients wait for it.
