@@ -120,6 +120,15 @@ impl ModelList {
     pub fn get(&self, id: &str) -> Option<&Model> {
         self.0.iter().find(|model| model.id == id)
     }
+
+    /// The model that a name means: the one with exactly this id, else the first with this id or name in another case.
+    fn named(&self, name: &str) -> Option<&Model> {
+        self.get(name).or_else(|| {
+            let lower = name.to_lowercase();
+            let is_named = |text: &str| !text.is_empty() && text.to_lowercase() == lower;
+            self.0.iter().find(|model| is_named(&model.id)).or_else(|| self.0.iter().find(|model| is_named(&model.name)))
+        })
+    }
 }
 
 /// What a client's model name asks for.
@@ -133,29 +142,65 @@ pub struct Choice {
     pub search: bool,
 }
 
-/// Finds the model that `name` means: a live id, an alias, or either with suffixes; an unknown name stands for itself.
+/// An alias may lead to another one; so often that is followed.
+const MOST_ALIASES: usize = 4;
+
+/// Finds the model that `name` means: a live id or display name, an alias, or either with suffixes; an unknown name stands for
+/// itself. The suffixes of an alias' target count as well, after those of the name.
 #[must_use]
 pub(super) fn choose(name: &str, live: Option<&ModelList>, own_aliases: &BTreeMap<String, String>) -> Choice {
-    let known = |name: &str| -> Option<String> {
-        if live.is_some_and(|live| live.get(name).is_some()) {
-            return Some(name.to_owned());
-        }
-        let lower = name.to_lowercase();
-        own_aliases.get(&lower).cloned().or_else(|| {
-            ALIASES
-                .binary_search_by_key(&lower.as_str(), |(alias, _)| alias)
-                .ok()
-                .and_then(|at| ALIASES.get(at))
-                .map(|(_, id)| (*id).to_owned())
-        })
-    };
+    let name = name.trim();
     let mut choice = Choice { id: name.to_owned(), thinking: None, search: false };
+    let mut base = name.to_owned();
+    // What is known of the name so far; without that it stands for itself, suffixes and all.
+    let mut known = None;
+    for _ in 0..=MOST_ALIASES {
+        let (found, stem) = resolve(&base, live, own_aliases, &mut choice);
+        match found {
+            Some(Meaning::Model(id)) => return Choice { id, ..choice },
+            Some(Meaning::Alias(target)) => {
+                known = Some(Choice { id: target.clone(), ..choice.clone() });
+                base = target;
+            }
+            None => {
+                // Without a list nobody can tell whether the suffix is part of an id, and then it most likely is ours.
+                if live.is_none() && !stem.is_empty() {
+                    return Choice { id: stem, ..choice };
+                }
+                break;
+            }
+        }
+    }
+    known.unwrap_or(Choice { id: name.to_owned(), thinking: None, search: false })
+}
+
+enum Meaning {
+    /// The id of a live model.
+    Model(String),
+    /// Another name.
+    Alias(String),
+}
+
+/// What a name means, with suffixes taken off it until it means something; and what is left of it then.
+fn resolve(
+    name: &str,
+    live: Option<&ModelList>,
+    own_aliases: &BTreeMap<String, String>,
+    choice: &mut Choice,
+) -> (Option<Meaning>, String) {
     let mut base = name;
     loop {
-        if let Some(id) = known(base) {
-            return Choice { id, ..choice };
+        if let Some(model) = live.and_then(|live| live.named(base)) {
+            return (Some(Meaning::Model(model.id.clone())), base.to_owned());
         }
-        let lower = base.to_ascii_lowercase();
+        let lower = base.to_lowercase();
+        let built_in = || {
+            let at = ALIASES.binary_search_by_key(&lower.as_str(), |(alias, _)| alias).ok()?;
+            ALIASES.get(at).map(|(_, id)| (*id).to_owned())
+        };
+        if let Some(target) = own_aliases.get(&lower).cloned().or_else(built_in) {
+            return (Some(Meaning::Alias(target)), base.to_owned());
+        }
         let suffix = match () {
             () if lower.ends_with("-thinking") => {
                 choice.thinking = choice.thinking.or(Some(true));
@@ -169,15 +214,10 @@ pub(super) fn choose(name: &str, live: Option<&ModelList>, own_aliases: &BTreeMa
                 choice.search = true;
                 "-search"
             }
-            () => break,
+            () => return (None, base.to_owned()),
         };
         base = base.get(..base.len().saturating_sub(suffix.len())).unwrap_or_default();
     }
-    // Without a list nobody can tell whether the suffix is part of an id, and then it most likely is ours.
-    if live.is_none() && !base.is_empty() {
-        return Choice { id: base.to_owned(), ..choice };
-    }
-    Choice { id: name.to_owned(), thinking: None, search: false }
 }
 
 #[cfg(test)]
@@ -195,10 +235,18 @@ mod tests {
 
     #[test]
     fn a_name_is_a_live_id_then_an_alias_then_has_suffixes() {
-        let live = list(&["qwen3-max", "qwen3.7-plus", "qwen3-next-thinking", "qwen"]);
+        let mut live = list(&["qwen3-max", "qwen3.7-plus", "qwen3-next-thinking", "qwen"]);
+        Arc::make_mut(&mut live.0)[1].name = "The Plus One".to_owned();
         let own = BTreeMap::from([
             ("mine".to_owned(), "qwen3.7-plus".to_owned()),
             ("qwen3".to_owned(), "qwen3.7-plus".to_owned()),
+            ("my-fast".to_owned(), "qwen3-max-fast".to_owned()),
+            ("quick".to_owned(), "Qwen3-MAX-FAST-search".to_owned()),
+            ("of-alias".to_owned(), "gpt-4-turbo-thinking".to_owned()),
+            ("to-new".to_owned(), "somebody-new-fast".to_owned()),
+            ("round".to_owned(), "About".to_owned()),
+            ("about".to_owned(), "round".to_owned()),
+            ("case".to_owned(), "CASE".to_owned()),
         ]);
         for (name, id, thinking, search) in [
             ("qwen3-max", "qwen3-max", None, false),
@@ -217,13 +265,29 @@ mod tests {
             ("somebody-new", "somebody-new", None, false),
             ("somebody-new-thinking", "somebody-new-thinking", None, false),
             ("-thinking", "-thinking", None, false),
+            ("QWEN3-Max", "qwen3-max", None, false),
+            (" Qwen3.7-Plus-Thinking ", "qwen3.7-plus", Some(true), false),
+            ("the plus one", "qwen3.7-plus", None, false),
+            ("The Plus One-fast", "qwen3.7-plus", Some(false), false),
+            ("my-fast", "qwen3-max", Some(false), false),
+            ("My-Fast-search", "qwen3-max", Some(false), true),
+            ("my-fast-thinking", "qwen3-max", Some(true), false),
+            ("quick", "qwen3-max", Some(false), true),
+            ("of-alias", "qwen3-max", Some(true), false),
+            ("of-alias-fast", "qwen3-max", Some(false), false),
+            ("to-new", "somebody-new-fast", None, false),
+            ("to-new-search", "somebody-new-fast", None, true),
+            ("case", "CASE", None, false),
             ("", "", None, false),
         ] {
             let expected = Choice { id: id.to_owned(), thinking, search };
             assert_eq!(choose(name, Some(&live), &own), expected, "{name}");
         }
+        assert!(["round", "About"].contains(&choose("round", Some(&live), &own).id.as_str()), "it ends");
         let expected = Choice { id: "qwen3.7-plus".to_owned(), thinking: Some(true), search: false };
         assert_eq!(choose("qwen3.7-plus-thinking", None, &BTreeMap::new()), expected);
+        let expected = Choice { id: "qwen3-max".to_owned(), thinking: Some(false), search: false };
+        assert_eq!(choose("my-fast", None, &own), expected, "also without a list");
     }
 
     #[test]
