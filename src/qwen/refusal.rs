@@ -69,24 +69,35 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
 }
 
-/// The status that counts: a 200 may tell the real one in a header of its own.
-fn actual_status(status: StatusCode, headers: &HeaderMap) -> u16 {
+/// The status that counts.
+#[derive(Clone, Copy)]
+struct Status {
+    code: u16,
+    /// The site told it in its own header or object; else it may be that of a gateway, which knows nothing of sessions.
+    is_of_site: bool,
+}
+
+/// A 200 may tell the real status in a header of its own.
+fn actual_status(status: StatusCode, headers: &HeaderMap) -> Status {
     let told = header(headers, "x-actual-status-code").and_then(|code| code.parse().ok());
-    told.filter(|code| (400..600).contains(code)).unwrap_or(status.as_u16())
+    match told.filter(|code| (400..600).contains(code)) {
+        Some(code) => Status { code, is_of_site: true },
+        None => Status { code: status.as_u16(), is_of_site: false },
+    }
 }
 
 /// Whether the answer to a turn is a stream, by its head.
 pub(super) fn is_stream(status: StatusCode, headers: &HeaderMap) -> bool {
     let is_event_stream = |value: &str| value.to_ascii_lowercase().starts_with("text/event-stream");
     status.is_success()
-        && actual_status(status, headers) < 400
+        && actual_status(status, headers).code < 400
         && header(headers, "content-type").is_some_and(is_event_stream)
 }
 
 /// The answer to a turn that is no stream. Where nothing else tells why, a 404 means the chat.
 pub(super) fn from_turn(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
     let error = from_answer(status, headers, body);
-    if actual_status(status, headers) == 404 && error.kind() == ErrorKind::UpstreamInvalid {
+    if actual_status(status, headers).code == 404 && error.kind() == ErrorKind::UpstreamInvalid {
         return chat_gone("");
     }
     error
@@ -98,14 +109,14 @@ pub(super) fn from_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) 
     let wait = header(headers, "retry-after").and_then(|wait| wait.parse().ok()).map(Duration::from_secs);
     let error = match header(headers, "location").filter(|_| status.is_redirection()) {
         Some(target) => from_redirect(target),
-        None => from_body(actual, wait, body),
+        None => read(actual, wait, body),
     };
     let error = match error.kind() {
         ErrorKind::Challenge => error,
         _ if headers.contains_key("bxpunish") => challenge(CHALLENGE_PAUSE, None),
         _ => error,
     };
-    error.with_detail(format!("status {}, actual {actual}, {} bytes", status.as_u16(), body.len()))
+    error.with_detail(format!("status {}, actual {}, {} bytes", status.as_u16(), actual.code, body.len()))
 }
 
 fn from_redirect(target: &str) -> Error {
@@ -115,8 +126,12 @@ fn from_redirect(target: &str) -> Error {
     Error::new(ErrorKind::UpstreamInvalid, "chat.qwen.ai answered with a redirect instead of an answer.").retryable()
 }
 
-/// A body, or an event of a stream, that is a refusal in any of its forms.
-pub(super) fn from_body(status: u16, wait: Option<Duration>, body: &[u8]) -> Error {
+/// An event of a stream, or what came in its place, that is a refusal in any of its forms.
+pub(super) fn from_event(data: &[u8]) -> Error {
+    read(Status { code: 200, is_of_site: false }, None, data)
+}
+
+fn read(status: Status, wait: Option<Duration>, body: &[u8]) -> Error {
     let text = text_of(body);
     let mended = without_lone_surrogates(&text);
     let text = mended.as_deref().unwrap_or(&text).trim_start_matches('\u{feff}').trim();
@@ -132,7 +147,7 @@ fn says(text: &str, any: &[&str]) -> bool {
     any.iter().any(|part| lower.contains(part))
 }
 
-fn from_text(status: u16, wait: Option<Duration>, text: &str) -> Error {
+fn from_text(status: Status, wait: Option<Duration>, text: &str) -> Error {
     let mut lines = text.lines().map(|line| line.strip_prefix("data:").unwrap_or(line).trim());
     if let Some(json) = lines.find_map(refusing_line) {
         return from_json(status, wait, &json);
@@ -147,8 +162,12 @@ fn from_text(status: u16, wait: Option<Duration>, text: &str) -> Error {
     if !has_events && says(text, CHALLENGE_MARKS) {
         return challenge(CHALLENGE_PAUSE, None);
     }
-    if text.is_empty() && (200..300).contains(&status) {
+    if text.is_empty() && (200..300).contains(&status.code) {
         return super::stream::empty_answer();
+    }
+    // A page with status 401 tells of somebody's gateway, not of the session.
+    if status.code == 401 && text.starts_with('<') && !status.is_of_site {
+        return gateway(status.code);
     }
     let words = if has_events || text.starts_with(['<', '{', '[']) { "" } else { text };
     by_status(status, wait, words).unwrap_or_else(not_the_protocol)
@@ -162,7 +181,7 @@ fn refusing_line(line: &str) -> Option<Json> {
     (told || json.get("success") == Some(&Json::Bool(false))).then_some(json)
 }
 
-fn from_json(status: u16, wait: Option<Duration>, json: &Json) -> Error {
+fn from_json(status: Status, wait: Option<Duration>, json: &Json) -> Error {
     let link = ["/data/url", "/url"].iter().find_map(|place| json.pointer(place)).and_then(Json::as_str);
     if json.get("rgv587_flag").is_some()
         || json.get("ret").is_some_and(|ret| says(&ret.to_string(), CHALLENGE_MARKS))
@@ -192,7 +211,8 @@ fn from_json(status: u16, wait: Option<Duration>, json: &Json) -> Error {
         Json::String(text) => text.clone(),
         _ => field(&["details", "detail", "message", "template"]).unwrap_or_default(),
     };
-    let status = code.parse().ok().filter(|code| (400..600).contains(code)).unwrap_or(status);
+    let told = code.parse().ok().filter(|code| (400..600).contains(code));
+    let status = told.map_or(status, |code| Status { code, ..status });
     let hours = inner.get("num").or_else(|| json.get("num")).and_then(hours);
     by_code(&code, &text, hours, wait).or_else(|| by_status(status, wait, &text)).unwrap_or_else(|| {
         let words = format!("{code} {text}");
@@ -230,6 +250,22 @@ fn expired() -> Error {
         ErrorKind::SessionExpired,
         "The Qwen session has ended. Sign in at chat.qwen.ai, copy the cookies again and give them to this server (QWEN_COOKIES).",
     )
+}
+
+/// Something between this server and the site answered, or the site refuses the network that this server is in.
+fn gateway(status: u16) -> Error {
+    Error::new(
+        ErrorKind::UpstreamError,
+        format!(
+            "A gateway answered with status {status} in the place of chat.qwen.ai: a proxy on the way, or a block of this server's region or network. Look whether chat.qwen.ai opens from there; the session stays as it is."
+        ),
+    )
+}
+
+/// Whether a page is the site's own, which it shows to those who are not signed in.
+pub(super) fn is_sites_page(body: &[u8]) -> bool {
+    let text = text_of(body);
+    text.trim_start().starts_with('<') && says(&text, &["id=\"root\"", "qwen-chat-fe", "g.alicdn.com"])
 }
 
 fn fault(text: &str) -> Error {
@@ -305,7 +341,9 @@ fn by_code(code: &str, text: &str, hours: Option<u64>, wait: Option<Duration>) -
         }
         "quotalimited" | "quotalimit" | "exceedlimit" | "quotaexhausted" => quota(hours, wait, text),
         "parallellimited" | "toomanyrequests" => busy(wait, text),
-        "unauthorized" | "invalidtoken" | "forbidden" | "tokenexpired" => expired(),
+        "unauthorized" | "invalidtoken" | "tokenexpired" => expired(),
+        // As a lone word it is what gateways say too.
+        "forbidden" if !code.is_empty() => expired(),
         "internalerror" | "internalservererror" => fault(text),
         "invalidinput" | "requestvalidationerror" => rejected(&format!("{code} {text}")),
         plain => return by_words(plain, text, hours, wait),
@@ -328,22 +366,25 @@ fn by_words(code: &str, text: &str, hours: Option<u64>, wait: Option<Duration>) 
         busy(wait, text)
     } else if says(text, &["inappropriate content", "content security"]) {
         filtered()
-    } else if says(text, &["invalid token", "token has expired"]) {
+    } else if says(text, &["invalid token", "token has expired", "token is invalid", "has been revoked"]) {
         expired()
     } else {
         return None;
     })
 }
 
-fn by_status(status: u16, wait: Option<Duration>, text: &str) -> Option<Error> {
-    Some(match status {
+fn by_status(status: Status, wait: Option<Duration>, text: &str) -> Option<Error> {
+    let Status { code, is_of_site } = status;
+    Some(match code {
         200..=299 | 400 if says(text, &["internal error", "internal server error", "something wrong"]) => fault(text),
-        401 | 403 => expired(),
+        401 => expired(),
+        403 if is_of_site => expired(),
+        403 | 407 | 451 => gateway(code),
         413 => Error::new(ErrorKind::RequestTooLarge, "The request is larger than chat.qwen.ai takes. Shorten it."),
         429 => busy(wait, text),
-        500.. => fault(if text.is_empty() { "no words" } else { text }).with_detail(format!("status {status}")),
+        500.. => fault(if text.is_empty() { "no words" } else { text }).with_detail(format!("status {code}")),
         400 | 422 => rejected(text),
-        402..=499 if status != 404 && !text.is_empty() => rejected(text),
+        402..=499 if code != 404 && !text.is_empty() => rejected(text),
         _ => return None,
     })
 }

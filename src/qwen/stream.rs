@@ -101,7 +101,7 @@ impl AnswerStream {
             return Ok(());
         }
         if let Some(body) = &state.bare {
-            return Err(refusal::from_body(200, None, body));
+            return Err(refusal::from_event(body));
         }
         Err(if state.said_something {
             Error::new(
@@ -239,7 +239,7 @@ impl State {
         }
         let Some(choice) = &frame.choices.0 else {
             return if frame.is_refusal() {
-                Flow::Break(Err(refusal::from_body(200, None, data)))
+                Flow::Break(Err(refusal::from_event(data)))
             } else if frame.info.is_some() {
                 Flow::Continue(())
             } else {

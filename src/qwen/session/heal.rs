@@ -187,8 +187,9 @@ impl Session {
         }
         let error = refusal::from_answer(head.status, &head.headers, &body);
         Err(match error.kind() {
-            // Without a session the site shows its own page here, or nothing.
-            ErrorKind::UpstreamInvalid | ErrorKind::UpstreamEmpty if head.status.is_success() => super::ended(),
+            // Without a session the site shows its own page here, or nothing. Another page is a gateway's.
+            ErrorKind::UpstreamInvalid if head.status.is_success() && refusal::is_sites_page(&body) => super::ended(),
+            ErrorKind::UpstreamEmpty if head.status.is_success() => super::ended(),
             _ => error,
         })
     }
