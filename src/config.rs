@@ -6,6 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use url::Url;
 
 use crate::{
+    pasted::{self, Pasted},
     platform::{PRODUCT, Product},
     secret::Secret,
 };
@@ -244,6 +245,37 @@ fn key_list(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// The session that the variables give, however they were copied. Either may be what the other should be.
+fn session<F: Fn(&str) -> Option<String>>(env: &Lookup<F>, base_url: &str) -> Result<Pasted, ConfigError> {
+    let mut session = Pasted::default();
+    let mut first = None;
+    for name in ["QWEN_COOKIES", "QWEN_AUTH_TOKEN"] {
+        let Some(value) = env.text(name) else { continue };
+        let Pasted { cookies, token, user_agent, host } =
+            pasted::read_part(&value).map_err(|error| wrong(name, error.message()))?;
+        let is_own = |host: &str| {
+            host == "qwen.ai"
+                || host.ends_with(".qwen.ai")
+                || Url::parse(base_url).is_ok_and(|url| url.host_str() == Some(host))
+        };
+        if host.is_some_and(|host| !is_own(&host)) {
+            return Err(wrong(name, "is of another site: copy the cookies of chat.qwen.ai"));
+        }
+        let is_short = token.as_ref().is_some_and(|token| token.expose().len() < pasted::SHORTEST_TOKEN);
+        if is_short && name == "QWEN_COOKIES" {
+            return Err(wrong(name, pasted::NEITHER));
+        }
+        session.cookies = session.cookies.or(cookies);
+        session.token = session.token.or(token);
+        session.user_agent = session.user_agent.or(user_agent);
+        first = first.or(Some(name));
+    }
+    match first {
+        Some(name) if !session.has_token() => Err(wrong(name, pasted::NO_TOKEN)),
+        _ => Ok(session),
+    }
+}
+
 impl Config {
     /// Reads every name of the configuration through `lookup`.
     ///
@@ -300,18 +332,20 @@ impl Config {
             "localhost" => IpAddr::from([127, 0, 0, 1]),
             text => text.parse().map_err(|_| wrong("HOST", "must be an IP address such as 127.0.0.1 or 0.0.0.0"))?,
         };
+        let base_url = env.origin("QWEN_BASE_URL")?.unwrap_or_else(|| "https://chat.qwen.ai".to_owned());
+        let session = session(&env, &base_url)?;
         Ok(Self {
-            cookies: env.secret("QWEN_COOKIES")?,
-            auth_token: env.secret("QWEN_AUTH_TOKEN")?,
+            cookies: session.cookies,
+            auth_token: session.token,
             valid_tokens,
             allow_anonymous: env.flag("ALLOW_ANONYMOUS")?,
             admin_token,
             session_key: session_key.map(Secret::new),
             public_sts_token: env.flag("PUBLIC_STS_TOKEN")?,
-            base_url: env.origin("QWEN_BASE_URL")?.unwrap_or_else(|| "https://chat.qwen.ai".to_owned()),
+            base_url,
             auth_url: env.origin("QWEN_AUTH_URL")?.unwrap_or_else(|| "https://auth.qwen.ai".to_owned()),
             oss_url: env.origin("OSS_URL")?,
-            user_agent: env.header("QWEN_USER_AGENT")?.unwrap_or_else(|| USER_AGENT.to_owned()),
+            user_agent: env.header("QWEN_USER_AGENT")?.or(session.user_agent).unwrap_or_else(|| USER_AGENT.to_owned()),
             web_version: env.header("QWEN_WEB_VERSION")?.unwrap_or_else(|| "0.3.12".to_owned()),
             extra_headers,
             bearer: env.flag("QWEN_BEARER")?,
@@ -407,6 +441,44 @@ mod tests {
         ] {
             assert_eq!(key_list(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_session_is_read_however_it_was_copied() {
+        const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJpZCI6InUifQ.c2ln";
+        let jar = format!("cna=1; token={TOKEN}");
+        let list =
+            format!(r#"[{{"name":"cna","value":"1","domain":".qwen.ai"}},{{"name":"token","value":"{TOKEN}"}}]"#);
+        let file = format!(".qwen.ai\tTRUE\t/\tTRUE\t0\tcna\t1\n.qwen.ai\tTRUE\t/\tTRUE\t0\ttoken\t{TOKEN}");
+        for name in ["QWEN_COOKIES", "QWEN_AUTH_TOKEN"] {
+            for (value, cookies, token) in [
+                (jar.clone(), Some(&*jar), None),
+                (format!("Cookie: {jar}"), Some(&*jar), None),
+                (format!("'{jar}'"), Some(&*jar), None),
+                (format!("Cookie: token={TOKEN}"), Some(&*format!("token={TOKEN}")), None),
+                (list.clone(), Some(&*jar), None),
+                (file.clone(), Some(&*jar), None),
+                (format!("curl 'https://chat.qwen.ai/' -b '{jar}'"), Some(&*jar), None),
+                (TOKEN.to_owned(), None, Some(TOKEN)),
+                (format!("Bearer {TOKEN}"), None, Some(TOKEN)),
+                (format!("token={TOKEN}"), Some(&*format!("token={TOKEN}")), None),
+                (format!("\"{TOKEN}\""), None, Some(TOKEN)),
+            ] {
+                let config = config(&[(name, &value)]).unwrap();
+                let read =
+                    (config.cookies.as_ref().map(Secret::expose), config.auth_token.as_ref().map(Secret::expose));
+                assert_eq!(read, (cookies, token), "{name}={value}");
+            }
+            for value in ["cna=1; isg=2", "hello world", "curl 'https://evil.example/' -b 'token=abcdefgh'", "[]", "{}"]
+            {
+                let error = config(&[(name, value)]).unwrap_err();
+                assert_eq!(error.name, name, "{value}");
+            }
+        }
+        let both = config(&[("QWEN_COOKIES", "cna=1; isg=2"), ("QWEN_AUTH_TOKEN", TOKEN)]).unwrap();
+        assert_eq!(both.cookies.unwrap().expose(), "cna=1; isg=2", "the other variable has the token");
+        let copied = config(&[("QWEN_COOKIES", "curl 'https://chat.qwen.ai/' -b 'token=abcdefgh' -A Mine/1")]).unwrap();
+        assert_eq!(copied.user_agent, "Mine/1");
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod error;
 mod json;
 pub mod openai;
 pub mod oss;
+pub mod pasted;
 pub mod platform;
 pub mod qwen;
 pub mod secret;

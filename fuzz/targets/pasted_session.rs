@@ -2,11 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use qwen_edge::qwen::pasted;
+use qwen_edge::pasted;
 
 fuzz_target!(|text: &str| {
     match pasted::read(text) {
-        Ok(pasted) => assert!(pasted.host().is_none_or(|host| host.len() <= text.len() * 3)),
+        Ok(pasted) => assert!(pasted.host.as_deref().is_none_or(|host| host.len() <= text.len() * 3)),
         Err(error) => {
             // What has a meaning of its own may stand in both.
             let told = error.to_string();

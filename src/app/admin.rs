@@ -6,8 +6,9 @@ use serde::Serialize;
 use super::{App, BODY_PATIENCE, reply};
 use crate::{
     error::{Error, ErrorKind, Result},
+    pasted,
     platform::{self, Body, Platform, ReadError, Request},
-    qwen::{SessionReport, SessionState, pasted},
+    qwen::{SessionReport, SessionState},
 };
 
 pub(super) async fn show(app: &App, platform: &impl Platform) -> Response<Body> {
@@ -36,12 +37,12 @@ pub(super) async fn replace<P: Platform>(app: &App, platform: &P, request: Reque
 /// Takes a pasted session, checked with the site; gives whether it is in the database.
 pub(super) async fn take(app: &App, platform: &impl Platform, text: &str) -> Result<bool> {
     let pasted = pasted::read(text)?;
-    if let Some(host) = pasted.host().filter(|host| !app.qwen.is_own_host(host)) {
+    if let Some(host) = pasted.host.as_deref().filter(|host| !app.qwen.is_own_host(host)) {
         let host: String = host.chars().take(100).collect();
         return Err(Error::new(
             ErrorKind::InvalidRequest,
             format!(
-                "The cURL command is for {host}. Copy a request to chat.qwen.ai; another site's cookies are not sent there."
+                "What was pasted is of {host}. Copy a request to chat.qwen.ai, or that site's cookies; another site's are not sent there."
             ),
         ));
     }

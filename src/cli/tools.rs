@@ -11,8 +11,8 @@ use std::{
 use qwen_edge::{
     app::{App, Finding},
     config::Config,
+    pasted::MAX_TEXT,
     platform::{Platform as _, native::Native},
-    qwen::pasted::MAX_TEXT,
 };
 
 /// Tells the person; a closed output is nobody's to be told of.

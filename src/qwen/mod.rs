@@ -7,7 +7,6 @@ mod halves;
 mod history;
 mod kind;
 mod models;
-pub mod pasted;
 mod reader;
 mod refusal;
 mod session;
@@ -36,13 +35,15 @@ pub use stream::{AnswerStream, Listener, Source, empty_answer};
 use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
+    pasted::Pasted,
     platform::{self, ByteStream, Platform},
+    secret::Secret,
     store,
     trace::Outside,
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use history::{ChatSummary, PastChat, PastMessage};
-use session::Current;
+use session::{Credentials, Current};
 use site::{Purpose, Site};
 
 /// How long a chat waits for the list of models before it goes on without one.
@@ -162,8 +163,13 @@ impl Qwen {
     ///
     /// # Errors
     /// What the site says against it; on the edge also `store_unavailable`.
-    pub async fn give_session(&self, platform: &impl Platform, pasted: pasted::Pasted) -> Result<bool> {
-        self.session.give(platform, pasted.into_credentials()).await
+    pub async fn give_session(&self, platform: &impl Platform, pasted: Pasted) -> Result<bool> {
+        let Pasted { cookies, token, user_agent, host: _ } = pasted;
+        let (cookies, token) = (cookies.as_ref().map(Secret::expose), token.as_ref().map(Secret::expose));
+        match Credentials::new(cookies, token) {
+            Some(credentials) => self.session.give(platform, credentials.of_browser(user_agent)).await,
+            None => Err(Error::new(ErrorKind::InvalidRequest, crate::pasted::NO_TOKEN)),
+        }
     }
 
     /// Whether a host is the site's: its cookies are sent there.

@@ -126,7 +126,10 @@ impl ModelList {
         self.get(name).or_else(|| {
             let lower = name.to_lowercase();
             let is_named = |text: &str| !text.is_empty() && text.to_lowercase() == lower;
-            self.0.iter().find(|model| is_named(&model.id)).or_else(|| self.0.iter().find(|model| is_named(&model.name)))
+            self.0
+                .iter()
+                .find(|model| is_named(&model.id))
+                .or_else(|| self.0.iter().find(|model| is_named(&model.name)))
         })
     }
 }

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::secret::Secret;
+use crate::{pasted::cookie_value, secret::Secret};
 
 /// A token that ends sooner (seconds) counts as expiring. The site's own frontend renews about this early.
 const EARLY: u64 = 180;
@@ -39,7 +39,7 @@ impl Credentials {
     /// A whole `Cookie` header, a lone access token, or both (then the cookie's own token goes first).
     pub(crate) fn new(cookie: Option<&str>, token: Option<&str>) -> Option<Self> {
         let cookie = match (cookie, token) {
-            (Some(jar), Some(token)) if value_of(jar, "token").is_none() => {
+            (Some(jar), Some(token)) if cookie_value(jar, "token").is_none() => {
                 format!("{}; token={token}", jar.trim_end_matches([';', ' ']))
             }
             (Some(jar), _) => jar.to_owned(),
@@ -51,14 +51,14 @@ impl Credentials {
 
     /// Takes a `Cookie` header apart. Who the account is follows from the token, else from `account`, else from the cookies.
     fn read(cookie: String, account: Option<String>) -> Self {
-        let token = value_of(&cookie, "token").map(str::to_owned);
+        let token = cookie_value(&cookie, "token").map(str::to_owned);
         let claims = token.as_deref().and_then(claims).unwrap_or_default();
         let id = claims.get("id").and_then(|id| id.as_str()).filter(|id| !id.is_empty());
         Self {
             expires_at: claims.get("exp").and_then(serde_json::Value::as_u64),
             early: EARLY,
             account: id.map(str::to_owned).or(account).unwrap_or_else(|| digest(&cookie)),
-            refresh_token: value_of(&cookie, "refresh_token").map(Secret::new),
+            refresh_token: cookie_value(&cookie, "refresh_token").map(Secret::new),
             token: token.map(Secret::new),
             user_agent: None,
             cookie: Secret::new(cookie),
@@ -149,14 +149,6 @@ impl Credentials {
         let read = Self::read(cookie, Some(account));
         Some(Self { user_agent, expires_at: read.expires_at.or(expires_at), early, ..read })
     }
-}
-
-/// The value of a cookie in a `Cookie` header.
-fn value_of<'a>(jar: &'a str, wanted: &str) -> Option<&'a str> {
-    jar.split(';')
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, value)| *name == wanted && !value.is_empty())
-        .map(|(_, value)| value)
 }
 
 /// The header with the cookie's value replaced where it stands, or added at its end.

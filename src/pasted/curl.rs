@@ -6,6 +6,20 @@ pub(super) struct Request {
     pub(super) url: String,
     pub(super) cookies: Option<String>,
     pub(super) user_agent: Option<String>,
+    pub(super) authorization: Option<String>,
+}
+
+impl Request {
+    /// Takes a header field, if it is one that counts.
+    pub(super) fn take_field(&mut self, name: &str, value: &str) {
+        let place = match name.trim().to_ascii_lowercase().as_str() {
+            "cookie" => &mut self.cookies,
+            "user-agent" => &mut self.user_agent,
+            "authorization" => &mut self.authorization,
+            _ => return,
+        };
+        *place = Some(value.trim().to_owned());
+    }
 }
 
 /// Options that take a value, beside those that are read here: the value must not be taken for the address.
@@ -56,11 +70,7 @@ pub(super) fn read(text: &str) -> Option<Request> {
             "-H" | "--header" => {
                 let value = value()?;
                 let Some((field, value)) = value.split_once(':') else { continue };
-                match field.trim().to_ascii_lowercase().as_str() {
-                    "cookie" => request.cookies = Some(value.trim().to_owned()),
-                    "user-agent" => request.user_agent = Some(value.trim().to_owned()),
-                    _ => {}
-                }
+                request.take_field(field, value);
             }
             "-b" | "--cookie" => request.cookies = Some(value()?),
             "-A" | "--user-agent" => request.user_agent = Some(value()?),
