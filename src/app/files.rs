@@ -8,13 +8,14 @@ use url::form_urlencoded;
 use super::{App, form::Form, reply};
 use crate::{
     error::{Error, ErrorKind, Result},
+    openai::Whole,
     platform::{self, Body, Platform, ReadError, Request},
     qwen::{File, FileEntry, Kind, NewFile},
     store::{self, files as table},
 };
 
-/// The most that one answer lists, and what it lists if nothing is said.
-const MOST_LISTED: u32 = 1000;
+/// The most that one answer lists, as OpenAI's, and what it lists if nothing is said.
+const MOST_LISTED: u32 = 10_000;
 const USUALLY_LISTED: u32 = 100;
 /// What a file is for unless its sender says.
 const PURPOSE: &str = "multimodal";
@@ -110,20 +111,35 @@ pub(super) async fn list(
     caller: &str,
     query: Option<&str>,
 ) -> Result<Response<Body>> {
-    let (mut limit, mut after) = (USUALLY_LISTED, String::new());
+    let (mut limit, mut after, mut is_ascending) = (USUALLY_LISTED, String::new(), false);
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         match &*name {
             "limit" => {
-                let wrong = || Error::invalid("limit", format!("'limit' must be a number from 1 to {MOST_LISTED}."));
-                limit = value.parse().ok().filter(|limit| *limit > 0).ok_or_else(wrong)?;
+                let wrong = || {
+                    let problem =
+                        format!("'limit' must be a number from 1 to {MOST_LISTED}, or 0 for {USUALLY_LISTED}.");
+                    Error::invalid("limit", problem)
+                };
+                let number = if value.is_empty() { Some(Whole(0)) } else { Whole::from_text(&value) };
+                limit = match number.and_then(|number| u32::try_from(number.0).ok()).ok_or_else(wrong)? {
+                    0 => USUALLY_LISTED,
+                    limit => limit,
+                };
             }
             "after" => after = value.into_owned(),
+            "order" => {
+                is_ascending = match &*value {
+                    "" | "desc" => false,
+                    "asc" => true,
+                    _ => return Err(Error::invalid("order", "'order' must be 'asc' or 'desc'.")),
+                };
+            }
             _ => {}
         }
     }
     let limit = limit.min(MOST_LISTED);
     let scope = app.scope(platform, caller).await;
-    let found = table::list(platform, &scope, &after, limit.saturating_add(1)).await;
+    let found = table::list(platform, &scope, &after, is_ascending, limit.saturating_add(1)).await;
     let mut found = found.map_err(|error| store::failed(&error))?;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = found.len() > most;
@@ -239,7 +255,8 @@ pub(super) async fn sts_token(app: &App, platform: &impl Platform, request: Requ
         .map_err(|error| Error::new(ErrorKind::InvalidJson, format!("The request body is not valid JSON: {error}.")))?;
     let name = body.get("filename").and_then(Json::as_str).filter(|name| !name.trim().is_empty());
     let name = name.ok_or_else(|| Error::invalid("filename", "The field 'filename' must be a text."))?;
-    let size = body.get("filesize").and_then(|size| size.as_u64().or_else(|| size.as_str()?.parse().ok()));
+    let size = body.get("filesize").and_then(|size| Whole::from_text(size.as_str().unwrap_or(&size.to_string())));
+    let size = size.and_then(|size| u64::try_from(size.0).ok());
     let size = size.ok_or_else(|| Error::invalid("filesize", "The field 'filesize' must be a number of bytes."))?;
     let kind = match body.get("filetype") {
         None | Some(Json::Null) => "image",

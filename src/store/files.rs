@@ -172,18 +172,29 @@ pub async fn find(platform: &impl Platform, scope: &str, id: &str) -> Result<Opt
     Ok(rows(platform, read).await?.pop().and_then(file))
 }
 
-/// The files of a scope, newest first, behind the file `after` (empty: from the start).
+/// The files of a scope, newest first unless `is_ascending`, behind the file `after` (empty: from the start).
 ///
 /// # Errors
 /// The database's own words.
-pub async fn list(platform: &impl Platform, scope: &str, after: &str, limit: u32) -> Result<Vec<File>, DatabaseError> {
-    let read = Statement {
-        sql: "SELECT id, owner, hash, name, size, kind, content_type, purpose, url, expires_at, created_at FROM files \
-              WHERE scope = ?1 AND (?2 = '' OR (created_at, id) < \
-              (SELECT a.created_at, a.id FROM files a WHERE a.scope = ?1 AND a.id = ?2)) \
-              ORDER BY created_at DESC, id DESC LIMIT ?3",
-        parameters: vec![text(scope), text(after), Value::Integer(limit.into())],
+pub async fn list(
+    platform: &impl Platform,
+    scope: &str,
+    after: &str,
+    is_ascending: bool,
+    limit: u32,
+) -> Result<Vec<File>, DatabaseError> {
+    let sql = if is_ascending {
+        "SELECT id, owner, hash, name, size, kind, content_type, purpose, url, expires_at, created_at FROM files \
+         WHERE scope = ?1 AND (?2 = '' OR (created_at, id) > \
+         (SELECT a.created_at, a.id FROM files a WHERE a.scope = ?1 AND a.id = ?2)) \
+         ORDER BY created_at, id LIMIT ?3"
+    } else {
+        "SELECT id, owner, hash, name, size, kind, content_type, purpose, url, expires_at, created_at FROM files \
+         WHERE scope = ?1 AND (?2 = '' OR (created_at, id) < \
+         (SELECT a.created_at, a.id FROM files a WHERE a.scope = ?1 AND a.id = ?2)) \
+         ORDER BY created_at DESC, id DESC LIMIT ?3"
     };
+    let read = Statement { sql, parameters: vec![text(scope), text(after), Value::Integer(limit.into())] };
     Ok(rows(platform, read).await?.into_iter().filter_map(file).collect())
 }
 

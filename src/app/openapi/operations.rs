@@ -346,11 +346,14 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
         Endpoint::Upload => upload("uploadFile", "Uploads a file"),
         Endpoint::Files => Operation {
             parameters: vec![
-                json!({ "name": "limit", "in": "query", "description": "How many; more than 1000 count as 1000.", "schema": {
-                    "type": "integer", "minimum": 1, "default": 100,
+                json!({ "name": "limit", "in": "query", "description": "How many; 0 means the default, more than 10000 count as 10000.", "schema": {
+                    "type": "integer", "minimum": 0, "default": 100,
                 } }),
                 json!({ "name": "after", "in": "query", "description": "The last id of the page before.", "schema": {
                     "type": "string",
+                } }),
+                json!({ "name": "order", "in": "query", "description": "By the time of the upload.", "schema": {
+                    "type": "string", "enum": ["asc", "desc"], "default": "desc",
                 } }),
             ],
             answers: ok(
