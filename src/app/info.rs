@@ -85,6 +85,8 @@ pub(super) struct Health {
     version: &'static str,
     session: SessionHealth,
     store: StoreHealth,
+    /// How far this machine's clock is ahead of the site's, whose time is used instead; 0 while it is right.
+    clock_skew_seconds: i64,
 }
 
 /// How the Qwen session is.
@@ -133,6 +135,7 @@ async fn look(app: &App, platform: &impl Platform) -> Health {
         version: env!("CARGO_PKG_VERSION"),
         session: SessionHealth { state: state.as_str(), expires_at, checked_at },
         store: StoreHealth { ok: store_problem.is_none(), errors: app.faults.count(), persistent },
+        clock_skew_seconds: app.qwen.clock_skew_seconds(),
     }
 }
 

@@ -81,7 +81,7 @@ struct Ticket {
 
 impl Ticket {
     /// The object's place. Host names only, so that an answer cannot lead elsewhere.
-    fn place(&self, own: Option<&str>, patience: Duration) -> Result<Place> {
+    fn place(&self, own: Option<&str>, patience: Duration, clock_ahead: i64) -> Result<Place> {
         let host = format!("{}.{}", self.bucketname, self.endpoint);
         let sane = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.');
         let origin = match own {
@@ -100,6 +100,7 @@ impl Ticket {
             },
             security_token: Secret::new(self.security_token.clone()),
             patience,
+            clock_ahead,
         })
     }
 }
@@ -187,7 +188,7 @@ impl Qwen {
         }
         let size = if whole { first.len() as u64 } else { length.unwrap_or(0).max(first.len() as u64) };
         let ticket = self.ticket(platform, &name, size, kind).await?;
-        let place = Arc::new(ticket.place(self.oss_url.as_deref(), self.site.idle())?);
+        let place = Arc::new(ticket.place(self.oss_url.as_deref(), self.site.idle(), self.site.clock().ahead())?);
         let earlier = match (whole, kind) {
             (true, Kind::Video) | (false, _) => {
                 // The parts give it again, and use its memory again.

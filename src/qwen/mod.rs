@@ -1,5 +1,6 @@
 //! What chat.qwen.ai sends and gets: the session, the models, chats and turns, the answer stream and every refusal.
 
+mod clock;
 mod files;
 mod frame;
 mod halves;
@@ -153,6 +154,12 @@ impl Qwen {
         }
     }
 
+    /// How far this machine's clock is ahead of the site's, in seconds.
+    #[must_use]
+    pub fn clock_skew_seconds(&self) -> i64 {
+        self.site.clock().skew_seconds()
+    }
+
     /// The account's session.
     #[must_use]
     pub fn session(&self) -> &Arc<Session> {
@@ -190,7 +197,7 @@ impl Qwen {
     /// Any refusal of the site.
     pub async fn new_chat(&self, platform: &impl Platform, model: &str) -> Result<String> {
         healing!(self, platform, used, {
-            let body = wire::new_chat_body(model, platform.now());
+            let body = wire::new_chat_body(model, self.site.clock().of_site(platform.now()));
             let (head, body) = self.ask_site(platform, &used, Method::POST, wire::NEW_CHAT, body).await?;
             let id = crate::json::from_bytes::<Json>(&body)
                 .ok()

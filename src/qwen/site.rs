@@ -1,12 +1,12 @@
 //! The way to the site: requests in the shape of the browser's, and answers read whole within bounds.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::{session::Credentials, wire};
+use super::{clock::Clock, session::Credentials, wire};
 use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
@@ -28,6 +28,7 @@ pub(super) struct Site {
     extra_headers: Vec<(String, Secret)>,
     bearer: bool,
     idle: Duration,
+    clock: Arc<Clock>,
 }
 
 /// What a request is for; decides the headers that differ.
@@ -49,6 +50,7 @@ impl Site {
             extra_headers: config.extra_headers.clone(),
             bearer: config.bearer,
             idle: config.upstream_idle,
+            clock: Arc::default(),
         }
     }
 
@@ -126,7 +128,7 @@ impl Site {
         put(headers, "source", "web");
         put(headers, "version", &self.web_version);
         put(headers, "x-request-id", &wire::uuid(platform));
-        put(headers, "timezone", &wire::timezone(platform.now()));
+        put(headers, "timezone", &wire::timezone(self.clock.of_site(platform.now())));
         put(headers, "origin", &self.base_url);
     }
 
@@ -139,7 +141,11 @@ impl Site {
     ) -> Result<FetchResponse> {
         let asked = platform::ask(platform, what, platform.fetch(request));
         match platform::timeout(platform, self.idle, asked).await {
-            Some(answer) => answer.map_err(|error| unreachable_error(&error)),
+            Some(Ok(answer)) => {
+                self.clock.hear(answer.headers(), platform.now());
+                Ok(answer)
+            }
+            Some(Err(error)) => Err(unreachable_error(&error)),
             None => Err(self.idle_error()),
         }
     }
@@ -178,6 +184,11 @@ impl Site {
     ) -> Result<(http::response::Parts, Bytes)> {
         let answer = self.send(platform, what, request).await?;
         self.whole(platform, answer).await
+    }
+
+    /// The site's clock.
+    pub(super) fn clock(&self) -> &Arc<Clock> {
+        &self.clock
     }
 
     /// How long it may be silent.

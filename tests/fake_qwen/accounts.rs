@@ -1,7 +1,10 @@
 //! Tokens, cookies, quotas.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -138,9 +141,25 @@ pub(super) fn refresh_token(account: &str) -> String {
     format!("{REFRESH_PREFIX}{}.{}", URL_SAFE_NO_PAD.encode(account), Uuid::new_v4().simple())
 }
 
-/// Seconds since 1970.
+thread_local! {
+    /// How far the clock of the fake that this thread belongs to is ahead, in seconds.
+    static AHEAD: RefCell<Arc<AtomicI64>> = RefCell::default();
+}
+
+/// Makes this thread one of a fake's.
+pub(super) fn keep_time_by(ahead: Arc<AtomicI64>) {
+    AHEAD.with(|clock| *clock.borrow_mut() = ahead);
+}
+
+/// Seconds since 1970, by the clock of the fake that this thread belongs to.
 pub(super) fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().try_into().unwrap_or(i64::MAX))
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("later than 1970").as_secs();
+    i64::try_from(since).expect("a time of this age") + AHEAD.with(|clock| clock.borrow().load(Ordering::Relaxed))
+}
+
+/// The same for a `Date` header.
+pub(super) fn time() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(now().try_into().expect("later than 1970"))
 }
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {

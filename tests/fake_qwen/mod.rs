@@ -43,7 +43,7 @@ mod web;
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -73,6 +73,8 @@ struct Shared {
     /// Path prefix → wait before the response headers.
     waits: Mutex<HashMap<String, Duration>>,
     counters: Mutex<HashMap<String, u64>>,
+    /// How far its clock is ahead, in seconds.
+    ahead: Arc<AtomicI64>,
 }
 
 impl Shared {
@@ -142,6 +144,11 @@ impl Fake {
     /// How many more completions `account` may ask for before `RateLimited`; `None` lifts the limit.
     pub fn set_quota(&self, account: &str, left: Option<u64>) {
         self.shared.accounts.lock().unwrap().set_quota(account, left);
+    }
+
+    /// Sets its clock: so many seconds ahead of this machine's, by which tokens, signatures and its own `Date` go.
+    pub fn set_clock(&self, ahead: i64) {
+        self.shared.ahead.store(ahead, Ordering::Relaxed);
     }
 
     /// Makes every request whose path starts with `path` fail as `name` (a `fail=` name, `hang`, `reset`, `html_login` or

@@ -18,6 +18,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::accounts;
 use super::body::{Reply, Start, StepBody};
 use super::routes::{self, Call};
 use super::storage::{self, Cut};
@@ -40,8 +41,13 @@ pub(super) fn spawn(
     addr: SocketAddr,
     shared: Arc<Shared>,
 ) -> io::Result<(SocketAddr, oneshot::Sender<()>, JoinHandle<()>)> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("fake-qwen").enable_all().build()?;
+    let ahead = Arc::clone(&shared.ahead);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("fake-qwen")
+        .on_thread_start(move || accounts::keep_time_by(Arc::clone(&ahead)))
+        .enable_all()
+        .build()?;
     let listener = {
         let _inside = runtime.enter();
         let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
@@ -118,6 +124,8 @@ async fn serve(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     for (name, value) in headers {
         response = response.header(name, value);
     }
+    // hyper would tell this machine's time.
+    response = response.header("date", httpdate::fmt_http_date(accounts::time()));
     ticket.answered();
     response.body(StepBody::new(steps, sized, turn, ticket)).map_err(|_| Hangup)
 }

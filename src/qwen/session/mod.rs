@@ -18,7 +18,7 @@ pub(crate) use credentials::Credentials;
 use credentials::digest;
 use seal::Seal;
 
-use super::site::Site;
+use super::{clock::Clock, site::Site};
 use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
@@ -144,6 +144,12 @@ struct Memory {
     /// No renewal before then, and why.
     back_off: Option<(u64, ErrorKind)>,
     failures: u32,
+    /// Tokens end by the site's clock.
+    clock: Arc<Clock>,
+    /// Somebody asks the site for the time, at the longest until then.
+    asking_until: u64,
+    /// The site did not tell it; nobody asks again before then.
+    silent_until: u64,
 }
 
 /// The account's session. Shared by all requests.
@@ -188,6 +194,9 @@ impl Session {
                 renewing_until: 0,
                 back_off: None,
                 failures: 0,
+                clock: Arc::clone(site.clock()),
+                asking_until: 0,
+                silent_until: 0,
             }),
             configured,
             site,
@@ -370,7 +379,20 @@ impl Memory {
     }
 
     fn left(&self, now: u64) -> Option<u64> {
-        self.credentials.as_ref()?.left(now / 1000)
+        self.credentials.as_ref()?.left(self.seconds(now))
+    }
+
+    /// The site's time in seconds, of this machine's in milliseconds.
+    fn seconds(&self, now: u64) -> u64 {
+        self.clock.of_site(now) / 1000
+    }
+
+    /// Whether the token seems to have ended or to be about to, and no answer has told yet whether the clock is right.
+    fn is_in_doubt(&self, now: u64) -> bool {
+        let is_short = |credentials: &Arc<Credentials>| {
+            credentials.left(self.seconds(now)).is_some_and(|left| left < credentials.early())
+        };
+        !self.clock.is_known() && now >= self.silent_until && self.credentials.as_ref().is_some_and(is_short)
     }
 
     fn is_renewable(&self) -> bool {
@@ -380,7 +402,7 @@ impl Memory {
     fn state(&self, now: u64) -> SessionState {
         let Some(credentials) = &self.credentials else { return SessionState::Missing };
         let standing = &self.standing;
-        let left = credentials.left(now / 1000);
+        let left = credentials.left(self.seconds(now));
         let is_over = left == Some(0) || standing.refused;
         if is_over && !self.is_renewable() {
             SessionState::Expired
@@ -412,7 +434,7 @@ impl Memory {
     fn need(&self, now: u64, soon: u64) -> Need {
         let Some(credentials) = self.credentials.as_ref().filter(|_| self.is_renewable()) else { return Need::Nothing };
         let waiting = self.back_off.is_some_and(|(until, _)| until > now);
-        match credentials.left(now / 1000) {
+        match credentials.left(self.seconds(now)) {
             _ if self.standing.refused => Need::Now,
             Some(0) => Need::Now,
             _ if waiting => Need::Nothing,
