@@ -38,6 +38,8 @@ pub enum ErrorKind {
     QuotaExceeded,
     /// Too many requests, or the site is busy.
     RateLimited,
+    /// The server holds as much of its clients as it may.
+    Overloaded,
     /// The chat, or the message to go on from, is no more.
     ChatGone,
     /// The chat is still busy with an earlier turn.
@@ -92,6 +94,7 @@ impl ErrorKind {
             Self::Challenge => (403, "permission_error", "qwen_challenge"),
             Self::QuotaExceeded => (429, "rate_limit_error", "quota_exceeded"),
             Self::RateLimited => (429, "rate_limit_error", "rate_limit_exceeded"),
+            Self::Overloaded => (503, "server_error", "overloaded"),
             Self::ChatGone => (502, "upstream_error", "upstream_error"),
             Self::ChatBusy => (429, "rate_limit_error", "rate_limit_exceeded"),
             Self::ContentFilter => (400, "invalid_request_error", "content_filter"),

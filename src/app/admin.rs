@@ -3,11 +3,11 @@
 use http::{Response, StatusCode};
 use serde::Serialize;
 
-use super::{App, BODY_PATIENCE, reply};
+use super::{App, body, reply};
 use crate::{
     error::{Error, ErrorKind, Result},
     pasted,
-    platform::{self, Body, Platform, ReadError, Request},
+    platform::{Body, Platform, Request},
     qwen::{SessionReport, SessionState},
 };
 
@@ -17,15 +17,8 @@ pub(super) async fn show(app: &App, platform: &impl Platform) -> Response<Body> 
 }
 
 pub(super) async fn replace<P: Platform>(app: &App, platform: &P, request: Request) -> Result<Response<Body>> {
-    let limit = pasted::MAX_TEXT;
-    let body = platform::timeout(platform, BODY_PATIENCE, request.body.collect(limit)).await;
-    let body = body.unwrap_or(Err(ReadError::Broken)).map_err(|error| match error {
-        ReadError::TooLarge => Error::new(
-            ErrorKind::RequestTooLarge,
-            format!("The body is larger than {} KiB; a session is much shorter.", limit / 1024),
-        ),
-        ReadError::Broken => Error::new(ErrorKind::InvalidRequest, "The request body broke off or took too long."),
-    })?;
+    let limit = body::Limit { bytes: pasted::MAX_TEXT, advice: "a session is much shorter" };
+    let body = body::collect(app, platform, request.body, limit).await?;
     let text = std::str::from_utf8(&body)
         .map_err(|_| Error::new(ErrorKind::InvalidRequest, "The body is not text in UTF-8."))?;
     let stored = take(app, platform, text).await?;

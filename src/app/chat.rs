@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 
-use super::{App, BODY_PATIENCE, reply};
+use super::{
+    App,
+    body::{self, Place},
+    reply,
+};
 use crate::{
     chat::{Answer, Attachments, Hints, check, intent},
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     openai::{ChatRequest, Identity},
-    platform::{self, Body, Headers, Platform, ReadError, Request},
+    platform::{Body, Headers, Platform, Request},
 };
-
-/// The largest JSON body: several images of `MAX_IMAGE_BYTES` in base64, and well below an isolate's memory.
-const MAX_BODY: usize = 32 * 1024 * 1024;
 
 /// The name goes into requests whose size the site limits, and into each chunk.
 const MAX_MODEL_NAME: usize = 200;
@@ -28,25 +29,16 @@ pub(super) async fn completions<P: Platform + Unpin>(
     default_model: &str,
 ) -> Result<Response<Body>> {
     let Request { headers, body, .. } = request;
-    let body =
-        platform::timeout(platform, BODY_PATIENCE, body.collect(MAX_BODY)).await.unwrap_or(Err(ReadError::Broken));
-    let body = body.map_err(|error| match error {
-        ReadError::TooLarge => Error::new(
-            ErrorKind::RequestTooLarge,
-            format!(
-                "The request body is larger than {} MiB; send less, or upload large files with POST /v1/files/upload.",
-                MAX_BODY / 1024 / 1024
-            ),
-        ),
-        ReadError::Broken => Error::new(ErrorKind::InvalidJson, "The request body broke off or took too long."),
-    })?;
+    let body = body::collect(app, platform, body, body::CHAT).await?;
     let mut request = ChatRequest::from_json(&body)?;
-    drop(body);
+    let place = body.into_place();
     let attachments = Attachments::take(&mut request.messages)?;
-    respond(app, platform, caller, &headers, request, attachments, default_model).await
+    respond(app, platform, caller, &headers, request, attachments, default_model, place).await
 }
 
-/// Answers a chat request whose attachments have been taken out of it.
+/// Answers a chat request whose attachments have been taken out of it. Its `place` in memory is kept until the answer begins: by
+/// then the attachments are uploaded.
+#[expect(clippy::too_many_arguments, reason = "each is another part of the request")]
 pub(super) async fn respond<P: Platform + Unpin>(
     app: &Arc<App>,
     platform: &P,
@@ -55,6 +47,7 @@ pub(super) async fn respond<P: Platform + Unpin>(
     request: ChatRequest,
     attachments: Attachments,
     default_model: &str,
+    place: Place,
 ) -> Result<Response<Body>> {
     check(&request.messages, &attachments)?;
     let hints = hints(&request, headers)?;
@@ -94,6 +87,7 @@ pub(super) async fn respond<P: Platform + Unpin>(
     } else {
         reply::json_text(StatusCode::OK, answer.whole().await?)
     };
+    drop(place);
     Ok(reply::with_conversation(answer, &conversation))
 }
 

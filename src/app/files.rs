@@ -5,11 +5,16 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use url::form_urlencoded;
 
-use super::{App, form::Form, reply};
+use super::{
+    App,
+    body::{self, Place},
+    form::{Form, Texts},
+    reply,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     openai::Whole,
-    platform::{self, Body, Platform, ReadError, Request},
+    platform::{Body, Platform, Request},
     qwen::{File, FileEntry, Kind, NewFile},
     store::{self, files as table},
 };
@@ -20,29 +25,34 @@ const USUALLY_LISTED: u32 = 100;
 /// What a file is for unless its sender says.
 const PURPOSE: &str = "multimodal";
 /// A request for a token is three short fields.
-const MAX_JSON: usize = 64 * 1024;
+const TOKEN_REQUEST: body::Limit = body::Limit { bytes: 64 * 1024, advice: "three short fields are enough" };
 
 /// What a form brought: its file, uploaded, and its other fields.
 pub(super) struct Received {
     pub(super) file: File,
-    fields: Vec<(String, String)>,
+    fields: Texts,
 }
 
 impl Received {
     /// A field's text; the last one of that name counts.
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
-        let at = self.fields.iter().rposition(|(known, _)| known == name)?;
-        Some(self.fields.swap_remove(at).1)
+        self.fields.take(name)
+    }
+
+    /// The memory that the fields take.
+    pub(super) fn into_place(self) -> Place {
+        self.fields.into_place()
     }
 }
 
-/// Reads a form, and uploads the file in its field `name` while it comes.
+/// Reads a form, and uploads the file in its field `name` while it comes. Of the other fields `texts` are kept.
 pub(super) async fn receive<P: Platform>(
     app: &App,
     platform: &P,
     request: Request,
     name: &str,
     expected: Option<Kind>,
+    texts: &'static [&'static str],
 ) -> Result<Received> {
     let Request { headers, body, .. } = request;
     let limit = match expected {
@@ -51,11 +61,10 @@ pub(super) async fn receive<P: Platform>(
     };
     let mut form = Form::open(platform, &headers, body, limit)?;
     app.qwen.session().ready(platform).await?;
-    let (mut file, mut fields) = (None, Vec::new());
+    let (mut file, mut fields) = (None, Texts::new(texts, app.memory.place()));
     while let Some(field) = form.next().await? {
         if field.name != name {
-            let name = field.name.clone();
-            fields.push((name, field.text().await?));
+            fields.add(field).await?;
             continue;
         }
         if file.is_some() {
@@ -85,7 +94,7 @@ pub(super) async fn upload<P: Platform>(
     caller: &str,
     request: Request,
 ) -> Result<Response<Body>> {
-    let mut received = receive(app, platform, request, "file", None).await?;
+    let mut received = receive(app, platform, request, "file", None, &["purpose"]).await?;
     let purpose = received.take("purpose").map(|purpose| purpose.trim().chars().take(60).collect::<String>());
     let purpose = purpose.filter(|purpose| !purpose.is_empty()).unwrap_or_else(|| PURPOSE.to_owned());
     let File { upload, hash, name, size, kind, content_type } = received.file;
@@ -246,11 +255,7 @@ fn object(platform: &impl Platform, file: table::File) -> FileObject {
 
 /// The site's own answer, for programs that upload by themselves.
 pub(super) async fn sts_token(app: &App, platform: &impl Platform, request: Request) -> Result<Response<Body>> {
-    let body = platform::timeout(platform, super::BODY_PATIENCE, request.body.collect(MAX_JSON)).await;
-    let body = body.unwrap_or(Err(ReadError::Broken)).map_err(|error| match error {
-        ReadError::TooLarge => Error::new(ErrorKind::RequestTooLarge, "The request body is too large."),
-        ReadError::Broken => Error::new(ErrorKind::InvalidJson, "The request body broke off or took too long."),
-    })?;
+    let body = body::collect(app, platform, request.body, TOKEN_REQUEST).await?;
     let body: Json = crate::json::from_bytes(&body)
         .map_err(|error| Error::new(ErrorKind::InvalidJson, format!("The request body is not valid JSON: {error}.")))?;
     let name = body.get("filename").and_then(Json::as_str).filter(|name| !name.trim().is_empty());

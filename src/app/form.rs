@@ -1,7 +1,6 @@
 //! `multipart/form-data` from the client's socket, one field after the other, never as a whole in memory.
 
 use std::{
-    borrow::Cow,
     pin::Pin,
     sync::{
         Arc,
@@ -16,6 +15,7 @@ use futures::{Stream, StreamExt as _};
 use multer::{Constraints, Multipart, SizeLimit};
 use percent_encoding::percent_decode_str;
 
+use super::body::Place;
 use crate::{
     error::{Error, ErrorKind, Result},
     platform::{self, BoxStream, ByteStream, FetchError, FetchErrorKind, Headers, Platform, RequestBody},
@@ -31,8 +31,8 @@ const MAX_HEADERS: usize = 64 * 1024;
 const MOST_FIELDS: usize = 100;
 /// How many characters of a field's name count; no field of ours has more.
 const MAX_NAME: usize = 100;
-/// How long a field's text may be.
-const MAX_TEXT: usize = 4 * 1024 * 1024;
+/// How long the texts of all fields may be together.
+const MAX_TEXT: usize = 8 * 1024 * 1024;
 
 /// A form on its way in.
 pub(super) struct Form {
@@ -95,25 +95,63 @@ impl Form {
 }
 
 impl Field {
-    /// The field's text.
-    pub(super) async fn text(mut self) -> Result<String> {
-        let mut text = Vec::new();
-        while let Some(piece) = self.field.chunk().await.map_err(|error| form_error(&error))? {
-            if text.len().saturating_add(piece.len()) > MAX_TEXT {
-                let message = format!("The field '{}' is longer than {} MiB.", self.name, MAX_TEXT / 1024 / 1024);
-                return Err(Error::new(ErrorKind::RequestTooLarge, message).with_param(self.name));
-            }
-            text.extend_from_slice(&piece);
-        }
-        client_text(&text).map(Cow::into_owned).ok_or_else(|| {
-            let message = format!("The field '{}' is not UTF-8.", self.name);
-            Error::invalid(self.name, message)
-        })
+    async fn piece(&mut self) -> Result<Option<Bytes>> {
+        self.field.chunk().await.map_err(|error| form_error(&error))
     }
 
     /// The field's content as it comes.
     pub(super) fn content(self) -> BoxStream<Result<Bytes>> {
         Box::pin(self.field.map(|piece| piece.map_err(|error| form_error(&error))))
+    }
+}
+
+/// The texts of a form's fields, bounded together.
+pub(super) struct Texts {
+    wanted: &'static [&'static str],
+    texts: Vec<(String, String)>,
+    length: usize,
+    place: Place,
+}
+
+impl Texts {
+    /// None yet. Fields of other names than `wanted` are not kept.
+    pub(super) fn new(wanted: &'static [&'static str], place: Place) -> Self {
+        Self { wanted, texts: Vec::new(), length: 0, place }
+    }
+
+    /// Reads a field to its end.
+    pub(super) async fn add(&mut self, mut field: Field) -> Result<()> {
+        if !self.wanted.contains(&field.name.as_str()) {
+            while field.piece().await?.is_some() {}
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        while let Some(piece) = field.piece().await? {
+            self.length = self.length.saturating_add(piece.len());
+            if self.length > MAX_TEXT {
+                let message = format!("The form's texts are longer than {} MiB.", MAX_TEXT / 1024 / 1024);
+                return Err(Error::new(ErrorKind::RequestTooLarge, message).with_param(field.name));
+            }
+            self.place.grow(piece.len())?;
+            text.extend_from_slice(&piece);
+        }
+        let Some(text) = client_text(&text) else {
+            let message = format!("The field '{}' is not UTF-8.", field.name);
+            return Err(Error::invalid(field.name, message));
+        };
+        self.texts.push((field.name, text.into_owned()));
+        Ok(())
+    }
+
+    /// A field's text; the last one of that name counts.
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        let at = self.texts.iter().rposition(|(known, _)| known == name)?;
+        Some(self.texts.swap_remove(at).1)
+    }
+
+    /// The memory that they take.
+    pub(super) fn into_place(self) -> Place {
+        self.place
     }
 }
 

@@ -18,6 +18,8 @@ use crate::{
 
 /// The model for questions about pictures when none is named.
 pub(super) const DEFAULT_MODEL: &str = "qwen3-vl-plus";
+/// What a form may say beside its file.
+const FIELDS: &[&str] = &["prompt", "model", "stream", "enable_thinking", "thinking_budget", "conversation_id"];
 
 pub(super) async fn image<P: Platform + Unpin>(
     app: &Arc<App>,
@@ -46,7 +48,7 @@ async fn ask<P: Platform + Unpin>(
     streams: bool,
 ) -> Result<Response<Body>> {
     let headers = request.headers.clone();
-    let mut received = receive(app, platform, request, field, Some(kind)).await?;
+    let mut received = receive(app, platform, request, field, Some(kind), FIELDS).await?;
     let prompt = received.take("prompt").filter(|prompt| !prompt.trim().is_empty());
     let prompt =
         prompt.ok_or_else(|| Error::invalid("prompt", "The form needs a field 'prompt' with the question."))?;
@@ -68,7 +70,7 @@ async fn ask<P: Platform + Unpin>(
         ..ChatRequest::default()
     };
     let attachments = Attachments::uploaded(platform, &received.file);
-    chat::respond(app, platform, caller, &headers, chat, attachments, DEFAULT_MODEL).await
+    chat::respond(app, platform, caller, &headers, chat, attachments, DEFAULT_MODEL, received.into_place()).await
 }
 
 /// A field's text, without blanks and without the quotes that some clients leave around it.

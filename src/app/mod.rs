@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod body;
 mod chat;
 mod chats;
 #[cfg(not(target_arch = "wasm32"))]
@@ -22,7 +23,7 @@ mod reply;
 mod route;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::{HeaderValue, Method, Response, StatusCode};
 
@@ -35,13 +36,11 @@ use crate::{
     store::{self, Faults},
 };
 use access::Keys;
+use body::Memory;
 use route::{Access, Endpoint, Found};
 use watch::Watch;
 #[cfg(not(target_arch = "wasm32"))]
 pub use {check::Finding, history::Imported};
-
-/// How long a client may take to send a body that is read whole.
-const BODY_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program's state, shared by all requests of a process or an isolate.
 #[derive(Debug)]
@@ -51,6 +50,7 @@ pub struct App {
     qwen: Arc<Qwen>,
     conversations: Arc<Conversations>,
     gate: Arc<Gate>,
+    memory: Memory,
     faults: Arc<Faults>,
     timing: Timing,
 }
@@ -65,6 +65,7 @@ impl App {
             qwen: Arc::new(Qwen::new(&config, Arc::clone(&faults))),
             conversations: Arc::new(Conversations::new(config.conversation_ttl, Arc::clone(&faults))),
             gate: Arc::new(Gate::new(config.upstream_in_flight, config.upstream_queue)),
+            memory: Memory::default(),
             faults,
             timing: Timing::from(&config),
             config,

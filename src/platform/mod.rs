@@ -151,15 +151,6 @@ pub struct Request {
     pub body: RequestBody,
 }
 
-/// Why a client's body could not be read.
-#[derive(Debug, PartialEq, Eq)]
-pub enum ReadError {
-    /// It is longer than the limit.
-    TooLarge,
-    /// It broke off.
-    Broken,
-}
-
 /// An answer of another server: the head, then its body in pieces.
 pub type FetchResponse = http::Response<ByteStream>;
 

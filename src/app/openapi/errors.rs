@@ -27,6 +27,7 @@ pub(super) const SITE: &[ErrorKind] = &[
 pub(super) const TURN: &[ErrorKind] = &[
     K::InvalidRequest,
     K::RequestTooLarge,
+    K::Overloaded,
     K::UnsupportedFileType,
     K::ContentFilter,
     K::ModelNotFound,
@@ -57,6 +58,9 @@ const fn message(kind: ErrorKind) -> &'static str {
         }
         K::QuotaExceeded => "The account's quota for today is used up.",
         K::RateLimited | K::ChatBusy => "The site is busy with too many requests of this account.",
+        K::Overloaded => {
+            "This server is busy with as many large requests as it can hold. Send the request again later."
+        }
         K::ContentFilter => "The site's content inspection refused the text.",
         K::ModelNotFound => "There is no such model. GET /v1/models lists those there are.",
         K::UpstreamRejected => "The site refuses this request as it is.",

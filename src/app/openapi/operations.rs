@@ -234,7 +234,11 @@ fn upload(id: &'static str, summary: &'static str) -> Operation {
     Operation {
         body: Some((true, vec![("multipart/form-data", schema, example)])),
         answers: ok("File", file()),
-        errors: [&[K::InvalidRequest, K::RequestTooLarge, K::UnsupportedFileType, K::UpstreamRejected], SITE].concat(),
+        errors: [
+            &[K::InvalidRequest, K::RequestTooLarge, K::Overloaded, K::UnsupportedFileType, K::UpstreamRejected],
+            SITE,
+        ]
+        .concat(),
         ..about(id, "Files", summary, "The same bytes are uploaded once while their link lives.")
     }
 }
@@ -393,7 +397,11 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                     contents: vec![("application/json", json!({ "type": "object" }), answer)],
                     headers: &[],
                 }],
-                errors: [&[K::InvalidJson, K::InvalidRequest, K::RequestTooLarge, K::UpstreamRejected], SITE].concat(),
+                errors: [
+                    &[K::InvalidJson, K::InvalidRequest, K::RequestTooLarge, K::Overloaded, K::UpstreamRejected],
+                    SITE,
+                ]
+                .concat(),
                 ..about(
                     "getStsToken",
                     "Files",
@@ -460,7 +468,7 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                     ],
                 )),
                 answers: ok("Session", session()),
-                errors: [&[K::InvalidRequest, K::RequestTooLarge, K::StoreFailed], SITE].concat(),
+                errors: [&[K::InvalidRequest, K::RequestTooLarge, K::Overloaded, K::StoreFailed], SITE].concat(),
                 ..about(
                     "putSession",
                     "Administration",

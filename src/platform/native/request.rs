@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
-use crate::platform::{ByteStream, FetchError, FetchErrorKind, ReadError};
+use crate::platform::{ByteStream, FetchError, FetchErrorKind};
 
 /// The header fields of a request.
 #[derive(Clone)]
@@ -40,8 +40,6 @@ pub struct RequestBody(Option<Incoming>);
 
 /// How much of an unwanted body is still taken, and for how long.
 const MOST_UNWANTED: usize = 64 * 1024 * 1024;
-/// What is declared need not come, so memory is taken as it does.
-const FIRST_ROOM: usize = 64 * 1024;
 const UNWANTED_PATIENCE: Duration = Duration::from_secs(15);
 
 impl RequestBody {
@@ -49,29 +47,6 @@ impl RequestBody {
         Self(Some(body))
     }
 
-    /// Reads the whole body into memory.
-    ///
-    /// # Errors
-    /// When it is longer than `limit` bytes, told from its declared length where there is one, or breaks off.
-    pub async fn collect(mut self, limit: usize) -> Result<Bytes, ReadError> {
-        let Some(body) = &mut self.0 else { return Ok(Bytes::new()) };
-        let declared = body.size_hint().lower();
-        if declared > limit as u64 {
-            return Err(ReadError::TooLarge);
-        }
-        let mut whole = BytesMut::with_capacity(usize::try_from(declared).unwrap_or(0).min(FIRST_ROOM));
-        while let Some(frame) = body.frame().await {
-            let Ok(piece) = frame.map_err(|_| ReadError::Broken)?.into_data() else { continue };
-            if piece.len() > limit.saturating_sub(whole.len()) {
-                return Err(ReadError::TooLarge);
-            }
-            whole.extend_from_slice(&piece);
-        }
-        Ok(whole.freeze())
-    }
-}
-
-impl RequestBody {
     /// How many bytes it has, as declared by the client.
     #[must_use]
     pub fn length(&self) -> Option<u64> {

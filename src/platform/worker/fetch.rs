@@ -133,12 +133,8 @@ fn no_bytes() -> ByteStream {
     Box::pin(futures::stream::empty())
 }
 
-/// The pieces of a JavaScript stream as they come. Dropping it cancels the stream and with it the connection behind.
-pub(super) fn byte_stream(stream: web_sys::ReadableStream) -> ByteStream {
-    Box::pin(Pieces::new(&stream, 0, false, None))
-}
-
-/// The same in pieces of 1 MiB, the last one aside. `rest` takes what nobody reads, instead of a cancellation.
+/// The content of a JavaScript stream in pieces of 1 MiB, the last one aside. Dropping it cancels the stream and with it the
+/// connection behind, unless `rest` takes what nobody reads.
 pub(super) fn bulk_stream(stream: web_sys::ReadableStream, rest: Option<Rest>) -> ByteStream {
     Box::pin(Pieces::new(&stream, BULK, false, rest))
 }

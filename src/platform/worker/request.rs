@@ -8,8 +8,8 @@ use send_wrapper::SendWrapper;
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen_futures::JsFuture;
 
-use super::fetch::{Rest, bulk_stream, byte_stream};
-use crate::platform::{ByteStream, ReadError, Request};
+use super::fetch::{Rest, bulk_stream};
+use crate::platform::{ByteStream, FetchError, FetchErrorKind, Request};
 
 /// The header fields of a request.
 #[derive(Clone)]
@@ -53,34 +53,8 @@ impl Drop for RequestBody {
     }
 }
 
-impl RequestBody {
-    /// Reads the whole body into memory: in one piece when its length is declared.
-    ///
-    /// # Errors
-    /// When it is longer than `limit` bytes or breaks off.
-    pub async fn collect(self, limit: usize) -> Result<Bytes, ReadError> {
-        let broken = |_| ReadError::Broken;
-        let declared = self.length();
-        if declared.is_some_and(|length| length > limit as u64) {
-            return Err(ReadError::TooLarge);
-        }
-        if declared.is_some() {
-            let buffer = JsFuture::from(self.request.array_buffer().map_err(broken)?).await.map_err(broken)?;
-            return Ok(js_sys::Uint8Array::new(&buffer).to_vec().into());
-        }
-        let Some(body) = self.request.body() else { return Ok(Bytes::new()) };
-        let mut pieces = byte_stream(body);
-        let mut whole = Vec::new();
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|_| ReadError::Broken)?;
-            if piece.len() > limit - whole.len() {
-                return Err(ReadError::TooLarge);
-            }
-            whole.extend_from_slice(&piece);
-        }
-        Ok(whole.into())
-    }
-}
+/// A body that is declared to be no longer is taken in one piece, by one crossing.
+const SMALL: u64 = 256 * 1024;
 
 impl RequestBody {
     /// How many bytes it has, as declared by the client.
@@ -89,12 +63,23 @@ impl RequestBody {
         self.request.headers().get("content-length").ok().flatten().and_then(|text| text.parse().ok())
     }
 
-    /// The body as it comes, in pieces of 1 MiB.
+    /// The body as it comes, in pieces of 1 MiB; a small one at once.
     #[must_use]
     pub fn into_stream(self) -> ByteStream {
+        if self.length().is_some_and(|length| length <= SMALL) {
+            return futures::stream::once(self.whole()).boxed_local();
+        }
         let unwanted = Rc::clone(&self.unwanted);
         let rest: Rest = Box::new(move |rest| throw_away(&rest, &unwanted));
         self.request.body().map_or_else(|| futures::stream::empty().boxed_local(), |body| bulk_stream(body, Some(rest)))
+    }
+}
+
+impl RequestBody {
+    async fn whole(self) -> Result<Bytes, FetchError> {
+        let broken = |_| FetchError { kind: FetchErrorKind::Broken, detail: "the body broke off".to_owned() };
+        let buffer = JsFuture::from(self.request.array_buffer().map_err(broken)?).await.map_err(broken)?;
+        Ok(js_sys::Uint8Array::new(&buffer).to_vec().into())
     }
 }
 

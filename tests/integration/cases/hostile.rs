@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
+    Product,
     http::{Raw, chat, with},
     server::{Case, Server},
 };
@@ -52,6 +54,80 @@ pub async fn bodies_that_are_no_requests(case: Arc<Case>) {
     // An escaped NUL is text like any other.
     let reply = server.chat(&chat("a\u{0}b")).await;
     assert_eq!(reply.status, 200, "{reply:?}");
+}
+
+const MIB: usize = 1024 * 1024;
+
+/// The longest JSON body, and how much of all bodies together is held.
+const fn bounds(product: Product) -> (usize, usize) {
+    match product {
+        Product::Box => (32 * MIB, 256 * MIB),
+        Product::Edge => (16 * MIB, 48 * MIB),
+    }
+}
+
+pub async fn bodies_are_bounded_by_their_length(case: Arc<Case>) {
+    let server = case.server().await;
+    let (longest, _) = bounds(case.product);
+    let body = |length: usize| {
+        let mut body = b"{\"messages\":[],\"x\":\"".to_vec();
+        body.resize(length - 2, b'x');
+        [&body, &b"\"}"[..]].concat()
+    };
+    for (length, status, code) in [(longest, 400, "invalid_request"), (longest + 1, 413, "request_too_large")] {
+        let reply = server.http.send("POST", "/v1/chat/completions", &Server::keyed(), body(length)).await;
+        reply.error(status, code);
+        // Without a declared length it is told on the way.
+        let mut raw = Raw::connect(server.http.address()).await;
+        raw.0.write_all(HEAD_OF_CHUNKS.as_bytes()).await.unwrap();
+        for chunk in body(length).chunks(MIB) {
+            let chunk = [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat();
+            raw.0.write_all(&chunk).await.unwrap();
+        }
+        raw.0.write_all(b"0\r\n\r\n").await.unwrap();
+        raw.read_until(code).await;
+    }
+}
+
+const HEAD_OF_CHUNKS: &str = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-test-key\r\ntransfer-encoding: chunked\r\n\r\n";
+
+pub async fn bodies_are_bounded_together(case: Arc<Case>) {
+    let server = case.start(&[]).await;
+    assert_eq!(server.chat(&chat("warm")).await.status, 200);
+    let (longest, most) = bounds(case.product);
+    let length = longest - MIB;
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-test-key\r\ncontent-length: {length}\r\n\r\n"
+    );
+    // Bodies of which the last byte does not come.
+    let body = vec![b' '; length - 1];
+    let mut clients = Vec::new();
+    for _ in 0..most / length {
+        let mut client = Raw::connect(server.http.address()).await;
+        client.send(head.as_bytes()).await;
+        client.send(&body).await;
+        clients.push(client);
+    }
+    let whole = Bytes::from(vec![b' '; length]);
+    let asked = async |until: u16| {
+        let until = async {
+            loop {
+                let reply = server.http.send("POST", "/v1/chat/completions", &Server::keyed(), whole.clone()).await;
+                if reply.status == until {
+                    return reply;
+                }
+            }
+        };
+        tokio::time::timeout(crate::http::PATIENCE, until).await.unwrap()
+    };
+    let reply = asked(503).await;
+    assert!(reply.header("retry-after").is_some());
+    reply.error(503, "overloaded");
+    // Small ones still find room.
+    assert_eq!(server.chat(&chat("small")).await.status, 200);
+    // What they hold is given back when they leave.
+    clients.into_iter().for_each(Raw::reset);
+    asked(400).await.error(400, "invalid_json");
 }
 
 pub async fn wrong_types_in_each_field(case: Arc<Case>) {

@@ -217,6 +217,8 @@ cases! {
     }
     hostile {
         bodies_that_are_no_requests,
+        bodies_are_bounded_by_their_length,
+        bodies_are_bounded_together,
         wrong_types_in_each_field,
         odd_requests_do_not_break_the_server,
         floods_of_header_fields_are_refused (Box: "the platform reads the heads of requests to Workers"),
