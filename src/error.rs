@@ -26,6 +26,8 @@ pub enum ErrorKind {
     InvalidRequest,
     /// The request is larger than the program or the chat site takes.
     RequestTooLarge,
+    /// The request's body is packed in a way that is not known here.
+    UnsupportedEncoding,
     /// A file is not of a kind that the route takes.
     UnsupportedFileType,
     /// No Qwen session is configured.
@@ -88,6 +90,7 @@ impl ErrorKind {
             Self::InvalidJson => (400, "invalid_request_error", "invalid_json"),
             Self::InvalidRequest => (400, "invalid_request_error", "invalid_request"),
             Self::RequestTooLarge => (413, "invalid_request_error", "request_too_large"),
+            Self::UnsupportedEncoding => (415, "invalid_request_error", "unsupported_encoding"),
             Self::UnsupportedFileType => (400, "invalid_request_error", "unsupported_file_type"),
             Self::SessionMissing => (401, "authentication_error", "qwen_session_missing"),
             Self::SessionExpired => (401, "authentication_error", "qwen_session_expired"),

@@ -22,6 +22,7 @@
 
 pub mod app;
 pub mod chat;
+mod coding;
 pub mod config;
 pub mod error;
 mod json;

@@ -9,6 +9,7 @@ use crate::{
     pasted,
     platform::{Body, Platform, Request},
     qwen::{SessionReport, SessionState},
+    surrogates::client_text,
 };
 
 pub(super) async fn show(app: &App, platform: &impl Platform) -> Response<Body> {
@@ -18,10 +19,10 @@ pub(super) async fn show(app: &App, platform: &impl Platform) -> Response<Body> 
 
 pub(super) async fn replace<P: Platform>(app: &App, platform: &P, request: Request) -> Result<Response<Body>> {
     let limit = body::Limit { bytes: pasted::MAX_TEXT, advice: "a session is much shorter" };
-    let body = body::collect(app, platform, request.body, limit).await?;
-    let text = std::str::from_utf8(&body)
-        .map_err(|_| Error::new(ErrorKind::InvalidRequest, "The body is not text in UTF-8."))?;
-    let stored = take(app, platform, text).await?;
+    let body = body::collect(app, platform, &request.headers, request.body, limit).await?;
+    let text =
+        client_text(&body).ok_or_else(|| Error::new(ErrorKind::InvalidRequest, "The body is not text in UTF-8."))?;
+    let stored = take(app, platform, &text).await?;
     let warning = "The store does not answer, so this session is used but will not outlive a restart.";
     let warning = (!stored).then_some(warning);
     Ok(reply::json(StatusCode::OK, &object(&app.qwen.session().report(platform.now()), warning)))

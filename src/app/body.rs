@@ -11,10 +11,14 @@ use std::{
 
 use futures::StreamExt as _;
 
+use serde_json::Value as Json;
+
 use super::App;
 use crate::{
+    coding::{Coding, decoded},
     error::{Error, ErrorKind, Result},
-    platform::{self, PRODUCT, Platform, Product, RequestBody},
+    platform::{self, ByteStream, FetchErrorKind, Headers, PRODUCT, Platform, Product, RequestBody},
+    surrogates::{client_text, without_lone_surrogates},
 };
 
 const MIB: usize = 1024 * 1024;
@@ -64,21 +68,27 @@ impl Limit {
 pub(super) async fn collect<P: Platform>(
     app: &App,
     platform: &P,
+    headers: &Headers,
     body: RequestBody,
     limit: Limit,
 ) -> Result<Collected> {
+    let coding = coding(headers)?;
     let broken = || Error::new(ErrorKind::InvalidRequest, "The request body broke off or took too long.");
     let declared = body.length().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
     if declared.is_some_and(|length| length > limit.bytes) {
         return Err(limit.exceeded());
     }
-    let most = declared.unwrap_or(limit.bytes);
+    // What is packed has no known length, and no known bound but the limit.
+    let most = declared.filter(|_| coding.is_none()).unwrap_or(limit.bytes);
     let mut place = app.memory.place();
     let mut bytes = Vec::with_capacity(declared.unwrap_or(0).min(FIRST_ROOM));
-    let mut pieces = body.into_stream();
+    let mut pieces = unpacked(body.into_stream(), coding);
     let read = async {
         while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|error| broken().with_detail(error.detail))?;
+            let piece = piece.map_err(|error| match error.kind {
+                FetchErrorKind::Undecodable => undecodable().with_detail(error.detail),
+                _ => broken().with_detail(error.detail),
+            })?;
             if piece.len() > limit.bytes.saturating_sub(bytes.len()) {
                 return Err(limit.exceeded());
             }
@@ -93,6 +103,44 @@ pub(super) async fn collect<P: Platform>(
     };
     platform::timeout(platform, PATIENCE, read).await.unwrap_or_else(|| Err(broken()))?;
     Ok(Collected { bytes, place })
+}
+
+/// How the body is packed.
+///
+/// # Errors
+/// `unsupported_encoding` that names what is not known here.
+pub(super) fn coding(headers: &Headers) -> Result<Option<Coding>> {
+    let header = headers.get("content-encoding");
+    Coding::of(header.as_deref()).map_err(|()| {
+        let named: String = header.unwrap_or_default().chars().take(60).collect();
+        let problem = format!("A body with the Content-Encoding '{named}' cannot be read; send it plain, or as one of gzip, deflate and zstd.");
+        Error::new(ErrorKind::UnsupportedEncoding, problem)
+    })
+}
+
+/// The body as it was before it was packed.
+pub(super) fn unpacked(body: ByteStream, coding: Option<Coding>) -> ByteStream {
+    match coding {
+        Some(coding) => Box::pin(decoded(body, coding)),
+        None => body,
+    }
+}
+
+/// The error of a body that is not packed as its head says.
+pub(super) fn undecodable() -> Error {
+    Error::new(ErrorKind::InvalidRequest, "The request body is not packed as its Content-Encoding says, or breaks off.")
+}
+
+/// A body as JSON.
+///
+/// # Errors
+/// `invalid_json`
+pub(super) fn json(body: &[u8]) -> Result<Json> {
+    let not_json =
+        |problem: String| Error::new(ErrorKind::InvalidJson, format!("The request body is not valid JSON: {problem}."));
+    let text = client_text(body).ok_or_else(|| not_json("it is not UTF-8".to_owned()))?;
+    let mended = without_lone_surrogates(&text);
+    serde_json::from_str(mended.as_deref().unwrap_or(&text)).map_err(|error| not_json(error.to_string()))
 }
 
 /// A body with its place in memory.

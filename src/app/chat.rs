@@ -29,7 +29,7 @@ pub(super) async fn completions<P: Platform + Unpin>(
     default_model: &str,
 ) -> Result<Response<Body>> {
     let Request { headers, body, .. } = request;
-    let body = body::collect(app, platform, body, body::CHAT).await?;
+    let body = body::collect(app, platform, &headers, body, body::CHAT).await?;
     let mut request = ChatRequest::from_json(&body)?;
     let place = body.into_place();
     let attachments = Attachments::take(&mut request.messages)?;

@@ -15,7 +15,7 @@ use futures::{Stream, StreamExt as _};
 use multer::{Constraints, Multipart, SizeLimit};
 use percent_encoding::percent_decode_str;
 
-use super::body::Place;
+use super::body::{Place, coding, undecodable, unpacked};
 use crate::{
     error::{Error, ErrorKind, Result},
     platform::{self, BoxStream, ByteStream, FetchError, FetchErrorKind, Headers, Platform, RequestBody},
@@ -55,9 +55,11 @@ impl Form {
     /// A form whose file may have up to `limit` bytes.
     pub(super) fn open(platform: &impl Platform, headers: &Headers, body: RequestBody, limit: u64) -> Result<Self> {
         let content_type = headers.get("content-type").unwrap_or_default();
-        let length = body.length();
+        let coding = coding(headers)?;
+        // What is packed has no known length.
+        let length = body.length().filter(|_| coding.is_none());
         let body = platform::patient(platform, body.into_stream(), PIECE_PATIENCE);
-        Self::read(&content_type, length, body, limit)
+        Self::read(&content_type, length, unpacked(body, coding), limit)
     }
 
     /// The same from a stream.
@@ -176,6 +178,11 @@ fn too_large(limit: u64) -> Error {
 fn form_error(error: &multer::Error) -> Error {
     match error {
         multer::Error::StreamSizeExceeded { limit } => too_large(limit.saturating_sub(MAX_FIELDS)),
+        multer::Error::StreamReadFailed(cause)
+            if cause.downcast_ref::<FetchError>().is_some_and(|it| it.kind == FetchErrorKind::Undecodable) =>
+        {
+            undecodable().with_detail(cause.to_string())
+        }
         multer::Error::StreamReadFailed(cause) => {
             invalid("The upload broke off or took too long. Send it again.").with_detail(cause.to_string())
         }

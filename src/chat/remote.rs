@@ -8,8 +8,9 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::{
+    coding::{Coding, decoded},
     error::{Error, Result},
-    platform::{self, FetchError, FetchErrorKind, FetchResponse, Payload, Platform},
+    platform::{self, ByteStream, FetchError, FetchErrorKind, FetchResponse, Payload, Platform},
     qwen::{Kind, NewFile, ending},
     trace::Outside,
 };
@@ -47,6 +48,7 @@ pub(super) async fn open<P: Platform>(
         *request.uri_mut() = uri;
         request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let asked = platform::timeout(
             platform,
             HEAD_PATIENCE,
@@ -55,12 +57,17 @@ pub(super) async fn open<P: Platform>(
         .await;
         let answer = match asked {
             Some(Ok(answer)) => answer,
-            Some(Err(error)) => return refused(reason(&error)),
+            Some(Err(error)) => return refused(reason(error.kind)),
             None => return refused("its host did not answer in time"),
         };
         let status = answer.status();
         if status.is_success() {
-            return Ok(file(platform, answer, &url, expected, param));
+            // Some hosts pack it although they were asked not to.
+            let coding = answer.headers().get(header::CONTENT_ENCODING).map(|coding| coding.to_str().unwrap_or("?"));
+            return match Coding::of(coding) {
+                Ok(coding) => Ok(file(platform, answer, &url, expected, param, coding)),
+                Err(()) => refused(reason(FetchErrorKind::Undecodable)),
+            };
         }
         let location = answer.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
         match location.filter(|_| status.is_redirection()).map(|location| url.join(location)) {
@@ -72,17 +79,30 @@ pub(super) async fn open<P: Platform>(
     refused(&format!("its host redirects more than {MOST_REDIRECTS} times"))
 }
 
-const fn reason(error: &FetchError) -> &'static str {
-    match error.kind {
+const fn reason(kind: FetchErrorKind) -> &'static str {
+    match kind {
         FetchErrorKind::Forbidden => "it leads to an address that is not public",
         FetchErrorKind::Timeout => "its host did not take the connection in time",
         FetchErrorKind::Connect => "its host cannot be reached",
         FetchErrorKind::Broken | FetchErrorKind::Cancelled => "the connection to its host broke",
+        FetchErrorKind::Undecodable => "its host packed it in a way that cannot be unpacked",
     }
 }
 
-fn file<P: Platform>(platform: &P, answer: FetchResponse, url: &Url, expected: Option<Kind>, param: &str) -> NewFile {
+fn file<P: Platform>(
+    platform: &P,
+    answer: FetchResponse,
+    url: &Url,
+    expected: Option<Kind>,
+    param: &str,
+    coding: Option<Coding>,
+) -> NewFile {
     let (head, body) = answer.into_parts();
+    let body = platform::patient(platform, body, PIECE_PATIENCE);
+    let body: ByteStream = match coding {
+        Some(coding) => Box::pin(decoded(body, coding)),
+        None => body,
+    };
     let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let declared = text(header::CONTENT_TYPE).map(str::to_owned);
     let last = url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default();
@@ -95,18 +115,18 @@ fn file<P: Platform>(platform: &P, answer: FetchResponse, url: &Url, expected: O
     let broken = {
         let param = param.to_owned();
         move |error: FetchError| {
-            Error::invalid(param.clone(), format!("The link cannot be fetched: {}.", reason(&error)))
+            Error::invalid(param.clone(), format!("The link cannot be fetched: {}.", reason(error.kind)))
                 .with_detail(error.detail)
         }
     };
     NewFile {
         name,
-        length: text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+        length: text(header::CONTENT_LENGTH).filter(|_| coding.is_none()).and_then(|length| length.parse().ok()),
         declared,
         expected,
         hash: None,
         param: param.to_owned(),
-        body: Box::pin(platform::patient(platform, body, PIECE_PATIENCE).map_err(broken)),
+        body: Box::pin(body.map_err(broken)),
     }
 }
 

@@ -214,7 +214,7 @@ fn broken(kind: FetchErrorKind) -> Failure {
         FetchErrorKind::Timeout => Failure::timeout(),
         FetchErrorKind::Connect | FetchErrorKind::Forbidden => Failure::odd("cannot be reached"),
         FetchErrorKind::Cancelled => Failure::odd("the client left"),
-        FetchErrorKind::Broken => Failure::odd("the connection broke"),
+        FetchErrorKind::Broken | FetchErrorKind::Undecodable => Failure::odd("the connection broke"),
     }
 }
 

@@ -176,6 +176,8 @@ pub enum FetchErrorKind {
     Broken,
     /// The address is not a public one, and only those are asked.
     Forbidden,
+    /// The body is not packed as its head says.
+    Undecodable,
 }
 
 impl fmt::Display for FetchError {
@@ -230,7 +232,8 @@ pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
     ) -> impl Future<Output = Result<FetchResponse, FetchError>> + MaybeSend;
 
     /// The same for an address that a client chose, with a body in large pieces. Unless `anywhere`, it fails with
-    /// [`FetchErrorKind::Forbidden`] when what the host resolves to is not public ([`address::is_public`]).
+    /// [`FetchErrorKind::Forbidden`] when what the host resolves to is not public ([`address::is_public`]). Where the runtime
+    /// unpacks the body, the answer has no `Content-Encoding` and no length.
     fn fetch_foreign(
         &self,
         request: http::Request<Payload>,

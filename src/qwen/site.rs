@@ -219,7 +219,7 @@ pub fn unreachable_error(error: &FetchError) -> Error {
             "chat.qwen.ai cannot be reached. Look at this server's connection (QWEN_BASE_URL).",
         )
         .retryable(),
-        FetchErrorKind::Broken => {
+        FetchErrorKind::Broken | FetchErrorKind::Undecodable => {
             Error::new(ErrorKind::UpstreamError, "The connection to chat.qwen.ai broke. Send the request again.")
                 .retryable()
         }

@@ -28,6 +28,7 @@ pub(super) const TURN: &[ErrorKind] = &[
     K::InvalidRequest,
     K::RequestTooLarge,
     K::Overloaded,
+    K::UnsupportedEncoding,
     K::UnsupportedFileType,
     K::ContentFilter,
     K::ModelNotFound,
@@ -48,6 +49,7 @@ const fn message(kind: ErrorKind) -> &'static str {
         K::InvalidJson => "The request body is not valid JSON.",
         K::InvalidRequest => "A field of the request is wrong; 'param' names it.",
         K::RequestTooLarge => "The request is larger than the server or the chat site takes.",
+        K::UnsupportedEncoding => "The body has a Content-Encoding that is not known here: gzip, deflate and zstd are.",
         K::UnsupportedFileType => "The file is not of a kind that the site, or this route, takes.",
         K::SessionMissing => "This server has no Qwen session yet: set QWEN_COOKIES, or PUT /admin/session.",
         K::SessionExpired => {

@@ -235,7 +235,14 @@ fn upload(id: &'static str, summary: &'static str) -> Operation {
         body: Some((true, vec![("multipart/form-data", schema, example)])),
         answers: ok("File", file()),
         errors: [
-            &[K::InvalidRequest, K::RequestTooLarge, K::Overloaded, K::UnsupportedFileType, K::UpstreamRejected],
+            &[
+                K::InvalidRequest,
+                K::RequestTooLarge,
+                K::Overloaded,
+                K::UnsupportedEncoding,
+                K::UnsupportedFileType,
+                K::UpstreamRejected,
+            ],
             SITE,
         ]
         .concat(),
@@ -398,7 +405,14 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                     headers: &[],
                 }],
                 errors: [
-                    &[K::InvalidJson, K::InvalidRequest, K::RequestTooLarge, K::Overloaded, K::UpstreamRejected],
+                    &[
+                        K::InvalidJson,
+                        K::InvalidRequest,
+                        K::RequestTooLarge,
+                        K::Overloaded,
+                        K::UnsupportedEncoding,
+                        K::UpstreamRejected,
+                    ],
                     SITE,
                 ]
                 .concat(),
@@ -468,7 +482,11 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                     ],
                 )),
                 answers: ok("Session", session()),
-                errors: [&[K::InvalidRequest, K::RequestTooLarge, K::Overloaded, K::StoreFailed], SITE].concat(),
+                errors: [
+                    &[K::InvalidRequest, K::RequestTooLarge, K::Overloaded, K::UnsupportedEncoding, K::StoreFailed],
+                    SITE,
+                ]
+                .concat(),
                 ..about(
                     "putSession",
                     "Administration",

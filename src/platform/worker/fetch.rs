@@ -79,6 +79,9 @@ async fn fetch_as(
         .await
         .map_err(failed)?
         .unchecked_into::<web_sys::Response>();
+    // These the runtime unpacks by itself; the head still tells how the body was.
+    let coding = response.headers().get("content-encoding").map_err(failed)?.unwrap_or_default();
+    let is_unpacked = matches!(coding.to_ascii_lowercase().as_str(), "gzip" | "br");
     let kind = response.headers().get("content-type").map_err(failed)?;
     let events = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
     let mut answer = http::Response::new(response.body().map_or_else(no_bytes, |stream| body(stream, events)));
@@ -88,6 +91,7 @@ async fn fetch_as(
         let (name, value) = (entry.get(0).as_string(), entry.get(1).as_string());
         if let (Some(name), Some(value)) = (name, value)
             && let (Ok(name), Ok(value)) = (name.parse::<http::HeaderName>(), value.parse())
+            && !(is_unpacked && matches!(name, http::header::CONTENT_ENCODING | http::header::CONTENT_LENGTH))
         {
             answer.headers_mut().append(name, value);
         }
