@@ -129,7 +129,7 @@ fn from_text(text: &str) -> Result<Pasted> {
     if let Some(jar) = jar::from_netscape(text) {
         return from_jar(jar);
     }
-    let bare = text.trim_matches(['"', '\'']).trim();
+    let bare = unquoted(text);
     // A lone token is letters, digits and little else: a cookie has a name before it.
     if bare.contains('=') && !is_padded_token(bare) || bare.to_ascii_lowercase().starts_with("cookie:") {
         found(Some(bare.to_owned()), None, None, None)
@@ -177,9 +177,8 @@ fn found(
     user_agent: Option<String>,
     host: Option<String>,
 ) -> Result<Pasted> {
-    let cookies = cookies.map(|text| strip(text.trim_matches(['"', '\'']), &["cookie:"]));
-    let cookies = cookies.map(|text| text.trim_matches(['"', '\'']).to_owned());
-    let token = token.map(|text| strip(text.trim_matches(['"', '\'']), &["authorization:", "bearer ", "token="]));
+    let cookies = cookies.map(|text| unquoted(&strip(unquoted(&text), &["cookie:"])).to_owned());
+    let token = token.map(|text| strip(unquoted(&text), &["authorization:", "bearer ", "token="]));
     let token = token.map(|token| token.trim_end_matches(';').trim_matches(['"', '\'']).to_owned());
     for text in [&cookies, &token, &user_agent].into_iter().flatten() {
         if text.len() > MAX_COOKIES || !text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)) {
@@ -196,6 +195,13 @@ fn found(
     }
     let secret = |text: Option<String>| text.filter(|text| !text.is_empty()).map(Secret::new);
     Ok(Pasted { cookies: secret(cookies), token: secret(token), user_agent, host })
+}
+
+/// The text without the quotes around it. A cookie's own quotes stay.
+fn unquoted(text: &str) -> &str {
+    let text = text.trim();
+    let inner = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
+    inner('"').or_else(|| inner('\'')).map_or(text, str::trim)
 }
 
 /// The text without what people copy along with it.
@@ -246,6 +252,7 @@ mod tests {
             format!("curl 'https://chat.qwen.ai/api/v1/auths/' -H 'accept: */*' -H 'Cookie: {jar}'"),
             format!("\u{feff}curl.exe \"https://chat.qwen.ai/\" --cookie \"{jar}\""),
             format!("Cookie: \"{jar}\""),
+            format!("'Cookie: {jar}'"),
             format!(
                 "fetch(\"https://chat.qwen.ai/api/v1/auths/\", {{ \"headers\": {{ \"cookie\": \"{jar}\" }}, \"method\": \"GET\" }});"
             ),
@@ -277,6 +284,7 @@ mod tests {
         ] {
             assert_eq!(cookie(&text).unwrap(), format!("token={JWT}"), "{text}");
         }
+        assert_eq!(cookie("token=abcdefgh; tfstk=\"q\"").unwrap(), "token=abcdefgh; tfstk=\"q\"");
         let both = format!("{{\"cookies\": \"a=1\", \"token\": \"{JWT}\"}}");
         assert_eq!(cookie(&both).unwrap(), format!("a=1 + {JWT}"));
         assert_eq!(cookie(&format!("{JWT}==")).unwrap(), format!("token={JWT}=="));

@@ -55,6 +55,15 @@ pub(super) fn chat_deleted(request_id: &str) -> Reply {
     refusal(200, request_id, "CHAT_NOT_FOUND", "This chat has been deleted. Please start a new chat to continue.")
 }
 
+/// The page of something that stands between.
+fn gateway(status: u16, title: &str, text: &str) -> Reply {
+    Reply::whole(
+        status,
+        HTML,
+        format!("<html><head><title>{title}</title></head><body><h1>{text}</h1></body></html>\n"),
+    )
+}
+
 /// A typo in a test shall not look like a normal answer.
 pub(super) fn unknown(name: &str) -> Reply {
     Reply::whole(501, "text/plain", format!("the fake knows no {name}"))
@@ -112,6 +121,13 @@ pub(super) fn named(name: &str, num: Option<u64>, request_id: &str) -> Option<Re
         "empty_json" => Reply::whole(200, JSON, "{}"),
         "empty_body" => Reply::whole(200, JSON, ""),
         "html_login" => Reply::whole(200, HTML, LOGIN),
+        "gateway_403" => gateway(403, "403 Forbidden", "403 Forbidden</h1><hr><center>nginx</center><h1>"),
+        "gateway_region" => {
+            gateway(403, "Access denied", "This service is not available in your region. Please sign in elsewhere.")
+        }
+        "gateway_401" => gateway(401, "401 Authorization Required", "401 Authorization Required"),
+        "gateway_hotel" => gateway(200, "Welcome to the hotel", "Log in to use the network."),
+        "gateway_403_json" => Reply::whole(403, JSON, r#"{"message":"Forbidden"}"#),
         "actual_status" => plain("Internal_Server_Error", "Something went wrong, please try again.")
             .header("x-actual-status-code", "503"),
         "hang" => Reply::never(),

@@ -354,7 +354,7 @@ pub async fn explicit_ids_win(case: Arc<Case>) {
     assert_eq!(reply.header("x-conversation-id"), Some(id.as_str()));
     assert_eq!(text(&reply), "second");
     assert_eq!(fake.chats(), 2);
-    for bad in ["", "a b", &"x".repeat(201)] {
+    for bad in ["a b", &"x".repeat(201)] {
         let reply = talk.send(&only("x"), json!({ "conversation_id": bad })).await;
         assert_eq!(reply.error(400, "invalid_request")["param"], "conversation_id", "{bad:?}");
     }
@@ -418,31 +418,53 @@ pub async fn two_requests_at_once_neither_block_nor_mix(case: Arc<Case>) {
     assert_eq!(talk.ask("two").await, "two");
 }
 
-pub async fn the_last_answer_is_a_second_chance(case: Arc<Case>) {
+pub async fn the_end_of_a_history_is_a_second_chance(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
+    let said = |role: &str, text: &str| json!({ "role": role, "content": text });
     let mut talk = Talk::new(&server);
     talk.ask("alpha").await;
-    talk.ask("beta gamma").await;
-    // A client that forgot the beginning and shows the answer in its own way.
+    talk.ask("beta [[fake say=beta%20gamma[[1]]]]").await;
+    // A client that cut the beginning and shows question and answer in its own way.
     let trimmed = [
-        json!({ "role": "user", "content": "something else" }),
-        json!({ "role": "assistant", "content": "**beta**  gamma" }),
-        json!({ "role": "user", "content": "delta" }),
+        said("user", "**beta**   [[fake say=beta%20gamma[[1]]]]"),
+        said("assistant", "**beta**  gamma"),
+        said("user", "delta"),
     ];
     text(&talk.send(&trimmed, json!({})).await);
-    let sent = turns(&fake).pop().unwrap();
-    assert_eq!((fake.chats(), sent.2.as_str()), (1, "delta"));
-    // Two chats with the same last answer: neither is taken.
-    for question in ["first [[fake say=same]]", "second [[fake say=same]]"] {
-        Talk::new(&server).ask(question).await;
+    assert_eq!((fake.chats(), turns(&fake).pop().unwrap().2.as_str()), (1, "delta"));
+    // The answer alone is not enough while it is short, …
+    let other = [said("user", "something else"), said("assistant", "delta"), said("user", "more")];
+    text(&talk.send(&other, json!({})).await);
+    assert_eq!(fake.chats(), 2);
+    // … but one of 64 characters is, where the chat has more turns than are shown.
+    let long = "0123456789".repeat(6) + "abcd";
+    let mut talk = Talk::new(&server);
+    talk.ask(&format!("one [[fake say={}]]", "x".repeat(64))).await;
+    talk.ask(&format!("two [[fake say={long}]]")).await;
+    let shown = [said("user", "The story so far, in short."), said("assistant", &long), said("user", "go on")];
+    text(&talk.send(&shown, json!({})).await);
+    assert_eq!((fake.chats(), turns(&fake).pop().unwrap().2.as_str()), (3, "go on"));
+    let as_many = [
+        said("user", "one thing"),
+        said("assistant", &"x".repeat(63)),
+        said("user", "another"),
+        said("assistant", "go on"),
+        said("user", "a third"),
+        said("assistant", &"x".repeat(64)),
+        said("user", "and now"),
+    ];
+    text(&talk.send(&as_many, json!({})).await);
+    assert_eq!(fake.chats(), 4, "as many turns as the chat has, and it is not its end any more");
+    // Two chats with the same end: neither is taken.
+    for _ in 0..2 {
+        let mut talk = Talk::new(&server);
+        talk.headers.push(("x-conversation-id", crate::server::unique("same")));
+        talk.ask("unlike").await;
+        talk.ask("first [[fake say=same]]").await;
     }
     let before = fake.chats();
-    let unknown = [
-        json!({ "role": "user", "content": "unknown" }),
-        json!({ "role": "assistant", "content": "same" }),
-        json!({ "role": "user", "content": "more" }),
-    ];
+    let unknown = [said("user", "first [[fake say=same]]"), said("assistant", "same"), said("user", "more")];
     text(&talk.send(&unknown, json!({})).await);
     assert_eq!(fake.chats(), before + 1);
 }

@@ -437,7 +437,15 @@ pub async fn files_are_listed_shown_and_forgotten(case: Arc<Case>) {
     assert_eq!((&page["first_id"], &page["last_id"]), (&json!(ids[0]), &json!(ids[1])));
     let page = get(&format!("/v1/files?limit=10&after={}", ids[1]), KEY).await.json();
     assert_eq!((listed(&page), &page["has_more"]), (ids[2..].to_vec(), &json!(false)));
-    for limit in ["0", "-1", "many"] {
+    for all in ["limit=0", "limit=10000", "limit=", "limit=99999&order=desc"] {
+        assert_eq!(listed(&get(&format!("/v1/files?{all}"), KEY).await.json()), ids, "{all}");
+    }
+    let upwards: Vec<String> = ids.iter().rev().cloned().collect();
+    assert_eq!(listed(&get("/v1/files?order=asc", KEY).await.json()), upwards);
+    let page = get(&format!("/v1/files?order=asc&limit=2&after={}", upwards[0]), KEY).await.json();
+    assert_eq!(listed(&page), upwards[1..3]);
+    get("/v1/files?order=up", KEY).await.error(400, "invalid_request");
+    for limit in ["-1", "many", "1.5"] {
         assert_eq!(get(&format!("/v1/files?limit={limit}"), KEY).await.error(400, "invalid_request")["param"], "limit");
     }
     let one = get(&format!("/v1/files/{}", ids[0]), KEY).await.json();

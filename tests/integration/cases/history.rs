@@ -151,12 +151,14 @@ pub async fn chats_begun_in_the_browser_are_gone_on_with(case: Arc<Case>) {
     let other = json!({ "role": "user", "content": "[[fake say=x]] otherwise" });
     let turn = ask([said(&talk[..1]), vec![other]].concat(), "otherwise").await;
     assert!(turn.0.ends_with(&chat), "{turn:?}");
-    // By its last answer alone.
-    let second = browser.converse(&[("[[fake say=lonely-answer]] alone", "lonely-answer")]).await;
+    // By its last answer alone, of 64 characters, in a chat of more turns than the client shows.
+    let lonely = "lonely-answer-".repeat(5);
+    let question = format!("[[fake say={lonely}]] alone");
+    let second = browser.converse(&[("[[fake say=before]] first", "before"), (&question, &lonely)]).await;
     browser.import_for(&server, &case, folder.path(), &[]).await;
     let unlike = vec![
         json!({ "role": "user", "content": "as the client remembers it" }),
-        json!({ "role": "assistant", "content": "lonely-answer" }),
+        json!({ "role": "assistant", "content": lonely }),
         json!({ "role": "user", "content": "[[fake say=y]] by-the-answer" }),
     ];
     let turn = ask(unlike, "by-the-answer").await;

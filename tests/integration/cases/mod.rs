@@ -14,6 +14,7 @@ mod examples;
 mod files;
 mod history;
 mod hostile;
+mod lenient;
 mod models;
 mod operation;
 mod pages;
@@ -165,7 +166,7 @@ cases! {
         chats_that_are_gone_are_made_anew_unseen,
         busy_chats_are_waited_for_and_then_left,
         two_requests_at_once_neither_block_nor_mix,
-        the_last_answer_is_a_second_chance,
+        the_end_of_a_history_is_a_second_chance,
         a_changed_system_text_goes_along,
         an_unfinished_answer_is_no_place_to_go_on_from,
         chats_are_listed_and_deleted,
@@ -224,6 +225,27 @@ cases! {
         floods_of_header_fields_are_refused (Box: "the platform reads the heads of requests to Workers"),
         heads_that_never_end_are_given_up (Box: "the platform reads the heads of requests to Workers"),
         slow_and_idle_clients_harm_nobody (Box: "the platform holds the connections of Workers"),
+    }
+    lenient {
+        half_a_character_is_read_in_every_text,
+        a_history_with_a_half_and_one_with_its_replacement_are_one_conversation,
+        any_text_is_asked_and_gone_on_from,
+        separators_do_not_end_a_line_of_a_stream,
+        few_shot_requests_land_in_nobodys_chat,
+        fifty_few_shot_requests_at_once_keep_apart,
+        what_an_older_turn_has_attached_may_be_gone,
+        empty_texts_are_absent,
+        a_mark_before_the_body_is_skipped,
+        packed_bodies_are_unpacked_within_the_same_bound,
+        numbers_are_taken_by_their_value,
+        sessions_come_as_people_copy_them,
+        a_clock_in_the_system_text_begins_no_other_chat,
+        a_gateways_page_ends_no_session,
+        suffixes_of_aliases_count,
+        linked_files_may_come_packed,
+        results_of_tools_are_told_by_their_call,
+        a_wrong_clock_is_corrected_by_the_sites,
+        content_parts_in_other_shapes_are_taken,
     }
     clients {
         openai_python,

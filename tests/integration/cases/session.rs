@@ -300,7 +300,7 @@ pub async fn a_new_session_is_taken_in_each_form(case: Arc<Case>) {
     other.chat(&chat("hi")).await.error(401, "qwen_session_missing");
     let shown = admin(server, "GET", "").await.json();
     assert_eq!((shown["state"].as_str(), &shown["source"]), (Some("missing"), &Value::Null));
-    let forms: [fn(&str, &str) -> String; 7] = [
+    let forms: [fn(&str, &str) -> String; 10] = [
         |jar, _| json!({ "cookies": jar }).to_string(),
         |_, token| json!({ "token": token }).to_string(),
         |jar, _| {
@@ -316,6 +316,21 @@ pub async fn a_new_session_is_taken_in_each_form(case: Arc<Case>) {
         },
         |jar, _| jar.to_owned(),
         |_, token| token.to_owned(),
+        |jar, _| {
+            let init = json!({ "headers": { "accept": "*/*", "cookie": jar }, "body": null, "method": "GET" });
+            format!("fetch(\"https://chat.qwen.ai/api/v1/auths/\", {init:#});")
+        },
+        |jar, _| {
+            let cookie = |pair: &str| {
+                let (name, value) = pair.split_once('=').unwrap();
+                json!({ "domain": ".qwen.ai", "name": name, "path": "/", "secure": true, "value": value })
+            };
+            json!(jar.split("; ").map(cookie).collect::<Vec<_>>()).to_string()
+        },
+        |jar, _| {
+            let line = |pair: &str| format!("#HttpOnly_.qwen.ai\tTRUE\t/\tTRUE\t0\t{}\n", pair.replacen('=', "\t", 1));
+            format!("# Netscape HTTP Cookie File\n{}", jar.split("; ").map(line).collect::<String>())
+        },
     ];
     for (number, form) in forms.iter().enumerate() {
         let account = unique("given");

@@ -1,0 +1,817 @@
+//! What programs and people really send, which is more than the documents allow: it works, or is told clearly.
+
+use std::{collections::HashSet, io::Write as _, sync::Arc};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use flate2::{
+    Compression,
+    write::{DeflateEncoder, GzEncoder, ZlibEncoder},
+};
+use proptest::{
+    strategy::{Strategy as _, ValueTree as _},
+    test_runner::TestRunner,
+};
+use serde_json::{Value, json};
+
+use super::files::fixture;
+use crate::{
+    Product,
+    fake_qwen::{Fake, Page},
+    form::Form,
+    http::{Reply, chat, with},
+    server::{Case, KEY, Server, unique},
+};
+
+/// Sends a body as it stands.
+async fn raw(server: &Server, headers: &[(&str, &str)], body: impl Into<bytes::Bytes>) -> Reply {
+    let all = [&Server::keyed()[..], headers].concat();
+    server.http.send("POST", "/v1/chat/completions", &all, body).await
+}
+
+#[track_caller]
+fn answer(reply: &Reply) -> String {
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reply.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+}
+
+/// The text of the newest turn that the site got, and its chat.
+fn sent(fake: &Fake) -> (String, String) {
+    let seen = fake.seen().into_iter().rfind(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions"));
+    let body = seen.unwrap().json();
+    (body["messages"][0]["content"].as_str().unwrap().to_owned(), body["chat_id"].as_str().unwrap().to_owned())
+}
+
+fn user(text: &str) -> Value {
+    json!({ "role": "user", "content": text })
+}
+
+fn assistant(text: &str) -> Value {
+    json!({ "role": "assistant", "content": text })
+}
+
+pub async fn half_a_character_is_read_in_every_text(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[]).await;
+    const HALF: &str = r"cut \ud83d here";
+    let tool = format!(
+        r#"{{"role":"assistant","content":"{HALF}","tool_calls":[{{"id":"c{HALF}","type":"function","function":{{"name":"f{HALF}","arguments":"{HALF}"}}}}]}},
+           {{"role":"tool","tool_call_id":"c{HALF}","content":"{HALF}"}}"#
+    );
+    let file = BASE64.encode("text");
+    for (messages, says) in [
+        (format!(r#"{{"role":"user","content":"{HALF}"}}"#), "cut \u{fffd} here"),
+        (r#"{"role":"user","content":"\ude00 low first \ud83d"}"#.to_owned(), "\u{fffd} low first \u{fffd}"),
+        (r#"{"role":"user","content":"\ud83d\ude00 whole \\ud83d"}"#.to_owned(), "\u{1F600} whole \\ud83d"),
+        (
+            format!(r#"{{"role":"system","content":"{HALF}"}},{{"role":"user","name":"n{HALF}","content":"hi"}}"#),
+            "System: cut \u{fffd} here\n\nUser (ncut \u{fffd} here): hi",
+        ),
+        (format!(r#"{{"role":"user","content":[{{"type":"text","text":"{HALF}"}}]}}"#), "cut \u{fffd} here"),
+        (format!(r#"{{"role":"user","content":"q"}},{tool}"#), "Tool result: cut \u{fffd} here"),
+        (
+            format!(
+                r#"{{"role":"user","content":[{{"type":"text","text":"see"}},{{"type":"file","file":{{"file_data":"{file}","filename":"{HALF}.txt"}}}}]}}"#
+            ),
+            "see",
+        ),
+    ] {
+        let body = format!(r#"{{"model":"qwen3-max","user":"{HALF}","{HALF}":"{HALF}","messages":[{messages}]}}"#);
+        let reply = raw(&server, &[], body).await;
+        assert_eq!(reply.status, 200, "{messages}: {reply:?}");
+        assert!(sent(&fake).0.ends_with(says) || sent(&fake).0.contains(says), "{says}: {}", sent(&fake).0);
+    }
+    let named = fake.seen().into_iter().rfind(|seen| seen.path_and_query.ends_with("getstsToken")).unwrap();
+    assert_eq!(named.json()["filename"], "cut \u{fffd} here.txt");
+    // Some programs write halves into UTF-8.
+    let mut body = br#"{"model":"qwen3-max","messages":[{"role":"user","content":"a"#.to_vec();
+    body.extend_from_slice(b"\xED\xA0\xBD b \xED\xA0\xBD\xED\xB8\x80\"}]}");
+    assert_eq!(raw(&server, &[], body).await.status, 200);
+    assert_eq!(sent(&fake).0, "a\u{fffd} b \u{1F600}");
+    raw(&server, &[], &b"{\"messages\":[{\"role\":\"user\",\"content\":\"\xFF\"}]}"[..])
+        .await
+        .error(400, "invalid_json");
+    // A form's text too.
+    let (content_type, body) = Form::new().text("prompt", "X").file("image", "a.jpg", None, fixture("jfif.jpg")).body();
+    let at = memchr::memmem::find(&body, b"\r\n\r\nX\r\n").unwrap() + 4;
+    let body = [&body[..at], b"\xED\xA0\xBD", &body[at + 1..]].concat();
+    let headers = [("authorization", "Bearer sk-test-key"), ("content-type", content_type.as_str())];
+    let reply = server.http.send("POST", "/v1/image/upload_and_chat", &headers, body).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(sent(&fake).0, "\u{fffd}");
+}
+
+pub async fn a_history_with_a_half_and_one_with_its_replacement_are_one_conversation(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[]).await;
+    let body = |content: &str, rest: &str| {
+        format!(
+            r#"{{"model":"qwen3-max","messages":[{{"role":"system","content":"s {content}"}},{{"role":"user","content":"x {content}"}}{rest}]}}"#
+        )
+    };
+    let first = answer(&raw(&server, &[], body(r"\ud83d", "")).await);
+    let first = serde_json::to_string(&first).unwrap();
+    for (content, question) in [(r"\ud83d", "two"), (r"\ufffd", "three"), ("\u{fffd}", "four"), (r"\udc00", "five")] {
+        let rest = format!(r#",{{"role":"assistant","content":{first}}},{{"role":"user","content":"{question}"}}"#);
+        assert_eq!(raw(&server, &[], body(content, &rest)).await.status, 200);
+        assert_eq!(sent(&fake).0, question);
+    }
+    assert_eq!(fake.chats(), 1);
+}
+
+/// Any text with halves of characters, combining marks and separators is a question, and its answer's history is known.
+pub async fn any_text_is_asked_and_gone_on_from(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[]).await;
+    let unit = proptest::prop_oneof![
+        3 => 0x20_u16..0x7F,
+        2 => 0xD800_u16..0xE000,
+        2 => proptest::sample::select(vec![0x85, 0xA0, 0x300, 0x301, 0x327, 0x200B, 0x200D, 0x2028, 0x2029, 0x3000, 0xFEFF, 0xFFFD, 0xFFFF]),
+        1 => 0x00_u16..0x20,
+        1 => proptest::num::u16::ANY,
+    ];
+    let text = proptest::collection::vec(unit, 0..24);
+    let mut runner = TestRunner::deterministic();
+    for round in 0..40 {
+        let units: Vec<u16> = text.new_tree(&mut runner).unwrap().current();
+        let escaped: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
+        let is_stream = round % 2 == 0;
+        let mark = unique("t");
+        let mut messages =
+            format!(r#"{{"role":"system","content":"{escaped}"}},{{"role":"user","content":"{mark} {escaped}"}}"#);
+        let mut chats = HashSet::new();
+        for turn in 0..2 {
+            let body = format!(r#"{{"model":"qwen3-max","stream":{is_stream},"messages":[{messages}]}}"#);
+            let reply = raw(&server, &[], body).await;
+            assert_eq!(reply.status, 200, "{escaped}: {reply:?}");
+            let said = if is_stream {
+                one_line_each(&reply.text());
+                crate::http::joined(&reply.chunks(), "content")
+            } else {
+                answer(&reply)
+            };
+            chats.insert(sent(&fake).1);
+            let said = serde_json::to_string(&said).unwrap();
+            messages.push_str(&format!(
+                r#",{{"role":"assistant","content":{said}}},{{"role":"user","content":"{turn} {escaped}"}}"#
+            ));
+        }
+        assert_eq!(chats.len(), 1, "{escaped} is one conversation");
+    }
+}
+
+/// No line of a stream holds what any of Python's line splitters breaks a line at.
+#[track_caller]
+fn one_line_each(stream: &str) {
+    let ends = ['\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
+    assert!(!stream.contains(ends), "{stream:?}");
+    assert!(
+        stream.lines().all(|line| line.is_empty() || line.starts_with("data: ") || line.starts_with(':')),
+        "{stream:?}"
+    );
+}
+
+pub async fn separators_do_not_end_a_line_of_a_stream(case: Arc<Case>) {
+    let server = case.server().await;
+    let say = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    let text = "a\u{2028}b\u{2029}c\u{85}d\u{b}e\u{1c}f\u{1e}进入✅";
+    for (prompt, model) in [
+        (format!("[[fake say={} think={}]]", say(text), say(text)), "qwen3-max"),
+        (format!("[[fake say={} piece=1]]", say(text)), "odd\u{2028}model\u{85}name"),
+        (format!("[[fake say={} cut=600]]", say(&text.repeat(20))), "qwen3-max"),
+    ] {
+        let body = with(chat(&prompt), json!({ "stream": true, "model": model }));
+        let reply = server.chat(&body).await;
+        if reply.status == 200 {
+            one_line_each(&reply.text());
+        }
+    }
+    let reply = server.chat(&with(chat(&format!("[[fake say={}]]", say(text))), json!({ "stream": true }))).await;
+    assert_eq!(crate::http::joined(&reply.chunks(), "content"), text);
+}
+
+pub async fn few_shot_requests_land_in_nobodys_chat(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[]).await;
+    let ask = async |messages: Vec<Value>| {
+        let reply = server.chat(&json!({ "model": "qwen3-max", "messages": messages })).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        sent(&fake)
+    };
+    let understood = "[[fake say=Understood.]]";
+    let (_, first) = ask(vec![user(&format!("{understood} be a pirate"))]).await;
+    // Its answer is another's last example.
+    let translate = vec![user("Translate what I write"), assistant("Understood."), user("Guten Tag")];
+    let (text, chat) = ask(translate.clone()).await;
+    assert_ne!(chat, first);
+    assert!(text.contains("Translate what I write") && text.ends_with("User: Guten Tag"), "{text}");
+    // Labels of a classifier, each of which somebody has been answered with.
+    for label in ["positive", "negative", "neutral"] {
+        ask(vec![user(&format!("[[fake say={label}]] an own question"))]).await;
+    }
+    let before = fake.chats();
+    for (number, label) in ["positive", "negative", "neutral"].into_iter().enumerate() {
+        let shots = vec![
+            user("good"),
+            assistant("positive"),
+            user("bad"),
+            assistant("negative"),
+            user("an example of mine"),
+            assistant(label),
+            user(&format!("number {number}")),
+        ];
+        let (text, _) = ask(shots).await;
+        assert!(text.contains("an example of mine"), "{text}");
+    }
+    assert_eq!(fake.chats(), before + 3);
+}
+
+/// Fifty at once, with nothing known: each gets a chat of its own, and so do those that come later with the same examples.
+pub async fn fifty_few_shot_requests_at_once_keep_apart(case: Arc<Case>) {
+    let fake = Arc::new(Fake::start());
+    let server = case.start_with(&fake, &[]).await;
+    for round in 0..2 {
+        let all = (0..50).map(|number| {
+            let server = Arc::clone(&server);
+            tokio::spawn(async move {
+                let messages = [
+                    user("Answer with a label"),
+                    assistant("Understood."),
+                    user("good day"),
+                    assistant("positive"),
+                    user(&format!("[[fake say=positive]] text {round} {number}")),
+                ];
+                server.chat(&json!({ "model": "qwen3-max", "messages": messages })).await.status
+            })
+        });
+        for done in all.collect::<Vec<_>>() {
+            assert_eq!(done.await.unwrap(), 200);
+        }
+        assert_eq!(fake.chats(), 50 * (round + 1));
+    }
+    let turns = fake.seen().into_iter().filter(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions"));
+    let bodies: Vec<Value> = turns.map(|seen| seen.json()).collect();
+    let chats: HashSet<&str> = bodies.iter().map(|body| body["chat_id"].as_str().unwrap()).collect();
+    assert_eq!((bodies.len(), chats.len()), (100, 100));
+    assert!(bodies.iter().all(|body| body["parent_id"].is_null()));
+    assert!(bodies.iter().all(|body| body["messages"][0]["content"].as_str().unwrap().contains("Understood.")));
+}
+
+pub async fn what_an_older_turn_has_attached_may_be_gone(case: Arc<Case>) {
+    let fake = Arc::new(Fake::start());
+    let server = case.start_with(&fake, &[("ALLOW_PRIVATE_URLS", "true")]).await;
+    fake.web("gone.png", Page::html(404, "Not Found"));
+    fake.web("text.png", Page::new("image/png", "not a picture"));
+    let png = fixture("truecolor.png");
+    let good = format!("data:image/png;base64,{}", BASE64.encode(&png));
+    let image = |url: &str| json!({ "type": "image_url", "image_url": { "url": url } });
+    let file = |fields: Value| json!({ "type": "file", "file": fields });
+    for (part, name) in [
+        (image(&fake.web_url("gone.png")), "gone.png"),
+        (image(&fake.web_url("text.png")), "text.png"),
+        (image("http://127.0.0.1:9/nobody.png"), "nobody.png"),
+        (image("data:image/png;base64,AAA"), "image.png"),
+        (image("data:image/png;base64,!!!"), "image_url"),
+        (image("sandbox:/mnt/data/x.png"), "image_url"),
+        (image(""), "image_url"),
+        (file(json!({ "file_id": "file-that-is-forgotten" })), "file"),
+        (file(json!({ "file_data": "!", "filename": "a.pdf" })), "a.pdf"),
+        (file(json!({ "file_data": "AAAA", "filename": "b.pdf" })), "b.pdf"),
+        (json!({ "type": "hologram", "hologram": {} }), "hologram"),
+    ] {
+        let asked = |newest: Vec<Value>| {
+            json!({ "model": "qwen3-vl-plus", "messages": [
+                { "role": "user", "content": [{ "type": "text", "text": format!("look {}", unique("q")) }, part.clone(), image(&good)] },
+                assistant("I see."),
+                { "role": "user", "content": newest },
+            ] })
+        };
+        // In an older turn.
+        let reply = server.chat(&asked(vec![json!({ "type": "text", "text": "and now?" })])).await;
+        assert_eq!(reply.status, 200, "{part}: {reply:?}");
+        let (text, _) = sent(&fake);
+        assert!(text.contains("no longer available") && text.contains(name), "{part}: {text}");
+        assert!(text.ends_with("User: and now?"), "{text}");
+        let seen = fake.seen().into_iter().rfind(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions"));
+        let files = seen.unwrap().json()["messages"][0]["files"].as_array().unwrap().len();
+        assert_eq!(files, 1, "{part}: what is still there goes along");
+        // In the newest one.
+        let reply = server.chat(&asked(vec![json!({ "type": "text", "text": "and this?" }), part.clone()])).await;
+        assert_eq!(reply.status, 400, "{part}: {reply:?}");
+        assert!(reply.json()["error"]["param"].as_str().unwrap().starts_with("messages[2].content[1]"), "{reply:?}");
+    }
+    // Whoever forgets a file may go on with the conversation that has it.
+    let uploaded = |name: &str| {
+        let (content_type, body) = Form::new().file("file", name, None, fixture("jfif.jpg")).body();
+        let server = Arc::clone(&server);
+        async move {
+            let headers = [("authorization", "Bearer sk-test-key"), ("content-type", content_type.as_str())];
+            let reply = server.http.send("POST", "/v1/files", &headers, body).await;
+            reply.json()["id"].as_str().unwrap().to_owned()
+        }
+    };
+    let id = uploaded("mine.jpg").await;
+    let mut messages = vec![
+        json!({ "role": "user", "content": [{ "type": "text", "text": "mine" }, file(json!({ "file_id": id }))] }),
+    ];
+    let first = server.chat(&json!({ "model": "qwen3-vl-plus", "messages": messages })).await;
+    messages.extend([assistant(&answer(&first)), user("more")]);
+    server.http.send("DELETE", &format!("/v1/files/{id}"), &Server::keyed(), "").await;
+    for chat in fake.chat_ids() {
+        fake.delete_chat(&chat);
+    }
+    let reply = server.chat(&json!({ "model": "qwen3-vl-plus", "messages": messages })).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert!(sent(&fake).0.contains("no longer available"), "{}", sent(&fake).0);
+}
+
+pub async fn empty_texts_are_absent(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[]).await;
+    let empty = json!({ "model": "", "user": "", "conversation_id": "", "reasoning_effort": "", "stop": "",
+        "service_tier": "", "prompt_cache_key": "", "thinking": { "type": "" }, "reasoning": { "effort": "" } });
+    let request = with(chat("hello"), empty);
+    for headers in [
+        vec![],
+        vec![("x-conversation-id", "")],
+        vec![("x-conversation-id", "  "), ("x-openwebui-chat-id", ""), ("x-request-id", "")],
+    ] {
+        let reply = raw(&server, &headers, request.to_string()).await;
+        assert_eq!(answer(&reply), "hello");
+        assert!(reply.header("x-conversation-id").unwrap().starts_with("conv_"), "{reply:?}");
+        assert_eq!(reply.json()["model"], "qwen3-max", "the default");
+    }
+    assert_eq!(fake.chats(), 3, "they name no conversation");
+    let reply = raw(&server, &[], with(chat("x"), json!({ "conversation_id": "  " })).to_string()).await;
+    assert_eq!(reply.status, 200);
+    for path in
+        ["/v1/files?limit=", "/v1/files?limit=0", "/v1/files?limit=&after=&order=", "/v1/files?limit=10000&order=asc"]
+    {
+        assert_eq!(server.http.send("GET", path, &Server::keyed(), "").await.status, 200, "{path}");
+    }
+    let (content_type, body) = Form::new()
+        .text("prompt", "see")
+        .text("model", "")
+        .text("stream", "")
+        .text("enable_thinking", " ")
+        .text("thinking_budget", "")
+        .file("image", "a.jpg", None, fixture("jfif.jpg"))
+        .body();
+    let headers = [("authorization", "Bearer sk-test-key"), ("content-type", content_type.as_str())];
+    let reply = server.http.send("POST", "/v1/image/upload_and_chat", &headers, body).await;
+    assert_eq!(reply.json()["model"], "qwen3-vl-plus", "{reply:?}");
+}
+
+pub async fn a_mark_before_the_body_is_skipped(case: Arc<Case>) {
+    let server = case.start(&[("ADMIN_TOKEN", "an-administrators-key")]).await;
+    assert_eq!(answer(&raw(&server, &[], format!("\u{feff}{}", chat("hello"))).await), "hello");
+    let body = format!("\u{feff}{}", json!({ "filename": "a.png", "filesize": 3.0, "filetype": "image" }));
+    let reply = server.http.send("POST", "/v2/files/getstsToken", &Server::keyed(), body).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let body = format!("\u{feff}{}", json!({ "token": Fake::token(&unique("marked"), 900) }));
+    let admin = [("authorization", "Bearer an-administrators-key")];
+    let reply = server.http.send("PUT", "/admin/session", &admin, body).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+}
+
+fn packed(coding: &str, content: &[u8]) -> Vec<u8> {
+    match coding {
+        "gzip" | "x-gzip" | "GZIP" => {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(content).unwrap();
+            encoder.finish().unwrap()
+        }
+        "deflate" => {
+            let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(content).unwrap();
+            encoder.finish().unwrap()
+        }
+        "raw deflate" => {
+            let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(content).unwrap();
+            encoder.finish().unwrap()
+        }
+        "zstd" => zstd::encode_all(content, 3).unwrap(),
+        _ => content.to_vec(),
+    }
+}
+
+pub async fn packed_bodies_are_unpacked_within_the_same_bound(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[("ADMIN_TOKEN", "an-administrators-key")]).await;
+    let body = chat("hello").to_string();
+    for (header, coding) in [
+        ("gzip", "gzip"),
+        ("x-gzip", "gzip"),
+        ("GZIP", "gzip"),
+        ("deflate", "deflate"),
+        ("deflate", "raw deflate"),
+        ("zstd", "zstd"),
+        ("identity", "identity"),
+        ("", "identity"),
+        ("identity, gzip", "gzip"),
+    ] {
+        let reply = raw(&server, &[("content-encoding", header)], packed(coding, body.as_bytes())).await;
+        assert_eq!(answer(&reply), "hello", "{header}");
+    }
+    for header in ["br", "compress", "gzip, gzip", "aes128gcm"] {
+        let reply = raw(&server, &[("content-encoding", header)], body.clone()).await;
+        let message = reply.error(415, "unsupported_encoding")["message"].to_string();
+        assert!(message.contains(header) && message.contains("zstd"), "{message}");
+    }
+    // Said to be packed and not, or cut.
+    for coding in ["gzip", "deflate", "zstd"] {
+        let whole = packed(coding, body.as_bytes());
+        for bytes in [body.as_bytes(), &whole[..whole.len() / 2], b""] {
+            let reply = raw(&server, &[("content-encoding", coding)], bytes.to_vec()).await;
+            assert_eq!(reply.status, 400, "{coding}: {reply:?}");
+        }
+        // A bomb: small on its way, and larger than any body may be.
+        let bomb = packed(coding, &vec![b' '; 40 << 20]);
+        assert!(bomb.len() < 100_000);
+        raw(&server, &[("content-encoding", coding)], bomb).await.error(413, "request_too_large");
+    }
+    assert_eq!(server.get("/health").await.status, 200);
+    // Other routes with a body.
+    let body = json!({ "filename": "a.png", "filesize": 3, "filetype": "image" }).to_string();
+    let headers = [Server::keyed()[0], ("content-encoding", "gzip")];
+    let reply = server.http.send("POST", "/v2/files/getstsToken", &headers, packed("gzip", body.as_bytes())).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let token = json!({ "token": Fake::token(&unique("packed"), 900) }).to_string();
+    let admin = [("authorization", "Bearer an-administrators-key"), ("content-encoding", "zstd")];
+    let reply = server.http.send("PUT", "/admin/session", &admin, packed("zstd", token.as_bytes())).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    for coding in ["gzip", "deflate", "zstd"] {
+        let name = format!("{coding}.jpg");
+        let (content_type, form) =
+            Form::new().text("purpose", "vision").file("file", &name, None, fixture("jfif.jpg")).body();
+        let headers = [Server::keyed()[0], ("content-type", content_type.as_str()), ("content-encoding", coding)];
+        let reply = server.http.send("POST", "/v1/files", &headers, packed(coding, &form)).await;
+        assert_eq!(
+            (reply.status.as_u16(), &reply.json()["bytes"]),
+            (200, &json!(fixture("jfif.jpg").len())),
+            "{reply:?}"
+        );
+        let broken = packed(coding, &form);
+        let reply = server.http.send("POST", "/v1/files", &headers, broken[..broken.len() - 9].to_vec()).await;
+        assert_eq!(reply.status, 400, "{coding}: {reply:?}");
+    }
+}
+
+pub async fn numbers_are_taken_by_their_value(case: Arc<Case>) {
+    let server = case.server().await;
+    for fields in [
+        r#""max_tokens":4096.0"#,
+        r#""max_tokens":1e3,"max_completion_tokens":2E3"#,
+        r#""n":1.0"#,
+        r#""thinking_budget":1024.0,"thinking":{"type":"enabled","budget_tokens":2048.0}"#,
+        r#""reasoning":{"max_tokens":1e2},"chat_template_kwargs":{"thinking_budget":5.0}"#,
+        r#""extra_body":{"thinking_budget":7.0,"thinking":{"budget_tokens":8.0}}"#,
+        r#""seed":18446744073709551615,"top_logprobs":1.5"#,
+        r#""seed":99999999999999999999999,"temperature":1e400"#,
+        r#""seed":-0.5,"top_k":-1e999"#,
+    ] {
+        let body = format!(r#"{{"messages":[{{"role":"user","content":"hello"}}],{fields}}}"#);
+        assert_eq!(answer(&raw(&server, &[], body).await), "hello", "{fields}");
+    }
+    for (fields, param) in [
+        (r#""max_tokens":1.5"#, "max_tokens"),
+        (r#""max_completion_tokens":0.1"#, "max_completion_tokens"),
+        (r#""n":1.5"#, "n"),
+        (r#""n":2.0"#, "n"),
+        (r#""thinking":{"budget_tokens":1.5}"#, "thinking.budget_tokens"),
+        (r#""extra_body":{"thinking_budget":1e-1}"#, "extra_body.thinking_budget"),
+        (r#""seed":"7""#, "seed"),
+    ] {
+        let body = format!(r#"{{"messages":[{{"role":"user","content":"hello"}}],{fields}}}"#);
+        let reply = raw(&server, &[], body).await;
+        assert_eq!(reply.error(400, "invalid_request")["param"], param, "{fields}");
+    }
+    // The limit that a fraction-less number sets is kept.
+    let body = r#"{"messages":[{"role":"user","content":"[[fake stream=count n=50]]"}],"max_tokens":5.0,"enable_thinking":false}"#;
+    let reply = raw(&server, &[], body).await;
+    assert_eq!(reply.json()["choices"][0]["finish_reason"], "length", "{reply:?}");
+}
+
+pub async fn sessions_come_as_people_copy_them(case: Arc<Case>) {
+    let fake = Fake::start();
+    for (name, value) in [
+        ("QWEN_COOKIES", "TOKEN"),
+        ("QWEN_COOKIES", "Bearer TOKEN"),
+        ("QWEN_COOKIES", "Cookie: cna=1; token=TOKEN"),
+        ("QWEN_COOKIES", "\"cna=1; token=TOKEN\""),
+        ("QWEN_COOKIES", r#"[{"domain":".qwen.ai","name":"token","value":"TOKEN"}]"#),
+        ("QWEN_AUTH_TOKEN", "Bearer TOKEN"),
+        ("QWEN_AUTH_TOKEN", "token=TOKEN"),
+        ("QWEN_AUTH_TOKEN", "'TOKEN'"),
+        ("QWEN_AUTH_TOKEN", "Cookie: token=TOKEN"),
+        ("QWEN_AUTH_TOKEN", "cna=1; token=TOKEN; isg=2"),
+    ] {
+        let token = Fake::token(&unique("copied"), 900);
+        let value = value.replace("TOKEN", &token);
+        let mut settings = vec![("QWEN_COOKIES", ""), ("QWEN_AUTH_TOKEN", "")];
+        settings.push((name, &value));
+        let server = case.start_with(&fake, &settings).await;
+        let marker = unique("copied");
+        assert_eq!(server.chat(&chat(&marker)).await.status, 200, "{name}={value}");
+        let cookie = fake.seen_with(&marker)[0].header("cookie").unwrap().to_owned();
+        assert!(cookie.contains(&format!("token={token}")) && !cookie.contains(['"', '\'']), "{cookie}");
+        server.stop().await;
+    }
+    for (name, value) in [
+        ("QWEN_COOKIES", "cna=1; isg=2"),
+        ("QWEN_COOKIES", "hello world"),
+        ("QWEN_COOKIES", r#"[{"domain":".evil.example","name":"token","value":"abcdefgh"}]"#),
+        ("QWEN_AUTH_TOKEN", "not a token"),
+        ("QWEN_AUTH_TOKEN", "curl 'https://evil.example/' -b 'token=abcdefgh'"),
+    ] {
+        let settings = [("QWEN_COOKIES", ""), ("QWEN_AUTH_TOKEN", ""), (name, value)];
+        let told = match case.product {
+            Product::Box => case.refused_start(&settings).await,
+            Product::Edge => {
+                let server = case.start_with(&fake, &settings).await;
+                let error = server.chat(&chat("x")).await.error(500, "configuration_error");
+                error["message"].as_str().unwrap().to_owned()
+            }
+        };
+        assert!(told.contains(name) && !told.contains("abcdefgh"), "{name}={value}: {told}");
+    }
+}
+
+pub async fn a_clock_in_the_system_text_begins_no_other_chat(case: Arc<Case>) {
+    for [first, second, third] in [
+        ["Time: 10:00", "Time: 10:01", "Time: 10:12"],
+        [
+            "You are kind. It is Thursday, November 26, 2026, 9:59 AM.",
+            "You are kind. It is Thursday, November 26, 2026, 10:00 AM.",
+            "You are kind. It is Friday, November 27, 2026, 12:01 PM.",
+        ],
+        [
+            "现在是2026年11月26日星期四 上午9:59",
+            "现在是2026年11月26日星期四 上午10:00",
+            "现在是2026年11月27日星期五 下午1:00",
+        ],
+        ["now=2026-11-26T10:00:00Z", "now=2026-11-26T10:00:41Z", "now=2027-01-01T00:00:00Z"],
+    ] {
+        let fake = Fake::start();
+        let server = case.start_with(&fake, &[]).await;
+        let mut messages = vec![json!({ "role": "system", "content": first })];
+        for (question, system) in [("one", first), ("two", second), ("three", third)] {
+            messages[0] = json!({ "role": "system", "content": system });
+            messages.push(user(question));
+            let reply = server.chat(&json!({ "model": "qwen3-max", "messages": messages })).await;
+            messages.push(assistant(&answer(&reply)));
+        }
+        assert_eq!((fake.chats(), sent(&fake).0.as_str()), (1, "three"), "{first}");
+        // Other instructions are other ones.
+        messages[0] = json!({ "role": "system", "content": format!("{third} Be rude.") });
+        messages.push(user("four"));
+        server.chat(&json!({ "model": "qwen3-max", "messages": messages })).await;
+        assert!(sent(&fake).0.contains("Be rude."), "{}", sent(&fake).0);
+    }
+}
+
+pub async fn a_gateways_page_ends_no_session(case: Arc<Case>) {
+    let fake = Fake::start();
+    let settings = [("ADMIN_TOKEN", "an-administrators-key"), ("SESSION_KEY", "")];
+    let server = case.start_with(&fake, &settings).await;
+    let admin = [("authorization", "Bearer an-administrators-key")];
+    let state = async || {
+        let health = server.get("/health").await.json();
+        let shown = server.http.send("GET", "/admin/session", &admin, "").await.json();
+        assert_eq!(health["session"]["state"], shown["state"]);
+        (health["status"].as_str().unwrap().to_owned(), shown["state"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(server.chat(&chat("hello")).await.status, 200);
+    let good = ("healthy".to_owned(), "valid".to_owned());
+    assert_eq!(state().await, good);
+    let mut files = 0;
+    let mut upload = async || {
+        files += 1;
+        let name = format!("{files}.txt");
+        let (content_type, body) = Form::new().file("file", &name, None, format!("text {files}")).body();
+        let headers = [Server::keyed()[0], ("content-type", content_type.as_str())];
+        server.http.send("POST", "/v1/files", &headers, body).await
+    };
+    for page in ["gateway_403", "gateway_region", "gateway_401", "gateway_hotel", "gateway_403_json"] {
+        for path in
+            ["/api/v2/chats/new", "/api/v2/chat/completions", "/api/v2/files/getstsToken", "/api/v2/files/parse"]
+        {
+            fake.set_failure(path, Some(page));
+            let reply = if path.contains("files") { upload().await } else { server.chat(&chat(&unique("q"))).await };
+            let code = reply.json()["error"]["code"].as_str().unwrap().to_owned();
+            assert!(
+                reply.status == 502 && ["upstream_error", "upstream_invalid"].contains(&&*code),
+                "{page} at {path}: {reply:?}"
+            );
+            fake.set_failure(path, None);
+            assert_eq!(state().await, good, "{page} at {path}");
+        }
+        // The check of a new session.
+        fake.set_failure("/api/v1/auths/", Some(page));
+        let token = Fake::token(&unique("new"), 900);
+        let reply = server.http.send("PUT", "/admin/session", &admin, token).await;
+        assert_eq!(reply.status, 502, "{page}: {reply:?}");
+        if case.product == Product::Edge {
+            server.scheduled().await;
+        }
+        fake.set_failure("/api/v1/auths/", None);
+        assert_eq!(state().await, good, "{page} at the check");
+        // The list of models.
+        fake.set_models_failure(Some(page));
+        assert_eq!(server.get("/v1/models/none-such").await.error(404, "model_not_found")["param"], Value::Null);
+        fake.set_models_failure(None);
+        assert_eq!(state().await, good, "{page} at the models");
+    }
+    assert_eq!(server.chat(&chat("hello")).await.status, 200);
+    // The renewal: what stands between says nothing of the refresh token.
+    let account = unique("renewed");
+    let jar = format!("token={}; refresh_token={}", Fake::token(&account, -5), Fake::refresh_token(&account));
+    let server = case.start_with(&fake, &[("QWEN_COOKIES", &jar)]).await;
+    for page in ["gateway_403", "gateway_401", "gateway_403_json"] {
+        fake.set_failure("/api/v2/auths/refresh", Some(page));
+        let reply = server.chat(&chat("hello")).await;
+        assert!([502, 504].contains(&reply.status.as_u16()), "{page}: {reply:?}");
+        assert_ne!(server.get("/health").await.json()["session"]["state"], "expired", "{page}");
+    }
+    fake.set_failure("/api/v2/auths/refresh", None);
+}
+
+pub async fn suffixes_of_aliases_count(case: Arc<Case>) {
+    let fake = Fake::start();
+    let aliases = r#"{"my-fast":"qwen3-max-fast","quick":"QWEN3-MAX-fast-search","plain":"qwen3-max"}"#;
+    let server = case.start_with(&fake, &[("MODEL_ALIASES", aliases), ("DEFAULT_MODEL", "my-fast")]).await;
+    for (model, thinks, searches) in [
+        ("my-fast", false, false),
+        ("MY-FAST", false, false),
+        ("quick", false, true),
+        ("plain", true, false),
+        ("plain-fast", false, false),
+        ("my-fast-thinking", true, false),
+        ("QWEN3-MAX", true, false),
+        ("Qwen3-Max-Fast", false, false),
+        ("", false, false),
+    ] {
+        let reply = server.chat(&with(chat("hello"), json!({ "model": model }))).await;
+        assert_eq!(reply.status, 200, "{model}: {reply:?}");
+        let seen = fake.seen().into_iter().rfind(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions"));
+        let body = seen.unwrap().json();
+        assert_eq!(body["model"], "qwen3-max", "{model}");
+        let features = &body["messages"][0]["feature_config"];
+        assert_eq!(features["thinking_enabled"], thinks, "{model}: {features}");
+        let has_reasoning = reply.json()["choices"][0]["message"].get("reasoning_content").is_some();
+        assert_eq!(has_reasoning, thinks, "{model}");
+        assert_eq!(
+            body["messages"][0]["chat_type"] == "search" || features["auto_search"] == true,
+            searches,
+            "{model}: {body}"
+        );
+    }
+    for model in ["my-fast", "QWEN3-max", "plain"] {
+        assert_eq!(server.get(&format!("/v1/models/{model}")).await.json()["id"], "qwen3-max", "{model}");
+    }
+}
+
+pub async fn linked_files_may_come_packed(case: Arc<Case>) {
+    let fake = Arc::new(Fake::start());
+    let server = case.start_with(&fake, &[("ALLOW_PRIVATE_URLS", "true"), ("MAX_IMAGE_BYTES", "300000")]).await;
+    let png = fixture("truecolor.png");
+    let link = |name: &str| {
+        json!({ "model": "qwen3-vl-plus", "messages": [{ "role": "user", "content": [
+            { "type": "text", "text": "[[fake files=1]]" }, { "type": "image_url", "image_url": { "url": fake.web_url(name) } }] }] })
+    };
+    for (name, header, coding) in [
+        ("plain.png", "identity", "identity"),
+        ("gzip.png", "gzip", "gzip"),
+        ("deflate.png", "deflate", "deflate"),
+        ("raw.png", "deflate", "raw deflate"),
+    ] {
+        // A picture of its own, or the upload of the one before is used again.
+        let own = [&png[..], name.as_bytes()].concat();
+        fake.web(name, Page::new("image/png", packed(coding, &own)).header("content-encoding", header));
+        let said = answer(&server.chat(&link(name)).await);
+        assert!(said.starts_with(&format!("image {name} {} ", own.len())), "{name}: {said}");
+        let asked = fake.web_request_headers(name);
+        if case.product == Product::Box {
+            assert!(asked.contains(&("accept-encoding".to_owned(), "identity".to_owned())), "{asked:?}");
+        }
+    }
+    fake.web("odd.png", Page::new("image/png", png.clone()).header("content-encoding", "aes128gcm"));
+    server.chat(&link("odd.png")).await.error(400, "invalid_request");
+    let cut = packed("gzip", &png);
+    fake.web("cut.png", Page::new("image/png", cut[..cut.len() - 12].to_vec()).header("content-encoding", "gzip"));
+    assert_eq!(server.chat(&link("cut.png")).await.status, 400);
+    // The limit counts what comes out.
+    let large = [&png[..], &vec![0; 400_000]].concat();
+    fake.web("large.png", Page::new("image/png", packed("gzip", &large)).header("content-encoding", "gzip"));
+    server.chat(&link("large.png")).await.error(413, "request_too_large");
+}
+
+pub async fn results_of_tools_are_told_by_their_call(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[]).await;
+    let call =
+        |id: &str, name: &str| json!({ "id": id, "type": "function", "function": { "name": name, "arguments": "{}" } });
+    let messages = [
+        user("look"),
+        json!({ "role": "assistant", "content": null, "tool_calls": [call("call_1", "search"), call("call_2", "read")] }),
+        json!({ "role": "tool", "tool_call_id": "call_2", "content": "" }),
+        json!({ "role": "tool", "tool_call_id": "call_1", "content": [] }),
+        json!({ "role": "tool", "tool_call_id": "call_9", "content": null }),
+        json!({ "role": "function", "name": "old", "content": " \n" }),
+        json!({ "role": "tool", "tool_call_id": "call_1", "content": "7" }),
+    ];
+    assert_eq!(server.chat(&json!({ "model": "qwen3-max", "messages": messages })).await.status, 200);
+    let (text, _) = sent(&fake);
+    for line in [
+        "[read call_2] Tool result: (empty)",
+        "[search call_1] Tool result: (empty)",
+        "[call_9] Tool result: (empty)",
+        "[old] Tool result: (empty)",
+        "[search call_1] Tool result: 7",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    // Also when nothing but an empty result is new.
+    let mut messages = vec![user("first")];
+    let reply = server.chat(&json!({ "model": "qwen3-max", "messages": messages })).await;
+    messages.push(json!({ "role": "assistant", "content": answer(&reply), "tool_calls": [call("call_3", "go")] }));
+    messages.push(json!({ "role": "tool", "tool_call_id": "call_3", "content": "" }));
+    assert_eq!(server.chat(&json!({ "model": "qwen3-max", "messages": messages })).await.status, 200);
+    assert!(sent(&fake).0.ends_with("[go call_3] Tool result: (empty)"), "{}", sent(&fake).0);
+}
+
+pub async fn a_wrong_clock_is_corrected_by_the_sites(case: Arc<Case>) {
+    for ahead in [7_200_i64, -7_200] {
+        let fake = Fake::start();
+        fake.set_clock(ahead);
+        let account = unique("clock");
+        // Good for ten minutes by the site's clock: two hours over, or two hours too long, by this machine's.
+        let token = Fake::token(&account, ahead + 600);
+        let jar = format!("token={token}; refresh_token={}", Fake::refresh_token(&account));
+        let server = case.start_with(&fake, &[("QWEN_COOKIES", &jar)]).await;
+        for number in 0..3 {
+            let reply = server.chat(&chat(&format!("hello {number}"))).await;
+            assert_eq!(reply.status, 200, "{ahead}: {reply:?}");
+        }
+        let renewals = || fake.seen().iter().filter(|seen| seen.path_and_query.contains("refresh")).count();
+        assert_eq!(renewals(), 0, "{ahead}: the token is good");
+        let health = server.get("/health").await.json();
+        let skew = health["clock_skew_seconds"].as_i64().unwrap();
+        assert!((skew + ahead).abs() < 30, "{ahead}: {health}");
+        assert_eq!((&health["status"], &health["session"]["state"]), (&json!("healthy"), &json!("valid")), "{health}");
+        for (name, content) in
+            [("a.jpg", fixture("jfif.jpg")), ("b.txt", b"some text".to_vec()), ("c.mp4", fixture("isom.mp4"))]
+        {
+            let (content_type, body) = Form::new().file("file", name, None, content).body();
+            let headers = [Server::keyed()[0], ("content-type", content_type.as_str())];
+            let reply = server.http.send("POST", "/v1/files", &headers, body).await;
+            assert_eq!(reply.status, 200, "{ahead} {name}: {reply:?}");
+        }
+        let told = server.log().await.iter().filter(|line| line.contains("clock_skew_seconds")).count();
+        assert_eq!(told, 1, "{ahead}: the log says so once");
+        // A token that has ended by the site's clock is renewed once.
+        let account = unique("clock");
+        let jar =
+            format!("token={}; refresh_token={}", Fake::token(&account, ahead - 5), Fake::refresh_token(&account));
+        let server = case.start_with(&fake, &[("QWEN_COOKIES", &jar)]).await;
+        for _ in 0..3 {
+            assert_eq!(server.chat(&chat("hello")).await.status, 200);
+        }
+        assert_eq!(renewals(), 1, "{ahead}");
+    }
+    let server = case.server().await;
+    assert_eq!(server.get("/health").await.json()["clock_skew_seconds"], 0);
+}
+
+pub async fn content_parts_in_other_shapes_are_taken(case: Arc<Case>) {
+    let fake = Arc::new(Fake::start());
+    let server = case.start_with(&fake, &[]).await;
+    let png = fixture("truecolor.png");
+    let body = json!({ "messages": [{ "role": "user", "content": { "type": "text", "text": "hello" } }] });
+    assert_eq!(answer(&server.chat(&body).await), "hello");
+    let image = |url: &str| {
+        json!({ "messages": [{ "role": "user", "content": [
+            { "type": "text", "text": "[[fake files=1]]" }, { "type": "image_url", "image_url": { "url": url } }] }] })
+    };
+    let said = answer(&server.chat(&image(&BASE64.encode(&png))).await);
+    assert!(said.contains(&png.len().to_string()), "bare base64: {said}");
+    for url in
+        ["data:image/png;base64,AAA", "data:image/jpeg;base64,AAECAwQFBgcICQ==", "data:image/webp;base64,gICAgICAgIA="]
+    {
+        server.chat(&image(url)).await.error(400, "unsupported_file_type");
+    }
+    for url in ["AAAA", "photo", "example.com/photo.png"] {
+        server.chat(&image(url)).await.error(400, "invalid_request");
+    }
+    // Two slashes where there should be one.
+    for path in ["/v1//chat/completions", "//v1/chat/completions", "/v1/chat//completions/", "//chat///completions"] {
+        let reply = server.post(path, &chat("hello")).await;
+        assert_eq!(answer(&reply), "hello", "{path}");
+    }
+    assert_eq!(server.get("//v1/models").await.status, 200);
+    assert_eq!(server.get("/v1//models//qwen3-max").await.json()["id"], "qwen3-max");
+    assert_eq!(
+        server.http.send("GET", "//v1//files", &[("authorization", &format!("Bearer {KEY}"))], "").await.status,
+        200
+    );
+}
