@@ -318,8 +318,13 @@ const MOST_TOOLS: usize = 512;
 /// The most stop texts of a request. OpenAI allows four; more are harmless, without bound they are not.
 const MOST_STOPS: usize = 16;
 
+/// How the problem of a list begins that is too long.
+const TOO_MANY: &str = "too many elements";
+/// How many characters of a problem are told.
+const MOST_OF_PROBLEM: usize = 300;
+
 fn too_many<E: de::Error>(most: usize) -> E {
-    E::custom(format!("at most {most} are possible"))
+    E::custom(format!("{TOO_MANY}, at most {most} are possible"))
 }
 
 /// The elements of an array, of which there may be so many. What is refused is refused before the rest is read.
@@ -693,12 +698,14 @@ fn describe(text: &str, error: &serde_json::Error) -> Error {
     let begins = text.as_bytes().get(at).is_some_and(|byte| !b",:]} \t\r\n".contains(byte));
     let at = at.saturating_add(usize::from(begins));
     let place = locate(text, at);
-    let problem = error.to_string();
+    // The values of fields may stand in it.
+    let problem: String = error.to_string().chars().take(MOST_OF_PROBLEM).collect();
     // What is missing, or there twice, is named in the error itself.
     let named = ["missing field `", "duplicate field `"].iter().find_map(|start| problem.strip_prefix(start));
     let param = match named.and_then(|rest| rest.split('`').next()) {
         Some(field) if place.container.is_empty() => field.to_owned(),
         Some(field) => format!("{}.{field}", place.container),
+        None if problem.starts_with(TOO_MANY) => place.container,
         None => place.value,
     };
     if param.is_empty() {
@@ -876,7 +883,7 @@ mod tests {
             assert!(ChatRequest::from_json(body(most).as_bytes()).is_ok(), "{param}");
             let error = ChatRequest::from_json(body(most + 1).as_bytes()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidRequest);
-            assert!(error.param().unwrap().starts_with(param), "{error:?}");
+            assert_eq!(error.param(), Some(param), "{error:?}");
             assert!(error.message().contains(&most.to_string()), "{error}");
         }
     }

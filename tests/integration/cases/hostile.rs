@@ -135,7 +135,8 @@ pub async fn wrong_types_in_each_field(case: Arc<Case>) {
     let text =
         ["model", "user", "reasoning_effort", "service_tier", "prompt_cache_key", "safety_identifier", "verbosity"];
     let numbers = ["temperature", "top_p", "frequency_penalty", "presence_penalty"];
-    let integers = ["n", "max_tokens", "max_completion_tokens", "seed", "top_logprobs", "thinking_budget"];
+    let without_effect = ["seed", "top_logprobs", "top_k"];
+    let integers = ["n", "max_tokens", "max_completion_tokens", "thinking_budget"];
     let flags = ["stream", "store", "logprobs", "parallel_tool_calls", "enable_thinking", "enable_search"];
     let objects = [
         "stream_options",
@@ -153,6 +154,7 @@ pub async fn wrong_types_in_each_field(case: Arc<Case>) {
     let mut tables: Vec<(&str, Vec<Value>)> = Vec::new();
     tables.extend(text.map(|name| (name, vec![json!(1), json!(true), json!([]), json!({})])));
     tables.extend(numbers.map(|name| (name, vec![json!("1"), json!(true), json!([]), json!({})])));
+    tables.extend(without_effect.map(|name| (name, vec![json!("1"), json!(true), json!([]), json!({})])));
     tables.extend(integers.map(|name| (name, vec![json!("1"), json!(1.5), json!(true), json!([]), json!({})])));
     tables.extend(flags.map(|name| (name, vec![json!("true"), json!(1), json!([]), json!({})])));
     tables.extend(objects.map(|name| (name, vec![json!("x"), json!(1), json!(true)])));
