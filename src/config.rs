@@ -6,6 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use url::Url;
 
 use crate::{
+    origin::Origin,
     platform::{PRODUCT, Product},
     secret::Secret,
 };
@@ -58,6 +59,8 @@ pub struct Config {
     pub valid_tokens: Vec<Secret>,
     /// `ALLOW_ANONYMOUS`
     pub allow_anonymous: bool,
+    /// `ALLOWED_ORIGINS`
+    pub allowed_origins: Vec<Origin>,
     /// `ADMIN_TOKEN`
     pub admin_token: Option<Secret>,
     /// `SESSION_KEY`, 32 bytes
@@ -204,6 +207,17 @@ impl<F: Fn(&str) -> Option<String>> Lookup<F> {
         Ok(Some(value.trim_end_matches('/').to_owned()))
     }
 
+    /// A comma list of origins of web pages.
+    fn origins(&self, name: &'static str) -> Result<Vec<Origin>, ConfigError> {
+        let text = self.text_or(name, "");
+        let each = text.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+        let read = |origin| {
+            let hint = "must be a comma list of origins such as https://app.example or http://localhost:3000, or null";
+            Origin::read(origin).ok_or_else(|| wrong(name, hint))
+        };
+        each.map(read).collect()
+    }
+
     fn parsed<T: FromStr>(&self, name: &'static str, default: T, hint: &'static str) -> Result<T, ConfigError> {
         self.text(name).map_or(Ok(default), |value| value.parse().map_err(|_| wrong(name, hint)))
     }
@@ -305,6 +319,7 @@ impl Config {
             auth_token: env.secret("QWEN_AUTH_TOKEN")?,
             valid_tokens,
             allow_anonymous: env.flag("ALLOW_ANONYMOUS")?,
+            allowed_origins: env.origins("ALLOWED_ORIGINS")?,
             admin_token,
             session_key: session_key.map(Secret::new),
             public_sts_token: env.flag("PUBLIC_STS_TOKEN")?,
@@ -429,6 +444,8 @@ mod tests {
             ("MODEL_ALIASES", "{\"secret-value\":1}"),
             ("LOG_FORMAT", "secret-value"),
             ("DELETE_CHATS", "secret-value"),
+            ("ALLOWED_ORIGINS", "secret-value"),
+            ("ALLOWED_ORIGINS", "https://fine.example,*"),
             ("HEARTBEAT_SECONDS", "0"),
             ("FIRST_BYTE_SECONDS", "-1"),
             ("COALESCE_MS", "1e3"),

@@ -13,6 +13,7 @@ pub mod fuzzing;
 #[cfg(not(target_arch = "wasm32"))]
 mod history;
 mod info;
+mod local;
 mod media;
 mod models;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use crate::{
     store::{self, Faults},
 };
 use access::Keys;
+use local::Readers;
 use route::{Access, Endpoint, Found};
 use watch::Watch;
 #[cfg(not(target_arch = "wasm32"))]
@@ -114,14 +116,23 @@ pub async fn handle<P: Platform + Unpin>(app: Arc<App>, platform: P, request: Re
         facts.method = method.as_str().chars().take(20).collect();
         facts.bytes_in = bytes_in.unwrap_or(0);
     }
+    let access = if app.config.valid_tokens.is_empty() { route::access(&path) } else { None };
+    let guarded = access.is_some_and(|access| local::is_guarded(&app.config, access));
+    let (readers, refusal) = match if guarded { local::admit(&app.config, &request) } else { Ok(Readers::Everybody) } {
+        Ok(readers) => (readers, None),
+        Err(refusal) => (Readers::Nobody, Some(refusal)),
+    };
     let (name, answer) = match route::find(&path, &method) {
-        Found::Preflight => ("preflight", Ok(reply::preflight(preflight.as_deref()))),
+        Found::Preflight => ("preflight", refusal.map_or_else(|| Ok(reply::preflight(preflight.as_deref())), Err)),
         Found::Nothing => ("none", Err(not_found(&path))),
         Found::OtherMethods(methods) => ("none", Ok(method_not_allowed(&method, &methods))),
         Found::Endpoint(route, argument) => {
             platform.trace().facts().route = route.path;
-            let answer = answer(&app, &platform, request, route.endpoint, route.access, argument);
-            (route.path, watch.work(answer).await)
+            let answer = match refusal {
+                Some(refusal) => Err(refusal),
+                None => watch.work(answer(&app, &platform, request, route.endpoint, route.access, argument)).await,
+            };
+            (route.path, answer)
         }
     };
     let mut answer = answer.unwrap_or_else(|error| {
@@ -132,7 +143,7 @@ pub async fn handle<P: Platform + Unpin>(app: Arc<App>, platform: P, request: Re
     if method == Method::HEAD {
         *answer.body_mut() = Body::empty();
     }
-    reply::common_headers(answer.headers_mut(), &request_id);
+    reply::common_headers(answer.headers_mut(), &request_id, &readers);
     platform.trace().facts().route = name;
     watch.follow(answer)
 }
@@ -146,7 +157,7 @@ async fn answer<P: Platform + Unpin>(
     argument: Option<String>,
 ) -> Result<Response<Body>> {
     let caller = match access {
-        Access::Admin => access::check_admin(&app.config, &request.headers).map(|()| String::new())?,
+        Access::Admin => access::check_admin(&app.config, &request).map(|()| String::new())?,
         access if access.is_keyed(&app.config) => app.keys.check(&request.headers, app.config.open_to_all())?,
         _ => String::new(),
     };
@@ -190,7 +201,7 @@ async fn page(platform: &impl Platform, request: &Request, path: &str) -> Result
 pub fn misconfigured(platform: &impl Platform, request: &Request, error: &ConfigError) -> Response<Body> {
     let message = format!("The server's configuration is wrong: {error}.");
     let mut answer = reply::error(&Error::new(ErrorKind::Configuration, message).with_param(error.name));
-    reply::common_headers(answer.headers_mut(), &reply::request_id(&request.headers, platform));
+    reply::common_headers(answer.headers_mut(), &reply::request_id(&request.headers, platform), &Readers::Everybody);
     answer
 }
 

@@ -8,6 +8,7 @@ use http::{
 };
 use serde::Serialize;
 
+use super::local::Readers;
 use crate::{
     error::{Error, ErrorKind},
     openai::error_body,
@@ -91,9 +92,19 @@ pub(super) fn with_conversation(mut answer: Response<Body>, id: &str) -> Respons
 }
 
 /// Adds what every answer has.
-pub(super) fn common_headers(headers: &mut HeaderMap, request_id: &str) {
-    headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
-    headers.insert("access-control-expose-headers", HeaderValue::from_static(EXPOSED));
+pub(super) fn common_headers(headers: &mut HeaderMap, request_id: &str, readers: &Readers) {
+    let allowed = match readers {
+        Readers::Everybody => Some(HeaderValue::from_static("*")),
+        Readers::Page(origin) => HeaderValue::from_str(origin.as_str()).ok(),
+        Readers::Nobody => None,
+    };
+    if *readers != Readers::Everybody {
+        headers.append(VARY, HeaderValue::from_static("origin"));
+    }
+    if let Some(allowed) = allowed {
+        headers.insert("access-control-allow-origin", allowed);
+        headers.insert("access-control-expose-headers", HeaderValue::from_static(EXPOSED));
+    }
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, id);
     }

@@ -145,6 +145,8 @@ pub struct Request {
     pub path: String,
     /// The query without `?`.
     pub query: Option<String>,
+    /// The host and port that the request's target itself names: always in HTTP/2 and on the edge, else rarely.
+    pub authority: Option<String>,
     /// The header fields.
     pub headers: Headers,
     /// The body, not yet read.

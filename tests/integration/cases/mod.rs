@@ -49,6 +49,9 @@ cases! {
     access {
         keyed_routes_want_a_key,
         without_keys_the_box_is_open_and_the_edge_closed,
+        without_keys_only_this_machines_programs_may (Box: "the Worker without keys answers nobody"),
+        without_keys_listed_pages_may (Box: "the Worker without keys answers nobody"),
+        what_is_opened_on_purpose_is_open,
         secrets_show_nowhere,
     }
     routes {

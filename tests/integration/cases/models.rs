@@ -1,6 +1,13 @@
 use std::sync::Arc;
 
-use crate::{Product, fake_qwen::Fake, http::chat, server::Case};
+use futures::{StreamExt as _, stream};
+
+use crate::{
+    Product,
+    fake_qwen::Fake,
+    http::chat,
+    server::{Case, Server},
+};
 
 pub async fn the_list_has_openai_shape(case: Arc<Case>) {
     let server = case.server().await;
@@ -81,6 +88,27 @@ pub async fn without_any_list_the_error_is_told(case: Arc<Case>) {
     server.get("/v1/models/qwen3").await.error(502, "upstream_error");
     let reply = server.chat(&chat("hi")).await;
     assert_eq!(reply.status, 200, "a chat goes on without a list: {reply:?}");
+    let asked = asked(&fake);
     fake.set_models_failure(None);
-    assert_eq!(server.get("/v1/models").await.status, 200);
+    let reply = server.get("/v1/models").await;
+    reply.error(502, "upstream_error");
+    let wait: u64 = reply.header("retry-after").expect("when the site is asked again").parse().unwrap();
+    assert!((1..=30).contains(&wait), "{wait}");
+    assert_eq!(self::asked(&fake), asked, "the site is left alone for a while");
+}
+
+/// A thousand requests, many of them at once, on every route that may need the list; how many were answered well.
+async fn a_thousand(servers: &[Arc<Server>]) -> usize {
+    let ask = |number: usize| {
+        let server = Arc::clone(&servers[number % servers.len()]);
+        let path = match number % 4 {
+            0 => "/v1/models".to_owned(),
+            1 => "/models/qwen3-max".to_owned(),
+            2 => format!("/v1/models/nothing-{number}"),
+            _ => "/v1/models/qwen3".to_owned(),
+        };
+        async move { server.get(&path).await.status.as_u16() }
+    };
+    let statuses: Vec<u16> = stream::iter((0..1000).map(ask)).buffer_unordered(100).collect().await;
+    statuses.into_iter().filter(|status| matches!(status, 200 | 404)).count()
 }

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use crate::{
     Product,
-    fake_qwen::Fake,
-    http::{Raw, chat, joined, with},
-    server::{ANALYTICS, Case, Server, unique},
+    fake_qwen::{Fake, Page},
+    form::Form,
+    http::{PATIENCE, Raw, chat, joined, with},
+    server::{ANALYTICS, Case, KEY, Server, unique},
 };
 
 /// The log line of the request with this id.
