@@ -1,10 +1,11 @@
 //! The command line of the box.
 
 mod history;
+mod log;
 mod tools;
 
 use std::{
-    io::{IsTerminal as _, Write as _},
+    io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -15,11 +16,11 @@ use std::{
 use clap::{Parser, Subcommand};
 use qwen_edge::{
     app::{self, App},
-    config::{Config, ConfigError, LogFormat},
+    config::Config,
     platform::native::{Native, dotenv, serve::serve, workers::Workers},
+    visible,
 };
 use tokio::{net::TcpListener, signal::unix::SignalKind};
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// Your own Qwen web account as an OpenAI-compatible API.
 ///
@@ -101,7 +102,7 @@ fn run_once(mut config: Config, command: impl AsyncFnOnce(Config) -> Result<Exit
     if config.log == "info" {
         config.log = "warn".to_owned();
     }
-    if let Err(problem) = start_log(&config) {
+    if let Err(problem) = log::start(&config) {
         return complain(&problem, BAD_CONFIGURATION);
     }
     let done = match runtime() {
@@ -118,7 +119,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 fn complain(problem: &dyn std::fmt::Display, code: u8) -> ExitCode {
     // Standard error may be closed; there is nobody else to tell.
-    let _ = writeln!(std::io::stderr(), "qwen-edge: {problem}");
+    let _ = writeln!(std::io::stderr(), "qwen-edge: {}", visible::lines(&problem.to_string()));
     ExitCode::from(code)
 }
 
@@ -130,24 +131,8 @@ fn load() -> Result<Config, String> {
     Ok(config)
 }
 
-fn start_log(config: &Config) -> Result<(), ConfigError> {
-    let filter = EnvFilter::try_new(&config.log).map_err(|_| ConfigError {
-        name: "LOG",
-        problem: "must be a filter such as info or qwen_edge=debug".to_owned(),
-    })?;
-    let terminal = std::io::stderr().is_terminal();
-    let format = config.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
-    let log = tracing_subscriber::registry().with(filter);
-    let layer = fmt::layer().with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => log.with(layer.with_ansi(terminal).with_target(false)).init(),
-        LogFormat::Json => log.with(layer.json().flatten_event(true)).init(),
-    }
-    Ok(())
-}
-
 fn start(config: Config) -> ExitCode {
-    let checked = config.check_exposure().and_then(|()| start_log(&config));
+    let checked = config.check_exposure().and_then(|()| log::start(&config));
     if let Err(problem) = checked {
         return complain(&problem, BAD_CONFIGURATION);
     }

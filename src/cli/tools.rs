@@ -13,11 +13,12 @@ use qwen_edge::{
     config::Config,
     platform::{Platform as _, native::Native},
     qwen::pasted::MAX_TEXT,
+    visible,
 };
 
 /// Tells the person; a closed output is nobody's to be told of.
 pub(super) fn say(text: &dyn std::fmt::Display) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    let _ = writeln!(std::io::stdout(), "{}", visible::lines(&text.to_string()));
 }
 
 /// Asks the server of the same configuration for its health, with nothing but a socket: it runs in an empty container.

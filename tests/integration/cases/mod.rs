@@ -150,6 +150,7 @@ cases! {
         turns_wait_in_a_bounded_queue,
         a_client_that_leaves_the_queue_makes_room,
         heartbeats_reach_those_who_wait,
+        no_client_writes_into_the_log,
     }
     day {
         a_day_in_fast_motion,
