@@ -120,7 +120,8 @@ fn hints(request: &ChatRequest, headers: &Headers) -> Result<Hints> {
 /// A stale list of models serves this request; the next one gets a new list.
 fn refresh_models_later<P: Platform>(app: &Arc<App>, platform: &P) {
     if app.qwen.models_are_stale(platform.now()) {
-        let (app, background) = (Arc::clone(app), platform.clone());
-        platform.defer(async move { app.warm_up(&background).await });
+        let (qwen, background) = (Arc::clone(&app.qwen), platform.clone());
+        // A failure is logged there, and is a state.
+        platform.defer(async move { drop(qwen.models(&background).await) });
     }
 }

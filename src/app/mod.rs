@@ -94,10 +94,10 @@ impl App {
         self.qwen.session().settle(platform).await;
     }
 
-    /// Fetches the list of models, so that the first chat need not wait for it.
+    /// Fetches the list of models at the start, so that the first chat need not wait for it.
     pub async fn warm_up(&self, platform: &impl Platform) {
-        // A failure is logged there and changes nothing: the next request asks again.
-        let _ = self.qwen.models(platform).await;
+        // A failure is logged there, and is a state.
+        let _ = self.qwen.fetch_models(platform).await;
     }
 }
 

@@ -102,6 +102,22 @@ pub async fn cached(platform: &impl Platform, key: &str) -> Result<Option<(Strin
     }))
 }
 
+/// Notes under `key` that something is begun now, unless that was noted after `last` already (both in milliseconds since
+/// 1970). Gives whether it was noted. Of several who ask at once, one gets leave.
+///
+/// # Errors
+/// The database's own words.
+pub async fn claim(platform: &impl Platform, key: &str, now: u64, last: u64) -> Result<bool, DatabaseError> {
+    // A time that is still to come was noted by a clock that was wrong.
+    let write = Statement {
+        sql: "INSERT INTO cache (key, value, updated_at) VALUES (?1, '', ?2) \
+              ON CONFLICT (key) DO UPDATE SET value = '', updated_at = excluded.updated_at \
+              WHERE cache.updated_at <= ?3 OR cache.updated_at > ?2 RETURNING key",
+        parameters: vec![text(key), integer(now), integer(last)],
+    };
+    Ok(!rows(platform, write).await?.is_empty())
+}
+
 /// Keeps an answer under `key`.
 ///
 /// # Errors

@@ -200,6 +200,11 @@ impl Session {
         self.memory().current()
     }
 
+    /// Changes with the credentials.
+    pub(super) fn generation(&self) -> u64 {
+        self.memory().generation
+    }
+
     /// Who the account is: the token's own id, else a digest of the credentials.
     #[must_use]
     pub fn account(&self) -> String {

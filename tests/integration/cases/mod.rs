@@ -89,6 +89,8 @@ cases! {
         the_list_is_cached,
         the_last_good_list_outlives_the_site_and_a_restart,
         without_any_list_the_error_is_told,
+        the_site_is_asked_once_however_many_ask,
+        isolates_ask_the_site_together,
     }
     chat {
         a_whole_answer,

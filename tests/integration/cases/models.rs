@@ -112,3 +112,72 @@ async fn a_thousand(servers: &[Arc<Server>]) -> usize {
     let statuses: Vec<u16> = stream::iter((0..1000).map(ask)).buffer_unordered(100).collect().await;
     statuses.into_iter().filter(|status| matches!(status, 200 | 404)).count()
 }
+
+pub async fn the_site_is_asked_once_however_many_ask(case: Arc<Case>) {
+    // No list, then a fresh one.
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[]).await;
+    assert_eq!((a_thousand(&[Arc::clone(&server)]).await, asked(&fake)), (1000, 1), "at first");
+    assert_eq!((a_thousand(&[server]).await, asked(&fake)), (1000, 1), "fresh");
+    // A list that is slow to come, when there is none yet.
+    let fake = Fake::start();
+    fake.set_first_ms("/api/models", 1500);
+    let server = case.start_with(&fake, &[]).await;
+    assert_eq!((a_thousand(&[server]).await, asked(&fake)), (1000, 1), "slow");
+    // No list, and the site fails: at once, or after a while.
+    for wait in [0, 1500] {
+        let fake = Fake::start();
+        fake.set_models_failure(Some("http_500"));
+        fake.set_first_ms("/api/models", wait);
+        let server = case.start_with(&fake, &[]).await;
+        assert_eq!((a_thousand(&[Arc::clone(&server)]).await, asked(&fake)), (0, 1), "failing");
+        server.get("/v1/models/qwen3").await.error(502, "upstream_error");
+        assert_eq!(server.chat(&chat("hi")).await.status, 200, "chats go on");
+        assert_eq!(asked(&fake), 1, "chats neither");
+    }
+}
+
+/// An old list, and what becomes of it: it is renewed once by all, and kept while the site fails.
+pub async fn isolates_ask_the_site_together(case: Arc<Case>) {
+    // Each process of the box asks once at its start, whatever there is.
+    let most = if case.product == Product::Box { 2 } else { 1 };
+    for failure in [None, Some("http_500")] {
+        let fake = Fake::start();
+        fake.set_models_failure(failure);
+        let twins = case.start_twins(&fake, &[]).await;
+        let good = a_thousand(&twins).await;
+        assert_eq!(good, if failure.is_some() { 0 } else { 1000 });
+        assert!((1..=most).contains(&asked(&fake)), "{failure:?}: {}", asked(&fake));
+    }
+    let old = "UPDATE cache SET updated_at = updated_at - 3600000;";
+    for (failure, wait) in [(None, 0), (None, 1500), (Some("http_500"), 0)] {
+        let fake = Fake::start();
+        let servers = match case.product {
+            Product::Edge => {
+                let [one, two] = case.start_twins(&fake, &[]).await;
+                assert_eq!(one.get("/v1/models").await.status, 200);
+                one.sql(old).await;
+                vec![two]
+            }
+            Product::Box => {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("old.db").display().to_string();
+                let settings = [("DATABASE_PATH", path.as_str())];
+                let server = case.start_with(&fake, &settings).await;
+                assert_eq!(server.get("/v1/models").await.status, 200);
+                server.stop().await;
+                rusqlite::Connection::open(&path).unwrap().execute_batch(old).unwrap();
+                fake.set_models_failure(failure);
+                let server = case.start_with(&fake, &settings).await;
+                server.keep(folder).await;
+                vec![server]
+            }
+        };
+        let before = asked(&fake);
+        fake.set_models_failure(failure);
+        fake.set_first_ms("/api/models", wait);
+        assert_eq!(a_thousand(&servers).await, 1000, "an old list is better than none");
+        let more = asked(&fake) - before;
+        assert!(more <= 1, "{failure:?} {wait}: {more}");
+    }
+}
