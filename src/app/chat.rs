@@ -86,8 +86,9 @@ pub(super) async fn respond<P: Platform + Unpin>(
     let stream = intent.stream;
     let (qwen, conversations, gate) = (Arc::clone(&app.qwen), Arc::clone(&app.conversations), Arc::clone(&app.gate));
     let (timing, anywhere) = (app.timing, app.config.allow_private_urls);
+    let gates = (gate, Arc::clone(&app.shares));
     let mut answer =
-        Answer::new(platform.clone(), qwen, conversations, gate, timing, intent, thread, identity, anywhere);
+        Answer::new(platform.clone(), qwen, conversations, gates, timing, intent, thread, identity, anywhere);
     let answer = if stream {
         answer.head().await?;
         reply::event_stream(Body::Stream(Box::pin(answer)))

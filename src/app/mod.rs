@@ -28,7 +28,7 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::{
-    chat::{self as turns, Conversations, Gate, Timing},
+    chat::{self as turns, Conversations, Gate, Shares, Timing},
     config::{Config, ConfigError},
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform, Request},
@@ -53,6 +53,7 @@ pub struct App {
     qwen: Arc<Qwen>,
     conversations: Arc<Conversations>,
     gate: Arc<Gate>,
+    shares: Arc<Shares>,
     faults: Arc<Faults>,
     timing: Timing,
 }
@@ -67,6 +68,7 @@ impl App {
             qwen: Arc::new(Qwen::new(&config, Arc::clone(&faults))),
             conversations: Arc::new(Conversations::new(config.conversation_ttl, Arc::clone(&faults))),
             gate: Arc::new(Gate::new(config.upstream_in_flight, config.upstream_queue)),
+            shares: Arc::new(Shares::new(config.valid_tokens.len(), config.upstream_queue)),
             faults,
             timing: Timing::from(&config),
             config,

@@ -16,7 +16,7 @@ use futures::{Stream, StreamExt as _, future::poll_fn};
 use super::{
     conversation::{Conversations, Thread},
     fold::{FILE_NAME, Folded},
-    gate::{Gate, Pass},
+    gate::{Gate, Pass, Shares},
     gathering::Gathering,
     intent::Intent,
     output::{Form, Output},
@@ -72,6 +72,7 @@ pub struct Answer<P> {
     qwen: Arc<Qwen>,
     conversations: Arc<Conversations>,
     gate: Arc<Gate>,
+    shares: Arc<Shares>,
     plan: Arc<Plan>,
     timing: Timing,
     stage: Stage,
@@ -143,6 +144,24 @@ impl Plan {
         Ok(entries)
     }
 
+    /// What goes along, before the turn's own place is taken: a client's link may be slow, and only its own key waits for it.
+    async fn prepare<P: Platform>(
+        &self,
+        platform: &P,
+        qwen: &Qwen,
+        shares: &Shares,
+        folded: &Folded,
+        known: usize,
+    ) -> Result<Vec<FileEntry>> {
+        if folded.file.is_none() && self.thread.attachments.sent(known).next().is_none() {
+            return Ok(Vec::new());
+        }
+        let _share = shares.enter(platform, &self.thread.scope).await?;
+        // While it waited the site may have asked for a check.
+        qwen.session().check(platform.now())?;
+        self.upload(platform, qwen, folded, known).await
+    }
+
     /// Says the news in the chat that knows the rest; waits a little while it is busy.
     async fn go_on<P: Platform>(
         &self,
@@ -150,9 +169,9 @@ impl Plan {
         qwen: &Qwen,
         chat_id: &str,
         parent_id: &str,
+        files: &[FileEntry],
     ) -> Result<TurnStream> {
-        let files = self.upload(platform, qwen, &self.thread.news, self.thread.known).await?;
-        let turn = self.turn(chat_id, Some(parent_id), &self.thread.news, &files);
+        let turn = self.turn(chat_id, Some(parent_id), &self.thread.news, files);
         for wait in BUSY_WAITS {
             match qwen.complete(platform, &turn).await {
                 Err(error) if error.kind() == ErrorKind::ChatBusy => platform.sleep(wait).await,
@@ -193,7 +212,7 @@ impl<P: Platform> Answer<P> {
         platform: P,
         qwen: Arc<Qwen>,
         conversations: Arc<Conversations>,
-        gate: Arc<Gate>,
+        (gate, shares): (Arc<Gate>, Arc<Shares>),
         timing: Timing,
         intent: Intent,
         thread: Thread,
@@ -224,6 +243,7 @@ impl<P: Platform> Answer<P> {
             qwen,
             conversations,
             gate,
+            shares,
             plan,
             timing,
         };
@@ -237,7 +257,8 @@ impl<P: Platform> Answer<P> {
         self.stream = AnswerStream::default();
         self.output = plan.output();
         (self.pass, self.used) = (None, None);
-        let (conversations, gate) = (Arc::clone(&self.conversations), Arc::clone(&self.gate));
+        let (conversations, gate, shares) =
+            (Arc::clone(&self.conversations), Arc::clone(&self.gate), Arc::clone(&self.shares));
         let (place, gone) = (!self.anew, self.gone);
         self.stage = Stage::Opening(Box::pin(async move {
             let thread = &plan.thread;
@@ -246,21 +267,26 @@ impl<P: Platform> Answer<P> {
             {
                 return Err(error);
             }
-            let pass = gate.enter(&platform).await?;
-            // While it waited the site may have asked for a check.
-            qwen.session().check(platform.now())?;
+            let enter = async || {
+                let pass = gate.enter(&platform).await?;
+                // While it waited the site may have asked for a check.
+                qwen.session().check(platform.now()).map(|()| pass)
+            };
             if gone {
                 conversations.forget(&platform, thread).await;
             }
             if let (Some(place), true) = (&thread.place, place) {
-                match plan.go_on(&platform, &qwen, &place.chat_id, &place.response_id).await {
+                let files = plan.prepare(&platform, &qwen, &shares, &thread.news, thread.known).await?;
+                let pass = enter().await?;
+                match plan.go_on(&platform, &qwen, &place.chat_id, &place.response_id, &files).await {
                     Ok(stream) => return Ok(Opened { stream, chat_id: place.chat_id.clone(), pass }),
                     Err(error) if error.kind() == ErrorKind::ChatGone => conversations.forget(&platform, thread).await,
                     Err(error) if error.kind() == ErrorKind::ChatBusy => {}
                     Err(error) => return Err(error),
                 }
             }
-            let files = plan.upload(&platform, &qwen, &thread.whole, 0).await?;
+            let files = plan.prepare(&platform, &qwen, &shares, &thread.whole, 0).await?;
+            let pass = enter().await?;
             let chat_id = qwen.new_chat(&platform, &plan.intent.model).await?;
             let stream = qwen.complete(&platform, &plan.turn(&chat_id, None, &thread.whole, &files)).await?;
             Ok(Opened { stream, chat_id, pass })

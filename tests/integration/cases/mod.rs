@@ -153,6 +153,7 @@ cases! {
         a_client_that_leaves_the_queue_makes_room,
         heartbeats_reach_those_who_wait,
         no_client_writes_into_the_log,
+        slow_links_hold_nobody_up,
     }
     day {
         a_day_in_fast_motion,

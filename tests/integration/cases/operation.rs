@@ -333,3 +333,54 @@ pub async fn no_client_writes_into_the_log(case: Arc<Case>) {
         }
     }
 }
+
+/// A client's link may be slow for as long as it is let: that is nobody else's wait.
+pub async fn slow_links_hold_nobody_up(case: Arc<Case>) {
+    let fake = Fake::start();
+    let keys = json!([KEY, "sk-other"]).to_string();
+    let settings = [
+        ("UPSTREAM_IN_FLIGHT", "2"),
+        ("UPSTREAM_QUEUE", "2"),
+        ("ALLOW_PRIVATE_URLS", "true"),
+        ("VALID_TOKENS", keys.as_str()),
+    ];
+    let server = case.start_with(&fake, &settings).await;
+    let jpg = super::files::fixture("jfif.jpg");
+    fake.web("slow.jpg", Page::new("image/jpeg", jpg.clone()).stalled_after(200));
+    fake.web("quick.jpg", Page::new("image/jpeg", jpg));
+    let question = |name: &str| {
+        let link = json!({ "type": "image_url", "image_url": { "url": fake.web_url(name) } });
+        json!({ "model": "qwen3-vl-plus", "messages": [{ "role": "user", "content": [link] }] })
+    };
+    let mut waiting = Vec::new();
+    for _ in 0..40 {
+        let mut raw = Raw::connect(server.http.address()).await;
+        raw.chat(&question("slow.jpg")).await;
+        waiting.push(raw);
+    }
+    let fetched = async {
+        while fake.web_open("slow.jpg") < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, fetched).await.expect("nothing is fetched");
+    // Neither the same key's turns wait, nor another's links.
+    assert_eq!(server.chat(&chat("hi")).await.status, 200);
+    let other = [("authorization", "Bearer sk-other")];
+    for question in [chat("hi"), question("quick.jpg")] {
+        let reply = server.http.send("POST", "/v1/chat/completions", &other, question.to_string()).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    assert!(fake.web_open("slow.jpg") >= 2, "they are still slow");
+    for raw in waiting {
+        raw.reset();
+    }
+    let left = async {
+        while fake.web_open("slow.jpg") > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, left).await.expect("a link is still being fetched");
+    // What they held is free again.
+    assert_eq!(server.chat(&question("quick.jpg")).await.status, 200);
+}
