@@ -12,7 +12,7 @@ use super::local::Readers;
 use crate::{
     error::{Error, ErrorKind},
     openai::error_body,
-    platform::{Body, Headers, Platform},
+    platform::{self, Body, Headers, Platform},
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -118,7 +118,7 @@ pub(super) fn request_id(headers: &Headers, platform: &impl Platform) -> String 
     headers.get("x-request-id").filter(sane).unwrap_or_else(|| new_id("req_", platform))
 }
 
-/// A new random id.
+/// A new id, which nobody else has; whoever guesses it gains nothing.
 pub(super) fn new_id(prefix: &str, platform: &impl Platform) -> String {
-    format!("{prefix}{}", uuid::Builder::from_random_bytes(platform.random()).into_uuid().simple())
+    format!("{prefix}{}", uuid::Builder::from_random_bytes(platform::unique(platform)).into_uuid().simple())
 }

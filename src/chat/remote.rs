@@ -197,8 +197,8 @@ mod tests {
             u64::try_from(self.started.map_or(Duration::ZERO, |started| started.elapsed()).as_millis()).unwrap()
         }
 
-        fn random(&self) -> [u8; 16] {
-            [0; 16]
+        fn random(&self) -> Result<[u8; 16], platform::NoRandomness> {
+            Ok([0; 16])
         }
 
         fn defer(&self, _: impl Future<Output = ()> + crate::platform::MaybeSend + 'static) {}

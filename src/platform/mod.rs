@@ -2,7 +2,14 @@
 //!
 //! `native.rs` stands on tokio, hyper and SQLite; `worker.rs` on workerd and D1. `docs/platforms.md` tells what differs.
 
-use std::{collections::VecDeque, fmt, future::Future, pin::Pin, time::Duration};
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
@@ -232,6 +239,18 @@ impl fmt::Display for DatabaseError {
 
 impl std::error::Error for DatabaseError {}
 
+/// The machine has no randomness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoRandomness(pub String);
+
+impl fmt::Display for NoRandomness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no randomness: {}", self.0)
+    }
+}
+
+impl std::error::Error for NoRandomness {}
+
 /// What a runtime gives. One value serves one request: on the edge it knows the client's disconnect signal.
 pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
     /// Asks another server. Follows no redirect. Resolves when the head has arrived.
@@ -287,8 +306,11 @@ pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
         false
     }
 
-    /// Unpredictable bytes.
-    fn random(&self) -> [u8; 16];
+    /// Unpredictable bytes: for whatever must not be guessed.
+    ///
+    /// # Errors
+    /// The machine has none. Nothing else may stand in for them; for names see [`unique`].
+    fn random(&self) -> Result<[u8; 16], NoRandomness>;
 
     /// Runs work that may outlive the answer (on the edge for at most 30 s).
     fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static);
@@ -306,6 +328,16 @@ pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
     /// Runs statements as one transaction and gives the rows of each.
     fn database(&self, batch: Vec<Statement>)
     -> impl Future<Output = Result<Vec<Vec<Row>>, DatabaseError>> + MaybeSend;
+}
+
+/// Bytes for a name that need not be secret: random, or at least never the same twice.
+pub fn unique(platform: &impl Platform) -> [u8; 16] {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    platform.random().unwrap_or_else(|error| {
+        tracing::error!(%error, "names are counted");
+        let count = NEXT.fetch_add(1, Ordering::Relaxed);
+        (u128::from(platform.now()) << 64 | u128::from(count)).to_be_bytes()
+    })
 }
 
 /// What is known without counting, for the metrics.

@@ -25,7 +25,8 @@ use crate::{
     app::{self, App},
     config::{Config, ConfigError},
     platform::{
-        Asset, Body, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, Payload, Platform, Row, Statement,
+        Asset, Body, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, NoRandomness, Payload, Platform,
+        Row, Statement,
     },
     trace::{Event, Trace},
 };
@@ -91,12 +92,10 @@ impl Platform for Worker {
         }
     }
 
-    fn random(&self) -> [u8; 16] {
+    fn random(&self) -> Result<[u8; 16], NoRandomness> {
         let mut bytes = [0; 16];
-        if let Err(error) = getrandom::fill(&mut bytes) {
-            tracing::error!(%error, "no randomness");
-        }
-        bytes
+        getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;
+        Ok(bytes)
     }
 
     fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static) {

@@ -24,6 +24,8 @@ const LOOK_AGAIN: u64 = 2_000;
 const RENEWAL: Duration = Duration::from_secs(20);
 const FIRST_NAP: Duration = Duration::from_millis(5);
 const LONGEST_NAP: Duration = Duration::from_millis(100);
+/// How often a person's word is tried against others' before the store counts as failing.
+const PUT_TRIES: usize = 10;
 /// How often the other holder of the lease is asked for.
 const LEASE_NAP: Duration = Duration::from_millis(200);
 /// The next look after a check is so many seconds away, with some to spare: what ends before is renewed now.
@@ -256,13 +258,13 @@ impl Session {
     }
 
     /// Stores what a person decided, over whatever is there; `None` = the store failed. Gives the version.
-    async fn put(
+    pub(super) async fn put(
         &self,
         platform: &impl Platform,
         credentials: Option<&Credentials>,
         standing: &Standing,
     ) -> Option<u64> {
-        loop {
+        for _ in 0..PUT_TRIES {
             let found = store::session::read(platform, &self.origin).await;
             let expected = self.faults.tried("reading the session", found)?.map_or(0, |found| found.version);
             let new = self.sealed(platform, credentials, standing, expected.saturating_add(1))?;
@@ -272,9 +274,11 @@ impl Session {
                 return Some(new.version);
             }
         }
+        tracing::warn!("others change the stored session all the time");
+        None
     }
 
-    fn sealed(
+    pub(super) fn sealed(
         &self,
         platform: &impl Platform,
         credentials: Option<&Credentials>,
@@ -283,7 +287,12 @@ impl Session {
     ) -> Option<Stored> {
         let value = match credentials {
             Some(credentials) => {
-                self.seal.close(&credentials.to_json(), &self.origin, [platform.random(), platform.random()])?
+                let random = || {
+                    let drawn = platform.random();
+                    drawn.inspect_err(|error| tracing::error!(%error, "the session cannot be encrypted")).ok()
+                };
+                let random = if self.seal.is_keyed() { [random()?, random()?] } else { [[0; 16]; 2] };
+                self.seal.close(&credentials.to_json(), &self.origin, random)?
             }
             None => String::new(),
         };
