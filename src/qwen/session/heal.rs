@@ -236,6 +236,7 @@ impl Session {
         let version = stored.unwrap_or(memory.version);
         memory.adopt(Some(Arc::new(credentials)), true, version);
         memory.unsaved = stored.is_none();
+        memory.sealed = stored.is_some() && self.seal.is_keyed();
         memory.begin_anew(standing);
         Ok(stored.is_some())
     }
@@ -424,6 +425,7 @@ impl Session {
         let version = if unsaved { memory.version } else { next };
         memory.adopt(Some(Arc::new(new)), true, version);
         memory.unsaved = unsaved;
+        memory.sealed = !unsaved && self.seal.is_keyed();
         // A check may have been asked for meanwhile; that stays.
         memory.standing.at = at;
         memory.standing.refused = false;
@@ -446,6 +448,7 @@ impl Session {
             if memory.generation == current.generation {
                 memory.version = row.version;
                 memory.unsaved = false;
+                memory.sealed = self.seal.is_keyed();
             }
         }
     }

@@ -148,6 +148,7 @@ fn the_stored_session_is_taken_over() {
     session.merge(stored(0, None, standing(6, true)), NOW).unwrap();
     assert!(session.memory().standing.renewal_refused, "the last word on a refresh token, however old");
     session.merge(stored(3, Some(&given), standing(9, false)), NOW).unwrap();
+    assert!(!session.report(NOW).encrypted, "there is no key");
     assert_eq!((cookie().as_str(), session.report(NOW).stored), ("token=other", true));
     session.merge(stored(4, None, standing(10, false)), NOW).unwrap();
     assert_eq!((cookie(), session.report(NOW).stored), (configured.clone(), false), "it was taken back");

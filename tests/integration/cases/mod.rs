@@ -144,6 +144,7 @@ cases! {
         a_bad_new_session_leaves_the_old_one,
         fresh_cookies_end_a_pause,
         only_the_administrator_may,
+        with_a_key_only_what_is_encrypted_is_used,
     }
     operation {
         each_request_has_its_log_line,

@@ -460,6 +460,68 @@ async fn write(server: &Server, path: &str, value: &str) {
     }
 }
 
+pub async fn with_a_key_only_what_is_encrypted_is_used(case: Arc<Case>) {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("kept.db").display().to_string();
+    let path = if case.product == Product::Box { kept.as_str() } else { "" };
+    let own = format!("token={}", Fake::token("own", 9_000));
+    let settings =
+        [("QWEN_COOKIES", own.as_str()), ("ADMIN_TOKEN", ADMIN), ("SESSION_KEY", SESSION_KEY), ("DATABASE_PATH", path)];
+    let server = case.start_with(&fake, &settings).await;
+    let given = format!("token={}", Fake::token("given", 9_000));
+    let shown = admin(&server, "PUT", given.clone()).await.json();
+    assert_eq!((shown["source"].as_str(), &shown["encrypted"]), (Some("stored"), &json!(true)));
+    let evil = format!("token={}", Fake::token("evil", 9_000));
+    let plain = json!({ "cookie": evil, "early": 180, "account": "evil" }).to_string();
+    write(&server, path, &format!("plain:{plain}")).await;
+    let mut used = String::new();
+    for _ in 0..100 {
+        let marker = unique("who");
+        assert_eq!(server.chat(&chat(&marker)).await.status, 200);
+        used = fake.seen_with(&marker)[0].header("cookie").unwrap().to_owned();
+        if used != given {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(used, own, "the configured session is used in its place");
+    let shown = admin(&server, "GET", "").await.json();
+    assert_eq!((shown["source"].as_str(), &shown["encrypted"]), (Some("configuration"), &json!(false)));
+    let told = server.log().await;
+    assert!(told.iter().any(|line| line.contains("SESSION_KEY") && line.contains("import-curl")), "{told:#?}");
+    // Given again it is encrypted.
+    let shown = admin(&server, "PUT", given.clone()).await.json();
+    assert_eq!((shown["source"].as_str(), &shown["encrypted"]), (Some("stored"), &json!(true)));
+    if case.product == Product::Edge {
+        return;
+    }
+    // One that was stored before there was a key.
+    let open = [settings[0], settings[1], ("DATABASE_PATH", path), ("SESSION_KEY", "")];
+    server.stop().await;
+    let server = case.start_with(&fake, &open).await;
+    let shown = admin(&server, "PUT", given.clone()).await.json();
+    assert_eq!((shown["source"].as_str(), &shown["encrypted"]), (Some("stored"), &json!(false)));
+    server.stop().await;
+    let server = case.start_with(&fake, &settings).await;
+    let shown = admin(&server, "GET", "").await.json();
+    assert_eq!((shown["source"].as_str(), &shown["encrypted"]), (Some("configuration"), &json!(false)));
+    let url = fake.url();
+    let command = [("QWEN_BASE_URL", url.as_str()), ("QWEN_AUTH_URL", url.as_str())];
+    let arguments = [&settings[..], &command].concat();
+    let (told, good) = super::process::command(folder.path(), &["import-curl"], &arguments, &given).await;
+    assert!(good, "{told}");
+    for _ in 0..100 {
+        let shown = admin(&server, "GET", "").await.json();
+        if shown["source"] == "stored" {
+            assert_eq!(shown["encrypted"], json!(true));
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the session that was imported is not used");
+}
+
 /// The files of a database that hold `word`.
 fn holding(folder: &std::path::Path, word: &str) -> Vec<std::path::PathBuf> {
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
