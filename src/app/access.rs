@@ -7,7 +7,8 @@ use super::{local, route::Access};
 use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
-    platform::{Headers, Request},
+    origin::Origin,
+    platform::{Headers, PRODUCT, Product, Request},
     secret::Secret,
 };
 
@@ -60,6 +61,14 @@ pub(super) fn check_admin(config: &Config, request: &Request) -> Result<()> {
             "This server has no ADMIN_TOKEN, so nobody may administer it. Set ADMIN_TOKEN and send it as 'Authorization: Bearer …'.",
         ));
     };
+    // The edge listens wherever its visitors ask for it.
+    let asked_here = || request.authority.as_deref().and_then(Origin::of_host).is_some_and(|own| own.is_loopback());
+    if PRODUCT == Product::Edge && config.admin_token_is_short() && !asked_here() {
+        return Err(Error::new(
+            ErrorKind::AdminDisabled,
+            "This server's ADMIN_TOKEN has fewer than 16 characters and could be guessed, so nobody may administer it here. Set a longer one: openssl rand -hex 24.",
+        ));
+    }
     let headers = &request.headers;
     let Some(key) = sent_key(headers) else {
         return Err(Error::new(

@@ -5,6 +5,8 @@ mod log;
 mod tools;
 
 use std::{
+    cell::Cell,
+    env::VarError,
     io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -77,34 +79,39 @@ const BAD_CONFIGURATION: u8 = 2;
 
 pub(crate) fn run() -> ExitCode {
     let command = Cli::parse().command.unwrap_or(Command::Serve);
-    let config = match load() {
-        Ok(config) => config,
+    let (config, warnings) = match load() {
+        Ok(loaded) => loaded,
         Err(problem) => return complain(&problem, BAD_CONFIGURATION),
     };
     match command {
-        Command::Serve => start(config),
+        Command::Serve => start(config, &warnings),
         Command::Healthcheck => match tools::healthcheck(&config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(problem) => complain(&problem, 1),
         },
-        Command::Check => run_once(config, tools::check),
+        Command::Check => run_once(config, &warnings, tools::check),
         Command::ImportCurl { file } => {
-            run_once(config, async move |config| tools::import_curl(config, file.as_deref()).await)
+            run_once(config, &warnings, async move |config| tools::import_curl(config, file.as_deref()).await)
         }
-        Command::ImportHistory { pause_ms, all, sql } => run_once(config, async move |config| {
+        Command::ImportHistory { pause_ms, all, sql } => run_once(config, &warnings, async move |config| {
             history::import(config, Duration::from_millis(pause_ms), all, sql.as_deref()).await
         }),
     }
 }
 
 /// Runs a command that ends by itself. Its log has only what went wrong, unless `LOG` asks for more.
-fn run_once(mut config: Config, command: impl AsyncFnOnce(Config) -> Result<ExitCode, String>) -> ExitCode {
+fn run_once(
+    mut config: Config,
+    warnings: &[String],
+    command: impl AsyncFnOnce(Config) -> Result<ExitCode, String>,
+) -> ExitCode {
     if config.log == "info" {
         config.log = "warn".to_owned();
     }
     if let Err(problem) = log::start(&config) {
         return complain(&problem, BAD_CONFIGURATION);
     }
+    warn(warnings);
     let done = match runtime() {
         Ok(runtime) => runtime.block_on(command(config)),
         Err(error) => Err(format!("cannot start: {error}")),
@@ -123,15 +130,37 @@ fn complain(problem: &dyn std::fmt::Display, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn load() -> Result<Config, String> {
-    let file = dotenv::read(Path::new(".env")).map_err(|error| format!(".env cannot be read: {error}"))?;
-    let lookup =
-        |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty()).or_else(|| file.get(name).cloned());
-    let config = Config::from_lookup(lookup).map_err(|error| error.to_string())?;
-    Ok(config)
+/// The configuration, and what is not as it should be.
+fn load() -> Result<(Config, Vec<String>), String> {
+    let path = Path::new(".env");
+    let file = dotenv::read(path).map_err(|error| format!(".env cannot be read: {error}"))?;
+    // What cannot be read does not count as absent: else a key that is no text would open the server.
+    let unreadable = Cell::new(None);
+    let lookup = |name: &str| {
+        let value = std::env::var(name).unwrap_or_else(|error| {
+            if let VarError::NotUnicode(_) = error {
+                unreadable.set(Some(name.to_owned()));
+            }
+            String::new()
+        });
+        Some(value).filter(|value| !value.is_empty()).or_else(|| file.get(name).cloned())
+    };
+    let config = Config::from_lookup(&lookup);
+    if let Some(name) = unreadable.take() {
+        return Err(format!("{name}: is not text in UTF-8: copy it again"));
+    }
+    let config = config.map_err(|error| error.to_string())?;
+    let warnings = config.warnings();
+    Ok((config, warnings))
 }
 
-fn start(config: Config) -> ExitCode {
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn start(config: Config, warnings: &[String]) -> ExitCode {
     let checked = config.check_exposure().and_then(|()| log::start(&config));
     if let Err(problem) = checked {
         return complain(&problem, BAD_CONFIGURATION);
@@ -140,7 +169,7 @@ fn start(config: Config) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}"), 1),
     };
-    let result = runtime.block_on(listen(config));
+    let result = runtime.block_on(listen(config, warnings));
     // A deferred look-up must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     match result {
@@ -149,7 +178,7 @@ fn start(config: Config) -> ExitCode {
     }
 }
 
-async fn listen(config: Config) -> Result<(), String> {
+async fn listen(config: Config, warnings: &[String]) -> Result<(), String> {
     let address = SocketAddr::new(config.host, config.port);
     let listener = TcpListener::bind(address).await.map_err(|error| {
         format!("PORT: cannot listen on {address}: {error}. Choose another port or stop what uses it")
@@ -160,6 +189,7 @@ async fn listen(config: Config) -> Result<(), String> {
     let platform = Native::new(Path::new(&config.database_path));
     let app = Arc::new(App::new(config));
     tracing::info!(url = %format_args!("http://{address}"), version = env!("CARGO_PKG_VERSION"), "serving");
+    warn(warnings);
     let (warm, runtime) = (Arc::clone(&app), platform.clone());
     tokio::spawn(async move { warm.warm_up(&runtime).await });
     let (keeper, runtime) = (Arc::clone(&app), platform.clone());

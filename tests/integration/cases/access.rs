@@ -286,3 +286,40 @@ pub async fn what_is_opened_on_purpose_is_open(case: Arc<Case>) {
     let reply = keyed.http.send("GET", "/v1/chats", &headers, "").await;
     assert_eq!((reply.status.as_u16(), reply.header("access-control-allow-origin")), (200, Some("*")));
 }
+
+/// A key that is easily guessed is told of, and where others can try it the administrator's is refused.
+pub async fn short_keys_are_told_of(case: Arc<Case>) {
+    let short = [("VALID_TOKENS", "sk-short,sk-long-enough-for-all"), ("ADMIN_TOKEN", "short")];
+    let server = case.start(&short).await;
+    assert_eq!(server.http.send("GET", "/admin/session", &[("x-api-key", "short")], "").await.status, 200);
+    for name in ["VALID_TOKENS", "ADMIN_TOKEN"] {
+        let mut log = Vec::new();
+        for _ in 0..100 {
+            log = server.log().await;
+            if log.iter().any(|line| line.contains(name) && line.contains("16")) {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        }
+        assert!(log.iter().any(|line| line.contains(name) && line.contains("16")), "{name}: {log:#?}");
+        assert!(!log.iter().any(|line| line.contains("sk-short")), "{log:#?}");
+    }
+    let long = [("VALID_TOKENS", "sk-long-enough-for-all"), ("ADMIN_TOKEN", ADMIN)];
+    let server = case.start(&long).await;
+    server.get("/health").await;
+    assert!(!server.log().await.iter().any(|line| line.contains("16 characters")));
+    match case.product {
+        Product::Box => {
+            let told = case.refused_start(&[&short[..], &[("HOST", "0.0.0.0"), ("PORT", "0")]].concat()).await;
+            assert!(told.contains("ADMIN_TOKEN") && told.contains("16"), "{told}");
+            case.start(&[&long[..], &[("HOST", "0.0.0.0")]].concat()).await;
+        }
+        Product::Edge => {
+            // It listens where its visitors say that it does.
+            let server = case.start(&short).await;
+            let headers = [("x-api-key", "short"), ("host", "mine.example.workers.dev")];
+            let error = server.http.send("GET", "/admin/session", &headers, "").await.error(403, "admin_disabled");
+            assert!(error["message"].as_str().unwrap().contains("16"), "{error}");
+        }
+    }
+}

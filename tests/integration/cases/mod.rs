@@ -52,6 +52,7 @@ cases! {
         without_keys_only_this_machines_programs_may (Box: "the Worker without keys answers nobody"),
         without_keys_listed_pages_may (Box: "the Worker without keys answers nobody"),
         what_is_opened_on_purpose_is_open,
+        short_keys_are_told_of,
         secrets_show_nowhere,
     }
     routes {
@@ -238,6 +239,8 @@ cases! {
     process {
         a_wrong_variable_is_named,
         a_network_address_needs_keys (Box: "the Worker has no address of its own"),
+        lists_without_a_key_are_refused,
+        unreadable_variables_are_named (Box: "the Worker's variables are text"),
         env_files_are_read (Box: "the Worker's variables come from its platform"),
         open_streams_may_end_after_the_signal (Box: "the platform stops Workers"),
         the_health_check_command (Box: "the Worker has no command line"),

@@ -229,3 +229,44 @@ pub async fn a_file_that_may_not_be_written_is_replaced_by_memory(case: Arc<Case
         1
     );
 }
+
+pub async fn lists_without_a_key_are_refused(case: Arc<Case>) {
+    for wrong in
+        ["[]", ",", " , ,", r#"[""]"#, r#"["sk-secret""#, "[sk-secret, sk-other]", "['sk-secret']", "[1]", "\"\""]
+    {
+        let told = match case.product {
+            Product::Box => case.refused_start(&[("VALID_TOKENS", wrong)]).await,
+            Product::Edge => {
+                let reply = case.start(&[("VALID_TOKENS", wrong)]).await.get("/v1/models").await;
+                reply.error(500, "configuration_error");
+                reply.text()
+            }
+        };
+        assert!(told.contains("VALID_TOKENS") && !told.contains("secret"), "{wrong}: {told}");
+    }
+    // As a copied example has it.
+    case.start(&[("VALID_TOKENS", " ")]).await;
+}
+
+pub async fn unreadable_variables_are_named(case: Arc<Case>) {
+    use std::os::unix::ffi::OsStrExt as _;
+    let latin = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    for name in ["VALID_TOKENS", "ADMIN_TOKEN", "SESSION_KEY", "QWEN_COOKIES", "HOST", "LOG", "ALLOW_ANONYMOUS"] {
+        for in_file in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_qwen-edge"));
+            command.current_dir(folder.path()).env_clear().env("PORT", "0").stderr(Stdio::piped()).kill_on_drop(true);
+            if in_file {
+                let text = [b"QWEN_WEB_VERSION=1\n", name.as_bytes(), b"='caf\xe9'\nDEFAULT_MODEL=x\n"].concat();
+                std::fs::write(folder.path().join(".env"), text).unwrap();
+            } else {
+                command.env(name, latin);
+            }
+            let ended = tokio::time::timeout(PATIENCE, command.output()).await.expect("it starts").unwrap();
+            let told = String::from_utf8(ended.stderr).unwrap();
+            assert_eq!(ended.status.code(), Some(2), "{name}: {told}");
+            assert!(told.contains(name) && told.contains("UTF-8") && !told.contains("caf"), "{name}: {told}");
+        }
+    }
+    drop(case);
+}
