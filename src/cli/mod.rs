@@ -150,7 +150,12 @@ fn load() -> Result<(Config, Vec<String>), String> {
         return Err(format!("{name}: is not text in UTF-8: copy it again"));
     }
     let config = config.map_err(|error| error.to_string())?;
-    let warnings = config.warnings();
+    let mut warnings = config.warnings();
+    warnings.extend(dotenv::others_may(path).map(|mode| {
+        format!(
+            ".env holds the cookies and keys, and others on this machine may use it (mode {mode:o}): chmod 600 .env"
+        )
+    }));
     Ok((config, warnings))
 }
 
@@ -209,6 +214,7 @@ async fn listen(config: Config, warnings: &[String]) -> Result<(), String> {
     };
     serve(listener, &workers, handler, stop).await;
     last.settle(&runtime).await;
+    runtime.close().await;
     Ok(())
 }
 

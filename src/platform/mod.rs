@@ -325,6 +325,12 @@ pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
         None
     }
 
+    /// Sees to it that what was overwritten or deleted in the database is gone from the disk, where that is not the runtime's
+    /// own affair.
+    fn scrub(&self) -> impl Future<Output = Result<(), DatabaseError>> + MaybeSend {
+        std::future::ready(Ok(()))
+    }
+
     /// Runs statements as one transaction and gives the rows of each.
     fn database(&self, batch: Vec<Statement>)
     -> impl Future<Output = Result<Vec<Vec<Row>>, DatabaseError>> + MaybeSend;

@@ -3,6 +3,8 @@
 
 use std::{collections::HashMap, io, path::Path};
 
+pub use super::database::others_may;
+
 /// Reads a file; one that does not exist is empty.
 ///
 /// # Errors

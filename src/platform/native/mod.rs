@@ -63,6 +63,11 @@ impl Native {
         };
         Self { parts: Arc::new(parts), trace: Trace::default() }
     }
+
+    /// Closes the database, so that all of it is in its file and nothing beside it. What comes later does without.
+    pub async fn close(&self) {
+        self.parts.database.close().await;
+    }
 }
 
 impl Platform for Native {
@@ -133,6 +138,10 @@ impl Platform for Native {
 
     async fn asset(&self, path: &str, accepts_gzip: bool) -> Option<Asset> {
         assets::find(path, accepts_gzip)
+    }
+
+    async fn scrub(&self) -> Result<(), DatabaseError> {
+        self.parts.database.scrub().await
     }
 
     async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {

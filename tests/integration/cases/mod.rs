@@ -146,6 +146,7 @@ cases! {
         fresh_cookies_end_a_pause,
         only_the_administrator_may,
         with_a_key_only_what_is_encrypted_is_used,
+        what_is_forgotten_is_gone_from_the_disk (Box: "the Worker's database has no files of its own"),
     }
     operation {
         each_request_has_its_log_line,
@@ -241,6 +242,7 @@ cases! {
         a_network_address_needs_keys (Box: "the Worker has no address of its own"),
         lists_without_a_key_are_refused,
         unreadable_variables_are_named (Box: "the Worker's variables are text"),
+        files_with_secrets_are_nobody_elses (Box: "the Worker has no file"),
         env_files_are_read (Box: "the Worker's variables come from its platform"),
         open_streams_may_end_after_the_signal (Box: "the platform stops Workers"),
         the_health_check_command (Box: "the Worker has no command line"),

@@ -270,3 +270,43 @@ pub async fn unreadable_variables_are_named(case: Arc<Case>) {
     }
     drop(case);
 }
+
+pub async fn files_with_secrets_are_nobody_elses(case: Arc<Case>) {
+    use std::os::unix::fs::PermissionsExt;
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let mode = |name: &str| std::fs::metadata(file(name)).unwrap().permissions().mode() & 0o777;
+    let loosen = |name: &str| std::fs::set_permissions(file(name), PermissionsExt::from_mode(0o644)).unwrap();
+    let path = file("kept.db").display().to_string();
+    let settings = [("DATABASE_PATH", path.as_str())];
+    let server = case.start_with(&fake, &settings).await;
+    assert_eq!(server.chat(&chat("hi")).await.status, 200);
+    // A kill leaves the side files behind.
+    let _ = server.signal("KILL").await.await;
+    let names = ["kept.db", "kept.db-wal", "kept.db-shm"];
+    names.iter().for_each(|name| loosen(name));
+    let server = case.start_with(&fake, &settings).await;
+    assert_eq!(server.chat(&chat("hi")).await.status, 200);
+    assert_eq!(names.map(mode), [0o600; 3]);
+    // What was imported holds what was said.
+    let (url, cookies) = (fake.url(), format!("token={}", Fake::token("exported", 9_000)));
+    let site = [("QWEN_BASE_URL", url.as_str()), ("QWEN_AUTH_URL", url.as_str()), ("QWEN_COOKIES", cookies.as_str())];
+    let command_settings = [&settings[..], &site].concat();
+    let import = ["import-history", "--pause-ms", "0", "--sql", "history.sql"];
+    for already in [false, true] {
+        if already {
+            loosen("history.sql");
+        }
+        let (told, good) = command(folder.path(), &import, &command_settings, "").await;
+        assert!(good, "{told}");
+        assert_eq!(mode("history.sql"), 0o600, "{already}");
+    }
+    // The settings hold the cookies.
+    for (bits, warned) in [(0o644, true), (0o640, true), (0o600, false)] {
+        std::fs::write(file(".env"), "PORT=0\n").unwrap();
+        std::fs::set_permissions(file(".env"), PermissionsExt::from_mode(bits)).unwrap();
+        let (told, _) = command(folder.path(), &["check"], &command_settings, "").await;
+        assert_eq!(told.contains(".env") && told.contains("chmod 600"), warned, "{bits:o}: {told}");
+    }
+}

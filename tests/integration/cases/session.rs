@@ -527,3 +527,30 @@ fn holding(folder: &std::path::Path, word: &str) -> Vec<std::path::PathBuf> {
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|file| memchr::memmem::find(&std::fs::read(file).unwrap(), word.as_bytes()).is_some()).collect()
 }
+
+pub async fn what_is_forgotten_is_gone_from_the_disk(case: Arc<Case>) {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kept.db").display().to_string();
+    let settings = [("ADMIN_TOKEN", ADMIN), ("DATABASE_PATH", path.as_str())];
+    let server = case.start_with(&fake, &settings).await;
+    let words: Vec<String> = (0..4).map(|number| unique(&format!("filler{number}")).repeat(200)).collect();
+    let first = format!("{}; mark=first-of-all", renewable("forgotten", 9_000));
+    let second = format!("{}; mark=second-of-all", renewable("forgotten-too", 9_000));
+    assert_eq!(admin(&server, "PUT", first).await.status, 200);
+    for word in &words {
+        assert_eq!(server.chat(&chat(word)).await.status, 200);
+    }
+    assert!(!holding(folder.path(), "first-of-all").is_empty(), "it is kept as it is, without a key");
+    assert_eq!(admin(&server, "PUT", second).await.status, 200);
+    assert_eq!(holding(folder.path(), "first-of-all"), [""; 0].map(std::path::PathBuf::from), "replaced");
+    assert_eq!(admin(&server, "DELETE", "").await.status, 200);
+    assert_eq!(holding(folder.path(), "second-of-all"), [""; 0].map(std::path::PathBuf::from), "forgotten");
+    assert_eq!(server.chat(&chat("more")).await.status, 200);
+    assert!(server.signal("TERM").await.await);
+    let left: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(left, ["kept.db"], "at the end everything is in the database itself");
+}
