@@ -39,6 +39,7 @@ impl Received {
 pub(super) async fn receive<P: Platform>(
     app: &App,
     platform: &P,
+    caller: &str,
     request: Request,
     name: &str,
     expected: Option<Kind>,
@@ -50,6 +51,7 @@ pub(super) async fn receive<P: Platform>(
     };
     let mut form = Form::open(platform, &headers, body, limit)?;
     app.qwen.session().ready(platform).await?;
+    let scope = app.scope(platform, caller).await;
     let (mut file, mut fields) = (None, Vec::new());
     while let Some(field) = form.next().await? {
         if field.name != name {
@@ -72,7 +74,7 @@ pub(super) async fn receive<P: Platform>(
             param: name.to_owned(),
             body: field.content(),
         };
-        file = Some(app.qwen.upload(platform, new).await?);
+        file = Some(app.qwen.upload(platform, &scope, new).await?);
     }
     let missing = || Error::invalid(name, format!("The form has no file in its field '{name}'."));
     Ok(Received { file: file.ok_or_else(missing)?, fields })
@@ -84,7 +86,7 @@ pub(super) async fn upload<P: Platform>(
     caller: &str,
     request: Request,
 ) -> Result<Response<Body>> {
-    let mut received = receive(app, platform, request, "file", None).await?;
+    let mut received = receive(app, platform, caller, request, "file", None).await?;
     let purpose = received.take("purpose").map(|purpose| purpose.trim().chars().take(60).collect::<String>());
     let purpose = purpose.filter(|purpose| !purpose.is_empty()).unwrap_or_else(|| PURPOSE.to_owned());
     let File { upload, hash, name, size, kind, content_type } = received.file;
@@ -152,7 +154,7 @@ pub(super) async fn one(app: &App, platform: &impl Platform, caller: &str, id: &
 
 pub(super) async fn forget(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<Response<Body>> {
     let (scope, file) = find(app, platform, caller, id).await?;
-    let removed = table::remove(platform, &scope, &app.qwen.session().account(), &file).await;
+    let removed = table::remove(platform, &scope, &file).await;
     removed.map_err(|error| store::failed(&error))?;
     Ok(reply::json(StatusCode::OK, &DeletedFile { id: file.upload.id, object: "file", deleted: true }))
 }

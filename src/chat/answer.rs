@@ -137,7 +137,7 @@ impl Plan {
             let new =
                 NewFile::whole(FILE_NAME.to_owned(), Some("text/plain".to_owned()), content, "messages".to_owned());
             // Apart: else each chat took an upload's memory for as long as it is being opened.
-            entries.push(Box::pin(qwen.upload(platform, new)).await?.entry(platform));
+            entries.push(Box::pin(qwen.upload(platform, &self.thread.scope, new)).await?.entry(platform));
         }
         let Thread { attachments, scope, .. } = &self.thread;
         entries.extend(attachments.entries(platform, qwen, scope, self.anywhere, known).await?);

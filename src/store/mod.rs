@@ -21,6 +21,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0003_files.sql", include_str!("../../migrations/0003_files.sql")),
     ("0004_session.sql", include_str!("../../migrations/0004_session.sql")),
     ("0005_imported_chats.sql", include_str!("../../migrations/0005_imported_chats.sql")),
+    ("0008_uploads_by_scope.sql", include_str!("../../migrations/0008_uploads_by_scope.sql")),
 ];
 
 /// A store that takes longer is as good as none: clients wait for it.
@@ -83,8 +84,8 @@ impl Faults {
 /// # Errors
 /// The database's own words.
 pub async fn check(platform: &impl Platform) -> Result<(), DatabaseError> {
-    // The oldest table and the newest: migrations may be missing.
-    let sql = "SELECT (SELECT key FROM cache LIMIT 1) AS a, (SELECT origin FROM session LIMIT 1) AS b";
+    // The oldest table and the newest column: migrations may be missing.
+    let sql = "SELECT (SELECT key FROM cache LIMIT 1) AS a, (SELECT scope FROM uploads LIMIT 1) AS b";
     let probe = Statement { sql, parameters: vec![] };
     run(platform, vec![probe]).await.map(drop)
 }

@@ -204,6 +204,8 @@ cases! {
         the_sites_own_token_is_passed_on,
         a_silent_storage_times_out,
         a_broken_store_does_not_stop_uploads,
+        keys_share_no_upload,
+        old_files_are_forgotten,
     }
     attachments {
         each_kind_of_part_reaches_the_site,
