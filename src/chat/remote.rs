@@ -282,7 +282,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_link_that_drips_is_given_up() {
-        assert_eq!(read(2, 1).await, (120, 59), "a byte every two seconds");
+        let (seconds, bytes) = read(2, 1).await;
+        assert!((119..=121).contains(&seconds) && bytes <= 60, "a byte every two seconds: {seconds} s, {bytes}");
         assert_eq!(read(61, 1_000_000).await, (60, 0), "each piece comes within a minute");
         let (seconds, bytes) = read(1, 50_000).await;
         assert!((238..=241).contains(&seconds) && bytes < 12_100_000, "half the least speed: {seconds} s, {bytes}");
