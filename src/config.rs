@@ -6,6 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use url::Url;
 
 use crate::{
+    origin::Origin,
     pasted::{self, Pasted},
     platform::{PRODUCT, Product},
     secret::Secret,
@@ -59,6 +60,8 @@ pub struct Config {
     pub valid_tokens: Vec<Secret>,
     /// `ALLOW_ANONYMOUS`
     pub allow_anonymous: bool,
+    /// `ALLOWED_ORIGINS`
+    pub allowed_origins: Vec<Origin>,
     /// `ADMIN_TOKEN`
     pub admin_token: Option<Secret>,
     /// `SESSION_KEY`, 32 bytes
@@ -205,6 +208,17 @@ impl<F: Fn(&str) -> Option<String>> Lookup<F> {
         Ok(Some(value.trim_end_matches('/').to_owned()))
     }
 
+    /// A comma list of origins of web pages.
+    fn origins(&self, name: &'static str) -> Result<Vec<Origin>, ConfigError> {
+        let text = self.text_or(name, "");
+        let each = text.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+        let read = |origin| {
+            let hint = "must be a comma list of origins such as https://app.example or http://localhost:3000, or null";
+            Origin::read(origin).ok_or_else(|| wrong(name, hint))
+        };
+        each.map(read).collect()
+    }
+
     fn parsed<T: FromStr>(&self, name: &'static str, default: T, hint: &'static str) -> Result<T, ConfigError> {
         self.text(name).map_or(Ok(default), |value| value.parse().map_err(|_| wrong(name, hint)))
     }
@@ -231,19 +245,18 @@ fn check_header_value(name: &'static str, value: &str) -> Result<(), ConfigError
     }
 }
 
-/// Reads a list of keys: a JSON array, a comma list or one key. Brackets whose quotes a shell has eaten are understood.
-fn key_list(text: &str) -> Vec<String> {
-    if let Ok(keys) = serde_json::from_str::<Vec<String>>(text) {
-        return keys.into_iter().map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).collect();
-    }
-    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    inner
-        .split(',')
-        .map(|key| key.trim().trim_matches(|quote| quote == '"' || quote == '\''))
-        .filter(|key| !key.is_empty())
-        .map(str::to_owned)
-        .collect()
+/// Reads a list of keys: a JSON array, a comma list or one key. `None` = it begins like JSON and is none.
+fn key_list(text: &str) -> Option<Vec<String>> {
+    let keys: Vec<String> = if text.starts_with('[') {
+        serde_json::from_str(text).ok()?
+    } else {
+        text.split(',').map(|key| key.trim().trim_matches(['"', '\'']).to_owned()).collect()
+    };
+    Some(keys.into_iter().map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).collect())
 }
+
+/// Keys that are shorter can be guessed.
+const SAFE_LENGTH: usize = 16;
 
 /// The session that the variables give, however they were copied. Either may be what the other should be.
 fn session<F: Fn(&str) -> Option<String>>(env: &Lookup<F>, base_url: &str) -> Result<Pasted, ConfigError> {
@@ -290,9 +303,16 @@ impl Config {
             return Err(wrong("SESSION_KEY", "must be 32 bytes in base64 (openssl rand -base64 32)"));
         }
         let mut valid_tokens = Vec::new();
-        for key in key_list(&env.text_or("VALID_TOKENS", "")) {
-            check_header_value("VALID_TOKENS", &key)?;
-            valid_tokens.push(Secret::new(key));
+        if let Some(text) = env.text("VALID_TOKENS") {
+            let hint = r#"must be a comma list of keys, or a JSON array of texts such as ["sk-one","sk-two"]"#;
+            for key in key_list(&text).ok_or_else(|| wrong("VALID_TOKENS", hint))? {
+                check_header_value("VALID_TOKENS", &key)?;
+                valid_tokens.push(Secret::new(key));
+            }
+            // Whoever sets it does not mean that no key is needed.
+            if valid_tokens.is_empty() {
+                return Err(wrong("VALID_TOKENS", "holds no key: name one, or leave it unset"));
+            }
         }
         let admin_token = env.secret("ADMIN_TOKEN")?;
         if admin_token.as_ref().is_some_and(|admin| valid_tokens.contains(admin)) {
@@ -339,6 +359,7 @@ impl Config {
             auth_token: session.token,
             valid_tokens,
             allow_anonymous: env.flag("ALLOW_ANONYMOUS")?,
+            allowed_origins: env.origins("ALLOWED_ORIGINS")?,
             admin_token,
             session_key: session_key.map(Secret::new),
             public_sts_token: env.flag("PUBLIC_STS_TOKEN")?,
@@ -383,16 +404,45 @@ impl Config {
         self.valid_tokens.is_empty() && (self.allow_anonymous || PRODUCT == Product::Box)
     }
 
-    /// Refuses to serve the network without keys, unless that was asked for. For the box.
+    /// Whether an administrator's key is easily guessed.
+    #[must_use]
+    pub fn admin_token_is_short(&self) -> bool {
+        self.admin_token.as_ref().is_some_and(|key| key.expose().len() < SAFE_LENGTH)
+    }
+
+    /// What is not wrong, but not as it should be. Values are never part of it.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let short = |name: &str| {
+            format!(
+                "{name}: a key of fewer than {SAFE_LENGTH} characters can be guessed: make a longer one (openssl rand -hex 24)"
+            )
+        };
+        let valid = self.valid_tokens.iter().any(|key| key.expose().len() < SAFE_LENGTH).then(|| short("VALID_TOKENS"));
+        let admin = self.admin_token_is_short().then(|| short("ADMIN_TOKEN"));
+        valid.into_iter().chain(admin).collect()
+    }
+
+    /// Refuses to serve the network without keys, unless that was asked for, or with a key to the administration that can be
+    /// guessed. For the box.
     ///
     /// # Errors
-    /// Names `VALID_TOKENS`.
+    /// Names `VALID_TOKENS` or `ADMIN_TOKEN`.
     pub fn check_exposure(&self) -> Result<(), ConfigError> {
         if self.valid_tokens.is_empty() && !self.allow_anonymous && !self.host.is_loopback() {
             return Err(wrong(
                 "VALID_TOKENS",
                 format!(
                     "is empty, so anybody who reaches {} could use your account: set API keys, or ALLOW_ANONYMOUS=true if that is meant",
+                    self.host
+                ),
+            ));
+        }
+        if self.admin_token_is_short() && !self.host.is_loopback() {
+            return Err(wrong(
+                "ADMIN_TOKEN",
+                format!(
+                    "has fewer than {SAFE_LENGTH} characters, so whoever reaches {} could guess it: make a longer one (openssl rand -hex 24)",
                     self.host
                 ),
             ));
@@ -433,13 +483,15 @@ mod tests {
             (r#"["sk-token1", "sk-token2"]"#, vec!["sk-token1", "sk-token2"]),
             ("sk-a, sk-b", vec!["sk-a", "sk-b"]),
             ("sk-a", vec!["sk-a"]),
-            ("[sk-token1, sk-token2]", vec!["sk-token1", "sk-token2"]),
-            ("['sk-a']", vec!["sk-a"]),
+            ("'sk-a','sk-b'", vec!["sk-a", "sk-b"]),
             ("[]", vec![]),
             (" , ", vec![]),
             (r#"["", "x"]"#, vec!["x"]),
         ] {
-            assert_eq!(key_list(text), expected, "{text}");
+            assert_eq!(key_list(text).unwrap(), expected, "{text}");
+        }
+        for text in ["[sk-token1, sk-token2]", "['sk-a']", "[", r#"["sk-a""#, "[1]", "[[]]"] {
+            assert_eq!(key_list(text), None, "{text}");
         }
     }
 
@@ -495,12 +547,17 @@ mod tests {
             ("QWEN_COOKIES", "token=secret-value\r\nx: y"),
             ("QWEN_AUTH_TOKEN", "secret-value\u{e9}"),
             ("VALID_TOKENS", "secret-value\u{7f}"),
+            ("VALID_TOKENS", "[secret-value"),
+            ("VALID_TOKENS", ","),
+            ("VALID_TOKENS", "[]"),
             ("QWEN_HEADERS", "[\"secret-value\"]"),
             ("QWEN_HEADERS", "{\"bad name\":\"secret-value\"}"),
             ("QWEN_HEADERS", "{\"x\":\"secret-value\\n\"}"),
             ("MODEL_ALIASES", "{\"secret-value\":1}"),
             ("LOG_FORMAT", "secret-value"),
             ("DELETE_CHATS", "secret-value"),
+            ("ALLOWED_ORIGINS", "secret-value"),
+            ("ALLOWED_ORIGINS", "https://fine.example,*"),
             ("HEARTBEAT_SECONDS", "0"),
             ("FIRST_BYTE_SECONDS", "-1"),
             ("COALESCE_MS", "1e3"),
@@ -527,6 +584,25 @@ mod tests {
         assert!(config(&[("HOST", "0.0.0.0"), ("VALID_TOKENS", "k")]).unwrap().check_exposure().is_ok());
         assert!(config(&[("HOST", "0.0.0.0"), ("ALLOW_ANONYMOUS", "true")]).unwrap().check_exposure().is_ok());
         assert_eq!(config(&[("HOST", "0.0.0.0")]).unwrap().check_exposure().unwrap_err().name, "VALID_TOKENS");
+        let admin = |host, key| config(&[("HOST", host), ("VALID_TOKENS", "k"), ("ADMIN_TOKEN", key)]).unwrap();
+        assert_eq!(admin("0.0.0.0", "fifteen-letters").check_exposure().unwrap_err().name, "ADMIN_TOKEN");
+        assert!(admin("0.0.0.0", "sixteen-letters!").check_exposure().is_ok());
+        assert!(admin("127.0.0.1", "fifteen-letters").check_exposure().is_ok());
+    }
+
+    #[test]
+    fn short_keys_are_warned_of() {
+        for (keys, admin, warned) in [
+            ("sixteen-letters!", "seventeen-letters", &[][..]),
+            ("sixteen-letters!,fifteen-letters", "seventeen-letters", &["VALID_TOKENS"]),
+            ("fifteen-letters", "x", &["VALID_TOKENS", "ADMIN_TOKEN"]),
+            ("", "", &[]),
+        ] {
+            let warnings = config(&[("VALID_TOKENS", keys), ("ADMIN_TOKEN", admin)]).unwrap().warnings();
+            let named: Vec<&str> = warnings.iter().map(|warning| warning.split(':').next().unwrap()).collect();
+            assert_eq!(named, warned);
+            assert!(!warnings.iter().any(|warning| warning.contains("letters")));
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub enum ErrorKind {
     InvalidApiKey,
     /// The administration is not open: there is no `ADMIN_TOKEN`.
     AdminDisabled,
+    /// A server without keys was asked by a foreign page, under a foreign name or through a proxy.
+    OriginNotAllowed,
     /// No such route.
     NotFound,
     /// The route exists, but not with this method.
@@ -85,6 +87,7 @@ impl ErrorKind {
             Self::MissingApiKey => (401, "authentication_error", "missing_api_key"),
             Self::InvalidApiKey => (403, "permission_error", "invalid_api_key"),
             Self::AdminDisabled => (403, "permission_error", "admin_disabled"),
+            Self::OriginNotAllowed => (403, "permission_error", "origin_not_allowed"),
             Self::NotFound => (404, "invalid_request_error", "not_found"),
             Self::MethodNotAllowed => (405, "invalid_request_error", "method_not_allowed"),
             Self::InvalidJson => (400, "invalid_request_error", "invalid_json"),

@@ -3,7 +3,7 @@
 //! The way of a request through the rooms: [`app`] (routes, keys, errors → statuses) → [`chat`] (one turn from request to
 //! answer) → [`qwen`] (what chat.qwen.ai sends and gets) → [`platform`] (the only room that names a runtime). [`openai`]
 //! is plain data: what clients send and get. [`oss`] signs uploads. [`store`] holds the tables and queries, by way of [`platform`]. [`trace`] is what is
-//! noted of a request.
+//! noted of a request, [`origin`] where a web page comes from, [`visible`] how others' words are shown.
 //!
 //! The same code is a Cloudflare Worker ("edge") and a native server ("box").
 
@@ -27,6 +27,7 @@ pub mod config;
 pub mod error;
 mod json;
 pub mod openai;
+pub mod origin;
 pub mod oss;
 pub mod pasted;
 pub mod platform;
@@ -35,3 +36,4 @@ pub mod secret;
 pub mod store;
 mod surrogates;
 pub mod trace;
+pub mod visible;

@@ -3,10 +3,12 @@
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
+use super::{local, route::Access};
 use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
-    platform::{Headers, PRODUCT, Product},
+    origin::Origin,
+    platform::{Headers, PRODUCT, Product, Request},
     secret::Secret,
 };
 
@@ -48,29 +50,26 @@ impl Keys {
     }
 }
 
-/// Checks that an administrator asks: by `ADMIN_TOKEN`, or without it anybody who sits at the machine of a box that has no keys.
-pub(super) fn check_admin(config: &Config, headers: &Headers) -> Result<()> {
+/// Checks that an administrator asks: by `ADMIN_TOKEN`; without it, and without keys, whoever sits at the machine may.
+pub(super) fn check_admin(config: &Config, request: &Request) -> Result<()> {
     let Some(admin) = &config.admin_token else {
-        let is_private = PRODUCT == Product::Box && config.host.is_loopback() && config.valid_tokens.is_empty();
-        if !is_private {
-            return Err(Error::new(
-                ErrorKind::AdminDisabled,
-                "This server has no ADMIN_TOKEN, so nobody may administer it. Set ADMIN_TOKEN and send it as 'Authorization: Bearer …'.",
-            ));
-        }
-        // Any page in this machine's browser could ask too, under its own name or, by tricks with DNS, under this server's.
-        let is_local = |name: &'static str| headers.get(name).is_none_or(|value| is_local(&value));
-        if is_local("origin")
-            && is_local("host")
-            && headers.get("sec-fetch-site").is_none_or(|site| site != "cross-site")
-        {
+        if local::is_guarded(config, Access::Admin) {
             return Ok(());
         }
         return Err(Error::new(
             ErrorKind::AdminDisabled,
-            "A page of another site may not administer this server. Use its own address on this machine, or set ADMIN_TOKEN.",
+            "This server has no ADMIN_TOKEN, so nobody may administer it. Set ADMIN_TOKEN and send it as 'Authorization: Bearer …'.",
         ));
     };
+    // The edge listens wherever its visitors ask for it.
+    let asked_here = || request.authority.as_deref().and_then(Origin::of_host).is_some_and(|own| own.is_loopback());
+    if PRODUCT == Product::Edge && config.admin_token_is_short() && !asked_here() {
+        return Err(Error::new(
+            ErrorKind::AdminDisabled,
+            "This server's ADMIN_TOKEN has fewer than 16 characters and could be guessed, so nobody may administer it here. Set a longer one: openssl rand -hex 24.",
+        ));
+    }
+    let headers = &request.headers;
     let Some(key) = sent_key(headers) else {
         return Err(Error::new(
             ErrorKind::MissingApiKey,
@@ -84,17 +83,6 @@ pub(super) fn check_admin(config: &Config, headers: &Headers) -> Result<()> {
             ErrorKind::InvalidApiKey,
             "This is not the administrator's key (ADMIN_TOKEN). An ordinary API key does not open this route.",
         ))
-    }
-}
-
-/// Whether an `Origin` or a `Host` names this machine.
-fn is_local(value: &str) -> bool {
-    let address = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
-    match url::Url::parse(&address).ok().as_ref().and_then(url::Url::host) {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
     }
 }
 
@@ -113,32 +101,6 @@ fn digest(text: &str) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_this_machines_names_are_local() {
-        for local in [
-            "localhost",
-            "localhost:8000",
-            "http://localhost:8000",
-            "127.0.0.1:1",
-            "http://127.9.9.9",
-            "[::1]:8000",
-            "https://[::1]",
-        ] {
-            assert!(is_local(local), "{local}");
-        }
-        for other in [
-            "null",
-            "https://evil.example",
-            "http://localhost.evil.example",
-            "10.0.0.1:8000",
-            "http://[::2]",
-            "",
-            "://",
-        ] {
-            assert!(!is_local(other), "{other}");
-        }
-    }
 
     #[test]
     fn only_the_very_keys_are_accepted() {

@@ -79,8 +79,9 @@ pub(super) async fn respond<P: Platform + Unpin>(
     let stream = intent.stream;
     let (qwen, conversations, gate) = (Arc::clone(&app.qwen), Arc::clone(&app.conversations), Arc::clone(&app.gate));
     let (timing, anywhere) = (app.timing, app.config.allow_private_urls);
+    let gates = (gate, Arc::clone(&app.shares));
     let mut answer =
-        Answer::new(platform.clone(), qwen, conversations, gate, timing, intent, thread, identity, anywhere);
+        Answer::new(platform.clone(), qwen, conversations, gates, timing, intent, thread, identity, anywhere);
     let answer = if stream {
         answer.head().await?;
         reply::event_stream(Body::Stream(Box::pin(answer)))
@@ -114,7 +115,8 @@ fn hints(request: &ChatRequest, headers: &Headers) -> Result<Hints> {
 /// A stale list of models serves this request; the next one gets a new list.
 fn refresh_models_later<P: Platform>(app: &Arc<App>, platform: &P) {
     if app.qwen.models_are_stale(platform.now()) {
-        let (app, background) = (Arc::clone(app), platform.clone());
-        platform.defer(async move { app.warm_up(&background).await });
+        let (qwen, background) = (Arc::clone(&app.qwen), platform.clone());
+        // A failure is logged there, and is a state.
+        platform.defer(async move { drop(qwen.models(&background).await) });
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     store::{
         self,
         conversations::{self as table, Conversation},
+        files,
     },
 };
 
@@ -18,6 +19,7 @@ use crate::{
 const MOST_LISTED: u32 = 1000;
 /// How much one clean-up looks at, and how many chats it deletes upstream: it runs often and must stay small.
 const TURNS_A_STEP: u32 = 1000;
+const FILES_A_STEP: u32 = 1000;
 /// The Free plan allows 50 queries, and each removal is one.
 const CONVERSATIONS_A_STEP: u32 = 25;
 const DELETIONS_A_STEP: usize = 5;
@@ -102,10 +104,12 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
         let cursor = store::cached(platform, CURSOR_KEY).await?.map(|(text, _)| text).unwrap_or_default();
         let mut parts = cursor.split(' ');
         let mut part = || parts.next().unwrap_or_default().to_owned();
-        let (turn, scope, id) = (part(), part(), part());
+        let (turn, scope, id, file_scope, file_id) = (part(), part(), part(), part(), part());
         let now = platform.now();
         let before = app.conversations.not_before(now);
         let turn = table::expire_turns(platform, &turn, before, TURNS_A_STEP).await?.unwrap_or_default();
+        let file = files::expire_files(platform, (&file_scope, &file_id), before, FILES_A_STEP).await?;
+        let (file_scope, file_id) = file.unwrap_or_default();
         let page = table::page(platform, (&scope, &id), CONVERSATIONS_A_STEP).await?;
         let mut deleted = 0_usize;
         let mut done = None;
@@ -139,7 +143,7 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
             None if page.is_empty() => ("", ""),
             None => (scope.as_str(), id.as_str()),
         };
-        store::keep(platform, CURSOR_KEY, format!("{turn} {scope} {id}"), now).await
+        store::keep(platform, CURSOR_KEY, format!("{turn} {scope} {id} {file_scope} {file_id}"), now).await
     };
     if let Err(error) = step.await {
         tracing::warn!(%error, "the clean-up failed; the next one goes on");

@@ -51,7 +51,7 @@ impl App {
         let goes_on = found.is_ok();
         findings.push(finding("session", found));
         if goes_on {
-            let models = self.qwen.models(platform).await;
+            let models = self.qwen.fetch_models(platform).await;
             let models = models.map(|models| models.iter().count());
             let models = models.map(|count| format!("{count} are there")).map_err(|error| error.message().to_owned());
             findings.push(finding("models", models));

@@ -49,6 +49,7 @@ impl Received {
 pub(super) async fn receive<P: Platform>(
     app: &App,
     platform: &P,
+    caller: &str,
     request: Request,
     name: &str,
     expected: Option<Kind>,
@@ -61,6 +62,7 @@ pub(super) async fn receive<P: Platform>(
     };
     let mut form = Form::open(platform, &headers, body, limit)?;
     app.qwen.session().ready(platform).await?;
+    let scope = app.scope(platform, caller).await;
     let (mut file, mut fields) = (None, Texts::new(texts, app.memory.place()));
     while let Some(field) = form.next().await? {
         if field.name != name {
@@ -82,7 +84,7 @@ pub(super) async fn receive<P: Platform>(
             param: name.to_owned(),
             body: field.content(),
         };
-        file = Some(app.qwen.upload(platform, new).await?);
+        file = Some(app.qwen.upload(platform, &scope, new).await?);
     }
     let missing = || Error::invalid(name, format!("The form has no file in its field '{name}'."));
     Ok(Received { file: file.ok_or_else(missing)?, fields })
@@ -94,7 +96,7 @@ pub(super) async fn upload<P: Platform>(
     caller: &str,
     request: Request,
 ) -> Result<Response<Body>> {
-    let mut received = receive(app, platform, request, "file", None, &["purpose"]).await?;
+    let mut received = receive(app, platform, caller, request, "file", None, &["purpose"]).await?;
     let purpose = received.take("purpose").map(|purpose| purpose.trim().chars().take(60).collect::<String>());
     let purpose = purpose.filter(|purpose| !purpose.is_empty()).unwrap_or_else(|| PURPOSE.to_owned());
     let File { upload, hash, name, size, kind, content_type } = received.file;
@@ -177,7 +179,7 @@ pub(super) async fn one(app: &App, platform: &impl Platform, caller: &str, id: &
 
 pub(super) async fn forget(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<Response<Body>> {
     let (scope, file) = find(app, platform, caller, id).await?;
-    let removed = table::remove(platform, &scope, &app.qwen.session().account(), &file).await;
+    let removed = table::remove(platform, &scope, &file).await;
     removed.map_err(|error| store::failed(&error))?;
     Ok(reply::json(StatusCode::OK, &DeletedFile { id: file.upload.id, object: "file", deleted: true }))
 }

@@ -48,7 +48,7 @@ async fn ask<P: Platform + Unpin>(
     streams: bool,
 ) -> Result<Response<Body>> {
     let headers = request.headers.clone();
-    let mut received = receive(app, platform, request, field, Some(kind), FIELDS).await?;
+    let mut received = receive(app, platform, caller, request, field, Some(kind), FIELDS).await?;
     let prompt = received.take("prompt").filter(|prompt| !prompt.trim().is_empty());
     let prompt =
         prompt.ok_or_else(|| Error::invalid("prompt", "The form needs a field 'prompt' with the question."))?;

@@ -14,6 +14,7 @@ pub mod fuzzing;
 #[cfg(not(target_arch = "wasm32"))]
 mod history;
 mod info;
+mod local;
 mod media;
 mod models;
 #[cfg(test)]
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::{
-    chat::{self as turns, Conversations, Gate, Timing},
+    chat::{self as turns, Conversations, Gate, Shares, Timing},
     config::{Config, ConfigError},
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform, Request},
@@ -37,6 +38,7 @@ use crate::{
 };
 use access::Keys;
 use body::Memory;
+use local::Readers;
 use route::{Access, Endpoint, Found};
 use watch::Watch;
 #[cfg(not(target_arch = "wasm32"))]
@@ -51,6 +53,7 @@ pub struct App {
     conversations: Arc<Conversations>,
     gate: Arc<Gate>,
     memory: Memory,
+    shares: Arc<Shares>,
     faults: Arc<Faults>,
     timing: Timing,
 }
@@ -66,6 +69,7 @@ impl App {
             conversations: Arc::new(Conversations::new(config.conversation_ttl, Arc::clone(&faults))),
             gate: Arc::new(Gate::new(config.upstream_in_flight, config.upstream_queue)),
             memory: Memory::default(),
+            shares: Arc::new(Shares::new(config.valid_tokens.len(), config.upstream_queue)),
             faults,
             timing: Timing::from(&config),
             config,
@@ -93,10 +97,10 @@ impl App {
         self.qwen.session().settle(platform).await;
     }
 
-    /// Fetches the list of models, so that the first chat need not wait for it.
+    /// Fetches the list of models at the start, so that the first chat need not wait for it.
     pub async fn warm_up(&self, platform: &impl Platform) {
-        // A failure is logged there and changes nothing: the next request asks again.
-        let _ = self.qwen.models(platform).await;
+        // A failure is logged there, and is a state.
+        let _ = self.qwen.fetch_models(platform).await;
     }
 }
 
@@ -115,14 +119,23 @@ pub async fn handle<P: Platform + Unpin>(app: Arc<App>, platform: P, request: Re
         facts.method = method.as_str().chars().take(20).collect();
         facts.bytes_in = bytes_in.unwrap_or(0);
     }
+    let access = if app.config.valid_tokens.is_empty() { route::access(&path) } else { None };
+    let guarded = access.is_some_and(|access| local::is_guarded(&app.config, access));
+    let (readers, refusal) = match if guarded { local::admit(&app.config, &request) } else { Ok(Readers::Everybody) } {
+        Ok(readers) => (readers, None),
+        Err(refusal) => (Readers::Nobody, Some(refusal)),
+    };
     let (name, answer) = match route::find(&path, &method) {
-        Found::Preflight => ("preflight", Ok(reply::preflight(preflight.as_deref()))),
+        Found::Preflight => ("preflight", refusal.map_or_else(|| Ok(reply::preflight(preflight.as_deref())), Err)),
         Found::Nothing => ("none", Err(not_found(&path))),
         Found::OtherMethods(methods) => ("none", Ok(method_not_allowed(&method, &methods))),
         Found::Endpoint(route, argument) => {
             platform.trace().facts().route = route.path;
-            let answer = answer(&app, &platform, request, route.endpoint, route.access, argument);
-            (route.path, watch.work(answer).await)
+            let answer = match refusal {
+                Some(refusal) => Err(refusal),
+                None => watch.work(answer(&app, &platform, request, route.endpoint, route.access, argument)).await,
+            };
+            (route.path, answer)
         }
     };
     let mut answer = answer.unwrap_or_else(|error| {
@@ -133,7 +146,7 @@ pub async fn handle<P: Platform + Unpin>(app: Arc<App>, platform: P, request: Re
     if method == Method::HEAD {
         *answer.body_mut() = Body::empty();
     }
-    reply::common_headers(answer.headers_mut(), &request_id);
+    reply::common_headers(answer.headers_mut(), &request_id, &readers);
     platform.trace().facts().route = name;
     watch.follow(answer)
 }
@@ -147,7 +160,7 @@ async fn answer<P: Platform + Unpin>(
     argument: Option<String>,
 ) -> Result<Response<Body>> {
     let caller = match access {
-        Access::Admin => access::check_admin(&app.config, &request.headers).map(|()| String::new())?,
+        Access::Admin => access::check_admin(&app.config, &request).map(|()| String::new())?,
         access if access.is_keyed(&app.config) => app.keys.check(&request.headers, app.config.open_to_all())?,
         _ => String::new(),
     };
@@ -191,7 +204,7 @@ async fn page(platform: &impl Platform, request: &Request, path: &str) -> Result
 pub fn misconfigured(platform: &impl Platform, request: &Request, error: &ConfigError) -> Response<Body> {
     let message = format!("The server's configuration is wrong: {error}.");
     let mut answer = reply::error(&Error::new(ErrorKind::Configuration, message).with_param(error.name));
-    reply::common_headers(answer.headers_mut(), &reply::request_id(&request.headers, platform));
+    reply::common_headers(answer.headers_mut(), &reply::request_id(&request.headers, platform), &Readers::Everybody);
     answer
 }
 

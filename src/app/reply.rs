@@ -8,10 +8,11 @@ use http::{
 };
 use serde::Serialize;
 
+use super::local::Readers;
 use crate::{
     error::{Error, ErrorKind},
     openai::error_body,
-    platform::{Body, Headers, Platform},
+    platform::{self, Body, Headers, Platform},
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -92,9 +93,19 @@ pub(super) fn with_conversation(mut answer: Response<Body>, id: &str) -> Respons
 }
 
 /// Adds what every answer has.
-pub(super) fn common_headers(headers: &mut HeaderMap, request_id: &str) {
-    headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
-    headers.insert("access-control-expose-headers", HeaderValue::from_static(EXPOSED));
+pub(super) fn common_headers(headers: &mut HeaderMap, request_id: &str, readers: &Readers) {
+    let allowed = match readers {
+        Readers::Everybody => Some(HeaderValue::from_static("*")),
+        Readers::Page(origin) => HeaderValue::from_str(origin.as_str()).ok(),
+        Readers::Nobody => None,
+    };
+    if *readers != Readers::Everybody {
+        headers.append(VARY, HeaderValue::from_static("origin"));
+    }
+    if let Some(allowed) = allowed {
+        headers.insert("access-control-allow-origin", allowed);
+        headers.insert("access-control-expose-headers", HeaderValue::from_static(EXPOSED));
+    }
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, id);
     }
@@ -108,7 +119,7 @@ pub(super) fn request_id(headers: &Headers, platform: &impl Platform) -> String 
     headers.get("x-request-id").filter(sane).unwrap_or_else(|| new_id("req_", platform))
 }
 
-/// A new random id.
+/// A new id, which nobody else has; whoever guesses it gains nothing.
 pub(super) fn new_id(prefix: &str, platform: &impl Platform) -> String {
-    format!("{prefix}{}", uuid::Builder::from_random_bytes(platform.random()).into_uuid().simple())
+    format!("{prefix}{}", uuid::Builder::from_random_bytes(platform::unique(platform)).into_uuid().simple())
 }

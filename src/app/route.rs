@@ -114,6 +114,12 @@ pub(super) enum Found {
     Nothing,
 }
 
+/// Who may use the routes at a path. All methods of one path are for the same.
+pub(super) fn access(path: &str) -> Option<Access> {
+    let path = canonical(path);
+    routes().find(|route| fits(route.path, &path).is_some()).map(|route| route.access)
+}
+
 pub(super) fn find(path: &str, method: &Method) -> Found {
     if method == Method::OPTIONS {
         return Found::Preflight;
@@ -186,6 +192,15 @@ mod tests {
             Found::Preflight => "preflight".to_owned(),
             Found::OtherMethods(methods) => methods,
             Found::Nothing => "nothing".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_path_is_for_the_same_whatever_the_method() {
+        for route in routes() {
+            let others = routes().filter(|other| fits(other.path, route.path).is_some());
+            assert!(others.into_iter().all(|other| other.access == route.access), "{}", route.path);
+            assert_eq!(access(route.path), Some(route.access), "{}", route.path);
         }
     }
 

@@ -18,7 +18,7 @@ use super::{
     attachment::Entries,
     conversation::{Conversations, Thread},
     fold::{FILE_NAME, Folded, without_missing},
-    gate::{Gate, Pass},
+    gate::{Gate, Pass, Shares},
     gathering::Gathering,
     intent::Intent,
     output::{Form, Output},
@@ -74,6 +74,7 @@ pub struct Answer<P> {
     qwen: Arc<Qwen>,
     conversations: Arc<Conversations>,
     gate: Arc<Gate>,
+    shares: Arc<Shares>,
     plan: Arc<Plan>,
     timing: Timing,
     stage: Stage,
@@ -134,13 +135,31 @@ impl Plan {
             let new =
                 NewFile::whole(FILE_NAME.to_owned(), Some("text/plain".to_owned()), content, "messages".to_owned());
             // Apart: else each chat took an upload's memory for as long as it is being opened.
-            files.push(Box::pin(qwen.upload(platform, new)).await?.entry(platform));
+            files.push(Box::pin(qwen.upload(platform, &self.thread.scope, new)).await?.entry(platform));
         }
         let Thread { attachments, scope, .. } = &self.thread;
         let Entries { files: attached, missing } =
             attachments.entries(platform, qwen, scope, self.anywhere, known).await?;
         files.extend(attached);
         Ok(Prompt { text: without_missing(&folded.text, &missing), files })
+    }
+
+    /// The prompt, before the turn's own place is taken: a client's link may be slow, and only its own key waits for it.
+    async fn prepare<'a, P: Platform>(
+        &'a self,
+        platform: &P,
+        qwen: &Qwen,
+        shares: &Shares,
+        folded: &'a Folded,
+        known: usize,
+    ) -> Result<Prompt<'a>> {
+        if folded.file.is_none() && self.thread.attachments.sent(known).next().is_none() {
+            return Ok(Prompt { text: Cow::Borrowed(&folded.text), files: Vec::new() });
+        }
+        let _share = shares.enter(platform, &self.thread.scope).await?;
+        // While it waited the site may have asked for a check.
+        qwen.session().check(platform.now())?;
+        self.prompt(platform, qwen, folded, known).await
     }
 
     /// Says the news in the chat that knows the rest; waits a little while it is busy.
@@ -150,9 +169,9 @@ impl Plan {
         qwen: &Qwen,
         chat_id: &str,
         parent_id: &str,
+        prompt: &Prompt<'_>,
     ) -> Result<TurnStream> {
-        let prompt = self.prompt(platform, qwen, &self.thread.news, self.thread.known).await?;
-        let turn = self.turn(chat_id, Some(parent_id), &prompt);
+        let turn = self.turn(chat_id, Some(parent_id), prompt);
         for wait in BUSY_WAITS {
             match qwen.complete(platform, &turn).await {
                 Err(error) if error.kind() == ErrorKind::ChatBusy => platform.sleep(wait).await,
@@ -199,7 +218,7 @@ impl<P: Platform> Answer<P> {
         platform: P,
         qwen: Arc<Qwen>,
         conversations: Arc<Conversations>,
-        gate: Arc<Gate>,
+        (gate, shares): (Arc<Gate>, Arc<Shares>),
         timing: Timing,
         intent: Intent,
         thread: Thread,
@@ -230,6 +249,7 @@ impl<P: Platform> Answer<P> {
             qwen,
             conversations,
             gate,
+            shares,
             plan,
             timing,
         };
@@ -243,7 +263,8 @@ impl<P: Platform> Answer<P> {
         self.stream = AnswerStream::default();
         self.output = plan.output();
         (self.pass, self.used) = (None, None);
-        let (conversations, gate) = (Arc::clone(&self.conversations), Arc::clone(&self.gate));
+        let (conversations, gate, shares) =
+            (Arc::clone(&self.conversations), Arc::clone(&self.gate), Arc::clone(&self.shares));
         let (place, gone) = (!self.anew, self.gone);
         self.stage = Stage::Opening(Box::pin(async move {
             let thread = &plan.thread;
@@ -252,21 +273,26 @@ impl<P: Platform> Answer<P> {
             {
                 return Err(error);
             }
-            let pass = gate.enter(&platform).await?;
-            // While it waited the site may have asked for a check.
-            qwen.session().check(platform.now())?;
+            let enter = async || {
+                let pass = gate.enter(&platform).await?;
+                // While it waited the site may have asked for a check.
+                qwen.session().check(platform.now()).map(|()| pass)
+            };
             if gone {
                 conversations.forget(&platform, thread).await;
             }
             if let (Some(place), true) = (&thread.place, place) {
-                match plan.go_on(&platform, &qwen, &place.chat_id, &place.response_id).await {
+                let prompt = plan.prepare(&platform, &qwen, &shares, &thread.news, thread.known).await?;
+                let pass = enter().await?;
+                match plan.go_on(&platform, &qwen, &place.chat_id, &place.response_id, &prompt).await {
                     Ok(stream) => return Ok(Opened { stream, chat_id: place.chat_id.clone(), pass }),
                     Err(error) if error.kind() == ErrorKind::ChatGone => conversations.forget(&platform, thread).await,
                     Err(error) if error.kind() == ErrorKind::ChatBusy => {}
                     Err(error) => return Err(error),
                 }
             }
-            let prompt = plan.prompt(&platform, &qwen, &thread.whole, 0).await?;
+            let prompt = plan.prepare(&platform, &qwen, &shares, &thread.whole, 0).await?;
+            let pass = enter().await?;
             let chat_id = qwen.new_chat(&platform, &plan.intent.model).await?;
             let stream = qwen.complete(&platform, &plan.turn(&chat_id, None, &prompt)).await?;
             Ok(Opened { stream, chat_id, pass })

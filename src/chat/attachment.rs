@@ -87,13 +87,13 @@ impl Attachment {
             Source::Lost => return Err(Error::invalid(param, "The attachment cannot be read.")),
             Source::Content { content, hash, declared } => {
                 let new = NewFile::whole(self.name.clone(), declared, content, param);
-                qwen.upload(platform, NewFile { expected, hash: Some(hash), ..new }).await?.entry(platform)
+                qwen.upload(platform, scope, NewFile { expected, hash: Some(hash), ..new }).await?.entry(platform)
             }
             Source::Link(url) => match qwen.entry_for(platform, &url, expected) {
                 Some(entry) => entry,
                 None => {
                     let new = remote::open(platform, url, expected, &param, anywhere).await?;
-                    qwen.upload(platform, new).await?.entry(platform)
+                    qwen.upload(platform, scope, new).await?.entry(platform)
                 }
             },
             Source::Uploaded(id) => self.kept(platform, qwen, scope, &id).await?.entry(platform),

@@ -1,7 +1,7 @@
 //! The bounded queue in front of the site: so many turns at once, so many waiting, the rest is told to come again.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Poll, Waker},
     time::Duration,
@@ -21,11 +21,50 @@ const COME_AGAIN: Duration = Duration::from_secs(10);
 /// On the edge a request must not be woken by another one's event, so it looks by itself.
 const NAP: Duration = Duration::from_millis(50);
 
+/// How many requests at once may fetch and upload what is attached to them. Each holds up to 20 MiB for each of three files.
+const ATTACHING: usize = match PRODUCT {
+    Product::Box => 64,
+    Product::Edge => 8,
+};
+
 /// Lets a bounded number through at once, in the order of their coming.
 #[derive(Debug)]
 pub struct Gate {
     state: Mutex<State>,
     most_waiting: usize,
+}
+
+/// The gates for what is attached to messages: one for each key, so that slow links of one hold no place of another's. They
+/// are passed before a turn's own.
+#[derive(Debug)]
+pub struct Shares {
+    gates: Mutex<HashMap<String, Arc<Gate>>>,
+    inside: usize,
+    waiting: usize,
+}
+
+impl Shares {
+    /// So many for each of `keys` that all together stay bounded; `waiting` in each one's queue.
+    #[must_use]
+    pub fn new(keys: usize, waiting: usize) -> Self {
+        let inside = ATTACHING.checked_div(keys).unwrap_or(ATTACHING).max(1);
+        Self { gates: Mutex::default(), inside, waiting }
+    }
+
+    /// Waits for leave to fetch and upload on behalf of `scope`, a key's; dropping the future leaves the queue.
+    ///
+    /// # Errors
+    /// `rate_limit_exceeded`, as of [`Gate::enter`].
+    pub async fn enter(&self, platform: &impl Platform, scope: &str) -> Result<Pass> {
+        let gate = {
+            let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+            // Nobody is in those, and nobody waits.
+            gates.retain(|known, gate| known == scope || Arc::strong_count(gate) > 1);
+            let new = || Arc::new(Gate::new(self.inside, self.waiting));
+            Arc::clone(gates.entry(scope.to_owned()).or_insert_with(new))
+        };
+        gate.enter(platform).await
+    }
 }
 
 #[derive(Debug)]

@@ -20,6 +20,6 @@ pub use attachment::Attachments;
 pub use conversation::{Conversations, Hints, Thread};
 pub use digest::{history_key, scope};
 pub use fold::check;
-pub use gate::Gate;
+pub use gate::{Gate, Shares};
 pub use intent::{Intent, intent};
 pub use output::{Form, Output};

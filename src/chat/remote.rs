@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderValue, Method, header};
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -20,6 +20,9 @@ const MOST_REDIRECTS: usize = 5;
 /// How long a host may take to answer, and then for each piece.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 const PIECE_PATIENCE: Duration = Duration::from_secs(60);
+/// How long all pieces together may be waited for, beyond what they take at the least speed (bytes a second).
+const SLACK: Duration = Duration::from_secs(120);
+const LEAST_SPEED: u64 = 100_000;
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
 /// Opens what a link leads to.
@@ -89,6 +92,32 @@ const fn reason(kind: FetchErrorKind) -> &'static str {
     }
 }
 
+/// A body that is not waited for without end: each piece comes in time, and all of it not much slower than at the least
+/// speed. Only waits for its host count; where it goes may be slow, too.
+fn steady<P: Platform>(platform: P, body: ByteStream) -> ByteStream {
+    struct Coming<P> {
+        platform: P,
+        body: ByteStream,
+        waited: Duration,
+        bytes: u64,
+    }
+    let next = async |coming: Option<Coming<P>>| {
+        let Coming { platform, mut body, waited, bytes } = coming?;
+        let allowed = SLACK.saturating_add(Duration::from_secs(bytes / LEAST_SPEED));
+        let begun = platform.clock();
+        let patience = PIECE_PATIENCE.min(allowed.saturating_sub(waited));
+        let Some(piece) = platform::timeout(&platform, patience, body.next()).await else {
+            let error = FetchError { kind: FetchErrorKind::Timeout, detail: "no more came in time".to_owned() };
+            return Some((Err(error), None));
+        };
+        let piece = piece?;
+        let bytes = bytes.saturating_add(piece.as_ref().map_or(0, |piece| piece.len() as u64));
+        let waited = waited.saturating_add(platform.clock().saturating_sub(begun));
+        Some((piece, Some(Coming { platform, body, waited, bytes })))
+    };
+    Box::pin(stream::unfold(Some(Coming { platform, body, waited: Duration::ZERO, bytes: 0 }), next))
+}
+
 fn file<P: Platform>(
     platform: &P,
     answer: FetchResponse,
@@ -98,7 +127,7 @@ fn file<P: Platform>(
     coding: Option<Coding>,
 ) -> NewFile {
     let (head, body) = answer.into_parts();
-    let body = platform::patient(platform, body, PIECE_PATIENCE);
+    let body = steady(platform.clone(), body);
     let body: ByteStream = match coding {
         Some(coding) => Box::pin(decoded(body, coding)),
         None => body,
@@ -115,8 +144,8 @@ fn file<P: Platform>(
     let broken = {
         let param = param.to_owned();
         move |error: FetchError| {
-            Error::invalid(param.clone(), format!("The link cannot be fetched: {}.", reason(error.kind)))
-                .with_detail(error.detail)
+            let reason = if error.kind == FetchErrorKind::Timeout { "it comes too slowly" } else { reason(error.kind) };
+            Error::invalid(param.clone(), format!("The link cannot be fetched: {reason}.")).with_detail(error.detail)
         }
     };
     NewFile {
@@ -147,6 +176,7 @@ mod tests {
     struct Web {
         hops: Arc<Vec<&'static str>>,
         asked: Arc<Mutex<Vec<String>>>,
+        started: Option<tokio::time::Instant>,
     }
 
     impl Platform for Web {
@@ -176,16 +206,19 @@ mod tests {
             self.clone()
         }
 
-        fn sleep(&self, _: Duration) -> BoxFuture<()> {
-            Box::pin(std::future::pending())
+        fn sleep(&self, duration: Duration) -> BoxFuture<()> {
+            match self.started {
+                Some(_) => Box::pin(tokio::time::sleep(duration)),
+                None => Box::pin(std::future::pending()),
+            }
         }
 
         fn now(&self) -> u64 {
-            0
+            u64::try_from(self.started.map_or(Duration::ZERO, |started| started.elapsed()).as_millis()).unwrap()
         }
 
-        fn random(&self) -> [u8; 16] {
-            [0; 16]
+        fn random(&self) -> Result<[u8; 16], platform::NoRandomness> {
+            Ok([0; 16])
         }
 
         fn defer(&self, _: impl Future<Output = ()> + crate::platform::MaybeSend + 'static) {}
@@ -196,7 +229,7 @@ mod tests {
     }
 
     fn opened(hops: &[&'static str], anywhere: bool) -> (Result<String>, Vec<String>) {
-        let web = Web { hops: Arc::new(hops.to_vec()), asked: Arc::default() };
+        let web = Web { hops: Arc::new(hops.to_vec()), asked: Arc::default(), started: None };
         let url = Url::parse("https://example.com/start.png#part").unwrap();
         let opened = block_on(open(&web, url, None, "field", anywhere)).map(|new| new.name);
         let asked = web.asked.lock().unwrap().clone();
@@ -241,5 +274,40 @@ mod tests {
         let (refused, asked) = opened(&["/1", "/2", "/3", "/4", "/5", "/6"], false);
         assert!(refused.unwrap_err().message().contains("more than 5"));
         assert_eq!(asked.len(), 6);
+    }
+
+    /// How long pieces of so many bytes, one after each pause, are read, and how many bytes those are.
+    async fn read(pause: u64, size: usize) -> (u64, usize) {
+        let web = Web { hops: Arc::default(), asked: Arc::default(), started: Some(tokio::time::Instant::now()) };
+        let piece = move |()| async move {
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            Some((Ok(vec![0; size].into()), ()))
+        };
+        let mut body = steady(web.clone(), Box::pin(stream::unfold((), piece)));
+        let mut bytes = 0;
+        loop {
+            match body.next().await.unwrap() {
+                Ok(piece) => bytes += piece.len(),
+                Err(error) => {
+                    assert_eq!(error.kind, FetchErrorKind::Timeout);
+                    assert!(body.next().await.is_none());
+                    return (web.now() / 1000, bytes);
+                }
+            }
+            if bytes > 50_000_000 {
+                return (web.now() / 1000, bytes);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_that_drips_is_given_up() {
+        let (seconds, bytes) = read(2, 1).await;
+        assert!((119..=121).contains(&seconds) && bytes <= 60, "a byte every two seconds: {seconds} s, {bytes}");
+        assert_eq!(read(61, 1_000_000).await, (60, 0), "each piece comes within a minute");
+        let (seconds, bytes) = read(1, 50_000).await;
+        assert!((238..=241).contains(&seconds) && bytes < 12_100_000, "half the least speed: {seconds} s, {bytes}");
+        assert!(read(1, 100_000).await.1 > 50_000_000, "the least speed will do");
+        assert!(read(50, 6_000_000).await.1 > 50_000_000, "pauses between large pieces will do");
     }
 }

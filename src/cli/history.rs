@@ -1,11 +1,19 @@
 //! `import-history`
 
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{
+    fs::{OpenOptions, Permissions},
+    io::{self, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use qwen_edge::{
     app::{App, Imported},
     config::Config,
+    error::Error,
     platform::{Platform as _, native::Native},
 };
 
@@ -24,6 +32,16 @@ fn summary(done: &Imported) -> String {
         (count, Some(reason)) => format!("; {count} could not be read, the last because: {reason}"),
     };
     format!("{listed} chats: {chats} read with {turns} answers, {known} known and unchanged{failures}")
+}
+
+/// Writes a file that nobody else may read: what was said stands in it.
+fn write_private(file: &Path, text: &str) -> io::Result<()> {
+    let mut open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
+    // One that was there keeps its mode; a pipe or a device has none of ours.
+    if open.metadata()?.is_file() {
+        open.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    open.write_all(text.as_bytes())
 }
 
 /// Reads the account's chats into the database.
@@ -48,21 +66,34 @@ pub(super) async fn import(config: Config, pause: Duration, all: bool, sql: Opti
     };
     bar.finish_and_clear();
     app.settle(&platform).await;
+    let done = told(ended, &app, &platform, sql, &last).await;
+    platform.close().await;
+    done
+}
+
+/// What is told of the end, and the SQL file.
+async fn told(
+    ended: Option<Result<Imported, Error>>,
+    app: &App,
+    platform: &Native,
+    sql: Option<&Path>,
+    last: &Imported,
+) -> Result<ExitCode, String> {
     match ended {
         Some(Ok(done)) => {
             say(&format_args!("Done. {}.", summary(&done)));
             if let Some(file) = sql {
-                let text = app.imported_sql(&platform).await.map_err(|error| error.message().to_owned())?;
-                std::fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+                let text = app.imported_sql(platform).await.map_err(|error| error.message().to_owned())?;
+                write_private(file, &text).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
             }
             Ok(if done.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Some(Err(error)) => {
             let link = error.link().map(|link| format!(" {link}")).unwrap_or_default();
-            Err(format!("{}{link}\nSo far: {}. The next run goes on from there", error.message(), summary(&last)))
+            Err(format!("{}{link}\nSo far: {}. The next run goes on from there", error.message(), summary(last)))
         }
         None => {
-            say(&format_args!("Stopped. So far: {}. The next run goes on from there.", summary(&last)));
+            say(&format_args!("Stopped. So far: {}. The next run goes on from there.", summary(last)));
             Ok(ExitCode::FAILURE)
         }
     }

@@ -1,10 +1,13 @@
 //! The command line of the box.
 
 mod history;
+mod log;
 mod tools;
 
 use std::{
-    io::{IsTerminal as _, Write as _},
+    cell::Cell,
+    env::VarError,
+    io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -15,11 +18,11 @@ use std::{
 use clap::{Parser, Subcommand};
 use qwen_edge::{
     app::{self, App},
-    config::{Config, ConfigError, LogFormat},
+    config::Config,
     platform::native::{Native, dotenv, serve::serve, workers::Workers},
+    visible,
 };
 use tokio::{net::TcpListener, signal::unix::SignalKind};
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// Your own Qwen web account as an OpenAI-compatible API.
 ///
@@ -76,34 +79,39 @@ const BAD_CONFIGURATION: u8 = 2;
 
 pub(crate) fn run() -> ExitCode {
     let command = Cli::parse().command.unwrap_or(Command::Serve);
-    let config = match load() {
-        Ok(config) => config,
+    let (config, warnings) = match load() {
+        Ok(loaded) => loaded,
         Err(problem) => return complain(&problem, BAD_CONFIGURATION),
     };
     match command {
-        Command::Serve => start(config),
+        Command::Serve => start(config, &warnings),
         Command::Healthcheck => match tools::healthcheck(&config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(problem) => complain(&problem, 1),
         },
-        Command::Check => run_once(config, tools::check),
+        Command::Check => run_once(config, &warnings, tools::check),
         Command::ImportCurl { file } => {
-            run_once(config, async move |config| tools::import_curl(config, file.as_deref()).await)
+            run_once(config, &warnings, async move |config| tools::import_curl(config, file.as_deref()).await)
         }
-        Command::ImportHistory { pause_ms, all, sql } => run_once(config, async move |config| {
+        Command::ImportHistory { pause_ms, all, sql } => run_once(config, &warnings, async move |config| {
             history::import(config, Duration::from_millis(pause_ms), all, sql.as_deref()).await
         }),
     }
 }
 
 /// Runs a command that ends by itself. Its log has only what went wrong, unless `LOG` asks for more.
-fn run_once(mut config: Config, command: impl AsyncFnOnce(Config) -> Result<ExitCode, String>) -> ExitCode {
+fn run_once(
+    mut config: Config,
+    warnings: &[String],
+    command: impl AsyncFnOnce(Config) -> Result<ExitCode, String>,
+) -> ExitCode {
     if config.log == "info" {
         config.log = "warn".to_owned();
     }
-    if let Err(problem) = start_log(&config) {
+    if let Err(problem) = log::start(&config) {
         return complain(&problem, BAD_CONFIGURATION);
     }
+    warn(warnings);
     let done = match runtime() {
         Ok(runtime) => runtime.block_on(command(config)),
         Err(error) => Err(format!("cannot start: {error}")),
@@ -118,36 +126,47 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 fn complain(problem: &dyn std::fmt::Display, code: u8) -> ExitCode {
     // Standard error may be closed; there is nobody else to tell.
-    let _ = writeln!(std::io::stderr(), "qwen-edge: {problem}");
+    let _ = writeln!(std::io::stderr(), "qwen-edge: {}", visible::lines(&problem.to_string()));
     ExitCode::from(code)
 }
 
-fn load() -> Result<Config, String> {
-    let file = dotenv::read(Path::new(".env")).map_err(|error| format!(".env cannot be read: {error}"))?;
-    let lookup =
-        |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty()).or_else(|| file.get(name).cloned());
-    let config = Config::from_lookup(lookup).map_err(|error| error.to_string())?;
-    Ok(config)
-}
-
-fn start_log(config: &Config) -> Result<(), ConfigError> {
-    let filter = EnvFilter::try_new(&config.log).map_err(|_| ConfigError {
-        name: "LOG",
-        problem: "must be a filter such as info or qwen_edge=debug".to_owned(),
-    })?;
-    let terminal = std::io::stderr().is_terminal();
-    let format = config.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
-    let log = tracing_subscriber::registry().with(filter);
-    let layer = fmt::layer().with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => log.with(layer.with_ansi(terminal).with_target(false)).init(),
-        LogFormat::Json => log.with(layer.json().flatten_event(true)).init(),
+/// The configuration, and what is not as it should be.
+fn load() -> Result<(Config, Vec<String>), String> {
+    let path = Path::new(".env");
+    let file = dotenv::read(path).map_err(|error| format!(".env cannot be read: {error}"))?;
+    // What cannot be read does not count as absent: else a key that is no text would open the server.
+    let unreadable = Cell::new(None);
+    let lookup = |name: &str| {
+        let value = std::env::var(name).unwrap_or_else(|error| {
+            if let VarError::NotUnicode(_) = error {
+                unreadable.set(Some(name.to_owned()));
+            }
+            String::new()
+        });
+        Some(value).filter(|value| !value.is_empty()).or_else(|| file.get(name).cloned())
+    };
+    let config = Config::from_lookup(lookup);
+    if let Some(name) = unreadable.take() {
+        return Err(format!("{name}: is not text in UTF-8: copy it again"));
     }
-    Ok(())
+    let config = config.map_err(|error| error.to_string())?;
+    let mut warnings = config.warnings();
+    warnings.extend(dotenv::others_may(path).map(|mode| {
+        format!(
+            ".env holds the cookies and keys, and others on this machine may use it (mode {mode:o}): chmod 600 .env"
+        )
+    }));
+    Ok((config, warnings))
 }
 
-fn start(config: Config) -> ExitCode {
-    let checked = config.check_exposure().and_then(|()| start_log(&config));
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn start(config: Config, warnings: &[String]) -> ExitCode {
+    let checked = config.check_exposure().and_then(|()| log::start(&config));
     if let Err(problem) = checked {
         return complain(&problem, BAD_CONFIGURATION);
     }
@@ -155,7 +174,7 @@ fn start(config: Config) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}"), 1),
     };
-    let result = runtime.block_on(listen(config));
+    let result = runtime.block_on(listen(config, warnings));
     // A deferred look-up must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     match result {
@@ -164,7 +183,7 @@ fn start(config: Config) -> ExitCode {
     }
 }
 
-async fn listen(config: Config) -> Result<(), String> {
+async fn listen(config: Config, warnings: &[String]) -> Result<(), String> {
     let address = SocketAddr::new(config.host, config.port);
     let listener = TcpListener::bind(address).await.map_err(|error| {
         format!("PORT: cannot listen on {address}: {error}. Choose another port or stop what uses it")
@@ -175,6 +194,7 @@ async fn listen(config: Config) -> Result<(), String> {
     let platform = Native::new(Path::new(&config.database_path));
     let app = Arc::new(App::new(config));
     tracing::info!(url = %format_args!("http://{address}"), version = env!("CARGO_PKG_VERSION"), "serving");
+    warn(warnings);
     let (warm, runtime) = (Arc::clone(&app), platform.clone());
     tokio::spawn(async move { warm.warm_up(&runtime).await });
     let (keeper, runtime) = (Arc::clone(&app), platform.clone());
@@ -194,6 +214,7 @@ async fn listen(config: Config) -> Result<(), String> {
     };
     serve(listener, &workers, handler, stop).await;
     last.settle(&runtime).await;
+    runtime.close().await;
     Ok(())
 }
 

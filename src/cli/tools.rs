@@ -13,11 +13,12 @@ use qwen_edge::{
     config::Config,
     pasted::MAX_TEXT,
     platform::{Platform as _, native::Native},
+    visible,
 };
 
 /// Tells the person; a closed output is nobody's to be told of.
 pub(super) fn say(text: &dyn std::fmt::Display) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    let _ = writeln!(std::io::stdout(), "{}", visible::lines(&text.to_string()));
 }
 
 /// Asks the server of the same configuration for its health, with nothing but a socket: it runs in an empty container.
@@ -58,6 +59,7 @@ pub(super) async fn check(config: Config) -> Result<ExitCode, String> {
     let platform = Native::new(Path::new(&config.database_path));
     let path = config.database_path.clone();
     let findings = App::new(config).check(&platform).await;
+    platform.close().await;
     let mut all_good = true;
     for Finding { what, is_good, text } in std::iter::once(configuration).chain(findings) {
         let place = if what == "store" { format!("{path}: ") } else { String::new() };
@@ -84,6 +86,7 @@ pub(super) async fn import_curl(config: Config, file: Option<&Path>) -> Result<E
         format!("{}{link}", error.message())
     })?;
     app.settle(&platform).await;
+    platform.close().await;
     if !stored || platform.store_warning().is_some() {
         return Err(format!("the site takes this session, but it cannot be kept in {path}; see above"));
     }

@@ -123,7 +123,9 @@ impl Place {
         let signature = policy_signature(&self.credentials, scope, &policy);
         fields.extend([("policy", policy.as_str()), ("x-oss-signature", signature.as_str())]);
 
-        let boundary = format!("----form{}", hex(&platform.random()));
+        // Whoever guessed it could write fields of the form into a file.
+        let random = platform.random().map_err(|error| Failure::odd(&error.to_string()))?;
+        let boundary = format!("----form{}", hex(&random));
         let field = |(name, value)| {
             format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
         };

@@ -2,7 +2,14 @@
 //!
 //! `native.rs` stands on tokio, hyper and SQLite; `worker.rs` on workerd and D1. `docs/platforms.md` tells what differs.
 
-use std::{collections::VecDeque, fmt, future::Future, pin::Pin, time::Duration};
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
@@ -145,6 +152,8 @@ pub struct Request {
     pub path: String,
     /// The query without `?`.
     pub query: Option<String>,
+    /// The host and port that the request's target itself names: always in HTTP/2 and on the edge, else rarely.
+    pub authority: Option<String>,
     /// The header fields.
     pub headers: Headers,
     /// The body, not yet read.
@@ -223,6 +232,18 @@ impl fmt::Display for DatabaseError {
 
 impl std::error::Error for DatabaseError {}
 
+/// The machine has no randomness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoRandomness(pub String);
+
+impl fmt::Display for NoRandomness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no randomness: {}", self.0)
+    }
+}
+
+impl std::error::Error for NoRandomness {}
+
 /// What a runtime gives. One value serves one request: on the edge it knows the client's disconnect signal.
 pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
     /// Asks another server. Follows no redirect. Resolves when the head has arrived.
@@ -279,8 +300,11 @@ pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
         false
     }
 
-    /// Unpredictable bytes.
-    fn random(&self) -> [u8; 16];
+    /// Unpredictable bytes: for whatever must not be guessed.
+    ///
+    /// # Errors
+    /// The machine has none. Nothing else may stand in for them; for names see [`unique`].
+    fn random(&self) -> Result<[u8; 16], NoRandomness>;
 
     /// Runs work that may outlive the answer (on the edge for at most 30 s).
     fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static);
@@ -295,9 +319,25 @@ pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
         None
     }
 
+    /// Sees to it that what was overwritten or deleted in the database is gone from the disk, where that is not the runtime's
+    /// own affair.
+    fn scrub(&self) -> impl Future<Output = Result<(), DatabaseError>> + MaybeSend {
+        std::future::ready(Ok(()))
+    }
+
     /// Runs statements as one transaction and gives the rows of each.
     fn database(&self, batch: Vec<Statement>)
     -> impl Future<Output = Result<Vec<Vec<Row>>, DatabaseError>> + MaybeSend;
+}
+
+/// Bytes for a name that need not be secret: random, or at least never the same twice.
+pub fn unique(platform: &impl Platform) -> [u8; 16] {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    platform.random().unwrap_or_else(|error| {
+        tracing::error!(%error, "names are counted");
+        let count = NEXT.fetch_add(1, Ordering::Relaxed);
+        (u128::from(platform.now()) << 64 | u128::from(count)).to_be_bytes()
+    })
 }
 
 /// What is known without counting, for the metrics.

@@ -155,11 +155,11 @@ pub fn plain_name(name: &str) -> String {
 }
 
 impl Qwen {
-    /// Uploads a file, or finds it uploaded already; has a document parsed.
+    /// Uploads a file, or finds it uploaded already in this scope; has a document parsed.
     ///
     /// # Errors
     /// `unsupported_file_type`, `request_too_large`, what the body fails with, any refusal of the site or its storage.
-    pub async fn upload<P: Platform>(&self, platform: &P, new: NewFile) -> Result<File> {
+    pub async fn upload<P: Platform>(&self, platform: &P, scope: &str, new: NewFile) -> Result<File> {
         let NewFile { name, declared, expected, length, hash, param, body } = new;
         let name = plain_name(&name);
         let mut parts = Parts::new(body, length);
@@ -174,7 +174,7 @@ impl Qwen {
         let whole = parts.is_whole(&first);
         let known = if whole { Some(parts.hash()) } else { hash };
         if let Some(hash) = known
-            && let Some(upload) = self.earlier(platform, &hash).await
+            && let Some(upload) = self.earlier(platform, scope, &hash).await
         {
             let size = if whole { Some(first.len() as u64) } else { length };
             return Ok(File {
@@ -193,7 +193,7 @@ impl Qwen {
             (true, Kind::Video) | (false, _) => {
                 // The parts give it again, and use its memory again.
                 drop(first);
-                self.put_parts(platform, &place, content_type, &mut parts).await?
+                self.put_parts(platform, scope, &place, content_type, &mut parts).await?
             }
             (true, Kind::Image) => {
                 let form = place.post_form(platform, content_type, first.clone().into()).await;
@@ -217,7 +217,7 @@ impl Qwen {
         let owner = ticket.file_path.split('/').next().unwrap_or_default().to_owned();
         let expires_at = link_end(&ticket.file_url, platform.now());
         let upload = Upload { id: ticket.file_id, owner, url: ticket.file_url, expires_at };
-        let remembered = table::remember(platform, &self.session.account(), &hash, &upload).await;
+        let remembered = table::remember(platform, scope, &hash, &upload).await;
         self.faults.tried("remembering an upload", remembered);
         Ok(File { upload, hash, name, size, kind, content_type })
     }
@@ -227,13 +227,14 @@ impl Qwen {
     async fn put_parts<P: Platform>(
         &self,
         platform: &P,
+        scope: &str,
         place: &Arc<Place>,
         content_type: &str,
         parts: &mut Parts,
     ) -> Result<Option<Upload>> {
         let done = match place.put_parts(platform, content_type, &mut *parts).await {
             Ok(sent) => {
-                if let Some(upload) = self.earlier(platform, &parts.hash()).await {
+                if let Some(upload) = self.earlier(platform, scope, &parts.hash()).await {
                     return Ok(Some(upload));
                 }
                 sent.complete().await
@@ -248,10 +249,10 @@ impl Qwen {
         Ok(None)
     }
 
-    /// An earlier upload of these bytes by this account whose link still lives.
-    async fn earlier(&self, platform: &impl Platform, hash: &str) -> Option<Upload> {
+    /// An earlier upload of these bytes in this scope whose link still lives.
+    async fn earlier(&self, platform: &impl Platform, scope: &str, hash: &str) -> Option<Upload> {
         let alive_at = platform.now().saturating_add(LINK_MARGIN);
-        let found = table::uploaded(platform, &self.session.account(), hash, alive_at).await;
+        let found = table::uploaded(platform, scope, hash, alive_at).await;
         self.faults.tried("finding an earlier upload", found).flatten()
     }
 

@@ -1,5 +1,6 @@
 //! What chat.qwen.ai sends and gets: the session, the models, chats and turns, the answer stream and every refusal.
 
+mod catalogue;
 mod clock;
 mod files;
 mod frame;
@@ -15,11 +16,7 @@ mod site;
 mod stream;
 mod wire;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Method;
@@ -37,11 +34,12 @@ use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
     pasted::Pasted,
-    platform::{self, ByteStream, Platform},
+    platform::{ByteStream, Platform},
     secret::Secret,
     store,
     trace::Outside,
 };
+use catalogue::Catalogue;
 #[cfg(not(target_arch = "wasm32"))]
 pub use history::{ChatSummary, PastChat, PastMessage};
 use session::{Credentials, Current};
@@ -49,8 +47,6 @@ use site::{Purpose, Site};
 
 /// How long a chat waits for the list of models before it goes on without one.
 const MODELS_FOR_CHAT: Duration = Duration::from_secs(3);
-/// The key of the last good list of models in the store.
-const MODELS_KEY: &str = "models";
 
 /// The thinking of one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,19 +119,8 @@ pub struct Qwen {
     max_file: u64,
     faults: Arc<store::Faults>,
     aliases: BTreeMap<String, String>,
-    models: Mutex<Cached>,
+    catalogue: Catalogue,
 }
-
-#[derive(Debug, Default)]
-struct Cached {
-    list: Option<ModelList>,
-    fetched_at: u64,
-    /// When the site last did not give it.
-    failed_at: u64,
-}
-
-/// After a failure the list is not asked for again for this long, in milliseconds: anybody may ask us for it.
-const MODELS_PAUSE: u64 = 30_000;
 
 impl Qwen {
     /// The site as `config` describes it.
@@ -150,7 +135,7 @@ impl Qwen {
             max_file: config.max_file_bytes,
             faults,
             aliases: config.model_aliases.clone(),
-            models: Mutex::default(),
+            catalogue: Catalogue::default(),
         }
     }
 
@@ -309,101 +294,12 @@ impl Qwen {
         self.site.idle_error()
     }
 
-    /// The live list: from memory while fresh, else from the site, else the last good one, kept in the store across restarts.
-    ///
-    /// # Errors
-    /// When the site does not give the list and there never was one.
-    pub async fn models(&self, platform: &impl Platform) -> Result<ModelList> {
-        if let Some(list) = self.cached_models(platform.now(), true) {
-            return Ok(list);
-        }
-        self.session.sync(platform).await;
-        let cooling = self.session.challenge(platform.now());
-        let paused = platform.now().saturating_sub(self.cached().failed_at) < MODELS_PAUSE;
-        if paused && let Some(list) = self.last_good_models(platform).await {
-            return Ok(list);
-        }
-        let fetched = match cooling {
-            // No call at all, though this one needs no session.
-            Some(challenge) => Err(challenge),
-            None => self.fetch_models(platform).await,
-        };
-        match fetched {
-            Ok(list) => {
-                self.remember(&list, platform.now());
-                let kept = store::keep(platform, MODELS_KEY, list.to_store(), platform.now()).await;
-                self.faults.tried("keeping the list of models", kept);
-                Ok(list)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "no list of models from the site");
-                self.cached().failed_at = platform.now();
-                if error.kind() == ErrorKind::Challenge {
-                    self.session.refused(platform, &self.session.current(), &error);
-                }
-                match self.last_good_models(platform).await {
-                    Some(list) => Ok(list),
-                    None => Err(error),
-                }
-            }
-        }
-    }
-
     /// What a client's model name means. Never fails: without a list the name is taken by its look.
-    pub async fn choose(&self, platform: &impl Platform, name: &str) -> (Choice, Option<Model>) {
-        let list = match self.cached_models(platform.now(), false) {
-            Some(list) => Some(list),
-            None => match self.last_good_models(platform).await {
-                Some(list) => Some(list),
-                // Apart: else each chat took the memory of this rare way, for as long as it is being opened.
-                None => {
-                    let fetched = Box::pin(platform::timeout(platform, MODELS_FOR_CHAT, self.models(platform)));
-                    fetched.await.and_then(Result::ok)
-                }
-            },
-        };
+    pub async fn choose<P: Platform>(self: &Arc<Self>, platform: &P, name: &str) -> (Choice, Option<Model>) {
+        let list = self.any_models(platform, MODELS_FOR_CHAT).await;
         let choice = models::choose(name, list.as_ref(), &self.aliases);
         let model = list.and_then(|list| list.get(&choice.id).cloned());
         (choice, model)
-    }
-
-    /// Whether the list should be fetched again (it is older than 10 minutes).
-    #[must_use]
-    pub fn models_are_stale(&self, now: u64) -> bool {
-        self.cached_models(now, true).is_none()
-    }
-
-    fn cached_models(&self, now: u64, fresh_only: bool) -> Option<ModelList> {
-        let cached = self.cached();
-        let fresh = now.saturating_sub(cached.fetched_at) < models::FRESH;
-        cached.list.clone().filter(|_| fresh || !fresh_only)
-    }
-
-    fn remember(&self, list: &ModelList, fetched_at: u64) {
-        *self.cached() = Cached { list: Some(list.clone()), fetched_at, failed_at: 0 };
-    }
-
-    fn cached(&self) -> MutexGuard<'_, Cached> {
-        self.models.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn last_good_models(&self, platform: &impl Platform) -> Option<ModelList> {
-        if let Some(list) = self.cached_models(platform.now(), false) {
-            return Some(list);
-        }
-        let kept = store::cached(platform, MODELS_KEY).await;
-        let (text, kept_at) = self.faults.tried("reading the kept list of models", kept).flatten()?;
-        let list = ModelList::from_store(&text)?;
-        self.remember(&list, kept_at);
-        Some(list)
-    }
-
-    async fn fetch_models(&self, platform: &impl Platform) -> Result<ModelList> {
-        let used = self.session.current();
-        let (head, body) = self.ask_site(platform, &used, Method::GET, wire::MODELS, Bytes::new()).await?;
-        ModelList::from_upstream(&body)
-            .filter(|_| head.status.is_success())
-            .ok_or_else(|| refusal::from_answer(head.status, &head.headers, &body))
     }
 
     /// Asks for data with these credentials and reads the answer whole.

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::{FileEntry, Thinking, Turn};
 use crate::{
     error::{Error, ErrorKind, Result},
-    platform::Platform,
+    platform::{self, Platform},
 };
 
 pub(super) const MODELS: &str = "/api/models";
@@ -41,7 +41,7 @@ pub(super) fn completions(chat_id: &str) -> String {
 }
 
 pub(super) fn uuid(platform: &impl Platform) -> String {
-    uuid::Builder::from_random_bytes(platform.random()).into_uuid().to_string()
+    uuid::Builder::from_random_bytes(platform::unique(platform)).into_uuid().to_string()
 }
 
 /// The body of `chats/new`.

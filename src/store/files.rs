@@ -37,19 +37,19 @@ pub struct File {
     pub created_at: u64,
 }
 
-/// The upload of these very bytes whose link lives until `alive_at` at least.
+/// The upload of these very bytes in this scope whose link lives until `alive_at` at least.
 ///
 /// # Errors
 /// The database's own words.
 pub async fn uploaded(
     platform: &impl Platform,
-    account: &str,
+    scope: &str,
     hash: &str,
     alive_at: u64,
 ) -> Result<Option<Upload>, DatabaseError> {
     let read = Statement {
-        sql: "SELECT id, owner, url, expires_at FROM uploads WHERE account = ?1 AND hash = ?2 AND expires_at > ?3",
-        parameters: vec![text(account), text(hash), integer(alive_at)],
+        sql: "SELECT id, owner, url, expires_at FROM uploads WHERE scope = ?1 AND hash = ?2 AND expires_at > ?3",
+        parameters: vec![text(scope), text(hash), integer(alive_at)],
     };
     Ok(rows(platform, read).await?.pop().and_then(|row| match <[Value; 4]>::try_from(row) {
         Ok([Value::Text(id), Value::Text(owner), Value::Text(url), Value::Integer(end)]) => {
@@ -63,18 +63,13 @@ pub async fn uploaded(
 ///
 /// # Errors
 /// The database's own words.
-pub async fn remember(
-    platform: &impl Platform,
-    account: &str,
-    hash: &str,
-    upload: &Upload,
-) -> Result<(), DatabaseError> {
+pub async fn remember(platform: &impl Platform, scope: &str, hash: &str, upload: &Upload) -> Result<(), DatabaseError> {
     let Upload { id, owner, url, expires_at } = upload;
     let write = Statement {
-        sql: "INSERT INTO uploads (account, hash, id, owner, url, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-              ON CONFLICT (account, hash) DO UPDATE SET id = excluded.id, owner = excluded.owner, url = excluded.url, \
+        sql: "INSERT INTO uploads (scope, hash, id, owner, url, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+              ON CONFLICT (scope, hash) DO UPDATE SET id = excluded.id, owner = excluded.owner, url = excluded.url, \
               expires_at = excluded.expires_at",
-        parameters: vec![text(account), text(hash), text(id), text(owner), text(url), integer(*expires_at)],
+        parameters: vec![text(scope), text(hash), text(id), text(owner), text(url), integer(*expires_at)],
     };
     run(platform, vec![write]).await.map(drop)
 }
@@ -86,6 +81,32 @@ pub async fn remember(
 pub async fn expire_uploads(platform: &impl Platform, now: u64) -> Result<(), DatabaseError> {
     let delete = Statement { sql: "DELETE FROM uploads WHERE expires_at <= ?1", parameters: vec![integer(now)] };
     run(platform, vec![delete]).await.map(drop)
+}
+
+/// Removes the files that were kept before `before` among the next `limit` behind the one at `after`, a scope and an id. Gives
+/// where to go on, or nothing at the end.
+///
+/// # Errors
+/// The database's own words.
+pub async fn expire_files(
+    platform: &impl Platform,
+    after: (&str, &str),
+    before: u64,
+    limit: u32,
+) -> Result<Option<(String, String)>, DatabaseError> {
+    let read = Statement {
+        sql: "SELECT scope, id FROM (SELECT scope, id FROM files WHERE (scope, id) > (?1, ?2) ORDER BY scope, id LIMIT ?3) \
+              ORDER BY scope DESC, id DESC LIMIT 1",
+        parameters: vec![text(after.0), text(after.1), Value::Integer(limit.into())],
+    };
+    let last = rows(platform, read).await?.pop().map(<[Value; 2]>::try_from);
+    let Some(Ok([Value::Text(scope), Value::Text(id)])) = last else { return Ok(None) };
+    let delete = Statement {
+        sql: "DELETE FROM files WHERE (scope, id) > (?1, ?2) AND (scope, id) <= (?3, ?4) AND created_at < ?5",
+        parameters: vec![text(after.0), text(after.1), text(&scope), text(&id), integer(before)],
+    };
+    run(platform, vec![delete]).await?;
+    Ok(Some((scope, id)))
 }
 
 const COLUMNS_OF_FILES: usize = 11;
@@ -214,14 +235,14 @@ pub async fn relink(platform: &impl Platform, scope: &str, upload: &Upload) -> R
 ///
 /// # Errors
 /// The database's own words.
-pub async fn remove(platform: &impl Platform, scope: &str, account: &str, file: &File) -> Result<(), DatabaseError> {
+pub async fn remove(platform: &impl Platform, scope: &str, file: &File) -> Result<(), DatabaseError> {
     let forget = Statement {
         sql: "DELETE FROM files WHERE scope = ?1 AND id = ?2",
         parameters: vec![text(scope), text(&file.upload.id)],
     };
     let upload = Statement {
-        sql: "DELETE FROM uploads WHERE account = ?1 AND hash = ?2 AND id = ?3",
-        parameters: vec![text(account), text(&file.hash), text(&file.upload.id)],
+        sql: "DELETE FROM uploads WHERE scope = ?1 AND hash = ?2 AND id = ?3",
+        parameters: vec![text(scope), text(&file.hash), text(&file.upload.id)],
     };
     run(platform, vec![forget, upload]).await.map(drop)
 }

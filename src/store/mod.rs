@@ -22,6 +22,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0004_session.sql", include_str!("../../migrations/0004_session.sql")),
     ("0005_imported_chats.sql", include_str!("../../migrations/0005_imported_chats.sql")),
     ("0006_depth.sql", include_str!("../../migrations/0006_depth.sql")),
+    ("0007_uploads_by_scope.sql", include_str!("../../migrations/0007_uploads_by_scope.sql")),
 ];
 
 /// A store that takes longer is as good as none: clients wait for it.
@@ -84,8 +85,8 @@ impl Faults {
 /// # Errors
 /// The database's own words.
 pub async fn check(platform: &impl Platform) -> Result<(), DatabaseError> {
-    // The oldest table and the newest: migrations may be missing.
-    let sql = "SELECT (SELECT key FROM cache LIMIT 1) AS a, (SELECT origin FROM session LIMIT 1) AS b";
+    // The oldest table and the newest column: migrations may be missing.
+    let sql = "SELECT (SELECT key FROM cache LIMIT 1) AS a, (SELECT scope FROM uploads LIMIT 1) AS b";
     let probe = Statement { sql, parameters: vec![] };
     run(platform, vec![probe]).await.map(drop)
 }
@@ -101,6 +102,22 @@ pub async fn cached(platform: &impl Platform, key: &str) -> Result<Option<(Strin
         Ok([Value::Text(value), Value::Integer(at)]) => Some((value, unsigned(at))),
         _ => None,
     }))
+}
+
+/// Notes under `key` that something is begun now, unless that was noted after `last` already (both in milliseconds since
+/// 1970). Gives whether it was noted. Of several who ask at once, one gets leave.
+///
+/// # Errors
+/// The database's own words.
+pub async fn claim(platform: &impl Platform, key: &str, now: u64, last: u64) -> Result<bool, DatabaseError> {
+    // A time that is still to come was noted by a clock that was wrong.
+    let write = Statement {
+        sql: "INSERT INTO cache (key, value, updated_at) VALUES (?1, '', ?2) \
+              ON CONFLICT (key) DO UPDATE SET value = '', updated_at = excluded.updated_at \
+              WHERE cache.updated_at <= ?3 OR cache.updated_at > ?2 RETURNING key",
+        parameters: vec![text(key), integer(now), integer(last)],
+    };
+    Ok(!rows(platform, write).await?.is_empty())
 }
 
 /// Keeps an answer under `key`.

@@ -1,7 +1,7 @@
 //! The stored session: one row for each configuration that a session began under, shared by all isolates.
 
-use super::{integer, rows, run, text, unsigned};
-use crate::platform::{DatabaseError, Platform, Row, Statement, Value};
+use super::{PATIENCE, integer, rows, run, text, unsigned};
+use crate::platform::{self, DatabaseError, Platform, Row, Statement, Value};
 
 /// The stored session as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,7 +96,19 @@ pub async fn replace(
             integer(now),
         ],
     };
-    Ok(run(platform, vec![make, write]).await?.pop().is_some_and(|written| !written.is_empty()))
+    let replaced = run(platform, vec![make, write]).await?.pop().is_some_and(|written| !written.is_empty());
+    if replaced {
+        erase(platform).await;
+    }
+    Ok(replaced)
+}
+
+/// What was replaced or deleted is to be nowhere any more. Where that fails, the next time or the end of the process does it.
+async fn erase(platform: &impl Platform) {
+    let erased = platform::timeout(platform, PATIENCE, platform.scrub()).await;
+    if let Err(error) = erased.unwrap_or_else(|| Err(DatabaseError("no answer in time".to_owned()))) {
+        tracing::warn!(%error, "an earlier session may still be in the database's files");
+    }
 }
 
 /// Keeps how the session fares, if the credentials are still those of `version`.
@@ -124,8 +136,11 @@ pub async fn keep_standing(
 /// The database's own words.
 pub async fn forget_others(platform: &impl Platform, origin: &str, before: u64) -> Result<(), DatabaseError> {
     let write = Statement {
-        sql: "DELETE FROM session WHERE origin <> ?1 AND updated_at < ?2",
+        sql: "DELETE FROM session WHERE origin <> ?1 AND updated_at < ?2 RETURNING version",
         parameters: vec![text(origin), integer(before)],
     };
-    run(platform, vec![write]).await.map(drop)
+    if !rows(platform, write).await?.is_empty() {
+        erase(platform).await;
+    }
+    Ok(())
 }

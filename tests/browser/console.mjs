@@ -154,6 +154,22 @@ try {
     ]);
   });
 
+  await check("an answer that no parser takes is shown as it is", async () => {
+    for (const odd of [`${"> ".repeat(5000)}deep`, `${"[".repeat(20000)}deep`, `${"- ".repeat(5000)}deep`]) {
+      await setValue(page, "#question", fake({ say: odd }));
+      await page.focus("#question");
+      const before = await page.$$eval("article.assistant", (all) => all.length);
+      await page.keyboard.press("Enter");
+      await page.waitForFunction((before) => document.querySelectorAll("article.assistant").length > before, {}, before);
+      await page.waitForSelector("article.assistant:last-of-type:not([aria-busy])");
+      assert.match(await text(page, `${ANSWER} .content`), /deep/);
+      assert.equal(await page.$eval("#send", ({ disabled }) => disabled), false);
+    }
+    await page.click("#new");
+    await say(page, fake({ say: "hello again" }));
+    assert.equal(await text(page, `${ANSWER} .content`), "hello again\n");
+  });
+
   await check("an image is attached by the button", async () => {
     await page.$eval("#files", (list) => {
       window.progress = 0;

@@ -206,7 +206,9 @@ impl Server {
             };
             log.push(line.clone());
             let url = serde_json::from_str::<Value>(&line).ok().and_then(|line| Some(line["url"].as_str()?.to_owned()));
-            if let Some(url) = url {
+            // As a log for people has it.
+            let told = || Some(line.split_once("url=")?.1.split(' ').next()?.to_owned());
+            if let Some(url) = url.or_else(told) {
                 break url;
             }
         };
@@ -246,7 +248,7 @@ impl Server {
         self.at(&self.url)
     }
 
-    async fn keep(&self, folder: tempfile::TempDir) {
+    pub async fn keep(&self, folder: tempfile::TempDir) {
         *self.kept.lock().await = Some(folder);
     }
 

@@ -44,6 +44,9 @@ const fn message(kind: ErrorKind) -> &'static str {
         K::MissingApiKey => "Send your API key of this server as 'Authorization: Bearer KEY' (or 'x-api-key: KEY').",
         K::InvalidApiKey => "This API key is not one of this server's keys (VALID_TOKENS).",
         K::AdminDisabled => "This server has no ADMIN_TOKEN, so nobody may administer it.",
+        K::OriginNotAllowed => {
+            "This server has no API keys, so it is for this machine's own programs: set VALID_TOKENS, or list the page in ALLOWED_ORIGINS."
+        }
         K::NotFound => "There is no such thing here.",
         K::MethodNotAllowed => "This route does not take that method.",
         K::InvalidJson => "The request body is not valid JSON.",
@@ -93,6 +96,7 @@ const ALL: &[&[ErrorKind]] = &[
         K::MissingApiKey,
         K::InvalidApiKey,
         K::AdminDisabled,
+        K::OriginNotAllowed,
         K::NotFound,
         K::InvalidJson,
         K::StoreFailed,
@@ -112,8 +116,8 @@ pub(super) fn examples() -> Json {
 pub(super) fn responses(access: Access, kinds: &[ErrorKind]) -> BTreeMap<u16, Json> {
     let keys: &[ErrorKind] = match access {
         Access::Open => &[],
-        Access::Keyed | Access::StsToken => &[K::MissingApiKey, K::InvalidApiKey],
-        Access::Admin => &[K::MissingApiKey, K::InvalidApiKey, K::AdminDisabled],
+        Access::Keyed | Access::StsToken => &[K::MissingApiKey, K::InvalidApiKey, K::OriginNotAllowed],
+        Access::Admin => &[K::MissingApiKey, K::InvalidApiKey, K::AdminDisabled, K::OriginNotAllowed],
     };
     let mut by_status = BTreeMap::<u16, Vec<ErrorKind>>::new();
     for kind in keys.iter().chain(kinds).chain(&[K::Configuration]) {

@@ -1,6 +1,13 @@
 //! SQLite on a thread of its own: the async side sends batches and waits for rows.
 
-use std::{io::ErrorKind, os::unix::fs::OpenOptionsExt as _, path::Path, sync::mpsc, thread, time::Duration};
+use std::{
+    io::ErrorKind,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
 use rusqlite::{Connection, types::ValueRef};
 use tokio::sync::oneshot;
@@ -13,9 +20,10 @@ use crate::{
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
-struct Job {
-    batch: Vec<Statement>,
-    answer: oneshot::Sender<Result<Vec<Vec<Row>>, DatabaseError>>,
+enum Job {
+    Run(Vec<Statement>, oneshot::Sender<Result<Vec<Vec<Row>>, DatabaseError>>),
+    Scrub(oneshot::Sender<Result<(), DatabaseError>>),
+    Close(oneshot::Sender<()>),
 }
 
 /// A handle to the database thread, or the reason why there is none.
@@ -60,18 +68,80 @@ impl Database {
     }
 
     pub(super) async fn run(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
+        self.call(|answer| Job::Run(batch, answer)).await?
+    }
+
+    /// Sees to it that what was overwritten or deleted is in none of the files.
+    pub(super) async fn scrub(&self) -> Result<(), DatabaseError> {
+        self.call(Job::Scrub).await?
+    }
+
+    /// Puts all into the file itself and ends the thread. Nothing can be done afterwards.
+    pub(super) async fn close(&self) {
+        // One that has ended is closed.
+        let _ = self.call(Job::Close).await;
+    }
+
+    async fn call<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, DatabaseError> {
         let (answer, reply) = oneshot::channel();
-        let gone = || DatabaseError("the database thread has ended".to_owned());
-        self.thread.as_ref().map_err(Clone::clone)?.send(Job { batch, answer }).map_err(|_| gone())?;
-        reply.await.map_err(|_| gone())?
+        let gone = || DatabaseError("the database is closed".to_owned());
+        self.thread.as_ref().map_err(Clone::clone)?.send(job(answer)).map_err(|_| gone())?;
+        reply.await.map_err(|_| gone())
     }
 }
 
 fn serve(mut connection: Connection, jobs: &mpsc::Receiver<Job>) {
-    while let Ok(Job { batch, answer }) = jobs.recv() {
-        // Nobody waits any more when the client has left; the batch is done all the same.
-        let _ = answer.send(run(&mut connection, &batch).map_err(|error| DatabaseError(error.to_string())));
+    let words = |error: rusqlite::Error| DatabaseError(error.to_string());
+    // Nobody waits any more when the client has left; what is to be done is done all the same.
+    while let Ok(job) = jobs.recv() {
+        match job {
+            Job::Run(batch, answer) => drop(answer.send(run(&mut connection, &batch).map_err(words))),
+            Job::Scrub(answer) => drop(answer.send(fold(&connection).map_err(words).and_then(|done| {
+                done.then_some(()).ok_or_else(|| DatabaseError("the write-ahead log is in use".to_owned()))
+            }))),
+            Job::Close(answer) => {
+                if let Err(error) = fold(&connection) {
+                    tracing::warn!(%error, "the write-ahead log stays beside the database");
+                }
+                // The last connection takes the side files along.
+                drop(connection);
+                let _ = answer.send(());
+                return;
+            }
+        }
     }
+}
+
+/// Takes the write-ahead log into the database and empties it: older versions of what was overwritten stand there. Gives
+/// whether nobody was in the way.
+fn fold(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).map(|busy| busy == 0)
+}
+
+/// What SQLite keeps beside a database.
+const SIDE_FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
+/// Takes the rights of all others to a database that is there already. SQLite gives new side files its mode.
+fn make_private(path: &Path) {
+    for ending in SIDE_FILES {
+        let mut file = path.as_os_str().to_owned();
+        file.push(ending);
+        let file = Path::new(&file);
+        let Some(open_to) = others_may(file) else { continue };
+        let private = std::fs::Permissions::from_mode(0o600);
+        if let Err(error) = std::fs::set_permissions(file, private) {
+            let file = file.display();
+            tracing::warn!(%error, "{file} holds secrets, and others may use it (mode {open_to:o}): chmod 600 {file}");
+        }
+    }
+}
+
+/// The mode of a file, if others than its owner may read or write it.
+#[must_use]
+pub fn others_may(file: &Path) -> Option<u32> {
+    let found = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
+    let mode = found.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then_some(mode)
 }
 
 /// Why a file cannot hold the database.
@@ -96,6 +166,7 @@ fn open(path: &Path) -> Result<Connection, Unusable> {
     // It may hold the session, so it is nobody else's to read. What SQLite keeps beside it gets the same mode.
     let made = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     made.map_err(|error| problem("cannot open", &error, is_forbidden(&error)))?;
+    make_private(path);
     let opened = Connection::open(path).and_then(|mut connection| prepare(&mut connection).map(|()| connection));
     opened.map_err(|error| {
         // The file itself may be written to, but its folder not.
@@ -115,6 +186,8 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // In WAL mode NORMAL loses at most the last commits on a power cut and never corrupts.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
+    // What was deleted or overwritten is filled with zeros.
+    connection.pragma_update(None, "secure_delete", "ON")?;
     // The same bookkeeping as `wrangler d1 migrations apply` keeps on the edge.
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS d1_migrations (
@@ -199,7 +272,6 @@ mod tests {
 
     #[test]
     fn nobody_else_may_read_it() {
-        use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         drop(open(&folder.path().join("test.db")).unwrap());
         for entry in std::fs::read_dir(folder.path()).unwrap() {

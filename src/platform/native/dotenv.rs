@@ -3,16 +3,35 @@
 
 use std::{collections::HashMap, io, path::Path};
 
+pub use super::database::others_may;
+
 /// Reads a file; one that does not exist is empty.
 ///
 /// # Errors
-/// When the file exists and cannot be read.
+/// When the file exists and cannot be read, or is not UTF-8: then it names the variable.
 pub fn read(path: &Path) -> io::Result<HashMap<String, String>> {
-    match std::fs::read_to_string(path) {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(error) => return Err(error),
+    };
+    match String::from_utf8(bytes) {
         Ok(text) => Ok(parse(&text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HashMap::new()),
-        Err(error) => Err(error),
+        Err(error) => {
+            let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+            let name = last_name(&String::from_utf8_lossy(before)).map(|name| format!("{name}: ")).unwrap_or_default();
+            Err(io::Error::new(io::ErrorKind::InvalidData, format!("{name}is not text in UTF-8: copy it again")))
+        }
     }
+}
+
+/// The variable whose line a text ends in.
+fn last_name(text: &str) -> Option<&str> {
+    let names = text.lines().rev().filter_map(|line| {
+        let start = line.trim_start();
+        start.strip_prefix("export ").unwrap_or(start).split_once('=').map(|(name, _)| name.trim())
+    });
+    names.into_iter().find(|name| is_name(name))
 }
 
 /// Lines of the form `NAME=value`; other lines are skipped, the last of several lines with one name counts.

@@ -23,8 +23,8 @@ use hyper::body::{Frame, SizeHint};
 
 use crate::{
     platform::{
-        Asset, Body, BoxFuture, DatabaseError, FetchError, FetchResponse, Gauges, MaybeSend, Payload, Platform, Row,
-        Statement, address,
+        Asset, Body, BoxFuture, DatabaseError, FetchError, FetchResponse, Gauges, MaybeSend, NoRandomness, Payload,
+        Platform, Row, Statement, address,
     },
     trace::{Event, Trace},
 };
@@ -62,6 +62,11 @@ impl Native {
             started: Instant::now(),
         };
         Self { parts: Arc::new(parts), trace: Trace::default() }
+    }
+
+    /// Closes the database, so that all of it is in its file and nothing beside it. What comes later does without.
+    pub async fn close(&self) {
+        self.parts.database.close().await;
     }
 }
 
@@ -117,13 +122,10 @@ impl Platform for Native {
         Some(self.parts.metrics.text(now))
     }
 
-    fn random(&self) -> [u8; 16] {
+    fn random(&self) -> Result<[u8; 16], NoRandomness> {
         let mut bytes = [0; 16];
-        if let Err(error) = getrandom::fill(&mut bytes) {
-            // Only identifiers are made from these bytes, so a machine without randomness still serves.
-            tracing::error!(%error, "no randomness");
-        }
-        bytes
+        getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;
+        Ok(bytes)
     }
 
     fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static) {
@@ -136,6 +138,10 @@ impl Platform for Native {
 
     async fn asset(&self, path: &str, accepts_gzip: bool) -> Option<Asset> {
         assets::find(path, accepts_gzip)
+    }
+
+    async fn scrub(&self) -> Result<(), DatabaseError> {
+        self.parts.database.scrub().await
     }
 
     async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {

@@ -30,6 +30,19 @@ impl Headers {
     pub fn get(&self, name: &'static str) -> Option<String> {
         self.0.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
     }
+
+    /// All values of the field `name` (lower case). What is no text in them shows as U+FFFD.
+    #[must_use]
+    pub fn all(&self, name: &'static str) -> Vec<String> {
+        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        self.0.get_all(name).iter().map(text).collect()
+    }
+
+    /// The names of all fields, in lower case.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.0.keys().map(|name| name.as_str().to_owned()).collect()
+    }
 }
 
 /// The body of a request, not yet read.

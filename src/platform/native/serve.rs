@@ -92,6 +92,7 @@ where
                 method: head.method,
                 path: head.uri.path().to_owned(),
                 query: head.uri.query().map(str::to_owned),
+                authority: head.uri.authority().map(|authority| authority.as_str().to_owned()),
                 headers: Headers::copied(head.headers),
                 body: RequestBody::new(body),
             };

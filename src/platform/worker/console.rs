@@ -50,6 +50,7 @@ impl Subscriber for Console {
         fields.0.insert("level".to_owned(), Json::from(level.as_str().to_lowercase()));
         event.record(&mut fields);
         let line = Json::Object(fields.0).to_string();
+        let line = crate::visible::json(&line);
         match level {
             Level::ERROR => worker::console_error!("{line}"),
             Level::WARN => worker::console_warn!("{line}"),

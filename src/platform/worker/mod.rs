@@ -25,7 +25,8 @@ use crate::{
     app::{self, App},
     config::{Config, ConfigError},
     platform::{
-        Asset, Body, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, Payload, Platform, Row, Statement,
+        Asset, Body, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, NoRandomness, Payload, Platform,
+        Row, Statement,
     },
     trace::{Event, Trace},
 };
@@ -91,12 +92,10 @@ impl Platform for Worker {
         }
     }
 
-    fn random(&self) -> [u8; 16] {
+    fn random(&self) -> Result<[u8; 16], NoRandomness> {
         let mut bytes = [0; 16];
-        if let Err(error) = getrandom::fill(&mut bytes) {
-            tracing::error!(%error, "no randomness");
-        }
-        bytes
+        getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;
+        Ok(bytes)
     }
 
     fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static) {
@@ -120,11 +119,23 @@ thread_local! {
     static APP: OnceCell<Result<Arc<App>, ConfigError>> = const { OnceCell::new() };
 }
 
+/// A variable's text. One of another type, as `wrangler.toml` takes them too, is read as JSON: it does not count as absent.
+fn variable(env: &Env, name: &str) -> Option<String> {
+    let value = js_sys::Reflect::get(env.as_ref(), &JsValue::from_str(name)).ok()?;
+    if value.is_undefined() || value.is_null() {
+        return None;
+    }
+    value.as_string().or_else(|| js_sys::JSON::stringify(&value).ok()?.as_string())
+}
+
 fn app(env: &Env) -> Result<Arc<App>, ConfigError> {
     APP.with(|cell| {
         cell.get_or_init(|| {
-            let config = Config::from_lookup(|name| env.var(name).ok().map(|value| value.to_string()))?;
+            let config = Config::from_lookup(|name| variable(env, name))?;
             console::start(&config.log)?;
+            for warning in config.warnings() {
+                tracing::warn!("{warning}");
+            }
             Ok(Arc::new(App::new(config)))
         })
         .clone()

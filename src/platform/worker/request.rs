@@ -21,6 +21,18 @@ impl Headers {
     pub fn get(&self, name: &'static str) -> Option<String> {
         self.0.get(name).ok().flatten()
     }
+
+    /// All values of the field `name` (lower case), joined by commas into one.
+    #[must_use]
+    pub fn all(&self, name: &'static str) -> Vec<String> {
+        self.get(name).into_iter().collect()
+    }
+
+    /// The names of all fields, in lower case.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.0.keys().into_iter().filter_map(|name| name.ok()?.as_string()).collect()
+    }
 }
 
 /// The body of a request, not yet read.
@@ -95,6 +107,7 @@ pub(super) fn from_js(request: web_sys::Request, unwanted: Unwanted) -> Request 
         method: request.method().parse().unwrap_or_default(),
         path: url.as_ref().map_or_else(|| "/".to_owned(), |url| url.path().to_owned()),
         query: url.as_ref().and_then(|url| url.query().map(str::to_owned)),
+        authority: url.as_ref().map(|url| url.authority().to_owned()),
         headers: Headers(request.headers()),
         body: RequestBody { request, unwanted },
     }

@@ -22,8 +22,8 @@ const MAX_ENTRY: usize = 8 * 1024;
 const MAX_ENTRY_TEXT: usize = 64 * 1024;
 /// Hosts whose links the site takes as they are.
 const OWN_HOSTS: &[&str] = &["qwen.ai", "qwenlm.ai"];
-/// The site's buckets.
-const OWN_BUCKETS: &str = "qwen-webui-";
+/// The site's buckets. There is no other of that name, whatever the region; any other name may be somebody else's.
+const OWN_BUCKETS: &[&str] = &["qwen-webui-prod"];
 
 /// An entry of a message's `files`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -205,6 +205,39 @@ impl Qwen {
         }
         let Some(url::Host::Domain(host)) = url.host().filter(|_| url.scheme() == "https") else { return false };
         OWN_HOSTS.iter().any(|own| host.strip_suffix(own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
-            || (host.starts_with(OWN_BUCKETS) && host.ends_with(".aliyuncs.com"))
+            || is_own_bucket(host)
+    }
+}
+
+/// Whether a host is one of the site's buckets at one of the storage's endpoints: `BUCKET.oss-….aliyuncs.com`.
+fn is_own_bucket(host: &str) -> bool {
+    let Some((bucket, endpoint)) = host.split_once('.') else { return false };
+    let region = endpoint.strip_suffix(".aliyuncs.com").and_then(|endpoint| endpoint.strip_prefix("oss-"));
+    OWN_BUCKETS.contains(&bucket) && region.is_some_and(|region| !region.is_empty() && !region.contains('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_sites_own_buckets_are_taken_as_they_are() {
+        for own in ["qwen-webui-prod.oss-accelerate.aliyuncs.com", "qwen-webui-prod.oss-ap-southeast-1.aliyuncs.com"] {
+            assert!(is_own_bucket(own), "{own}");
+        }
+        for other in [
+            "qwen-webui-evil.oss-accelerate.aliyuncs.com",
+            "qwen-webui-prod2.oss-accelerate.aliyuncs.com",
+            "qwen-webui-.oss-accelerate.aliyuncs.com",
+            "qwen-webui-prod.evil.oss-accelerate.aliyuncs.com",
+            "x.qwen-webui-prod.oss-accelerate.aliyuncs.com",
+            "qwen-webui-prod.fc.aliyuncs.com",
+            "qwen-webui-prod.oss-.aliyuncs.com",
+            "qwen-webui-prod.oss-accelerate.aliyuncs.com.evil.example",
+            "qwen-webui-prod.evil.example",
+            "qwen-webui-prod",
+        ] {
+            assert!(!is_own_bucket(other), "{other}");
+        }
     }
 }

@@ -27,6 +27,8 @@ const LONGEST_NAP: Duration = Duration::from_millis(100);
 /// How long the question for the time may take, and how long after one without an answer nobody asks (milliseconds).
 const ASKING: u64 = 10_000;
 const SILENCE: u64 = 60_000;
+/// How often a person's word is tried against others' before the store counts as failing.
+const PUT_TRIES: usize = 10;
 /// How often the other holder of the lease is asked for.
 const LEASE_NAP: Duration = Duration::from_millis(200);
 /// The next look after a check is so many seconds away, with some to spare: what ends before is renewed now.
@@ -271,6 +273,7 @@ impl Session {
         let version = stored.unwrap_or(memory.version);
         memory.adopt(Some(Arc::new(credentials)), true, version);
         memory.unsaved = stored.is_none();
+        memory.sealed = stored.is_some() && self.seal.is_keyed();
         memory.begin_anew(standing);
         Ok(stored.is_some())
     }
@@ -293,13 +296,13 @@ impl Session {
     }
 
     /// Stores what a person decided, over whatever is there; `None` = the store failed. Gives the version.
-    async fn put(
+    pub(super) async fn put(
         &self,
         platform: &impl Platform,
         credentials: Option<&Credentials>,
         standing: &Standing,
     ) -> Option<u64> {
-        loop {
+        for _ in 0..PUT_TRIES {
             let found = store::session::read(platform, &self.origin).await;
             let expected = self.faults.tried("reading the session", found)?.map_or(0, |found| found.version);
             let new = self.sealed(platform, credentials, standing, expected.saturating_add(1))?;
@@ -309,9 +312,11 @@ impl Session {
                 return Some(new.version);
             }
         }
+        tracing::warn!("others change the stored session all the time");
+        None
     }
 
-    fn sealed(
+    pub(super) fn sealed(
         &self,
         platform: &impl Platform,
         credentials: Option<&Credentials>,
@@ -320,7 +325,12 @@ impl Session {
     ) -> Option<Stored> {
         let value = match credentials {
             Some(credentials) => {
-                self.seal.close(&credentials.to_json(), &self.origin, [platform.random(), platform.random()])?
+                let random = || {
+                    let drawn = platform.random();
+                    drawn.inspect_err(|error| tracing::error!(%error, "the session cannot be encrypted")).ok()
+                };
+                let random = if self.seal.is_keyed() { [random()?, random()?] } else { [[0; 16]; 2] };
+                self.seal.close(&credentials.to_json(), &self.origin, random)?
             }
             None => String::new(),
         };
@@ -452,6 +462,7 @@ impl Session {
         let version = if unsaved { memory.version } else { next };
         memory.adopt(Some(Arc::new(new)), true, version);
         memory.unsaved = unsaved;
+        memory.sealed = !unsaved && self.seal.is_keyed();
         // A check may have been asked for meanwhile; that stays.
         memory.standing.at = at;
         memory.standing.refused = false;
@@ -474,6 +485,7 @@ impl Session {
             if memory.generation == current.generation {
                 memory.version = row.version;
                 memory.unsaved = false;
+                memory.sealed = self.seal.is_keyed();
             }
         }
     }

@@ -134,6 +134,8 @@ struct Memory {
     stored: bool,
     /// The store has not got them yet.
     unsaved: bool,
+    /// They are encrypted in the store.
+    sealed: bool,
     standing: Standing,
     /// The store has not heard yet how they fare.
     unshared: bool,
@@ -188,6 +190,7 @@ impl Session {
                 version: 0,
                 stored: false,
                 unsaved: false,
+                sealed: false,
                 standing: Standing::default(),
                 synced_at: 0,
                 unshared: false,
@@ -207,6 +210,11 @@ impl Session {
     /// The credentials to send.
     pub(super) fn current(&self) -> Current {
         self.memory().current()
+    }
+
+    /// Changes with the credentials.
+    pub(super) fn generation(&self) -> u64 {
+        self.memory().generation
     }
 
     /// Who the account is: the token's own id, else a digest of the credentials.
@@ -297,7 +305,7 @@ impl Session {
             account: standing.name.clone(),
             renewable: memory.is_renewable(),
             stored: memory.stored,
-            encrypted: memory.stored && self.seal.is_keyed(),
+            encrypted: memory.stored && memory.sealed,
             challenge: (standing.challenged_until > now)
                 .then(|| (standing.challenged_until / 1000, standing.verify_url.clone())),
         }
@@ -336,6 +344,7 @@ impl Session {
         };
         let given = standing.given_at != memory.standing.given_at;
         memory.adopt(credentials, is_stored, stored.version);
+        memory.sealed = is_stored && Seal::is_sealed(&stored.value);
         memory.standing = if told.is_ok() { standing } else { Standing::default() };
         if given {
             memory.given = memory.generation;
@@ -367,6 +376,7 @@ impl Memory {
         self.stored = stored;
         self.version = version;
         self.unsaved = false;
+        self.sealed = false;
     }
 
     /// A person gave the credentials: whatever was known of others does not count.

@@ -1,4 +1,5 @@
-//! The stored session at rest: sealed with `SESSION_KEY` (XChaCha20-Poly1305), or plain where there is no key.
+//! The stored session at rest: sealed with `SESSION_KEY` (XChaCha20-Poly1305), or plain where there is no key. With a key
+//! nothing plain is taken: whoever can write to the database, but has not got the key, could put any session there.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use chacha20poly1305::{
@@ -25,7 +26,12 @@ impl Seal {
         Self(key.and_then(|key| XChaCha20Poly1305::new_from_slice(&BASE64.decode(key).ok()?).ok()))
     }
 
-    /// Whether what is stored is encrypted.
+    /// Whether what is stored is encrypted, as it says itself.
+    pub(super) fn is_sealed(stored: &str) -> bool {
+        stored.starts_with(SEALED)
+    }
+
+    /// Whether what will be stored is encrypted.
     pub(super) fn is_keyed(&self) -> bool {
         self.0.is_some()
     }
@@ -49,7 +55,12 @@ impl Seal {
     /// Why it cannot be read, for a person.
     pub(super) fn open(&self, stored: &str, origin: &str) -> Result<String, &'static str> {
         if let Some(plain) = stored.strip_prefix(PLAIN) {
-            return Ok(plain.to_owned());
+            return match self.0 {
+                None => Ok(plain.to_owned()),
+                Some(_) => Err(
+                    "it is not encrypted, although SESSION_KEY is set: give it again, by import-curl or PUT /admin/session",
+                ),
+            };
         }
         let sealed = stored.strip_prefix(SEALED).ok_or("it is in an unknown form")?;
         let cipher = self.0.as_ref().ok_or("it is encrypted, and SESSION_KEY is not set")?;
@@ -82,6 +93,8 @@ mod tests {
             assert!(seal.open(odd, "here").is_err(), "{odd}");
         }
         let plain = Seal::new(None).close("token=t", "here", [[0; 16]; 2]).unwrap();
-        assert_eq!(seal.open(&plain, "here").as_deref(), Ok("token=t"), "a key set later reads what was plain");
+        assert_eq!(Seal::new(None).open(&plain, "here").as_deref(), Ok("token=t"));
+        assert!(seal.open(&plain, "here").unwrap_err().contains("import-curl"), "with a key nothing plain is taken");
+        assert!(Seal::is_sealed(&sealed) && !Seal::is_sealed(&plain) && !Seal::is_sealed(""));
     }
 }

@@ -1,6 +1,9 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::*;
+use crate::platform::{
+    self, BoxFuture, DatabaseError, FetchError, FetchResponse, NoRandomness, Platform, Row, Statement, Value,
+};
 
 const NOW: u64 = 1_790_000_000_000;
 
@@ -145,6 +148,7 @@ fn the_stored_session_is_taken_over() {
     session.merge(stored(0, None, standing(6, true)), NOW).unwrap();
     assert!(session.memory().standing.renewal_refused, "the last word on a refresh token, however old");
     session.merge(stored(3, Some(&given), standing(9, false)), NOW).unwrap();
+    assert!(!session.report(NOW).encrypted, "there is no key");
     assert_eq!((cookie().as_str(), session.report(NOW).stored), ("token=other", true));
     session.merge(stored(4, None, standing(10, false)), NOW).unwrap();
     assert_eq!((cookie(), session.report(NOW).stored), (configured.clone(), false), "it was taken back");
@@ -156,4 +160,79 @@ fn the_stored_session_is_taken_over() {
     assert!(session.memory().unsaved && cookie() == "token=other", "a store that lost it gets it again");
     session.merge(stored(1, None, "{}".to_owned()), NOW).unwrap();
     assert_eq!(cookie(), "token=other", "what is not saved yet is not given up");
+}
+
+/// A machine whose store is always changed by somebody else in between, and which may have no randomness.
+#[derive(Clone)]
+struct Rough {
+    calls: Arc<Mutex<usize>>,
+    is_random: bool,
+}
+
+impl Platform for Rough {
+    async fn fetch(&self, _: http::Request<platform::Payload>) -> Result<FetchResponse, FetchError> {
+        panic!("nobody is asked")
+    }
+
+    async fn fetch_foreign(&self, _: http::Request<platform::Payload>, _: bool) -> Result<FetchResponse, FetchError> {
+        panic!("nobody is asked")
+    }
+
+    fn detached(&self) -> Self {
+        self.clone()
+    }
+
+    fn sleep(&self, _: Duration) -> BoxFuture<()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn now(&self) -> u64 {
+        NOW
+    }
+
+    fn random(&self) -> Result<[u8; 16], NoRandomness> {
+        if self.is_random { Ok([7; 16]) } else { Err(NoRandomness("none".to_owned())) }
+    }
+
+    fn defer(&self, _: impl Future<Output = ()> + platform::MaybeSend + 'static) {}
+
+    async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
+        let mut calls = self.calls.lock().unwrap();
+        *calls += 1;
+        assert!(*calls < 1000, "it never ends");
+        let version = i64::try_from(*calls).unwrap();
+        let row = || vec![Value::Integer(version), Value::Text(String::new()), Value::Text("{}".to_owned())];
+        let is_read = |statement: &Statement| statement.sql.starts_with("SELECT");
+        Ok(batch.iter().map(|statement| if is_read(statement) { vec![row()] } else { Vec::new() }).collect())
+    }
+}
+
+fn rough(is_random: bool) -> Rough {
+    Rough { calls: Arc::default(), is_random }
+}
+
+#[test]
+fn a_persons_word_against_others_is_given_up_some_time() {
+    let (session, platform) = (renewable(600), rough(true));
+    let standing = Standing::default();
+    assert_eq!(futures::executor::block_on(session.put(&platform, None, &standing)), None);
+}
+
+#[test]
+fn nothing_is_encrypted_without_randomness() {
+    let key = base64::engine::general_purpose::STANDARD.encode([7; 32]);
+    let cookies = format!("token={}", token(600));
+    for (key, is_random, expected) in
+        [(Some(&key), true, Some("sealed:")), (Some(&key), false, None), (None, false, Some("plain:"))]
+    {
+        let mut settings = vec![("QWEN_COOKIES", cookies.as_str())];
+        settings.extend(key.map(|key| ("SESSION_KEY", key.as_str())));
+        let session = session(&settings);
+        let credentials = session.current().credentials;
+        let sealed = session.sealed(&rough(is_random), credentials.as_deref(), &Standing::default(), 1);
+        let begins = sealed.as_ref().and_then(|stored| stored.value.get(..expected.unwrap_or_default().len()));
+        assert_eq!(begins, expected);
+    }
+    let names = [platform::unique(&rough(false)), platform::unique(&rough(false))];
+    assert_ne!(names[0], names[1], "names are still different");
 }

@@ -1,10 +1,14 @@
 use std::sync::Arc;
 
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde_json::Value;
+
 use crate::{
     Product,
     fake_qwen::Fake,
-    http::chat,
-    server::{Case, KEY, unique},
+    http::{Raw, Reply, chat},
+    server::{Case, KEY, Server, unique},
 };
 
 pub async fn keyed_routes_want_a_key(case: Arc<Case>) {
@@ -74,5 +78,248 @@ pub async fn secrets_show_nowhere(case: Arc<Case>) {
     told.push_str(&server.log().await.join("\n"));
     for secret in ["cookie-hidden", "header-hidden", &signature, &key, "acw_tc"] {
         assert!(!told.contains(secret), "{secret} shows in {told}");
+    }
+}
+
+const ADMIN: &str = "an-administrators-key";
+
+/// The routes that want a key, as the server lists them, with a name in the place of each id.
+async fn guarded(server: &Server) -> Vec<(String, String)> {
+    let list = server.get("/").await.json();
+    let routes = list["routes"].as_array().unwrap().iter().filter(|route| route["key"] == true);
+    let text = |value: &Value| value.as_str().unwrap().replace("{id}", "some-id");
+    routes.map(|route| (text(&route["method"]), text(&route["path"]))).collect()
+}
+
+#[track_caller]
+fn refused(reply: &Reply) -> String {
+    let message = reply.error(403, "origin_not_allowed")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("VALID_TOKENS"), "{message}");
+    assert_eq!(reply.header("access-control-allow-origin"), None, "{reply:?}");
+    message
+}
+
+pub async fn without_keys_only_this_machines_programs_may(case: Arc<Case>) {
+    let server = case.start(&[("VALID_TOKENS", "")]).await;
+    let own = server.http.address().to_owned();
+    let port = own.rsplit(':').next().unwrap().to_owned();
+    let routes = guarded(&server).await;
+    assert!(routes.len() > 12, "{routes:?}");
+    let foreign = [
+        ("origin", "https://evil.example".to_owned()),
+        ("origin", "null".to_owned()),
+        ("origin", String::new()),
+        ("origin", "http://localhost:3000".to_owned()),
+        ("origin", format!("http://localhost:{port}")),
+        ("origin", "http://127.0.0.1".to_owned()),
+        ("origin", format!("https://{own}")),
+        ("origin", format!("http://{own}/")),
+        ("origin", format!("http:\\\\{own}")),
+        ("origin", format!("http://x@{own}")),
+        ("host", "evil.example".to_owned()),
+        ("host", format!("evil.example:{port}")),
+        ("host", format!("localhost.evil.example:{port}")),
+        ("host", format!("127.0.0.1.nip.io:{port}")),
+        ("host", format!("x@{own}")),
+        ("host", format!("{own}/x")),
+        ("host", "0.0.0.0".to_owned()),
+        ("host", "192.168.1.1".to_owned()),
+        ("sec-fetch-site", "cross-site".to_owned()),
+        ("forwarded", "for=203.0.113.9".to_owned()),
+        ("x-forwarded-for", "203.0.113.9".to_owned()),
+        ("x-forwarded-proto", "https".to_owned()),
+        ("x-forwarded-host", own.clone()),
+        ("x-real-ip", "203.0.113.9".to_owned()),
+        ("via", "1.1 proxy".to_owned()),
+        ("cf-connecting-ip", "203.0.113.9".to_owned()),
+    ];
+    for (name, value) in &foreign {
+        for (method, path) in &routes {
+            let message = refused(&server.http.send(method, path, &[(name, value)], "").await);
+            let host = value.split(['/', ':', '@']).find(|part| part.ends_with(".example"));
+            assert!(host.is_none_or(|host| message.contains(host)), "{message}");
+        }
+        // Both spellings of a path are one route.
+        refused(&server.http.send("POST", "/chat/completions", &[(name, value)], chat("hi").to_string()).await);
+    }
+    // What is no text, what comes twice, and what stands in the request's target counts too.
+    let evil = b"Origin: http://ev\xc3\xa9l.example\r\n".as_slice();
+    for head in [
+        [format!("GET /v1/chats HTTP/1.1\r\nHost: {own}\r\n").as_bytes(), evil].concat(),
+        [b"GET /v1/chats HTTP/1.1\r\nHost: ev\xc3\xa9l.example\r\n".as_slice()].concat(),
+        format!("GET /v1/chats HTTP/1.1\r\nHost: {own}\r\nHost: evil.example\r\n").into_bytes(),
+        format!("GET /v1/chats HTTP/1.1\r\nHost: {own}\r\nOrigin: http://{own}\r\nOrigin: https://evil.example\r\n")
+            .into_bytes(),
+        format!("GET http://evil.example/v1/chats HTTP/1.1\r\nHost: {own}\r\n").into_bytes(),
+        b"GET /v1/chats HTTP/1.0\r\n".to_vec(),
+        // The body is not waited for.
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: evil.example\r\ncontent-length: 9000\r\n".as_bytes().to_vec(),
+    ] {
+        let mut raw = Raw::connect(&own).await;
+        raw.send(&[head.as_slice(), b"\r\n"].concat()).await;
+        let told = raw.read_until("\"code\":\"").await;
+        assert!(
+            told.contains(" 403 ") && told.contains("origin_not_allowed"),
+            "{}: {told}",
+            String::from_utf8_lossy(&head)
+        );
+    }
+    // HTTP/2 names the host in a place of its own.
+    let client: Client<_, Full<bytes::Bytes>> = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    for (host, status) in [(None, 200), (Some("evil.example"), 403)] {
+        let mut request = http::Request::get(format!("{}/v1/chats", server.url));
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        let answer = client.request(request.body(Full::default()).unwrap()).await.unwrap();
+        let head = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(head, status, "{host:?} {}", String::from_utf8_lossy(&body));
+    }
+    for (name, value) in [
+        ("host", format!("localhost:{port}")),
+        ("host", "LOCALHOST".to_owned()),
+        ("host", format!("a.localhost:{port}")),
+        ("host", "127.1.2.3".to_owned()),
+        ("host", format!("[::1]:{port}")),
+        ("origin", format!("http://{own}")),
+        ("sec-fetch-site", "same-origin".to_owned()),
+        ("sec-fetch-site", "none".to_owned()),
+        ("authorization", "Bearer anything".to_owned()),
+        ("user-agent", "curl/8".to_owned()),
+    ] {
+        for path in ["/v1/chats", "/v1/files", "/admin/session", "/metrics"] {
+            let reply = server.http.send("GET", path, &[(name, &value)], "").await;
+            assert_eq!(reply.status, 200, "{name}: {value} {path} {reply:?}");
+            assert_ne!(reply.header("access-control-allow-origin"), Some("*"), "{name}: {value} {path}");
+        }
+    }
+    // A preflight asks the same; routes for everybody answer everybody.
+    let asks = |origin| [("origin", origin), ("access-control-request-method", "DELETE")];
+    for (_, path) in &routes {
+        refused(&server.http.send("OPTIONS", path, &asks("https://evil.example"), "").await);
+    }
+    for path in ["/v1/models", "/health", "/"] {
+        let reply = server.http.send("OPTIONS", path, &asks("https://evil.example"), "").await;
+        assert_eq!((reply.status.as_u16(), reply.header("access-control-allow-origin")), (204, Some("*")), "{path}");
+        let reply =
+            server.http.send("GET", path, &[("origin", "https://evil.example"), ("host", "evil.example")], "").await;
+        assert_eq!((reply.status.as_u16(), reply.header("access-control-allow-origin")), (200, Some("*")), "{path}");
+    }
+}
+
+pub async fn without_keys_listed_pages_may(case: Arc<Case>) {
+    let listed = "https://app.example, http://host.docker.internal:8000/ ,null,app://obsidian.md";
+    let server = case.start(&[("VALID_TOKENS", ""), ("ALLOWED_ORIGINS", listed)]).await;
+    for origin in ["https://app.example", "null", "app://obsidian.md", "http://host.docker.internal:8000"] {
+        // That is what a browser says of itself there.
+        let headers = [("origin", origin), ("sec-fetch-site", "cross-site")];
+        let reply = server.http.send("GET", "/v1/chats", &headers, "").await;
+        assert_eq!((reply.status.as_u16(), reply.header("access-control-allow-origin")), (200, Some(origin)));
+        assert!(reply.header("vary").unwrap().contains("origin"), "{reply:?}");
+        assert!(reply.header("access-control-expose-headers").unwrap().contains("x-request-id"));
+        let asks = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "content-type,x-stainless-os"),
+        ];
+        let reply = server.http.send("OPTIONS", "/v1/chat/completions", &asks, "").await;
+        assert_eq!((reply.status.as_u16(), reply.header("access-control-allow-origin")), (204, Some(origin)));
+        assert_eq!(reply.header("access-control-allow-headers"), Some("content-type,x-stainless-os"));
+    }
+    for host in ["host.docker.internal:9", "app.example"] {
+        assert_eq!(server.http.send("GET", "/v1/chats", &[("host", host)], "").await.status, 200, "{host}");
+    }
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("origin", "http://app.example"),
+        ("origin", "https://app.example:444"),
+        ("origin", "https://app.example.evil.example"),
+        ("origin", "app://other"),
+        ("host", "obsidian.md"),
+        ("host", "x.app.example"),
+        ("sec-fetch-site", "cross-site"),
+    ] {
+        refused(&server.http.send("GET", "/v1/chats", &[(name, value)], "").await);
+    }
+    let proxied = [("origin", "https://app.example"), ("x-forwarded-for", "203.0.113.9")];
+    refused(&server.http.send("GET", "/v1/chats", &proxied, "").await);
+    for wrong in ["*", "app.example", "https://app.example/path", "https://*.app.example", "https://a.example b"] {
+        let told = case.refused_start(&[("ALLOWED_ORIGINS", wrong)]).await;
+        assert!(told.contains("ALLOWED_ORIGINS"), "{wrong}: {told}");
+    }
+}
+
+pub async fn what_is_opened_on_purpose_is_open(case: Arc<Case>) {
+    let evil = ("origin", "https://evil.example");
+    let foreign =
+        [evil, ("host", "evil.example"), ("x-forwarded-for", "203.0.113.9"), ("sec-fetch-site", "cross-site")];
+    let sts = "/v2/files/getstsToken";
+    let file = r#"{"filename":"a.png","filesize":3}"#;
+    let open = case.start(&[("VALID_TOKENS", ""), ("ALLOW_ANONYMOUS", "true")]).await;
+    for (method, path, body) in [("GET", "/v1/chats", ""), ("POST", sts, file)] {
+        let reply = open.http.send(method, path, &foreign, body).await;
+        assert_eq!((reply.status.as_u16(), reply.header("access-control-allow-origin")), (200, Some("*")), "{path}");
+    }
+    assert_eq!(open.http.send("OPTIONS", "/v1/chats", &[evil], "").await.status, 204);
+    let administers = open.http.send("GET", "/admin/session", &[evil], "").await;
+    match case.product {
+        Product::Box => drop(refused(&administers)),
+        Product::Edge => drop(administers.error(403, "admin_disabled")),
+    }
+    // With its own key the administration needs nothing else.
+    let admin = case.start(&[("VALID_TOKENS", ""), ("ADMIN_TOKEN", ADMIN)]).await;
+    let key = format!("Bearer {ADMIN}");
+    let headers = [foreign.as_slice(), &[("authorization", key.as_str())]].concat();
+    assert_eq!(admin.http.send("GET", "/admin/session", &headers, "").await.status, 200);
+    admin.http.send("GET", "/admin/session", &foreign, "").await.error(401, "missing_api_key");
+    assert_eq!(admin.http.send("OPTIONS", "/admin/session", &[evil], "").await.status, 204);
+    // A route that needs no key is not therefore open to pages.
+    let public = case.start(&[("VALID_TOKENS", ""), ("PUBLIC_STS_TOKEN", "true")]).await;
+    if case.product == Product::Box {
+        refused(&public.http.send("POST", sts, &[evil], file).await);
+    }
+    assert_eq!(public.http.send("POST", sts, &[], file).await.status, 200);
+    // Where there are keys, the key is what counts.
+    let keyed = case.server().await;
+    let headers = [foreign.as_slice(), &Server::keyed()].concat();
+    let reply = keyed.http.send("GET", "/v1/chats", &headers, "").await;
+    assert_eq!((reply.status.as_u16(), reply.header("access-control-allow-origin")), (200, Some("*")));
+}
+
+/// A key that is easily guessed is told of, and where others can try it the administrator's is refused.
+pub async fn short_keys_are_told_of(case: Arc<Case>) {
+    let short = [("VALID_TOKENS", "sk-short,sk-long-enough-for-all"), ("ADMIN_TOKEN", "short")];
+    let server = case.start(&short).await;
+    assert_eq!(server.http.send("GET", "/admin/session", &[("x-api-key", "short")], "").await.status, 200);
+    for name in ["VALID_TOKENS", "ADMIN_TOKEN"] {
+        let mut log = Vec::new();
+        for _ in 0..100 {
+            log = server.log().await;
+            if log.iter().any(|line| line.contains(name) && line.contains("16")) {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        }
+        assert!(log.iter().any(|line| line.contains(name) && line.contains("16")), "{name}: {log:#?}");
+        assert!(!log.iter().any(|line| line.contains("sk-short")), "{log:#?}");
+    }
+    let long = [("VALID_TOKENS", "sk-long-enough-for-all"), ("ADMIN_TOKEN", ADMIN)];
+    let server = case.start(&long).await;
+    server.get("/health").await;
+    assert!(!server.log().await.iter().any(|line| line.contains("16 characters")));
+    match case.product {
+        Product::Box => {
+            let told = case.refused_start(&[&short[..], &[("HOST", "0.0.0.0"), ("PORT", "0")]].concat()).await;
+            assert!(told.contains("ADMIN_TOKEN") && told.contains("16"), "{told}");
+            case.start(&[&long[..], &[("HOST", "0.0.0.0")]].concat()).await;
+        }
+        Product::Edge => {
+            // It listens where its visitors say that it does.
+            let server = case.start(&short).await;
+            let headers = [("x-api-key", "short"), ("host", "mine.example.workers.dev")];
+            let error = server.http.send("GET", "/admin/session", &headers, "").await.error(403, "admin_disabled");
+            assert!(error["message"].as_str().unwrap().contains("16"), "{error}");
+        }
     }
 }

@@ -696,3 +696,76 @@ pub async fn a_broken_store_does_not_stop_uploads(case: Arc<Case>) {
         server.chat(&chat).await.error(503, "store_unavailable");
     }
 }
+
+/// Whether somebody else has sent the same bytes is not to be told from what one gets.
+pub async fn keys_share_no_upload(case: Arc<Case>) {
+    let keys = json!([KEY, "sk-other"]).to_string();
+    let (fake, server) = with_storage(&case, &[("VALID_TOKENS", &keys)]).await;
+    for (name, size) in [("small.png", 3000), ("large.png", 6 * MIB)] {
+        let content = png(size);
+        let upload = async |key: &str| {
+            let (content_type, body) = Form::new().file("file", name, None, &content).body();
+            let authorization = format!("Bearer {key}");
+            let headers = [("authorization", authorization.as_str()), ("content-type", &content_type)];
+            server.http.send("POST", "/v1/files", &headers, body).await.json()
+        };
+        let before = fake.objects().len();
+        let (first, other) = (upload(KEY).await, upload("sk-other").await);
+        assert_ne!((&first["id"], &first["url"]), (&other["id"], &other["url"]), "{name}");
+        assert_eq!(fake.objects().len(), before + 2, "{name}: each key's bytes are sent");
+        assert_eq!(upload(KEY).await["id"], first["id"], "{name}: one's own are not sent again");
+        assert_eq!(upload("sk-other").await["id"], other["id"], "{name}");
+        // Attached to a message they are one's own as well.
+        let data =
+            format!("data:image/png;base64,{}", base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &content));
+        let part = json!({ "type": "image_url", "image_url": { "url": data } });
+        let question = json!({ "model": "qwen3-vl-plus", "messages": [{ "role": "user", "content": [part] }] });
+        for (key, file) in [(KEY, &first), ("sk-other", &other)] {
+            let authorization = format!("Bearer {key}");
+            let headers = [("authorization", authorization.as_str())];
+            let reply = server.http.send("POST", "/v1/chat/completions", &headers, question.to_string()).await;
+            assert_eq!(reply.status, 200, "{reply:?}");
+            let turn =
+                fake.seen().into_iter().rfind(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions"));
+            assert_eq!(turn.unwrap().json()["messages"][0]["files"][0]["id"], file["id"], "{name} {key}");
+        }
+    }
+}
+
+pub async fn old_files_are_forgotten(case: Arc<Case>) {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("kept.db").display().to_string();
+    let path = if case.product == Product::Box { kept.as_str() } else { "" };
+    let cookies = format!("token={}", Fake::token("old-files", 9_000));
+    let settings = [("DATABASE_PATH", path), ("QWEN_COOKIES", cookies.as_str()), ("CONVERSATION_TTL_DAYS", "2")];
+    let (fake, server) = with_storage(&case, &settings).await;
+    let mut ids = Vec::new();
+    for name in ["old.txt", "young.txt"] {
+        let file = Form::new().file("file", name, None, format!("text of {name}"));
+        ids.push(send(&server, "/v1/files", file).await.json()["id"].as_str().unwrap().to_owned());
+    }
+    let age = "UPDATE files SET created_at = created_at - 3 * 86400000 WHERE name = 'old.txt';";
+    let server = match case.product {
+        Product::Edge => {
+            server.sql(age).await;
+            server.scheduled().await;
+            server
+        }
+        Product::Box => {
+            server.stop().await;
+            rusqlite::Connection::open(path).unwrap().execute_batch(age).unwrap();
+            case.start_with(&fake, &settings).await
+        }
+    };
+    let find = async |id: &str| {
+        let path = format!("/v1/files/{id}");
+        server.http.send("GET", &path, &Server::keyed(), "").await.status.as_u16()
+    };
+    for _ in 0..100 {
+        if find(&ids[0]).await == 404 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!((find(&ids[0]).await, find(&ids[1]).await), (404, 200));
+}

@@ -50,6 +50,10 @@ cases! {
     access {
         keyed_routes_want_a_key,
         without_keys_the_box_is_open_and_the_edge_closed,
+        without_keys_only_this_machines_programs_may (Box: "the Worker without keys answers nobody"),
+        without_keys_listed_pages_may (Box: "the Worker without keys answers nobody"),
+        what_is_opened_on_purpose_is_open,
+        short_keys_are_told_of,
         secrets_show_nowhere,
     }
     routes {
@@ -87,6 +91,8 @@ cases! {
         the_list_is_cached,
         the_last_good_list_outlives_the_site_and_a_restart,
         without_any_list_the_error_is_told,
+        the_site_is_asked_once_however_many_ask,
+        isolates_ask_the_site_together,
     }
     chat {
         a_whole_answer,
@@ -140,6 +146,8 @@ cases! {
         a_bad_new_session_leaves_the_old_one,
         fresh_cookies_end_a_pause,
         only_the_administrator_may,
+        with_a_key_only_what_is_encrypted_is_used,
+        what_is_forgotten_is_gone_from_the_disk (Box: "the Worker's database has no files of its own"),
     }
     operation {
         each_request_has_its_log_line,
@@ -148,6 +156,8 @@ cases! {
         turns_wait_in_a_bounded_queue,
         a_client_that_leaves_the_queue_makes_room,
         heartbeats_reach_those_who_wait,
+        no_client_writes_into_the_log,
+        slow_links_hold_nobody_up,
     }
     day {
         a_day_in_fast_motion,
@@ -195,6 +205,8 @@ cases! {
         the_sites_own_token_is_passed_on,
         a_silent_storage_times_out,
         a_broken_store_does_not_stop_uploads,
+        keys_share_no_upload,
+        old_files_are_forgotten,
     }
     attachments {
         each_kind_of_part_reaches_the_site,
@@ -254,6 +266,9 @@ cases! {
     process {
         a_wrong_variable_is_named,
         a_network_address_needs_keys (Box: "the Worker has no address of its own"),
+        lists_without_a_key_are_refused,
+        unreadable_variables_are_named (Box: "the Worker's variables are text"),
+        files_with_secrets_are_nobody_elses (Box: "the Worker has no file"),
         env_files_are_read (Box: "the Worker's variables come from its platform"),
         open_streams_may_end_after_the_signal (Box: "the platform stops Workers"),
         the_health_check_command (Box: "the Worker has no command line"),

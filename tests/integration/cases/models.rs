@@ -1,6 +1,13 @@
 use std::sync::Arc;
 
-use crate::{Product, fake_qwen::Fake, http::chat, server::Case};
+use futures::{StreamExt as _, stream};
+
+use crate::{
+    Product,
+    fake_qwen::Fake,
+    http::chat,
+    server::{Case, Server},
+};
 
 pub async fn the_list_has_openai_shape(case: Arc<Case>) {
     let server = case.server().await;
@@ -81,6 +88,96 @@ pub async fn without_any_list_the_error_is_told(case: Arc<Case>) {
     server.get("/v1/models/qwen3").await.error(502, "upstream_error");
     let reply = server.chat(&chat("hi")).await;
     assert_eq!(reply.status, 200, "a chat goes on without a list: {reply:?}");
+    let asked = asked(&fake);
     fake.set_models_failure(None);
-    assert_eq!(server.get("/v1/models").await.status, 200);
+    let reply = server.get("/v1/models").await;
+    reply.error(502, "upstream_error");
+    let wait: u64 = reply.header("retry-after").expect("when the site is asked again").parse().unwrap();
+    assert!((1..=30).contains(&wait), "{wait}");
+    assert_eq!(self::asked(&fake), asked, "the site is left alone for a while");
+}
+
+/// A thousand requests, many of them at once, on every route that may need the list; how many were answered well.
+async fn a_thousand(servers: &[Arc<Server>]) -> usize {
+    let ask = |number: usize| {
+        let server = Arc::clone(&servers[number % servers.len()]);
+        let path = match number % 4 {
+            0 => "/v1/models".to_owned(),
+            1 => "/models/qwen3-max".to_owned(),
+            2 => format!("/v1/models/nothing-{number}"),
+            _ => "/v1/models/qwen3".to_owned(),
+        };
+        async move { server.get(&path).await.status.as_u16() }
+    };
+    let statuses: Vec<u16> = stream::iter((0..1000).map(ask)).buffer_unordered(100).collect().await;
+    statuses.into_iter().filter(|status| matches!(status, 200 | 404)).count()
+}
+
+pub async fn the_site_is_asked_once_however_many_ask(case: Arc<Case>) {
+    // No list, then a fresh one.
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[]).await;
+    assert_eq!((a_thousand(&[Arc::clone(&server)]).await, asked(&fake)), (1000, 1), "at first");
+    assert_eq!((a_thousand(&[server]).await, asked(&fake)), (1000, 1), "fresh");
+    // A list that is slow to come, when there is none yet.
+    let fake = Fake::start();
+    fake.set_first_ms("/api/models", 1500);
+    let server = case.start_with(&fake, &[]).await;
+    assert_eq!((a_thousand(&[server]).await, asked(&fake)), (1000, 1), "slow");
+    // No list, and the site fails: at once, or after a while.
+    for wait in [0, 1500] {
+        let fake = Fake::start();
+        fake.set_models_failure(Some("http_500"));
+        fake.set_first_ms("/api/models", wait);
+        let server = case.start_with(&fake, &[]).await;
+        assert_eq!((a_thousand(&[Arc::clone(&server)]).await, asked(&fake)), (0, 1), "failing");
+        server.get("/v1/models/qwen3").await.error(502, "upstream_error");
+        assert_eq!(server.chat(&chat("hi")).await.status, 200, "chats go on");
+        assert_eq!(asked(&fake), 1, "chats neither");
+    }
+}
+
+/// An old list, and what becomes of it: it is renewed once by all, and kept while the site fails.
+pub async fn isolates_ask_the_site_together(case: Arc<Case>) {
+    // Each process of the box asks once at its start, whatever there is.
+    let most = if case.product == Product::Box { 2 } else { 1 };
+    for failure in [None, Some("http_500")] {
+        let fake = Fake::start();
+        fake.set_models_failure(failure);
+        let twins = case.start_twins(&fake, &[]).await;
+        let good = a_thousand(&twins).await;
+        assert_eq!(good, if failure.is_some() { 0 } else { 1000 });
+        assert!((1..=most).contains(&asked(&fake)), "{failure:?}: {}", asked(&fake));
+    }
+    let old = "UPDATE cache SET updated_at = updated_at - 3600000;";
+    for (failure, wait) in [(None, 0), (None, 1500), (Some("http_500"), 0)] {
+        let fake = Fake::start();
+        let servers = match case.product {
+            Product::Edge => {
+                let [one, two] = case.start_twins(&fake, &[]).await;
+                assert_eq!(one.get("/v1/models").await.status, 200);
+                one.sql(old).await;
+                vec![two]
+            }
+            Product::Box => {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("old.db").display().to_string();
+                let settings = [("DATABASE_PATH", path.as_str())];
+                let server = case.start_with(&fake, &settings).await;
+                assert_eq!(server.get("/v1/models").await.status, 200);
+                server.stop().await;
+                rusqlite::Connection::open(&path).unwrap().execute_batch(old).unwrap();
+                fake.set_models_failure(failure);
+                let server = case.start_with(&fake, &settings).await;
+                server.keep(folder).await;
+                vec![server]
+            }
+        };
+        let before = asked(&fake);
+        fake.set_models_failure(failure);
+        fake.set_first_ms("/api/models", wait);
+        assert_eq!(a_thousand(&servers).await, 1000, "an old list is better than none");
+        let more = asked(&fake) - before;
+        assert!(more <= 1, "{failure:?} {wait}: {more}");
+    }
 }

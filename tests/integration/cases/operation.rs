@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use crate::{
     Product,
-    fake_qwen::Fake,
-    http::{Raw, chat, joined, with},
-    server::{ANALYTICS, Case, Server, unique},
+    fake_qwen::{Fake, Page},
+    form::Form,
+    http::{PATIENCE, Raw, chat, joined, with},
+    server::{ANALYTICS, Case, KEY, Server, unique},
 };
 
 /// The log line of the request with this id.
@@ -252,4 +253,134 @@ pub async fn heartbeats_reach_those_who_wait(case: Arc<Case>) {
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     first.reset();
     assert!(second.read_until("[DONE]").await.contains("last"));
+}
+
+/// Whatever a client says, a line of the log is a line of ours, and colours nothing.
+pub async fn no_client_writes_into_the_log(case: Arc<Case>) {
+    for format in ["text", "json"] {
+        let server = case.start(&[("LOG_FORMAT", format), ("LOG", "debug"), ("ADMIN_TOKEN", "admin-key")]).await;
+        // A line, the clearing of the screen, the title, the clipboard, a bell; their eight-bit forms; reversed reading.
+        let evil = "\nFORGED 2026-11-26 INFO a line\r\u{1b}[2J\u{1b}]0;t\u{7}\u{7f}\u{9b}31m\u{85}\u{2028}\u{202e}";
+        let encoded: String = evil.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let keyed = Server::keyed();
+        for path in ["/v1/models/", "/v1/files/", "/v1/chats/", "/nothing/", "/assets/", "/v1/files?after="] {
+            server.http.send("GET", &format!("{path}{encoded}"), &keyed, "").await;
+        }
+        let user = |content: Value| json!({ "messages": [{ "role": "user", "content": content }] });
+        let part = |part: Value| user(json!([part]));
+        for body in [
+            part(json!({ "type": evil })),
+            part(json!({ "type": "file", "file": { "file_id": evil } })),
+            part(json!({ "type": "image_url", "image_url": { "url": format!("https://127.0.0.1/{evil}") } })),
+            part(json!({ "type": "file", "file": { "file_data": "AAEC", "filename": evil } })),
+            part(
+                json!({ "type": "image_url", "image_url": { "url": "data:image/png;base64,AAEC" }, "file_info": { "id": evil } }),
+            ),
+            json!({ "messages": [{ "role": evil, "content": "x" }] }),
+            json!({ "messages": [{ "role": "user", "content": 5 }], evil: 1 }),
+            json!({ evil: [1], "messages": evil }),
+            with(user(json!("hi")), json!({ "model": evil })),
+            with(user(json!("[[fake fail=data_inspection]]")), json!({ "model": evil })),
+            with(user(json!("hi")), json!({ "conversation_id": evil })),
+            with(user(json!("hi")), json!({ "stop": [evil, 1] })),
+            with(user(json!("hi")), json!({ "reasoning_effort": evil })),
+            with(user(json!("hi")), json!({ "n": evil })),
+        ] {
+            server.chat(&body).await;
+        }
+        for form in [
+            Form::new().file("file", evil, Some("text/plain"), [0, 1, 2]),
+            Form::new().text(evil, "x"),
+            Form::new().text("purpose", evil).file("file", "a.txt", None, "text"),
+            Form::new().text("prompt", evil).text("stream", evil).file("image", "a.png", None, [0, 1, 2]),
+        ] {
+            for path in ["/v1/files", "/v1/image/upload_and_chat"] {
+                let (content_type, body) = form.clone().body();
+                let headers = [keyed[0], ("content-type", content_type.as_str())];
+                server.http.send("POST", path, &headers, body).await;
+            }
+        }
+        let sts = json!({ "filename": evil, "filesize": 3, "filetype": evil }).to_string();
+        server.http.send("POST", "/v2/files/getstsToken", &keyed, sts).await;
+        let admin = [("authorization", "Bearer admin-key")];
+        for text in [
+            format!("curl 'https://evil{evil}.example/' -b 'token=x'"),
+            format!("curl $'https://{encoded}/' -b 'token=x'"),
+            json!({ "curl": format!("curl \"https://x{evil}/\" -b a=b") }).to_string(),
+            evil.to_owned(),
+        ] {
+            server.http.send("PUT", "/admin/session", &admin, text).await;
+        }
+        let mut raw = Raw::connect(server.http.address()).await;
+        raw.send(b"GET /\xc2\x9b31m\x9b HTTP/1.1\r\nhost: \xc2\x9b31m\r\nx-request-id: \xc2\x9b\r\n\r\n").await;
+        raw.read_until("HTTP/1.1 4").await;
+        // The last request's line tells that those before have theirs.
+        let last = [("x-request-id", "the-last")];
+        server.http.send("GET", "/health", &last, "").await;
+        let mut lines = Vec::new();
+        for _ in 0..100 {
+            lines = server.log().await;
+            if lines.iter().any(|line| line.contains("the-last")) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        assert!(lines.iter().any(|line| line.contains("the-last")), "{format}: {lines:#?}");
+        assert!(lines.iter().any(|line| line.contains("FORGED")), "{format}: the words themselves are told");
+        let odd = |sign: char| sign.is_control() || matches!(sign, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}');
+        for line in &lines {
+            assert!(!line.starts_with("FORGED") && !line.contains(odd), "{format}: {line:?}");
+        }
+    }
+}
+
+/// A client's link may be slow for as long as it is let: that is nobody else's wait.
+pub async fn slow_links_hold_nobody_up(case: Arc<Case>) {
+    let fake = Fake::start();
+    let keys = json!([KEY, "sk-other"]).to_string();
+    let settings = [
+        ("UPSTREAM_IN_FLIGHT", "2"),
+        ("UPSTREAM_QUEUE", "2"),
+        ("ALLOW_PRIVATE_URLS", "true"),
+        ("VALID_TOKENS", keys.as_str()),
+    ];
+    let server = case.start_with(&fake, &settings).await;
+    let jpg = super::files::fixture("jfif.jpg");
+    fake.web("slow.jpg", Page::new("image/jpeg", jpg.clone()).stalled_after(200));
+    fake.web("quick.jpg", Page::new("image/jpeg", jpg));
+    let question = |name: &str| {
+        let link = json!({ "type": "image_url", "image_url": { "url": fake.web_url(name) } });
+        json!({ "model": "qwen3-vl-plus", "messages": [{ "role": "user", "content": [link] }] })
+    };
+    let mut waiting = Vec::new();
+    for _ in 0..40 {
+        let mut raw = Raw::connect(server.http.address()).await;
+        raw.chat(&question("slow.jpg")).await;
+        waiting.push(raw);
+    }
+    let fetched = async {
+        while fake.web_open("slow.jpg") < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, fetched).await.expect("nothing is fetched");
+    // Neither the same key's turns wait, nor another's links.
+    assert_eq!(server.chat(&chat("hi")).await.status, 200);
+    let other = [("authorization", "Bearer sk-other")];
+    for question in [chat("hi"), question("quick.jpg")] {
+        let reply = server.http.send("POST", "/v1/chat/completions", &other, question.to_string()).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    assert!(fake.web_open("slow.jpg") >= 2, "they are still slow");
+    for raw in waiting {
+        raw.reset();
+    }
+    let left = async {
+        while fake.web_open("slow.jpg") > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, left).await.expect("a link is still being fetched");
+    // What they held is free again.
+    assert_eq!(server.chat(&question("quick.jpg")).await.status, 200);
 }

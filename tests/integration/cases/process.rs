@@ -229,3 +229,84 @@ pub async fn a_file_that_may_not_be_written_is_replaced_by_memory(case: Arc<Case
         1
     );
 }
+
+pub async fn lists_without_a_key_are_refused(case: Arc<Case>) {
+    for wrong in
+        ["[]", ",", " , ,", r#"[""]"#, r#"["sk-secret""#, "[sk-secret, sk-other]", "['sk-secret']", "[1]", "\"\""]
+    {
+        let told = match case.product {
+            Product::Box => case.refused_start(&[("VALID_TOKENS", wrong)]).await,
+            Product::Edge => {
+                let reply = case.start(&[("VALID_TOKENS", wrong)]).await.get("/v1/models").await;
+                reply.error(500, "configuration_error");
+                reply.text()
+            }
+        };
+        assert!(told.contains("VALID_TOKENS") && !told.contains("secret"), "{wrong}: {told}");
+    }
+    // As a copied example has it.
+    case.start(&[("VALID_TOKENS", " ")]).await;
+}
+
+pub async fn unreadable_variables_are_named(case: Arc<Case>) {
+    use std::os::unix::ffi::OsStrExt as _;
+    let latin = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    for name in ["VALID_TOKENS", "ADMIN_TOKEN", "SESSION_KEY", "QWEN_COOKIES", "HOST", "LOG", "ALLOW_ANONYMOUS"] {
+        for in_file in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_qwen-edge"));
+            command.current_dir(folder.path()).env_clear().env("PORT", "0").stderr(Stdio::piped()).kill_on_drop(true);
+            if in_file {
+                let text = [b"QWEN_WEB_VERSION=1\n", name.as_bytes(), b"='caf\xe9'\nDEFAULT_MODEL=x\n"].concat();
+                std::fs::write(folder.path().join(".env"), text).unwrap();
+            } else {
+                command.env(name, latin);
+            }
+            let ended = tokio::time::timeout(PATIENCE, command.output()).await.expect("it starts").unwrap();
+            let told = String::from_utf8(ended.stderr).unwrap();
+            assert_eq!(ended.status.code(), Some(2), "{name}: {told}");
+            assert!(told.contains(name) && told.contains("UTF-8") && !told.contains("caf"), "{name}: {told}");
+        }
+    }
+    drop(case);
+}
+
+pub async fn files_with_secrets_are_nobody_elses(case: Arc<Case>) {
+    use std::os::unix::fs::PermissionsExt;
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let mode = |name: &str| std::fs::metadata(file(name)).unwrap().permissions().mode() & 0o777;
+    let loosen = |name: &str| std::fs::set_permissions(file(name), PermissionsExt::from_mode(0o644)).unwrap();
+    let path = file("kept.db").display().to_string();
+    let settings = [("DATABASE_PATH", path.as_str())];
+    let server = case.start_with(&fake, &settings).await;
+    assert_eq!(server.chat(&chat("hi")).await.status, 200);
+    // A kill leaves the side files behind.
+    let _ = server.signal("KILL").await.await;
+    let names = ["kept.db", "kept.db-wal", "kept.db-shm"];
+    names.iter().for_each(|name| loosen(name));
+    let server = case.start_with(&fake, &settings).await;
+    assert_eq!(server.chat(&chat("hi")).await.status, 200);
+    assert_eq!(names.map(mode), [0o600; 3]);
+    // What was imported holds what was said.
+    let (url, cookies) = (fake.url(), format!("token={}", Fake::token("exported", 9_000)));
+    let site = [("QWEN_BASE_URL", url.as_str()), ("QWEN_AUTH_URL", url.as_str()), ("QWEN_COOKIES", cookies.as_str())];
+    let command_settings = [&settings[..], &site].concat();
+    let import = ["import-history", "--pause-ms", "0", "--sql", "history.sql"];
+    for already in [false, true] {
+        if already {
+            loosen("history.sql");
+        }
+        let (told, good) = command(folder.path(), &import, &command_settings, "").await;
+        assert!(good, "{told}");
+        assert_eq!(mode("history.sql"), 0o600, "{already}");
+    }
+    // The settings hold the cookies.
+    for (bits, warned) in [(0o644, true), (0o640, true), (0o600, false)] {
+        std::fs::write(file(".env"), "PORT=0\n").unwrap();
+        std::fs::set_permissions(file(".env"), PermissionsExt::from_mode(bits)).unwrap();
+        let (told, _) = command(folder.path(), &["check"], &command_settings, "").await;
+        assert_eq!(told.contains(".env") && told.contains("chmod 600"), warned, "{bits:o}: {told}");
+    }
+}

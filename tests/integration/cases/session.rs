@@ -449,15 +449,123 @@ pub async fn only_the_administrator_may(case: Arc<Case>) {
     let open = case.start(&[("VALID_TOKENS", "")]).await;
     let local = open.http.send("GET", "/admin/session", &[("origin", "http://localhost:3000")], "").await;
     match case.product {
-        Product::Box => assert_eq!(local.status, 200),
+        Product::Box => drop(local.error(403, "origin_not_allowed")),
         Product::Edge => drop(local.error(403, "admin_disabled")),
     }
+    let sitting = open.http.send("GET", "/admin/session", &[("origin", open.url.as_str())], "").await;
+    assert_eq!(sitting.status == 200, case.product == Product::Box, "{sitting:?}");
     for header in [
         ("origin", "https://evil.example"),
         ("origin", "null"),
         ("host", "evil.example"),
         ("sec-fetch-site", "cross-site"),
     ] {
-        open.http.send("GET", "/admin/session", &[header], "").await.error(403, "admin_disabled");
+        let code = if case.product == Product::Box { "origin_not_allowed" } else { "admin_disabled" };
+        open.http.send("GET", "/admin/session", &[header], "").await.error(403, code);
     }
+}
+
+/// Writes the stored session as somebody who has the database, but not the key.
+async fn write(server: &Server, path: &str, value: &str) {
+    let sql = format!("UPDATE session SET version = version + 1, value = '{value}';");
+    if path.is_empty() {
+        server.sql(&sql).await;
+    } else {
+        assert_eq!(rusqlite::Connection::open(path).unwrap().execute(&sql, []).unwrap(), 1);
+    }
+}
+
+pub async fn with_a_key_only_what_is_encrypted_is_used(case: Arc<Case>) {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("kept.db").display().to_string();
+    let path = if case.product == Product::Box { kept.as_str() } else { "" };
+    let own = format!("token={}", Fake::token("own", 9_000));
+    let settings =
+        [("QWEN_COOKIES", own.as_str()), ("ADMIN_TOKEN", ADMIN), ("SESSION_KEY", SESSION_KEY), ("DATABASE_PATH", path)];
+    let server = case.start_with(&fake, &settings).await;
+    let given = format!("token={}", Fake::token("given", 9_000));
+    let shown = admin(&server, "PUT", given.clone()).await.json();
+    assert_eq!((shown["source"].as_str(), &shown["encrypted"]), (Some("stored"), &json!(true)));
+    let evil = format!("token={}", Fake::token("evil", 9_000));
+    let plain = json!({ "cookie": evil, "early": 180, "account": "evil" }).to_string();
+    write(&server, path, &format!("plain:{plain}")).await;
+    let mut used = String::new();
+    for _ in 0..100 {
+        let marker = unique("who");
+        assert_eq!(server.chat(&chat(&marker)).await.status, 200);
+        used = fake.seen_with(&marker)[0].header("cookie").unwrap().to_owned();
+        if used != given {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(used, own, "the configured session is used in its place");
+    let shown = admin(&server, "GET", "").await.json();
+    assert_eq!((shown["source"].as_str(), &shown["encrypted"]), (Some("configuration"), &json!(false)));
+    let told = server.log().await;
+    assert!(told.iter().any(|line| line.contains("SESSION_KEY") && line.contains("import-curl")), "{told:#?}");
+    // Given again it is encrypted.
+    let shown = admin(&server, "PUT", given.clone()).await.json();
+    assert_eq!((shown["source"].as_str(), &shown["encrypted"]), (Some("stored"), &json!(true)));
+    if case.product == Product::Edge {
+        return;
+    }
+    // One that was stored before there was a key.
+    let open = [settings[0], settings[1], ("DATABASE_PATH", path), ("SESSION_KEY", "")];
+    server.stop().await;
+    let server = case.start_with(&fake, &open).await;
+    let shown = admin(&server, "PUT", given.clone()).await.json();
+    assert_eq!((shown["source"].as_str(), &shown["encrypted"]), (Some("stored"), &json!(false)));
+    server.stop().await;
+    let server = case.start_with(&fake, &settings).await;
+    let shown = admin(&server, "GET", "").await.json();
+    assert_eq!((shown["source"].as_str(), &shown["encrypted"]), (Some("configuration"), &json!(false)));
+    let url = fake.url();
+    let command = [("QWEN_BASE_URL", url.as_str()), ("QWEN_AUTH_URL", url.as_str())];
+    let arguments = [&settings[..], &command].concat();
+    let (told, good) = super::process::command(folder.path(), &["import-curl"], &arguments, &given).await;
+    assert!(good, "{told}");
+    for _ in 0..100 {
+        let shown = admin(&server, "GET", "").await.json();
+        if shown["source"] == "stored" {
+            assert_eq!(shown["encrypted"], json!(true));
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the session that was imported is not used");
+}
+
+/// The files of a database that hold `word`.
+fn holding(folder: &std::path::Path, word: &str) -> Vec<std::path::PathBuf> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|file| memchr::memmem::find(&std::fs::read(file).unwrap(), word.as_bytes()).is_some()).collect()
+}
+
+pub async fn what_is_forgotten_is_gone_from_the_disk(case: Arc<Case>) {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kept.db").display().to_string();
+    let settings = [("ADMIN_TOKEN", ADMIN), ("DATABASE_PATH", path.as_str())];
+    let server = case.start_with(&fake, &settings).await;
+    let words: Vec<String> = (0..4).map(|number| unique(&format!("filler{number}")).repeat(200)).collect();
+    let first = format!("{}; mark=first-of-all", renewable("forgotten", 9_000));
+    let second = format!("{}; mark=second-of-all", renewable("forgotten-too", 9_000));
+    assert_eq!(admin(&server, "PUT", first).await.status, 200);
+    for word in &words {
+        assert_eq!(server.chat(&chat(word)).await.status, 200);
+    }
+    assert!(!holding(folder.path(), "first-of-all").is_empty(), "it is kept as it is, without a key");
+    assert_eq!(admin(&server, "PUT", second).await.status, 200);
+    assert_eq!(holding(folder.path(), "first-of-all"), [""; 0].map(std::path::PathBuf::from), "replaced");
+    assert_eq!(admin(&server, "DELETE", "").await.status, 200);
+    assert_eq!(holding(folder.path(), "second-of-all"), [""; 0].map(std::path::PathBuf::from), "forgotten");
+    assert_eq!(server.chat(&chat("more")).await.status, 200);
+    assert!(server.signal("TERM").await.await);
+    let left: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(left, ["kept.db"], "at the end everything is in the database itself");
 }

@@ -124,10 +124,14 @@ async function answer() {
     if (error.name !== "AbortError") problem = error instanceof ApiError ? error : new ApiError(0, { message: word("cutOff") });
   }
   if (shown.text) messages.push({ role: "assistant", content: shown.text });
-  shown.end(problem);
-  figures(started, first, usage);
-  running = null;
-  busy(false);
+  try {
+    shown.end(problem);
+    figures(started, first, usage);
+  } finally {
+    // Whatever goes wrong on the page, the person can go on.
+    running = null;
+    busy(false);
+  }
   if (!problem) announce(word(ended ? "answered" : "stopped"));
 }
 
@@ -141,8 +145,7 @@ async function send() {
   const text = $("question").value.trim();
   if (running || !(text || $("files").children.length)) return;
   $("send").disabled = true;
-  const attached = await take();
-  $("send").disabled = false;
+  const attached = await take().finally(() => ($("send").disabled = false));
   if (!attached) {
     announce(word("uploadFailed"));
     return;

@@ -33,12 +33,20 @@ const RULES = {
   RETURN_DOM_FRAGMENT: true,
 };
 
-/** Replaces what `element` holds by `text`. */
+/** Replaces what `element` holds by `text`. Never throws: what cannot be read as Markdown is shown as it is. */
 export function render(element, text) {
+  try {
+    element.replaceChildren(parsed(text));
+  } catch {
+    element.textContent = text;
+  }
+}
+
+function parsed(text) {
   const clean = purify.sanitize(marked.parse(text), RULES);
   // What is scrolled by itself must be reached by keyboard.
   for (const wide of clean.querySelectorAll("pre, table")) wide.tabIndex = 0;
   // A task list's boxes only show.
   for (const box of clean.querySelectorAll("input")) box.replaceWith(box.checked ? "☑" : "☐");
-  element.replaceChildren(clean);
+  return clean;
 }

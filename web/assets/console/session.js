@@ -72,11 +72,10 @@ async function administer(method, body) {
   try {
     const response = await ask("/admin/session", { method, body, headers: { ...adminKey(), ...(body && { "content-type": "text/plain" }) } });
     details = await response.json();
+    if (method === "PUT") $("pasted").value = "";
     notice($("session-result"), details.warning ?? word(method === "GET" ? "" : `done_${method}`), "good");
-    return true;
   } catch (error) {
     explain(error);
-    return false;
   } finally {
     for (const button of buttons) button.disabled = false;
     await look();
@@ -92,7 +91,7 @@ export function startSession() {
       $("pasted").focus();
       return;
     }
-    if (await administer("PUT", text)) $("pasted").value = "";
+    await administer("PUT", text);
   });
   $("session-show").addEventListener("click", () => administer("GET"));
   $("session-forget").addEventListener("click", () => {
