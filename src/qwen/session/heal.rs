@@ -158,6 +158,7 @@ impl Session {
     /// Every ten minutes: renews what will not last until the next time, and asks the site who is signed in.
     pub(crate) async fn look_after<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<()> {
         self.look(platform).await;
+        self.learn_time(platform).await;
         let before = platform.now().saturating_sub(FORGET_AFTER);
         let forgotten = store::session::forget_others(platform, &self.origin, before).await;
         self.faults.tried("forgetting sessions of other configurations", forgotten);
