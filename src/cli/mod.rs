@@ -145,7 +145,7 @@ fn load() -> Result<(Config, Vec<String>), String> {
         });
         Some(value).filter(|value| !value.is_empty()).or_else(|| file.get(name).cloned())
     };
-    let config = Config::from_lookup(&lookup);
+    let config = Config::from_lookup(lookup);
     if let Some(name) = unreadable.take() {
         return Err(format!("{name}: is not text in UTF-8: copy it again"));
     }

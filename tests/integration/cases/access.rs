@@ -153,7 +153,7 @@ pub async fn without_keys_only_this_machines_programs_may(case: Arc<Case>) {
         format!("GET http://evil.example/v1/chats HTTP/1.1\r\nHost: {own}\r\n").into_bytes(),
         b"GET /v1/chats HTTP/1.0\r\n".to_vec(),
         // The body is not waited for.
-        format!("POST /v1/chat/completions HTTP/1.1\r\nHost: evil.example\r\ncontent-length: 9000\r\n").into_bytes(),
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: evil.example\r\ncontent-length: 9000\r\n".to_vec(),
     ] {
         let mut raw = Raw::connect(&own).await;
         raw.send(&[head.as_slice(), b"\r\n"].concat()).await;
