@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::{Qwen, models, models::ModelList, refusal, wire};
+use super::{Qwen, models, models::ModelList, refusal, session::Current, wire};
 use crate::{
     error::{Error, ErrorKind, Result},
     platform::{self, Platform},
@@ -246,7 +246,8 @@ impl Qwen {
         if self.faults.tried("noting that the site is asked for its models", claimed) == Some(false) {
             return self.wait_for_another(platform).await;
         }
-        match self.models_of_site(platform).await {
+        let used = self.session.current();
+        match self.models_of_site(platform, &used).await {
             Ok(list) => {
                 self.catalogue.remember(list.clone(), platform.now());
                 let kept = store::keep(platform, LIST_KEY, list.to_store(), platform.now()).await;
@@ -255,6 +256,10 @@ impl Qwen {
             }
             Err(error) => {
                 tracing::warn!(%error, "no list of models from the site");
+                // Of the session itself this route tells nothing.
+                if error.kind() == ErrorKind::Challenge {
+                    self.session.refused(platform, &used, &error);
+                }
                 let told = Told { code: error.kind().wire().code.to_owned(), message: error.message().to_owned() };
                 let told = serde_json::to_string(&told).unwrap_or_default();
                 let kept = store::keep(platform, ASKED_KEY, told, now).await;
@@ -264,9 +269,8 @@ impl Qwen {
         }
     }
 
-    async fn models_of_site(&self, platform: &impl Platform) -> Result<ModelList> {
-        let used = self.session.current();
-        let (head, body) = self.ask_site(platform, &used, Method::GET, wire::MODELS, Bytes::new()).await?;
+    async fn models_of_site(&self, platform: &impl Platform, used: &Current) -> Result<ModelList> {
+        let (head, body) = self.ask_site(platform, used, Method::GET, wire::MODELS, Bytes::new()).await?;
         ModelList::from_upstream(&body)
             .filter(|_| head.status.is_success())
             .ok_or_else(|| refusal::from_answer(head.status, &head.headers, &body))

@@ -93,6 +93,7 @@ cases! {
         without_any_list_the_error_is_told,
         the_site_is_asked_once_however_many_ask,
         isolates_ask_the_site_together,
+        a_check_at_the_list_is_a_pause,
     }
     chat {
         a_whole_answer,

@@ -137,6 +137,19 @@ pub async fn the_site_is_asked_once_however_many_ask(case: Arc<Case>) {
     }
 }
 
+/// A human check is asked for of whoever asks for the list, too: then nothing is sent for a while.
+pub async fn a_check_at_the_list_is_a_pause(case: Arc<Case>) {
+    let fake = Fake::start();
+    fake.set_models_failure(Some("waf_html"));
+    let server = case.start_with(&fake, &[]).await;
+    let error = server.get("/v1/models").await.error(403, "qwen_challenge");
+    assert!(error["verify_url"].as_str().unwrap().starts_with("https://"), "{error}");
+    let before = fake.seen().len();
+    server.get("/v1/models/qwen3").await.error(403, "qwen_challenge");
+    server.chat(&chat("hi")).await.error(403, "qwen_challenge");
+    assert_eq!(fake.seen().len(), before);
+}
+
 /// An old list, and what becomes of it: it is renewed once by all, and kept while the site fails.
 pub async fn isolates_ask_the_site_together(case: Arc<Case>) {
     // Each process of the box asks once at its start, whatever there is.
