@@ -45,7 +45,7 @@ const en = {
   openCheck: "Open the check",
   renew: "New cookies, or details",
   renewHow:
-    "In chat.qwen.ai open the developer tools (F12), tab Network, send a message, and on the request “completions” choose Copy as cURL. The cookie line or the token alone will do as well. The server checks it with the site before it takes it.",
+    "In chat.qwen.ai open the developer tools (F12), tab Network, send a message, and on the request “completions” choose Copy as cURL. The cookie line, the token alone, “Copy as fetch (Node.js)” or what Cookie-Editor exports will do as well. The server checks it with the site before it takes it.",
   adminKey: "Administrator's key (ADMIN_TOKEN)",
   tabOnly: "Stays in this tab. A server on your own machine without any keys needs none.",
   pasted: "Cookies, token, or “Copy as cURL”",
@@ -167,7 +167,7 @@ const zh = {
   openCheck: "打开验证页面",
   renew: "更新 Cookie / 查看详情",
   renewHow:
-    "在 chat.qwen.ai 打开开发者工具（F12）→ Network，发送一条消息，右键 completions 请求，选择“复制为 cURL”。也可以只粘贴 Cookie 或 token。服务器会先向官网验证，再启用。",
+    "在 chat.qwen.ai 打开开发者工具（F12）→ Network，发送一条消息，右键 completions 请求，选择“复制为 cURL”。也可以粘贴 Cookie、token、“以 fetch (Node.js) 格式复制”的内容或 Cookie-Editor 导出的 JSON。服务器会先向官网验证，再启用。",
   adminKey: "管理员密钥（ADMIN_TOKEN）",
   tabOnly: "仅保存在当前标签页。本机运行且未设置任何密钥时无需填写。",
   pasted: "Cookie、token 或“复制为 cURL”的内容",
