@@ -97,6 +97,8 @@ pub struct Answer<P> {
     gone: bool,
     /// When the site last sent something, in milliseconds since 1970.
     heard_at: u64,
+    /// When the last event came, in milliseconds since 1970. Comments keep a connection alive, not an answer.
+    event_at: u64,
     /// When the client last got something.
     told_at: u64,
     alarm: Option<BoxFuture<()>>,
@@ -241,6 +243,7 @@ impl<P: Platform> Answer<P> {
             anew: false,
             gone: false,
             heard_at: now,
+            event_at: now,
             told_at: now,
             alarm: None,
             gathering: Gathering::default(),
@@ -400,6 +403,7 @@ impl<P: Platform> Answer<P> {
                     self.chat_id = chat_id;
                     (self.pass, self.used) = (Some(pass), Some(used));
                     self.heard_at = self.platform.now();
+                    self.event_at = self.heard_at;
                 }
                 Stage::Recording(recording) => {
                     ready!(recording.as_mut().poll(cx));
@@ -408,7 +412,12 @@ impl<P: Platform> Answer<P> {
                 Stage::Reading(body) => match body.as_mut().poll_next(cx) {
                     Poll::Ready(Some(Ok(piece))) => {
                         self.heard_at = self.platform.now();
-                        if !self.stream.feed(&piece, &mut self.output)? {
+                        let events = self.stream.events();
+                        let goes_on = self.stream.feed(&piece, &mut self.output)?;
+                        if self.stream.events() > events {
+                            self.event_at = self.heard_at;
+                        }
+                        if !goes_on {
                             self.end()?;
                             continue;
                         }
@@ -498,7 +507,7 @@ impl<P: Platform> Answer<P> {
                 |since: u64, limit: Duration| limit.saturating_sub(Duration::from_millis(now.saturating_sub(since)));
             if rings.is_some() {
                 // Opening has time limits of its own, one for each request.
-                if matches!(self.stage, Stage::Reading(_)) && left(self.heard_at, self.timing.idle).is_zero() {
+                if matches!(self.stage, Stage::Reading(_)) && left(self.event_at, self.timing.idle).is_zero() {
                     self.stage = Stage::Ended;
                     return Err(self.qwen.idle_error());
                 }
@@ -508,7 +517,7 @@ impl<P: Platform> Answer<P> {
                 }
             }
             let idle = if matches!(self.stage, Stage::Reading(_)) {
-                left(self.heard_at, self.timing.idle)
+                left(self.event_at, self.timing.idle)
             } else {
                 self.timing.idle
             };

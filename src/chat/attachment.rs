@@ -15,7 +15,7 @@ use url::Url;
 use super::remote;
 use crate::{
     error::{Error, ErrorKind, Result},
-    openai::{Attached, Content, Media, Message, Part, Role},
+    openai::{AttachedAs, Content, Media, Message, Part, Role},
     platform::Platform,
     qwen::{File, FileEntry, Kind, NewFile, Qwen, content_hash, ending, is_of_kind, plain_name},
     store::{self, files as table},
@@ -23,6 +23,8 @@ use crate::{
 
 /// The most files that one message upstream takes along. The site's own page stops at five, its API took more.
 const MOST_SENT: usize = 20;
+/// The most that all messages of a request have.
+const MOST_ATTACHED: usize = 1_000;
 /// How many are uploaded at once.
 const AT_ONCE: usize = 3;
 
@@ -71,9 +73,15 @@ impl Attachment {
     }
 
     /// An attachment that cannot be had any more.
-    fn lost(message: usize, param: String, part: &Attached) -> Self {
-        let Attached { kind, media } = part;
-        let name = media.filename.as_deref().map(plain_name).unwrap_or_else(|| kind.chars().take(40).collect());
+    fn lost(message: usize, param: String, part: &Part) -> Self {
+        let name = match part {
+            Part::Text(_) => String::new(),
+            Part::Unknown(kind) => kind.chars().take(40).collect(),
+            Part::Attached(kind, media) => {
+                let name = media.as_ref().and_then(|media| media.filename.as_deref());
+                name.map_or_else(|| word(*kind).to_owned(), plain_name)
+            }
+        };
         let source = Mutex::new(Source::Lost);
         Self { message, param, expected: None, name, mark: "lost".to_owned(), source }
     }
@@ -156,13 +164,14 @@ impl Attachments {
             let before = all.len();
             let mut kept = Vec::with_capacity(parts.len());
             for (at, part) in std::mem::take(parts).into_iter().enumerate() {
-                let part = match part {
-                    Part::Text(_) => {
-                        kept.push(part);
-                        continue;
-                    }
-                    Part::Attached(part) => *part,
-                };
+                if let Part::Text(_) = part {
+                    kept.push(part);
+                    continue;
+                }
+                if all.len() >= MOST_ATTACHED {
+                    let problem = format!("The messages have more than {MOST_ATTACHED} attachments.");
+                    return Err(Error::invalid("messages", problem));
+                }
                 let param = format!("messages[{message}].content[{at}]");
                 if message >= newest_turn {
                     all.push(attachment(message, param, part)?);
@@ -270,23 +279,37 @@ fn mark_of_content(hash: &str) -> String {
     format!("sha256:{hash}")
 }
 
+/// The field of a part that says what is attached, which also is its usual type.
+const fn word(attached: AttachedAs) -> &'static str {
+    match attached {
+        AttachedAs::Image => "image_url",
+        AttachedAs::Video => "video_url",
+        AttachedAs::Audio => "input_audio",
+        AttachedAs::File => "file",
+    }
+}
+
 /// Reads a part that is not text.
-fn attachment(message: usize, param: String, part: Attached) -> Result<Attachment> {
-    let Attached { kind, media } = part;
-    let (field, expected) = match kind.as_str() {
-        "image_url" | "input_image" | "image" => ("image_url", Some(Kind::Image)),
-        "video_url" | "input_video" | "video" => ("video_url", Some(Kind::Video)),
-        "input_audio" | "audio_url" | "audio" => ("input_audio", Some(Kind::Audio)),
-        "file" | "input_file" | "file_url" => ("file", None),
-        _ => {
+fn attachment(message: usize, param: String, part: Part) -> Result<Attachment> {
+    match part {
+        Part::Attached(attached, media) => {
+            let expected = match attached {
+                AttachedAs::Image => Some(Kind::Image),
+                AttachedAs::Video => Some(Kind::Video),
+                AttachedAs::Audio => Some(Kind::Audio),
+                AttachedAs::File => None,
+            };
+            source(message, param, word(attached), expected, media.map(|media| *media).unwrap_or_default())
+        }
+        Part::Unknown(kind) => {
             let kind: String = kind.chars().take(40).collect();
             let problem = format!(
                 "Content parts of the type '{kind}' are not supported; send text, image_url, video_url, input_video, input_audio, audio_url or file."
             );
-            return Err(Error::invalid(format!("{param}.type"), problem));
+            Err(Error::invalid(format!("{param}.type"), problem))
         }
-    };
-    source(message, param, field, expected, media)
+        Part::Text(_) => Err(Error::invalid(param, "The part is text.")),
+    }
 }
 
 fn source(message: usize, param: String, field: &str, expected: Option<Kind>, media: Media) -> Result<Attachment> {

@@ -177,7 +177,7 @@ pub(super) fn content_text(message: &Message) -> Cow<'_, str> {
         Some(Content::Parts(parts)) => {
             let texts = parts.iter().filter_map(|part| match part {
                 Part::Text(text) => Some(text.as_str()),
-                Part::Attached(_) => None,
+                Part::Attached(..) | Part::Unknown(_) => None,
             });
             Cow::Owned(texts.collect::<Vec<_>>().join("\n"))
         }

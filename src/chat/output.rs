@@ -33,11 +33,19 @@ pub struct Output {
     deltas: u32,
     content: String,
     reasoning: String,
+    /// How long both are, in bytes.
+    length: usize,
     began: bool,
     stop: StopFilter,
     max_tokens: Option<u64>,
     cut: Option<FinishReason>,
 }
+
+/// More digits than any mark of a source has.
+const MOST_DIGITS: usize = 6;
+/// The most that is kept of an answer, thinking included, in bytes. The largest output that the site is known to give is a
+/// twentieth of it.
+const MOST_KEPT: usize = 16 * 1024 * 1024;
 
 impl Output {
     /// An answer without a word so far.
@@ -53,6 +61,7 @@ impl Output {
             deltas: 0,
             content: String::new(),
             reasoning: String::new(),
+            length: 0,
             began: false,
             stop: StopFilter::new(stop),
             max_tokens,
@@ -147,6 +156,16 @@ impl Output {
         }
     }
 
+    /// Counts text that comes; cuts the answer where there is no room for more.
+    fn fits(&mut self, text: &str) -> bool {
+        self.length = self.length.saturating_add(text.len());
+        let fits = self.length <= MOST_KEPT;
+        if !fits {
+            self.cut = Some(FinishReason::Length);
+        }
+        fits
+    }
+
     fn begin(&mut self) {
         if !std::mem::replace(&mut self.began, true)
             && let Some(writer) = &self.writer
@@ -157,18 +176,25 @@ impl Output {
 }
 
 impl Listener for Output {
-    fn reasoning(&mut self, text: &str) {
+    fn reasoning(&mut self, text: &str) -> bool {
         self.begin();
         self.deltas = self.deltas.saturating_add(1);
+        if !self.fits(text) {
+            return false;
+        }
         match &self.writer {
             Some(writer) => writer.reasoning(&mut self.out, text),
             None => self.reasoning.push_str(text),
         }
+        true
     }
 
     fn content(&mut self, text: &str) -> bool {
         self.begin();
         self.deltas = self.deltas.saturating_add(1);
+        if !self.fits(text) {
+            return false;
+        }
         let Self { writer, out, content, stop, .. } = self;
         let hit = stop.push(text, |text| {
             content.push_str(text);
@@ -197,15 +223,71 @@ impl Listener for Output {
 
 /// The sources in the order of their marks, each with the place of its first `[[n]]` in the text, counted in characters.
 fn annotations(content: &str, sources: &[Source]) -> Vec<Annotation> {
-    let annotation = |(index, source): (usize, &Source)| {
-        let mark = format!("[[{}]]", index.saturating_add(1));
-        let start = content.split_once(&mark).map(|(before, _)| before.chars().count());
-        Annotation {
-            url: source.url.clone(),
-            title: source.title.clone(),
-            start: start.unwrap_or(0),
-            end: start.map_or(0, |start| start.saturating_add(mark.len())),
-        }
+    if sources.is_empty() {
+        return Vec::new();
+    }
+    let mut marks: Vec<Option<(usize, usize)>> = vec![None; sources.len()];
+    // One walk over the text, however many sources there are.
+    let (mut rest, mut characters) = (content, 0_usize);
+    while let Some((before, inside)) = rest.split_once("[[") {
+        let start = characters.saturating_add(before.chars().count());
+        let digits = inside.bytes().take_while(u8::is_ascii_digit).count().min(MOST_DIGITS);
+        let (number, after) = inside.split_at_checked(digits).unwrap_or((inside, ""));
+        let index = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+        (rest, characters) = match after.strip_prefix("]]") {
+            Some(after) if digits > 0 && !number.starts_with('0') => {
+                let end = start.saturating_add(digits).saturating_add(4);
+                if let Some(mark) = index.and_then(|index| marks.get_mut(index)) {
+                    mark.get_or_insert((start, end));
+                }
+                (after, end)
+            }
+            // The second bracket may begin a mark.
+            _ => (rest.get(before.len().saturating_add(1)..).unwrap_or_default(), start.saturating_add(1)),
+        };
+    }
+    let annotation = |(source, mark): (&Source, Option<(usize, usize)>)| {
+        let (start, end) = mark.unwrap_or_default();
+        Annotation { url: source.url.clone(), title: source.title.clone(), start, end }
     };
-    sources.iter().enumerate().map(annotation).collect()
+    sources.iter().zip(marks).map(annotation).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_found_by_their_marks() {
+        let sources: Vec<Source> =
+            (1..=12).map(|number| Source { url: format!("u{number}"), title: String::new() }).collect();
+        for (content, expected) in [
+            ("", vec![]),
+            ("a[[1]]b[[2]]c[[1]]", vec![(1, 1, 6), (2, 7, 12)]),
+            ("\u{4e2d}\u{1F600}[[12]]", vec![(12, 2, 8)]),
+            ("[[[3]] [[x]] [[ [[]] [[0]] [[01]] [[13]] [[99999999999999999999]] [[4]", vec![(3, 1, 6)]),
+        ] {
+            let found: Vec<(usize, usize, usize)> = annotations(content, &sources)
+                .iter()
+                .enumerate()
+                .filter(|(_, annotation)| annotation.end > 0)
+                .map(|(index, annotation)| (index + 1, annotation.start, annotation.end))
+                .collect();
+            assert_eq!(found, expected, "{content}");
+        }
+    }
+
+    #[test]
+    fn an_answer_without_end_is_cut() {
+        let identity = Identity { id: String::new(), created: 0, model: String::new() };
+        for form in [Form::Whole, Form::Stream { include_usage: false }] {
+            let mut output = Output::new(identity.clone(), &form, Vec::new(), None);
+            let piece = "x".repeat(1 << 20);
+            assert!((0..8).all(|_| output.reasoning(&piece)) && (0..8).all(|_| output.content(&piece)));
+            assert!(!output.content("x"));
+            let whole = output.finish(FinishReason::Stop, Usage::default(), &[]);
+            let told = whole.unwrap_or_else(|| String::from_utf8(output.take().to_vec()).unwrap());
+            assert!(told.contains("\"finish_reason\":\"length\""));
+        }
+    }
 }

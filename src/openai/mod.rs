@@ -10,7 +10,7 @@ mod schema;
 pub use answer::{Annotation, ChunkWriter, FinishReason, Identity, Usage, completion};
 pub use error::{error_body, write_error_event};
 pub use request::{
-    Attached, ChatRequest, Content, ExtraBody, FunctionCall, Media, Message, Number, Object, Objects, Part,
+    AttachedAs, ChatRequest, Content, ExtraBody, FunctionCall, Media, Message, Number, Object, Objects, Part,
     ReasoningSwitch, Role, Stop, StreamOptions, TemplateSwitch, ThinkingSwitch, ToolCall, Whole, Words,
 };
 #[cfg(test)]

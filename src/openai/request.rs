@@ -435,7 +435,11 @@ fn tool_calls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<T
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
-            bounded(items, MOST_PARTS).map(Some)
+            let mut calls: Vec<ToolCall> = bounded(items, MOST_PARTS)?;
+            // One that says nothing takes more memory than text.
+            calls.retain(|call| call.id.is_some() || call.function.is_some());
+            calls.shrink_to_fit();
+            Ok(Some(calls))
         }
     }
     deserializer.deserialize_any(Calls)
@@ -486,17 +490,23 @@ impl<'de> Deserialize<'de> for Content {
 pub enum Part {
     /// Text, of one of the types that have some.
     Text(String),
-    /// Something attached, or a part of an unknown type.
-    Attached(Box<Attached>),
+    /// Something attached; nothing where the part does not say what.
+    Attached(AttachedAs, Option<Box<Media>>),
+    /// A part of another type, which this is.
+    Unknown(Box<str>),
 }
 
-/// What an attachment's part says.
-#[derive(Debug)]
-pub struct Attached {
-    /// The part's type.
-    pub kind: String,
-    /// What stands in the field that the type names.
-    pub media: Media,
+/// As what something is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachedAs {
+    /// A picture.
+    Image,
+    /// A film.
+    Video,
+    /// A sound.
+    Audio,
+    /// Whatever it is.
+    File,
 }
 
 impl From<PartFields> for Part {
@@ -520,25 +530,29 @@ impl From<PartFields> for Part {
             filename,
             file_info,
         } = part;
-        let media = match kind.as_str() {
+        let (attached, media) = match &*kind {
             "text" | "input_text" | "output_text" => return Self::Text(text.unwrap_or_default()),
             "refusal" => return Self::Text(refusal.unwrap_or_default()),
             // What a model thought earlier is not said again.
             "thinking" | "reasoning" | "redacted_thinking" => return Self::Text(String::new()),
-            "image_url" | "input_image" | "image" => image_url.or(image),
-            "video_url" | "input_video" | "video" => video_url.or(input_video).or(video),
-            "input_audio" | "audio_url" | "audio" => input_audio.or(audio_url).or(audio),
-            _ => file.or(file_url),
+            "image_url" | "input_image" | "image" => (AttachedAs::Image, image_url.or(image)),
+            "video_url" | "input_video" | "video" => (AttachedAs::Video, video_url.or(input_video).or(video)),
+            "input_audio" | "audio_url" | "audio" => (AttachedAs::Audio, input_audio.or(audio_url).or(audio)),
+            "file" | "input_file" | "file_url" => (AttachedAs::File, file.or(file_url)),
+            _ => return Self::Unknown(kind.into()),
         };
-        let media = media.unwrap_or_default();
-        let media = Media {
-            file_id: media.file_id.or(file_id),
-            file_data: media.file_data.or(file_data),
-            filename: media.filename.or(filename),
-            file_info: file_info.or(media.file_info),
-            ..media
-        };
-        Self::Attached(Box::new(Attached { kind, media }))
+        let is_said = media.is_some() || file_id.is_some() || file_data.is_some() || file_info.is_some();
+        let media = is_said.then(|| {
+            let media = media.unwrap_or_default();
+            Box::new(Media {
+                file_id: media.file_id.or(file_id),
+                file_data: media.file_data.or(file_data),
+                filename: media.filename.or(filename),
+                file_info: file_info.or(media.file_info),
+                ..media
+            })
+        });
+        Self::Attached(attached, media)
     }
 }
 

@@ -4,6 +4,8 @@
 //! signals. It knows both eras (`think`, cumulative `thinking_summary`), keeps one of several interleaved answers, and skips
 //! and counts what it does not know: the site changes monthly.
 
+use std::collections::HashSet;
+
 use serde_json::value::RawValue;
 
 use super::{
@@ -19,8 +21,8 @@ use crate::{
 
 /// Who receives the answer, piece by piece.
 pub trait Listener {
-    /// A piece of the thinking.
-    fn reasoning(&mut self, text: &str);
+    /// A piece of the thinking. `false` ends the reading.
+    fn reasoning(&mut self, text: &str) -> bool;
     /// A piece of the answer. `false` ends the reading.
     fn content(&mut self, text: &str) -> bool;
     /// The output count so far, asked for only when `counts_tokens`. `false` ends the reading.
@@ -31,6 +33,8 @@ pub trait Listener {
 
 /// How many answers to one question are told apart.
 const MOST_OTHERS: usize = 16;
+/// How many pages of the web one answer may name.
+const MOST_SOURCES: usize = 500;
 /// How much is kept of what is no event: the firewall's page, or JSON on several lines.
 const MAX_BARE: usize = 64 * 1024;
 
@@ -58,10 +62,13 @@ struct State {
     summary: Summary,
     usage: Counts,
     sources: Vec<Source>,
+    /// Their addresses.
+    known_sources: HashSet<String>,
     finished: Option<FinishReason>,
     finish_reason: Option<FinishReason>,
     said_something: bool,
     unknown: u32,
+    events: u64,
     bare: Option<Vec<u8>>,
     /// Keeps back the half of a character that the last text ended with.
     joiner: Joiner,
@@ -153,6 +160,12 @@ impl AnswerStream {
         self.state.response_id.as_deref()
     }
 
+    /// How many events came so far. What comes between events, such as comments, is not one.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.state.events
+    }
+
     /// How many events were not understood.
     #[must_use]
     pub fn unknown_events(&self) -> u32 {
@@ -182,6 +195,7 @@ const ENOUGH: Flow = Flow::Break(Ok(()));
 
 impl State {
     fn said(&mut self, said: Said<'_>, listener: &mut impl Listener) -> Flow {
+        self.events = self.events.saturating_add(1);
         match said {
             Said::Data(b"[DONE]") => {
                 // The older streams ended so; the newer ones end with a finishing event, and most have no such mark.
@@ -269,7 +283,7 @@ impl State {
         match delta.phase.as_str() {
             _ if delta.role.as_str() == "function" => self.tool_result(delta.extra, is_marked),
             "think" => go_on = self.text(Channel::Reasoning, text, is_marked, listener),
-            "thinking_summary" => self.thinking_summary(delta.extra, is_marked, listener),
+            "thinking_summary" => go_on = self.thinking_summary(delta.extra, is_marked, listener),
             "answer" | "" => go_on = self.text(Channel::Content, text, is_marked, listener),
             "image_gen" | "image_edit" => {
                 if !text.is_empty() {
@@ -324,7 +338,8 @@ impl State {
         rest.is_empty() || hand_on(self.channel, &rest, listener)
     }
 
-    fn thinking_summary(&mut self, extra: Option<&RawValue>, is_marked: bool, listener: &mut impl Listener) {
+    fn thinking_summary(&mut self, extra: Option<&RawValue>, is_marked: bool, listener: &mut impl Listener) -> bool {
+        let mut go_on = true;
         read_extra(extra, is_marked, |extra, is_marked| {
             let Self { summary, joiner, channel, said_something, .. } = self;
             // The whole thinking comes anew, also what was kept back of it; a half of the answer stays, unless more is thought.
@@ -334,23 +349,25 @@ impl State {
                 if let Some(mut half) = of_content.take() {
                     let mut rest = String::new();
                     half.end(&mut rest);
-                    if !rest.is_empty() {
-                        hand_on(Channel::Content, &rest, listener);
-                    }
+                    go_on &= rest.is_empty() || hand_on(Channel::Content, &rest, listener);
                     *channel = Channel::Reasoning;
                 }
                 *said_something = true;
-                listener.reasoning(text);
+                go_on = go_on && listener.reasoning(text);
             });
             *joiner = of_content.unwrap_or(kept);
         });
+        go_on
     }
 
     fn tool_result(&mut self, extra: Option<&RawValue>, is_marked: bool) {
         read_extra(extra, is_marked, |extra, is_marked| {
             for page in extra.web_search_info.as_deref().unwrap_or_default() {
                 let (url, title) = (whole(page.url.as_str(), is_marked), whole(page.title.as_str(), is_marked));
-                if !url.is_empty() && !self.sources.iter().any(|source| source.url == url) {
+                if !url.is_empty()
+                    && self.sources.len() < MOST_SOURCES
+                    && self.known_sources.insert(url.clone().into_owned())
+                {
                     self.sources.push(Source { url: url.into_owned(), title: title.into_owned() });
                 }
             }
@@ -361,10 +378,7 @@ impl State {
 fn hand_on(channel: Channel, text: &str, listener: &mut impl Listener) -> bool {
     match channel {
         Channel::Content => listener.content(text),
-        Channel::Reasoning => {
-            listener.reasoning(text);
-            true
-        }
+        Channel::Reasoning => listener.reasoning(text),
     }
 }
 
