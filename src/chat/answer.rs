@@ -144,6 +144,10 @@ impl Plan {
         Ok(entries)
     }
 
+    fn has_files(&self, folded: &Folded, known: usize) -> bool {
+        folded.file.is_some() || self.thread.attachments.sent(known).next().is_some()
+    }
+
     /// What goes along, before the turn's own place is taken: a client's link may be slow, and only its own key waits for it.
     async fn prepare<P: Platform>(
         &self,
@@ -153,7 +157,7 @@ impl Plan {
         folded: &Folded,
         known: usize,
     ) -> Result<Vec<FileEntry>> {
-        if folded.file.is_none() && self.thread.attachments.sent(known).next().is_none() {
+        if !self.has_files(folded, known) {
             return Ok(Vec::new());
         }
         let _share = shares.enter(platform, &self.thread.scope).await?;
@@ -275,6 +279,7 @@ impl<P: Platform> Answer<P> {
             if gone {
                 conversations.forget(&platform, thread).await;
             }
+            let mut held = None;
             if let (Some(place), true) = (&thread.place, place) {
                 let files = plan.prepare(&platform, &qwen, &shares, &thread.news, thread.known).await?;
                 let pass = enter().await?;
@@ -284,9 +289,14 @@ impl<P: Platform> Answer<P> {
                     Err(error) if error.kind() == ErrorKind::ChatBusy => {}
                     Err(error) => return Err(error),
                 }
+                // A place that was had is kept, unless there is more to fetch.
+                held = Some(pass).filter(|_| !plan.has_files(&thread.whole, 0));
             }
             let files = plan.prepare(&platform, &qwen, &shares, &thread.whole, 0).await?;
-            let pass = enter().await?;
+            let pass = match held {
+                Some(pass) => pass,
+                None => enter().await?,
+            };
             let chat_id = qwen.new_chat(&platform, &plan.intent.model).await?;
             let stream = qwen.complete(&platform, &plan.turn(&chat_id, None, &thread.whole, &files)).await?;
             Ok(Opened { stream, chat_id, pass })
