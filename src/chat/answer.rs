@@ -146,6 +146,10 @@ impl Plan {
         Ok(Prompt { text: without_missing(&folded.text, &missing), files })
     }
 
+    fn has_files(&self, folded: &Folded, known: usize) -> bool {
+        folded.file.is_some() || self.thread.attachments.sent(known).next().is_some()
+    }
+
     /// The prompt, before the turn's own place is taken: a client's link may be slow, and only its own key waits for it.
     async fn prepare<'a, P: Platform>(
         &'a self,
@@ -155,7 +159,7 @@ impl Plan {
         folded: &'a Folded,
         known: usize,
     ) -> Result<Prompt<'a>> {
-        if folded.file.is_none() && self.thread.attachments.sent(known).next().is_none() {
+        if !self.has_files(folded, known) {
             return Ok(Prompt { text: Cow::Borrowed(&folded.text), files: Vec::new() });
         }
         let _share = shares.enter(platform, &self.thread.scope).await?;
@@ -284,6 +288,7 @@ impl<P: Platform> Answer<P> {
             if gone {
                 conversations.forget(&platform, thread).await;
             }
+            let mut held = None;
             if let (Some(place), true) = (&thread.place, place) {
                 let prompt = plan.prepare(&platform, &qwen, &shares, &thread.news, thread.known).await?;
                 let pass = enter().await?;
@@ -293,9 +298,14 @@ impl<P: Platform> Answer<P> {
                     Err(error) if error.kind() == ErrorKind::ChatBusy => {}
                     Err(error) => return Err(error),
                 }
+                // A place that was had is kept, unless there is more to fetch.
+                held = Some(pass).filter(|_| !plan.has_files(&thread.whole, 0));
             }
             let prompt = plan.prepare(&platform, &qwen, &shares, &thread.whole, 0).await?;
-            let pass = enter().await?;
+            let pass = match held {
+                Some(pass) => pass,
+                None => enter().await?,
+            };
             let chat_id = qwen.new_chat(&platform, &plan.intent.model).await?;
             let stream = qwen.complete(&platform, &plan.turn(&chat_id, None, &prompt)).await?;
             Ok(Opened { stream, chat_id, pass })
