@@ -13,7 +13,7 @@ use crate::{
     chat::{Answer, Attachments, Hints, check, intent},
     error::{Error, Result},
     openai::{ChatRequest, Identity},
-    platform::{Body, Headers, Platform, Request},
+    platform::{self, Body, Headers, Platform, Request},
 };
 
 /// The name goes into requests whose size the site limits, and into each chunk.
@@ -30,9 +30,13 @@ pub(super) async fn completions<P: Platform + Unpin>(
 ) -> Result<Response<Body>> {
     let Request { headers, body, .. } = request;
     let body = body::collect(app, platform, &headers, body, body::CHAT).await?;
-    let mut request = ChatRequest::from_json(&body)?;
-    let place = body.into_place();
-    let attachments = Attachments::take(&mut request.messages)?;
+    let (request, attachments, place) = platform::work_on(platform, body.len(), move || {
+        let mut request = ChatRequest::from_json(&body)?;
+        let place = body.into_place();
+        let attachments = Attachments::take(&mut request.messages)?;
+        Ok::<_, Error>((request, attachments, place))
+    })
+    .await?;
     respond(app, platform, caller, &headers, request, attachments, default_model, place).await
 }
 
@@ -44,7 +48,7 @@ pub(super) async fn respond<P: Platform + Unpin>(
     platform: &P,
     caller: &str,
     headers: &Headers,
-    request: ChatRequest,
+    mut request: ChatRequest,
     attachments: Attachments,
     default_model: &str,
     place: Place,
@@ -63,8 +67,9 @@ pub(super) async fn respond<P: Platform + Unpin>(
     let (choice, model) = app.qwen.choose(platform, asked).await;
     let intent = intent(&request, choice, model.as_ref())?;
     refresh_models_later(app, platform);
+    let messages = std::mem::take(&mut request.messages);
     let (id, scope) = (reply::new_id("conv_", platform), app.scope(platform, caller).await);
-    let thread = app.conversations.thread(platform, scope, &request.messages, attachments, &hints, id).await;
+    let thread = app.conversations.thread(platform, scope, messages, attachments, &hints, id).await;
     {
         let trace = platform.trace();
         let mut facts = trace.facts();

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     attachment::Attachments,
     digest::{Boundary, History, SecondChance},
-    fold::{Folded, Said, content_text, fold, result_names},
+    fold::{Folded, Said, content_text, fold, result_names, text_length},
 };
 #[cfg(not(target_arch = "wasm32"))]
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 };
 use crate::{
     openai::{Message, Role},
-    platform::Platform,
+    platform::{self, Platform},
     store::{
         Faults,
         conversations::{self as table, Keys, Place},
@@ -65,6 +65,24 @@ pub struct Thread {
     throwaway: bool,
 }
 
+/// What a request says, for looking at it more than once.
+struct Told {
+    messages: Vec<Message>,
+    /// Who says it, or what it answers.
+    names: Vec<Option<String>>,
+    attachments: Attachments,
+}
+
+impl Told {
+    fn all(&self) -> impl Iterator<Item = Said<'_>> + Clone {
+        self.messages.iter().zip(&self.names).enumerate().map(|(index, (message, name))| Said {
+            message,
+            name: name.as_deref(),
+            attached: self.attachments.of(index),
+        })
+    }
+}
+
 impl Thread {
     /// Whether a chat of the site knows what was said before.
     #[must_use]
@@ -90,20 +108,20 @@ impl Conversations {
         &self,
         platform: &impl Platform,
         scope: String,
-        messages: &[Message],
+        messages: Vec<Message>,
         attachments: Attachments,
         hints: &Hints,
         new_id: String,
     ) -> Thread {
-        let history = History::new(&scope, messages, &attachments);
-        let names = result_names(messages);
-        let said: Vec<Said<'_>> = messages
-            .iter()
-            .zip(&names)
-            .enumerate()
-            .map(|(index, (message, name))| Said { message, name: name.as_deref(), attached: attachments.of(index) })
-            .collect();
-        let whole = fold(said.iter().copied(), attachments.sent(0).count());
+        let length = messages.iter().map(text_length).fold(0, usize::saturating_add);
+        let within = scope.clone();
+        let (said, history, whole) = platform::work_on(platform, length, move || {
+            let said = Told { names: result_names(&messages), messages, attachments };
+            let history = History::new(&within, &said.messages, &said.attachments);
+            let whole = fold(said.all(), said.attachments.sent(0).count());
+            (said, history, whole)
+        })
+        .await;
         let mut thread = Thread {
             id: hints.explicit.clone().or_else(|| hints.open_webui.clone()).unwrap_or_else(|| new_id.clone()),
             place: None,
@@ -111,23 +129,28 @@ impl Conversations {
             whole,
             known: 0,
             attachments: Attachments::default(),
-            title: title(messages),
+            title: title(&said.messages),
             throwaway: false,
             history,
             scope,
         };
-        let (place, covers) = match self.find(platform, &thread.scope, &thread.history, messages, hints).await {
+        let (place, covers) = match self.find(platform, &thread.scope, &thread.history, &said.messages, hints).await {
             Found::Place(place, covers) => (place, covers),
-            Found::Nothing => return Thread { attachments, ..thread },
-            Found::SideCall => return Thread { throwaway: true, id: new_id, attachments, ..thread },
-            Found::AnotherBeginning => return Thread { id: new_id, attachments, ..thread },
+            Found::Nothing => return Thread { attachments: said.attachments, ..thread },
+            Found::SideCall => {
+                return Thread { throwaway: true, id: new_id, attachments: said.attachments, ..thread };
+            }
+            Found::AnotherBeginning => return Thread { id: new_id, attachments: said.attachments, ..thread },
         };
         let system_changed = place.system != thread.history.system && !thread.history.system.is_empty();
-        let is_system = |said: &&Said<'_>| matches!(said.message.role, Role::System | Role::Developer);
-        let system = said.iter().filter(is_system).filter(|_| system_changed);
-        let fresh = said.iter().skip(covers).filter(|said| !is_system(said));
-        let files = attachments.sent(covers).count();
-        let news = fold(system.chain(fresh).copied(), files);
+        let (news, files, attachments) = platform::work_on(platform, length, move || {
+            let is_system = |said: &Said<'_>| matches!(said.message.role, Role::System | Role::Developer);
+            let system = said.all().filter(is_system).filter(|_| system_changed);
+            let fresh = said.all().skip(covers).filter(|said| !is_system(said));
+            let files = said.attachments.sent(covers).count();
+            (fold(system.chain(fresh), files), files, said.attachments)
+        })
+        .await;
         thread.attachments = attachments;
         if news.text.trim().is_empty() && files == 0 {
             // Nothing new was said in a chat that is known; only a new one can make sense of it.

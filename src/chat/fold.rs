@@ -184,6 +184,18 @@ pub(super) fn content_text(message: &Message) -> Cow<'_, str> {
     }
 }
 
+/// How many bytes of text a message's content has.
+pub(super) fn text_length(message: &Message) -> usize {
+    match &message.content {
+        None => 0,
+        Some(Content::Text(text)) => text.len(),
+        Some(Content::Parts(parts)) => parts.iter().fold(0, |length, part| match part {
+            Part::Text(text) => length.saturating_add(text.len()),
+            Part::Attached(..) | Part::Unknown(_) => length,
+        }),
+    }
+}
+
 /// All that a message says, with the tools it called.
 fn message_text(message: &Message) -> Cow<'_, str> {
     let Message { role: _, content: _, name: _, tool_calls, tool_call_id: _, function_call } = message;

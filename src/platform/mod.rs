@@ -309,6 +309,14 @@ pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
     /// Runs work that may outlive the answer (on the edge for at most 30 s).
     fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static);
 
+    /// Does work that takes long and waits for nothing, where it holds up no connection if there is such a place.
+    fn compute<T: MaybeSend + 'static>(
+        &self,
+        work: impl FnOnce() -> T + MaybeSend + 'static,
+    ) -> impl Future<Output = T> + MaybeSend {
+        std::future::ready(work())
+    }
+
     /// The file of `web/` at `path`, which begins with `/`; packed only if `accepts_gzip`.
     fn asset(&self, _path: &str, _accepts_gzip: bool) -> impl Future<Output = Option<Asset>> + MaybeSend {
         std::future::ready(None)
@@ -338,6 +346,18 @@ pub fn unique(platform: &impl Platform) -> [u8; 16] {
         let count = NEXT.fetch_add(1, Ordering::Relaxed);
         (u128::from(platform.now()) << 64 | u128::from(count)).to_be_bytes()
     })
+}
+
+/// From so many bytes on, reading a request is work that takes long.
+const LARGE: usize = 256 * 1024;
+
+/// Does work on so many bytes: at once, or as [`Platform::compute`] does.
+pub async fn work_on<P: Platform, T: MaybeSend + 'static>(
+    platform: &P,
+    bytes: usize,
+    work: impl FnOnce() -> T + MaybeSend + 'static,
+) -> T {
+    if bytes < LARGE { work() } else { platform.compute(work).await }
 }
 
 /// What is known without counting, for the metrics.

@@ -11,6 +11,7 @@ pub mod serve;
 pub mod workers;
 
 use std::{
+    num::NonZero,
     path::Path,
     pin::Pin,
     sync::Arc,
@@ -20,6 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use tokio::sync::Semaphore;
 
 use crate::{
     platform::{
@@ -42,6 +44,8 @@ struct Parts {
     database: database::Database,
     metrics: metrics::Metrics,
     started: Instant,
+    /// A permit for each core, for work that takes long.
+    computing: Semaphore,
 }
 
 impl Native {
@@ -60,6 +64,7 @@ impl Native {
             database,
             metrics: metrics::Metrics::new(),
             started: Instant::now(),
+            computing: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
         };
         Self { parts: Arc::new(parts), trace: Trace::default() }
     }
@@ -130,6 +135,17 @@ impl Platform for Native {
 
     fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static) {
         tokio::spawn(work);
+    }
+
+    async fn compute<T: MaybeSend + 'static>(&self, work: impl FnOnce() -> T + MaybeSend + 'static) -> T {
+        // As many at once as there are cores: more would be no sooner, and take the connections' share.
+        let _one = self.parts.computing.acquire().await;
+        match tokio::task::spawn_blocking(work).await.map_err(tokio::task::JoinError::try_into_panic) {
+            Ok(done) => done,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The process ends, and with it whoever waits.
+            Err(Err(_)) => std::future::pending().await,
+        }
     }
 
     fn store_warning(&self) -> Option<&str> {

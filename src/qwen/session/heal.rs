@@ -158,22 +158,28 @@ impl Session {
     /// Every ten minutes: renews what will not last until the next time, and asks the site who is signed in.
     pub(crate) async fn look_after<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<()> {
         self.look(platform).await;
-        self.learn_time(platform).await;
         let before = platform.now().saturating_sub(FORGET_AFTER);
         let forgotten = store::session::forget_others(platform, &self.origin, before).await;
         self.faults.tried("forgetting sessions of other configurations", forgotten);
-        let now = platform.now();
-        let (need, generation) = {
+        let is_in_doubt = {
             let memory = self.memory();
+            let now = platform.now();
             if memory.credentials.is_none() || memory.challenge(now).is_some() {
                 return Ok(());
             }
-            (memory.need(now, UNTIL_NEXT_CHECK), memory.generation)
+            memory.is_in_doubt(now)
+        };
+        // The site's answer tells the time, too: whether to renew shows afterwards.
+        let asked = if is_in_doubt { Some(self.verify(platform).await) } else { None };
+        let (need, generation) = {
+            let memory = self.memory();
+            (memory.need(platform.now(), UNTIL_NEXT_CHECK), memory.generation)
         };
         let renewed = if need == Need::Nothing { Ok(()) } else { self.renew(platform, generation).await };
-        let checked = match renewed.and_then(|()| self.check(platform.now())) {
-            Ok(()) => self.verify(platform).await,
-            Err(error) => Err(error),
+        let checked = match (renewed.and_then(|()| self.check(platform.now())), asked) {
+            (Ok(()), Some(asked)) => asked,
+            (Ok(()), None) => self.verify(platform).await,
+            (Err(error), _) => Err(error),
         };
         match &checked {
             Ok(()) => tracing::info!(state = self.report(platform.now()).state.as_str(), "the session was checked"),

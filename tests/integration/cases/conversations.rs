@@ -424,10 +424,10 @@ pub async fn the_end_of_a_history_is_a_second_chance(case: Arc<Case>) {
     let said = |role: &str, text: &str| json!({ "role": role, "content": text });
     let mut talk = Talk::new(&server);
     talk.ask("alpha").await;
-    talk.ask("beta [[fake say=beta%20gamma[[1]]]]").await;
+    talk.ask("beta [[fake say=beta%20gamma%5B%5B1%5D%5D]]").await;
     // A client that cut the beginning and shows question and answer in its own way.
     let trimmed = [
-        said("user", "**beta**   [[fake say=beta%20gamma[[1]]]]"),
+        said("user", "**beta**   [[fake say=beta%20gamma%5B%5B1%5D%5D]]"),
         said("assistant", "**beta**  gamma"),
         said("user", "delta"),
     ];
