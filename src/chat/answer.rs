@@ -133,9 +133,8 @@ impl Plan {
     ) -> Result<Prompt<'a>> {
         let mut files = Vec::new();
         if let Some(text) = &folded.file {
-            let content = Bytes::copy_from_slice(text.as_bytes());
-            let new =
-                NewFile::whole(FILE_NAME.to_owned(), Some("text/plain".to_owned()), content, "messages".to_owned());
+            let (media_type, param) = ("text/plain".to_owned(), "messages".to_owned());
+            let new = NewFile::whole(FILE_NAME.to_owned(), Some(media_type), text.clone(), param);
             // Apart: else each chat took an upload's memory for as long as it is being opened.
             files.push(Box::pin(qwen.upload(platform, &self.thread.scope, new)).await?.entry(platform));
         }

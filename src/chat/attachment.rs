@@ -23,8 +23,6 @@ use crate::{
 
 /// The most files that one message upstream takes along. The site's own page stops at five, its API took more.
 const MOST_SENT: usize = 20;
-/// The most that all messages of a request have.
-const MOST_ATTACHED: usize = 1_000;
 /// How many are uploaded at once.
 const AT_ONCE: usize = 3;
 
@@ -167,10 +165,6 @@ impl Attachments {
                 if let Part::Text(_) = part {
                     kept.push(part);
                     continue;
-                }
-                if all.len() >= MOST_ATTACHED {
-                    let problem = format!("The messages have more than {MOST_ATTACHED} attachments.");
-                    return Err(Error::invalid("messages", problem));
                 }
                 let param = format!("messages[{message}].content[{at}]");
                 if message >= newest_turn {

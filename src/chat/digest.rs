@@ -276,7 +276,14 @@ fn canonical(text: &str) -> Cow<'_, str> {
     let text = without_blocks(text, "<think>", "</think>");
     let text = without_blocks_in(text, "<details type=\"reasoning\"", "</details>");
     let text = if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")) } else { text };
-    let text = if is_nfc_quick(text.chars()) == IsNormalized::Yes { text } else { Cow::Owned(text.nfc().collect()) };
+    let text = if is_nfc_quick(text.chars()) == IsNormalized::Yes {
+        text
+    } else {
+        // A run of marks is kept in memory while it is put in order: in no language it has more than thirty.
+        let mut composed = String::with_capacity(text.len());
+        composed.extend(text.stream_safe().nfc());
+        Cow::Owned(composed)
+    };
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
         Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
+use bytes::Bytes;
+
 use super::attachment::{Attachment, Attachments};
 use crate::{
     error::{Error, Result},
@@ -35,7 +37,7 @@ pub(super) struct Said<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Folded {
     pub(super) text: String,
-    pub(super) file: Option<String>,
+    pub(super) file: Option<Bytes>,
 }
 
 /// The name of that file.
@@ -101,12 +103,15 @@ fn fit(pieces: Vec<String>, taken: usize) -> Folded {
     let mut room = KEPT_INLINE.min(most);
     let fits = |piece: &&String| room.checked_sub(sent(piece)).inspect(|left| room = *left).is_some();
     let kept = pieces.iter().rev().take_while(fits).count();
-    let (older, newest) = pieces.split_at(pieces.len().saturating_sub(kept));
-    let text = match newest {
+    let mut older = pieces;
+    let newest = older.split_off(older.len().saturating_sub(kept));
+    let text = match &newest[..] {
         [] => ALL_IN_FILE.to_owned(),
         newest => format!("{EARLIER_IN_FILE}{BETWEEN}{}", newest.join(BETWEEN)),
     };
-    Folded { text, file: Some(older.join(BETWEEN)) }
+    // Of a single huge message there is one copy.
+    let file = if let [only] = &mut older[..] { std::mem::take(only) } else { older.join(BETWEEN) };
+    Folded { text, file: Some(file.into()) }
 }
 
 /// The text with the names of attachments in front that go along no longer.
@@ -263,7 +268,8 @@ mod tests {
     #[test]
     fn what_is_too_long_goes_along_as_a_file() {
         let piece = |letter: char, kib: usize| letter.to_string().repeat(kib * 1024);
-        let all = |folded: &Folded| format!("{}{}", folded.file.as_deref().unwrap_or_default(), folded.text);
+        let file = |folded: &Folded| folded.file.as_ref().map(|file| String::from_utf8(file.to_vec()).unwrap());
+        let all = |folded: &Folded| format!("{}{}", file(folded).unwrap_or_default(), folded.text);
         for (pieces, in_file, inline) in [
             (vec![piece('a', 93)], None, "a"),
             (vec![piece('a', 40), piece('b', 40)], None, "ab"),
@@ -276,10 +282,13 @@ mod tests {
             (vec!["\u{1}".repeat(20 * 1024)], Some("\u{1}"), ""),
         ] {
             let folded = fit(pieces.clone(), 0);
-            for (text, letters) in [(folded.file.as_deref(), in_file), (Some(folded.text.as_str()), Some(inline))] {
+            for (text, letters) in [(file(&folded), in_file), (Some(folded.text.clone()), Some(inline))] {
                 assert_eq!(text.is_some(), letters.is_some());
                 for letter in letters.unwrap_or_default().chars() {
-                    assert!(text.unwrap().contains(&letter.to_string().repeat(1024)), "{in_file:?} {inline:?}");
+                    assert!(
+                        text.as_ref().unwrap().contains(&letter.to_string().repeat(1024)),
+                        "{in_file:?} {inline:?}"
+                    );
                 }
             }
             assert!(pieces.iter().all(|piece| all(&folded).contains(piece)), "nothing is cut");

@@ -54,6 +54,9 @@ const BEFORE_A_DAY: &[(&str, &str)] = &[
 ];
 const BEHIND_A_DAY: &[(&str, &str)] = &[("曜日", "月火水木金土日"), ("요일", "월화수목금토일")];
 
+/// The longest word of a date, in bytes.
+const LONGEST_WORD: usize = 24;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// A number, or a word of a date wherever it stands.
@@ -65,65 +68,61 @@ enum Kind {
     Between,
 }
 
-/// The text with each number, date and time as the same mark.
+/// The text with each number, date and time as the same mark. Takes no memory but that of the result.
 pub(super) fn without_times(text: &str) -> String {
-    let tokens = tokens(text);
-    let mut kinds: Vec<Kind> = tokens.iter().map(|token| kind(token)).collect();
-    // A word of a date makes its neighbour one: forwards, then backwards.
-    let mut is_time = false;
-    for at in (0..kinds.len()).chain((0..kinds.len()).rev()) {
-        let Some(kind) = kinds.get_mut(at) else { continue };
-        if *kind == Kind::Maybe && is_time {
-            *kind = Kind::Time;
-        }
-        if *kind != Kind::Between {
-            is_time = *kind == Kind::Time;
-        }
-    }
     let mut out = String::with_capacity(text.len());
-    let mut between = String::new();
-    let mut in_time = false;
-    for (token, kind) in tokens.iter().zip(kinds) {
+    let mut rest = text;
+    // Whether the last token that counts was a time; what has come since, which may become part of one: joints, and words
+    // beside which a number may still come. The first of those begins so many bytes behind.
+    let (mut in_time, mut pending, mut first_maybe) = (false, text, None);
+    let mut pending_length = 0_usize;
+    while let Some(first) = rest.chars().next() {
+        let length = token_length(rest, first);
+        let (token, after) = rest.split_at_checked(length).unwrap_or((rest, ""));
+        let held = pending.get(..pending_length).unwrap_or_default();
+        let kind = match kind(token) {
+            // A word of a date makes its neighbour one.
+            Kind::Maybe if in_time => Kind::Time,
+            kind => kind,
+        };
         match kind {
-            Kind::Time if in_time => between.clear(),
-            Kind::Time => {
-                out.push_str(&std::mem::take(&mut between));
-                out.push(TIME);
-                in_time = true;
+            Kind::Between => pending_length = pending_length.saturating_add(length),
+            Kind::Maybe => {
+                first_maybe.get_or_insert(pending_length);
+                pending_length = pending_length.saturating_add(length);
             }
-            Kind::Between => between.push_str(token),
-            Kind::Maybe | Kind::Other => {
-                out.push_str(&std::mem::take(&mut between));
+            Kind::Time => {
+                if !in_time {
+                    out.push_str(held.get(..first_maybe.unwrap_or(held.len())).unwrap_or_default());
+                    out.push(TIME);
+                }
+                (in_time, pending, pending_length, first_maybe) = (true, after, 0, None);
+            }
+            Kind::Other => {
+                out.push_str(held);
                 out.push_str(token);
-                in_time = false;
+                (in_time, pending, pending_length, first_maybe) = (false, after, 0, None);
             }
         }
+        rest = after;
     }
-    out.push_str(&between);
+    out.push_str(pending.get(..pending_length).unwrap_or_default());
     out
 }
 
-/// Numbers, words, the words of dates that are written without blanks, and all other characters one by one.
-fn tokens(text: &str) -> Vec<&str> {
-    let mut tokens = Vec::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let length = if let Some(length) = day(rest) {
-            length
-        } else if first.is_numeric() {
-            rest.find(|character: char| !character.is_numeric()).unwrap_or(rest.len())
-        } else if first.is_alphabetic() {
-            let is_end =
-                |(at, character): &(usize, char)| !character.is_alphabetic() || rest.get(*at..).and_then(day).is_some();
-            rest.char_indices().skip(1).find(is_end).map_or(rest.len(), |(at, _)| at)
-        } else {
-            first.len_utf8()
-        };
-        let (token, after) = rest.split_at_checked(length).unwrap_or((rest, ""));
-        tokens.push(token);
-        rest = after;
+/// The length of the first token: a number, a word, a word of a date that is written without blanks, or another character.
+fn token_length(rest: &str, first: char) -> usize {
+    if let Some(length) = day(rest) {
+        length
+    } else if first.is_numeric() {
+        rest.find(|character: char| !character.is_numeric()).unwrap_or(rest.len())
+    } else if first.is_alphabetic() {
+        let is_end =
+            |(at, character): &(usize, char)| !character.is_alphabetic() || rest.get(*at..).and_then(day).is_some();
+        rest.char_indices().skip(1).find(is_end).map_or(rest.len(), |(at, _)| at)
+    } else {
+        first.len_utf8()
     }
-    tokens
 }
 
 /// The length of a day, or a part of one, at the beginning of text without blanks.
@@ -155,6 +154,10 @@ fn kind(token: &str) -> Kind {
     if !first.is_alphabetic() {
         let joins = first == ' ' || first == '\t' || ",.:;-–/()+".contains(first);
         return if joins { Kind::Between } else { Kind::Other };
+    }
+    // No word of a date is longer.
+    if token.len() > LONGEST_WORD {
+        return Kind::Other;
     }
     let lower = token.to_lowercase();
     if DAYS.contains(&lower.as_str()) {
@@ -209,6 +212,12 @@ mod tests {
         ] {
             assert_ne!(without_times(one), without_times(other));
         }
+    }
+
+    #[test]
+    fn the_longest_word_is_known() {
+        let longest = DAYS.iter().chain(BESIDE_NUMBERS).chain(WITHIN_DATES).map(|word| word.len()).max();
+        assert!(longest <= Some(LONGEST_WORD));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Every parameter of OpenAI's reference is accepted. Each has its type here, so that a wrong one is told by name even
 //! where the parameter has no meaning upstream; what the reference does not know is ignored.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, cell::Cell, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -486,7 +486,7 @@ impl<'de> Deserialize<'de> for Content {
 
 /// A content part. Small, as a request may have a million of them.
 #[derive(Debug, Deserialize)]
-#[serde(from = "PartFields")]
+#[serde(try_from = "PartFields")]
 pub enum Part {
     /// Text, of one of the types that have some.
     Text(String),
@@ -509,8 +509,19 @@ pub enum AttachedAs {
     File,
 }
 
-impl From<PartFields> for Part {
-    fn from(part: PartFields) -> Self {
+/// The most attachments of a request, in all its messages.
+const MOST_ATTACHED: usize = 1_000;
+
+thread_local! {
+    /// How many attachments the request has so far that is being read. Each takes more memory than its text, so they are counted
+    /// while they are read, where nothing but the part is known.
+    static ATTACHED: Cell<usize> = const { Cell::new(0) };
+}
+
+impl TryFrom<PartFields> for Part {
+    type Error = String;
+
+    fn try_from(part: PartFields) -> Result<Self, String> {
         let PartFields {
             kind,
             text,
@@ -531,16 +542,21 @@ impl From<PartFields> for Part {
             file_info,
         } = part;
         let (attached, media) = match &*kind {
-            "text" | "input_text" | "output_text" => return Self::Text(text.unwrap_or_default()),
-            "refusal" => return Self::Text(refusal.unwrap_or_default()),
+            "text" | "input_text" | "output_text" => return Ok(Self::Text(text.unwrap_or_default())),
+            "refusal" => return Ok(Self::Text(refusal.unwrap_or_default())),
             // What a model thought earlier is not said again.
-            "thinking" | "reasoning" | "redacted_thinking" => return Self::Text(String::new()),
+            "thinking" | "reasoning" | "redacted_thinking" => return Ok(Self::Text(String::new())),
             "image_url" | "input_image" | "image" => (AttachedAs::Image, image_url.or(image)),
             "video_url" | "input_video" | "video" => (AttachedAs::Video, video_url.or(input_video).or(video)),
             "input_audio" | "audio_url" | "audio" => (AttachedAs::Audio, input_audio.or(audio_url).or(audio)),
             "file" | "input_file" | "file_url" => (AttachedAs::File, file.or(file_url)),
-            _ => return Self::Unknown(kind.into()),
+            _ => return Ok(Self::Unknown(kind.into())),
         };
+        let count = ATTACHED.get().saturating_add(1);
+        ATTACHED.set(count);
+        if count > MOST_ATTACHED {
+            return Err(format!("more than {MOST_ATTACHED} attachments in one request are not possible"));
+        }
         let is_said = media.is_some() || file_id.is_some() || file_data.is_some() || file_info.is_some();
         let media = is_said.then(|| {
             let media = media.unwrap_or_default();
@@ -552,7 +568,7 @@ impl From<PartFields> for Part {
                 ..media
             })
         });
-        Self::Attached(attached, media)
+        Ok(Self::Attached(attached, media))
     }
 }
 
@@ -686,13 +702,17 @@ impl ChatRequest {
     /// `invalid_json` when it is not JSON, `invalid_request` with the path of the first field that has a wrong type.
     pub fn from_json(body: &[u8]) -> Result<Self> {
         let text = client_text(body).ok_or_else(|| not_json("it is not UTF-8"))?;
+        ATTACHED.set(0);
         let error = match serde_json::from_str(&text) {
             Ok(request) => return Ok(request),
             Err(error) => error,
         };
         // Halves of characters are what JSON allows and text cannot hold; where the client cut one, U+FFFD stands for it.
         match without_lone_surrogates(&text) {
-            Some(mended) => serde_json::from_str(&mended).map_err(|error| describe(&mended, &error)),
+            Some(mended) => {
+                ATTACHED.set(0);
+                serde_json::from_str(&mended).map_err(|error| describe(&mended, &error))
+            }
             None => Err(describe(&text, &error)),
         }
     }

@@ -2,6 +2,7 @@
 
 mod access;
 mod attachments;
+mod bounds;
 mod browser;
 mod chat;
 mod clients;
@@ -259,6 +260,9 @@ cases! {
         results_of_tools_are_told_by_their_call,
         a_wrong_clock_is_corrected_by_the_sites,
         content_parts_in_other_shapes_are_taken,
+    }
+    bounds {
+        bodies_of_any_form_take_little_memory,
     }
     clients {
         openai_python,
