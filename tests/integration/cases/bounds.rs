@@ -44,12 +44,15 @@ fn hostile(bytes: usize) -> Vec<(&'static str, String)> {
         ("messages", messages(lists(r#"{"role":"user","content":"a"}"#, 9_000, "", "", bytes.min(9_000 * 30)))),
         (
             "long messages",
-            messages(vec![format!(r#"{{"role":"user","content":"{}"}}"#, "a".repeat(bytes / 9_000)); 9_000].join(",")),
+            messages(
+                vec![format!(r#"{{"role":"user","content":"{}"}}"#, "a".repeat(bytes / 9_000 - 40)); 9_000].join(","),
+            ),
         ),
         (
             "answers in a row",
             messages(
-                vec![format!(r#"{{"role":"assistant","content":"{}"}}"#, "a".repeat(bytes / 9_000)); 9_000].join(","),
+                vec![format!(r#"{{"role":"assistant","content":"{}"}}"#, "a".repeat(bytes / 9_000 - 40)); 9_000]
+                    .join(","),
             ),
         ),
         ("empty parts", messages(lists(r#"{"type":"text"}"#, 1_000, r#"{"role":"user","content":["#, "]}", bytes))),
