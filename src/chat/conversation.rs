@@ -343,7 +343,9 @@ fn is_side_call(history: &History, place: &Place) -> bool {
 }
 
 /// The beginning of the first question, on one line.
-fn title(messages: &[Message]) -> String {
+pub(super) fn title(messages: &[Message]) -> String {
     let question = messages.iter().find(|message| message.role == Role::User).map(content_text).unwrap_or_default();
-    question.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(TITLE_CHARACTERS).collect()
+    // Each word has a character and a blank: more words are never seen.
+    let words = question.split_whitespace().take(TITLE_CHARACTERS).collect::<Vec<_>>().join(" ");
+    words.chars().take(TITLE_CHARACTERS).collect()
 }

@@ -315,19 +315,40 @@ fn without_blocks_in<'a>(text: Cow<'a, str>, open: &str, close: &str) -> Cow<'a,
 fn normalised(text: &str) -> String {
     let text = canonical(text);
     let text = without_blocks(&text, "<tool_use>", "</tool_use>");
-    let text = without_citations(&text)
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"")
-        .replace("&#39;", "'")
-        .replace("&nbsp;", " ")
-        .replace("&amp;", "&");
-    let is_left_out = |character: &char| {
-        matches!(character, '*' | '_' | '`' | '~' | '\u{2728}' | '\u{1F31F}')
-            || matches!(*character as u32, 0x1F300..=0x1F64F | 0x1F680..=0x1F6FF | 0x1F1E0..=0x1F1FF)
+    let text = without_entities(&without_citations(&text));
+    let is_kept = |character: &char| {
+        !matches!(character, '*' | '_' | '`' | '~' | '\u{2728}' | '\u{1F31F}')
+            && !matches!(*character as u32, 0x1F300..=0x1F64F | 0x1F680..=0x1F6FF | 0x1F1E0..=0x1F1FF)
     };
-    let words: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    words.chars().filter(|character| !is_left_out(character)).collect::<String>().trim().to_owned()
+    let mut kept = String::with_capacity(text.len());
+    for word in text.split_whitespace() {
+        let length = kept.len();
+        if !kept.is_empty() {
+            kept.push(' ');
+        }
+        let start = kept.len();
+        kept.extend(word.chars().filter(is_kept));
+        if kept.len() == start {
+            kept.truncate(length);
+        }
+    }
+    kept
+}
+
+/// The text with HTML's usual entities as what they stand for.
+fn without_entities(text: &str) -> String {
+    const ENTITIES: [(&str, char); 6] =
+        [("lt;", '<'), ("gt;", '>'), ("quot;", '"'), ("#39;", '\''), ("nbsp;", ' '), ("amp;", '&')];
+    let mut plain = String::with_capacity(text.len());
+    let mut pieces = text.split('&');
+    plain.extend(pieces.next());
+    for piece in pieces {
+        let entity = ENTITIES.iter().find_map(|(name, character)| Some((character, piece.strip_prefix(name)?)));
+        let (character, rest) = entity.unwrap_or((&'&', piece));
+        plain.push(*character);
+        plain.push_str(rest);
+    }
+    plain
 }
 
 /// The text without `[[1]]` and its like.

@@ -12,6 +12,8 @@ mod intent;
 mod output;
 mod remote;
 #[cfg(test)]
+mod scaling_tests;
+#[cfg(test)]
 mod stream_tests;
 mod system_text;
 

@@ -222,7 +222,7 @@ impl Listener for Output {
 }
 
 /// The sources in the order of their marks, each with the place of its first `[[n]]` in the text, counted in characters.
-fn annotations(content: &str, sources: &[Source]) -> Vec<Annotation> {
+pub(super) fn annotations(content: &str, sources: &[Source]) -> Vec<Annotation> {
     if sources.is_empty() {
         return Vec::new();
     }

@@ -20,6 +20,7 @@ mod cases;
 #[path = "../fake_qwen/mod.rs"]
 mod fake_qwen;
 mod form;
+mod hostile_bodies;
 mod http;
 mod server;
 

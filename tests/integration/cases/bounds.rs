@@ -2,114 +2,17 @@
 
 use std::sync::Arc;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::json;
 
-use super::files::fixture;
 use crate::{
     Product,
     fake_qwen::Fake,
+    hostile_bodies::FORMS,
     http::{chat, joined, with},
     server::{Case, Server, unique},
 };
 
 const MIB: usize = 1024 * 1024;
-
-/// As many of `item` as make up `bytes`, in lists of at most `most`, each between `open` and `close`.
-fn lists(item: &str, most: usize, open: &str, close: &str, bytes: usize) -> String {
-    let list = format!("{open}{}{close}", vec![item; most].join(","));
-    let count = bytes / (list.len() + 1);
-    vec![list; count.max(1)].join(",")
-}
-
-/// Bodies of some `bytes`, by the name of their form.
-fn hostile(bytes: usize) -> Vec<(&'static str, String)> {
-    let last = r#"{"role":"user","content":"x"}"#;
-    let messages = |messages: String| format!(r#"{{"model":"qwen3-max","messages":[{messages},{last}]}}"#);
-    let user = |content: String| messages(format!(r#"{{"role":"user","content":"{content}"}}"#));
-    let fill = |text: &str| text.repeat(bytes / text.len());
-    let jpg = [fixture("jfif.jpg"), vec![0; bytes / 4 * 3 - 64 * 1024]].concat();
-    vec![
-        ("one text", user(fill("a"))),
-        ("line ends", user(fill("\\n"))),
-        ("escapes", user(fill("\\u0001"))),
-        ("quotes", user(fill("\\\""))),
-        ("halves", user(fill("\\ud83d"))),
-        ("letters and marks", user(fill("e\u{301}"))),
-        ("marks", user(fill("\u{301}"))),
-        ("blanks", user(fill(" "))),
-        ("brackets", user(fill("[["))),
-        ("times", messages(format!(r#"{{"role":"system","content":"{}"}}"#, fill("1 ")))),
-        ("dates", messages(format!(r#"{{"role":"system","content":"{}"}}"#, fill("may ")))),
-        ("messages", messages(lists(r#"{"role":"user","content":"a"}"#, 9_000, "", "", bytes.min(9_000 * 30)))),
-        (
-            "long messages",
-            messages(
-                vec![format!(r#"{{"role":"user","content":"{}"}}"#, "a".repeat(bytes / 9_000 - 40)); 9_000].join(","),
-            ),
-        ),
-        (
-            "answers in a row",
-            messages(
-                vec![format!(r#"{{"role":"assistant","content":"{}"}}"#, "a".repeat(bytes / 9_000 - 40)); 9_000]
-                    .join(","),
-            ),
-        ),
-        ("empty parts", messages(lists(r#"{"type":"text"}"#, 1_000, r#"{"role":"user","content":["#, "]}", bytes))),
-        (
-            "short parts",
-            messages(lists(r#"{"type":"text","text":"a"}"#, 1_000, r#"{"role":"user","content":["#, "]}", bytes)),
-        ),
-        (
-            "empty calls",
-            messages(lists("{}", 1_000, r#"{"role":"assistant","content":"a","tool_calls":["#, "]}", bytes)),
-        ),
-        (
-            "short calls",
-            messages(lists(
-                r#"{"id":"","function":{}}"#,
-                1_000,
-                r#"{"role":"assistant","content":"a","tool_calls":["#,
-                "]}",
-                bytes,
-            )),
-        ),
-        ("unknown parts", messages(lists(r#"{"type":"x"}"#, 1_000, r#"{"role":"user","content":["#, "]}", bytes))),
-        (
-            "empty attachments",
-            messages(lists(r#"{"type":"file"}"#, 1_000, r#"{"role":"user","content":["#, "]}", bytes)),
-        ),
-        (
-            "attachments",
-            messages(lists(r#"{"type":"file","file_id":""}"#, 1_000, r#"{"role":"user","content":["#, "]}", bytes)),
-        ),
-        (
-            "a picture",
-            format!(
-                r#"{{"messages":[{{"role":"user","content":[{{"type":"image_url","image_url":{{"url":"data:image/jpeg;base64,{}"}}}}]}}]}}"#,
-                BASE64.encode(&jpg)
-            ),
-        ),
-        ("metadata", format!(r#"{{"messages":[{last}],"metadata":{{{}}}}}"#, fill(r#""a":[[]],"#) + r#""b":1"#)),
-        ("unknown fields", format!(r#"{{"messages":[{last}],{}"z":0}}"#, fill(r#""a":{"b":[0,""]},"#))),
-        ("a long number", format!(r#"{{"messages":[{last}],"seed":{}}}"#, fill("9"))),
-        (
-            "a ready entry",
-            format!(
-                r#"{{"messages":[{{"role":"user","content":[{{"type":"file","file_info":[{}0]}}]}}]}}"#,
-                fill("0,")
-            ),
-        ),
-        (
-            "a wrong type behind a long key",
-            format!(r#"{{"{}":[{}1],"n":"x"}}"#, "A".repeat(bytes / 2), "1,".repeat(bytes / 4)),
-        ),
-        ("a wrong type at the end", format!(r#"{{"messages":[{{"role":"user","content":"{}"}}],"n":"x"}}"#, fill("a"))),
-        ("a wrong role", format!(r#"{{"messages":[{{"role":"{}"}}]}}"#, fill("a"))),
-        ("no end", format!(r#"{{"messages":[{{"role":"user","content":"{}"#, fill("a"))),
-        ("too deep", fill("[")),
-    ]
-}
 
 /// What the process has held at the most since the last call, in bytes.
 fn peak(pid: u32) -> u64 {
@@ -132,7 +35,8 @@ pub async fn bodies_of_any_form_take_little_memory(case: Arc<Case>) {
     };
     let mut before = server.memory().await;
     let only = std::env::var("ONLY_FORM").ok();
-    for (name, body) in hostile(bytes).into_iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)) {
+    for (name, make) in FORMS.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)) {
+        let body = make(bytes);
         assert!(body.len() <= 16 * MIB, "{name}: {}", body.len());
         if case.product == Product::Box {
             // A server of its own: what the allocator has kept for the next one would be told as this one's.

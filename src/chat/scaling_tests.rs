@@ -1,0 +1,194 @@
+//! Twice the input takes at most two and a half times the time, whatever its form: each function that reads what a client
+//! sends, over the bodies of `tests/integration/hostile_bodies.rs` and over texts of any repeated unit.
+
+use std::{cell::RefCell, collections::BTreeMap, ops::ControlFlow, time::Duration};
+
+use cpu_time::ThreadTime;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{
+    attachment::Attachments,
+    cut::StopFilter,
+    digest::History,
+    fold::{Said, check, fold, result_names},
+    output::annotations,
+    system_text::without_times,
+};
+use crate::{
+    openai::ChatRequest,
+    pasted,
+    qwen::{EventReader, Source},
+    visible,
+};
+
+#[path = "../../tests/integration/hostile_bodies.rs"]
+#[allow(unreachable_pub, reason = "a module of two crates")]
+mod hostile_bodies;
+
+const MIB: usize = 1024 * 1024;
+
+/// The time of this thread that each function has taken.
+#[derive(Default)]
+struct Times(RefCell<BTreeMap<&'static str, Duration>>);
+
+impl Times {
+    fn of<T>(&self, name: &'static str, work: impl FnOnce() -> T) -> T {
+        let begin = ThreadTime::now();
+        let result = work();
+        *self.0.borrow_mut().entry(name).or_default() += begin.elapsed();
+        result
+    }
+}
+
+/// What becomes of a request's body before anything is asked of the site.
+fn read_request(body: &str) -> Times {
+    let times = Times::default();
+    let Ok(mut request) = times.of("from_json", || ChatRequest::from_json(body.as_bytes())) else { return times };
+    let Ok(attachments) = times.of("attachments", || Attachments::take(&mut request.messages)) else { return times };
+    let messages = request.messages;
+    drop(times.of("check", || check(&messages, &attachments)));
+    let history = times.of("history", || History::new("scope", &messages, &attachments));
+    times.of("with_answer", || history.with_answer(body));
+    times.of("second_chance", || history.second_chance(body));
+    times.of("title", || super::conversation::title(&messages));
+    let names = times.of("names", || result_names(&messages));
+    let said = messages.iter().zip(&names).enumerate().map(|(index, (message, name))| Said {
+        message,
+        name: name.as_deref(),
+        attached: attachments.of(index),
+    });
+    times.of("fold", || fold(said, 0));
+    times
+}
+
+/// What any text goes through that a client, or the site, sends.
+fn read_text(text: &str) -> Times {
+    let times = Times::default();
+    times.of("without_times", || without_times(text));
+    drop(times.of("pasted", || pasted::read(text)));
+    for begin in
+        ["curl ", "curl ^\"", "fetch(", "token=", "{\"token\":\"", "[{\"name\":\"", "# Netscape HTTP Cookie File\n"]
+    {
+        drop(times.of(begin, || pasted::read_part(&format!("{begin}{text}"))));
+    }
+    times.of("cookie_value", || pasted::cookie_value(text, "token").map(str::len));
+    times.of("visible::text", || visible::text(text).len());
+    times.of("visible::lines", || visible::lines(text).len());
+    let sources = vec![Source { title: String::new(), url: String::new() }; 500];
+    times.of("annotations", || annotations(text, &sources));
+    times.of("stops", || {
+        let mut filter = StopFilter::new(vec!["aab".to_owned(), "token;".to_owned()]);
+        let mut length = 0;
+        for piece in text.as_bytes().chunks(7) {
+            filter.push(&String::from_utf8_lossy(piece), |text| length += text.len());
+        }
+        length
+    });
+    times.of("events", || {
+        let mut reader = EventReader::default();
+        text.as_bytes().chunks(64).try_for_each(|piece| reader.feed(piece, |_| ControlFlow::Continue(()))).is_continue()
+    });
+    times
+}
+
+/// Measures `read` on `make`'s input of `bytes` and of twice as much, again where the ratio may be the machine's doing: what
+/// disturbs a measurement only ever makes it longer.
+fn assert_linear(what: &str, bytes: usize, make: impl Fn(usize) -> String, read: impl Fn(&str) -> Times) {
+    const MEASUREMENTS: usize = 7;
+    /// Below, caches and the allocator tell more of the time than the input does; what grows faster than its input is far above.
+    const FLOOR: Duration = Duration::from_millis(20);
+    let inputs = [make(bytes), make(bytes * 2)];
+    let mut least: [BTreeMap<&str, Duration>; 2] = Default::default();
+    let mut slow = Vec::new();
+    for _ in 0..MEASUREMENTS {
+        for (least, input) in least.iter_mut().zip(&inputs) {
+            for (name, time) in read(input).0.into_inner() {
+                let known = least.entry(name).or_insert(time);
+                *known = time.min(*known);
+            }
+        }
+        let [once, twice] = &least;
+        let ratio = |(name, time): (&&'static str, &Duration)| {
+            let once = once.get(*name).copied().unwrap_or_default().max(FLOOR);
+            (*name, time.as_secs_f64() / once.as_secs_f64())
+        };
+        slow = twice.iter().map(ratio).filter(|(_, ratio)| *ratio > 2.5).collect();
+        if slow.is_empty() {
+            return;
+        }
+    }
+    panic!("{what}, {bytes} bytes and twice as many: {slow:?}, of {least:?}");
+}
+
+#[test]
+fn hostile_bodies_take_time_in_proportion() {
+    for (form, make) in hostile_bodies::FORMS {
+        for bytes in [MIB, 4 * MIB] {
+            assert_linear(form, bytes, make, read_request);
+        }
+    }
+}
+
+/// What may begin, end, escape or repeat something in any of the forms.
+const TOKENS: [&str; 40] = [
+    "a",
+    "1",
+    " ",
+    "\n",
+    "\r",
+    "\t",
+    "\"",
+    "'",
+    "\\",
+    "^",
+    "$",
+    "&",
+    ";",
+    "=",
+    ",",
+    ":",
+    "[",
+    "]",
+    "[[",
+    "]]",
+    "{",
+    "}",
+    "<",
+    ">",
+    "<think>",
+    "</think>",
+    "<tool_use>",
+    "&amp;",
+    "may ",
+    "12:30",
+    "e\u{301}",
+    "\u{301}",
+    "\u{1F600}",
+    "\\u00",
+    "$'",
+    "-H ",
+    "--cookie ",
+    "data: ",
+    "token=",
+    "\"cookie\": ",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+    #[test]
+    fn texts_of_any_unit_take_time_in_proportion(unit in proptest::collection::vec(proptest::sample::select(&TOKENS[..]), 1..6)) {
+        let unit = unit.concat();
+        let text = |bytes: usize| unit.repeat(bytes / unit.len());
+        assert_linear(&unit, MIB / 2, text, read_text);
+        for role in ["user", "system", "assistant"] {
+            let body = |bytes| json!({ "messages": [
+                { "role": "user", "content": "a" },
+                { "role": role, "content": text(bytes) },
+                { "role": "user", "content": "b" },
+            ]}).to_string();
+            assert_linear(&format!("{role}: {unit}"), MIB / 2, body, read_request);
+        }
+        assert_linear(&format!("as the body: {unit}"), MIB / 2, text, read_request);
+    }
+}
