@@ -31,6 +31,8 @@ use crate::{
 pub const KEY: &str = "sk-test-key";
 /// A setting of the tests alone: the box finds its disk full after a while, the edge a database without tables.
 pub const BROKEN_STORE: &str = "TEST_BROKEN_STORE";
+/// A setting of the tests alone: the box is started with this limit of open files, as `ulimit` takes it.
+pub const DESCRIPTORS: &str = "TEST_DESCRIPTORS";
 /// A setting of the tests alone: the Worker has a dataset of the Analytics Engine, whose points are log lines.
 pub const ANALYTICS: &str = "TEST_ANALYTICS";
 /// A setting of the tests alone: so many isolates of the Worker on one database.
@@ -183,6 +185,11 @@ impl Server {
         if settings.contains_key(BROKEN_STORE) {
             // Files may not grow beyond some pages, as on a full disk; the signal that tells is ignored.
             let limited = format!("trap '' XFSZ; ulimit -f 128; exec '{}'", env!("CARGO_BIN_EXE_qwen-edge"));
+            command = Command::new("sh");
+            command.args(["-c", &limited]);
+        }
+        if let Some(limit) = settings.get(DESCRIPTORS) {
+            let limited = format!("ulimit {limit}; exec '{}'", env!("CARGO_BIN_EXE_qwen-edge"));
             command = Command::new("sh");
             command.args(["-c", &limited]);
         }

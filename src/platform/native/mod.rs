@@ -1,13 +1,17 @@
 //! The box: tokio, hyper and SQLite.
 
 mod assets;
+mod connection;
 mod database;
+mod descriptors;
 pub mod dotenv;
 mod fetch;
 mod gathered;
 mod metrics;
+mod patient;
 pub(crate) mod request;
 pub mod serve;
+mod streams;
 pub mod workers;
 
 use std::{

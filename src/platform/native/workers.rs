@@ -33,7 +33,10 @@ impl Workers {
 
     /// Runs a connection on the thread that has the fewest.
     pub(super) fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        let Some(worker) = self.0.iter().min_by_key(|worker| Arc::strong_count(&worker.connections)) else { return };
+        let Some(worker) = self.0.iter().min_by_key(|worker| Arc::strong_count(&worker.connections)) else {
+            tracing::error!("a connection is dropped: there is no thread to serve it");
+            return;
+        };
         let counted = Arc::clone(&worker.connections);
         worker.runtime.spawn(async move {
             let _counted = counted;

@@ -1,13 +1,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     Product,
     http::{Raw, chat, with},
-    server::{Case, Server},
+    server::{Case, DESCRIPTORS, Server},
 };
 
 pub async fn bodies_that_are_no_requests(case: Arc<Case>) {
@@ -291,6 +294,62 @@ pub async fn heads_that_never_end_are_given_up(case: Arc<Case>) {
         }
     });
     futures::future::join_all(given_up).await;
+}
+
+pub async fn unread_pages_need_no_memory(case: Arc<Case>) {
+    const PAGE: &str = "/assets/vendor/swagger-ui-bundle.js";
+    let server = case.start(&[]).await;
+    let page = server.get(PAGE).await;
+    assert!(page.body.len() > MIB && page.header("content-length").is_some(), "{:?}", page.headers);
+    let before = server.memory().await;
+    let mut unread = Vec::new();
+    for _ in 0..3 {
+        let socket = tokio::net::TcpStream::connect(server.http.address()).await.unwrap();
+        // Answers are begun, but nothing of them may be sent.
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let handshake = builder.initial_stream_window_size(0).handshake(TokioIo::new(socket));
+        let (mut sender, connection) = handshake.await.unwrap();
+        tokio::spawn(connection);
+        for _ in 0..100 {
+            let request = http::Request::get(format!("{}{PAGE}", server.url));
+            let answer = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap());
+            unread.push(tokio::time::timeout(crate::http::PATIENCE, answer).await.unwrap().unwrap());
+        }
+    }
+    let grown = server.memory().await.saturating_sub(before) / 1024 / 1024;
+    assert!(grown <= 16, "{grown} MiB more than {} MiB", before / 1024 / 1024);
+    drop(unread);
+}
+
+pub async fn more_connections_than_descriptors_harm_nobody(case: Arc<Case>) {
+    let has_failed = async |server: &Server| server.log().await.iter().any(|line| line.contains("cannot accept"));
+    // The limit is raised where it may be …
+    let server = case.start(&[(DESCRIPTORS, "-Sn 64")]).await;
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        let mut client = Raw::connect(server.http.address()).await;
+        client.send(b"GET /ready HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        client.read_until("\r\n\r\n{").await;
+        clients.push(client);
+    }
+    assert!(!has_failed(&server).await);
+    // … and heeded where not: who has a connection can chat, which takes a connection to the site.
+    let server = case.start(&[(DESCRIPTORS, "-n 100")]).await;
+    let mut early = Raw::connect(server.http.address()).await;
+    early.send(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    early.read_until("\r\n\r\n{").await;
+    // Fewer than the system's queue takes.
+    for _ in 0..110 {
+        let mut client = Raw::connect(server.http.address()).await;
+        client.send(b"GET /ready HTTP/1.1\r\nhost: x\r\n").await;
+        clients.push(client);
+    }
+    early.chat(&chat("[[fake say=here]]")).await;
+    early.read_until("\"content\":\"here\"").await;
+    assert!(!has_failed(&server).await);
+    // When places are given back, others get them.
+    drop(clients);
+    assert_eq!(server.again().get("/health").await.status, 200);
 }
 
 pub async fn slow_and_idle_clients_harm_nobody(case: Arc<Case>) {

@@ -238,6 +238,8 @@ cases! {
         odd_requests_do_not_break_the_server,
         floods_of_header_fields_are_refused (Box: "the platform reads the heads of requests to Workers"),
         heads_that_never_end_are_given_up (Box: "the platform reads the heads of requests to Workers"),
+        unread_pages_need_no_memory (Box: "the platform holds the connections of Workers"),
+        more_connections_than_descriptors_harm_nobody (Box: "the platform holds the connections of Workers"),
         slow_and_idle_clients_harm_nobody (Box: "the platform holds the connections of Workers"),
     }
     lenient {
