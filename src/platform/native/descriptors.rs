@@ -4,6 +4,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The most connections at once; more wait in the system's queue. An idle one costs some 10 KiB.
 const MAX_CONNECTIONS: u64 = 10_000;
+/// Whoever has fewer should know.
+const FEW_CONNECTIONS: u64 = 1_000;
 /// The listener, the database, the runtimes, names being looked up.
 const RESERVE: u64 = 64;
 /// The client's connection, and the one to the site that its request may need.
@@ -23,8 +25,8 @@ pub(super) fn places() -> usize {
         }
     }
     let places = places_of(limit);
-    if places < MAX_CONNECTIONS {
-        tracing::warn!(limit, connections = places, "the limit of open files (ulimit -n) allows fewer connections");
+    if places < FEW_CONNECTIONS {
+        tracing::warn!(limit, connections = places, "the limit of open files (ulimit -n) allows few connections");
     }
     usize::try_from(places).unwrap_or(usize::MAX)
 }
