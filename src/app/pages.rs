@@ -12,12 +12,11 @@ pub(super) const DOCS: &str = "/docs.html";
 pub(super) const DOCUMENT: &str = "/openapi.json";
 
 /// Nothing is loaded from elsewhere, and only this server's own scripts run.
-const POLICY: [(&str, &str); 4] = [
+const POLICY: [(&str, &str); 3] = [
     (
         "content-security-policy",
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
-    ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
     ("cross-origin-opener-policy", "same-origin"),
 ];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE},
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
 };
 use serde::Serialize;
 
@@ -48,7 +48,7 @@ pub(super) fn metrics(text: String) -> Response<Body> {
 /// Latin-1 otherwise, as Python's `requests` does.
 pub(super) fn event_stream(body: Body) -> Response<Body> {
     let mut answer = answer(StatusCode::OK, "text/event-stream; charset=utf-8", body);
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
     answer.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     answer
 }
@@ -92,7 +92,8 @@ pub(super) fn with_conversation(mut answer: Response<Body>, id: &str) -> Respons
     answer
 }
 
-/// Adds what every answer has.
+/// Adds what every answer has. What does not say otherwise is for nobody but this client: answers hold titles of chats and
+/// signed links, and a shared cache would not know that `x-api-key` is a credential.
 pub(super) fn common_headers(headers: &mut HeaderMap, request_id: &str, readers: &Readers) {
     let allowed = match readers {
         Readers::Everybody => Some(HeaderValue::from_static("*")),
@@ -106,6 +107,8 @@ pub(super) fn common_headers(headers: &mut HeaderMap, request_id: &str, readers:
         headers.insert("access-control-allow-origin", allowed);
         headers.insert("access-control-expose-headers", HeaderValue::from_static(EXPOSED));
     }
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, id);
     }

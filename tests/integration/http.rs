@@ -143,6 +143,16 @@ impl Http {
             assert!(expected, "{method} {path}: an unexpected header {name}: {:?}", reply.headers);
         }
         assert!(reply.headers.contains_key("x-request-id"), "{method} {path}: no request id");
+        // Pages may be kept and asked about again; what the API says is nobody else's.
+        let is_page = reply.headers.contains_key("content-security-policy");
+        let is_stream = reply.header("content-type") == Some("text/event-stream");
+        let expected = match (is_page, is_stream) {
+            (true, _) => "no-cache",
+            (_, true) => "no-store, no-transform",
+            _ => "no-store",
+        };
+        assert_eq!(reply.header("cache-control"), Some(expected), "{method} {path}");
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{method} {path}");
         reply
     }
 

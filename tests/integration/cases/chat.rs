@@ -45,7 +45,7 @@ pub async fn a_stream_thinks_before_it_answers(case: Arc<Case>) {
     for shape in ["default", "old"] {
         let prompt = format!("[[fake stream={shape} think=One%20two%20three say=Four%20five%20six]]");
         let reply = server.chat(&with(chat(&prompt), json!({"stream": true}))).await;
-        assert_eq!(reply.header("cache-control"), Some("no-cache, no-transform"));
+        assert_eq!(reply.header("cache-control"), Some("no-store, no-transform"));
         let events = reply.events();
         assert_eq!(events.last().map(String::as_str), Some("[DONE]"));
         let chunks = reply.chunks();
