@@ -1,5 +1,8 @@
 # The box as a container: one binary, the few library files it is linked to, and a folder for the database.
-FROM rust:1-slim-bookworm AS build
+# The version is exact. To have these very bytes for ever, add the digest that
+#   docker buildx imagetools inspect rust:1.95.0-slim-bookworm
+# prints: FROM rust:1.95.0-slim-bookworm@sha256:…
+FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /src
 
 # Dependencies first, with stubs in the place of the sources: this layer is rebuilt only when a manifest changes.

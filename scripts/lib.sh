@@ -14,7 +14,10 @@ worker_build_version=0.8.7
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+as_root() { # shows what it runs
+	say "as root: $*"
+	if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
 
 locked_version() { # CRATE: the version that Cargo.lock names
 	awk -v crate="$1" '$1 == "name" && $3 == "\"" crate "\"" { getline; gsub(/"/, "", $3); print $3; exit }' Cargo.lock
