@@ -214,8 +214,12 @@ pub async fn a_client_that_leaves_the_queue_makes_room(case: Arc<Case>) {
     first.chat(&with(chat("[[fake stream=count n=9000 delay_ms=20]]"), json!({ "stream": true }))).await;
     first.read_until("\"content\":\"2 \"").await;
     let marker = unique("queued");
-    let mut second = Raw::connect(server.http.address()).await;
-    second.chat(&with(chat(&marker), json!({ "stream": true }))).await;
+    let queued = async || {
+        let mut second = Raw::connect(server.http.address()).await;
+        second.chat(&with(chat(&marker), json!({ "stream": true }))).await;
+        second
+    };
+    let mut second = queued().await;
     // Whoever comes now finds the queue full, as soon as the second one is in it.
     let third = with(chat("third"), json!({ "stream": true }));
     loop {
@@ -224,6 +228,10 @@ pub async fn a_client_that_leaves_the_queue_makes_room(case: Arc<Case>) {
             reply.error(429, "rate_limit_exceeded");
             break;
         }
+        // It was quicker than the second one, which was refused then.
+        second.reset();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        second = queued().await;
     }
     second.reset();
     // Once the second one has left, there is room to wait in; the end of the first lets the next one in.
