@@ -27,8 +27,11 @@ fn picture(bytes: usize) -> Vec<u8> {
     [include_bytes!("../files/jfif.jpg").to_vec(), vec![0; (bytes / 4 * 3).saturating_sub(64 * 1024)]].concat()
 }
 
-/// What makes a body of some bytes, by the name of its form.
-pub const FORMS: &[(&str, fn(usize) -> String)] = &[
+/// Makes a body of some bytes.
+pub type Form = fn(usize) -> String;
+
+/// Forms of bodies, by their names.
+pub const FORMS: &[(&str, Form)] = &[
     ("one text", |bytes| user(fill(bytes, "a"))),
     ("line ends", |bytes| user(fill(bytes, "\\n"))),
     ("escapes", |bytes| user(fill(bytes, "\\u0001"))),

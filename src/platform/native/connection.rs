@@ -39,7 +39,8 @@ pub(super) struct Limits {
     pub(super) preface: Duration,
     /// To take anything of what it is sent.
     pub(super) unread: Duration,
-    /// To send a request on a connection in HTTP/2 that has none open.
+    /// To send a request on a connection in HTTP/2 that has none open; with `unread` before it, an unread
+    /// one ends within a minute.
     pub(super) idle: Duration,
 }
 
@@ -48,7 +49,7 @@ pub(super) const LIMITS: Limits = Limits {
     head: Duration::from_secs(30),
     preface: Duration::from_secs(2),
     unread: Duration::from_secs(30),
-    idle: Duration::from_secs(60),
+    idle: Duration::from_secs(25),
 };
 
 /// Serves a connection until it ends, or the requests that are open when `stop` has news or is gone.
@@ -235,7 +236,7 @@ mod tests {
             ("PUT / HTTP/1.1\r\nhost", 30),
             ("G", 30),
             // As idle as one without requests.
-            ("PRI", 90),
+            ("PRI", 55),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0", 50),
             // Kept alive after its answer.
             ("GET / HTTP/1.1\r\nhost: x\r\n\r\n", 30),
