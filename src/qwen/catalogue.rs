@@ -249,9 +249,11 @@ impl Qwen {
         let used = self.session.current();
         match self.models_of_site(platform, &used).await {
             Ok(list) => {
-                self.catalogue.remember(list.clone(), platform.now());
-                let kept = store::keep(platform, LIST_KEY, list.to_store(), platform.now()).await;
+                // Before anybody is told of it: a program that ends right after its answer has it kept.
+                let now = platform.now();
+                let kept = store::keep(platform, LIST_KEY, list.to_store(), now).await;
                 self.faults.tried("keeping the list of models", kept);
+                self.catalogue.remember(list, now);
                 Ok(())
             }
             Err(error) => {
