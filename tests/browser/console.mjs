@@ -5,34 +5,17 @@
 // Prints a line for each check; ends with 1 at the first that fails.
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 
-import puppeteer from "puppeteer-core";
+import { launch } from "./chromium.mjs";
 
 const { BASE_URL, API_KEY, ADMIN_KEY, SESSION, SCREENSHOTS } = process.env;
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const PATIENCE = 20_000;
 
-function chromium() {
-  if (process.env.CHROMIUM) return process.env.CHROMIUM;
-  for (const name of ["chromium", "chromium-browser", "google-chrome"]) {
-    try {
-      return execFileSync("which", [name], { encoding: "utf8" }).trim();
-    } catch {
-      // The next one.
-    }
-  }
-  throw new Error("no Chromium: install it, or set CHROMIUM");
-}
-
-const browser = await puppeteer.launch({
-  executablePath: chromium(),
-  // Root, as in containers, has no sandbox.
-  args: ["--no-sandbox", "--no-proxy-server", "--lang=en-US"],
-});
+const browser = await launch(["--lang=en-US"]);
 const troubles = [];
 
 /** A page in which everything unexpected is noted, and nothing can leave the server. */

@@ -145,7 +145,7 @@ impl Http {
         assert!(reply.headers.contains_key("x-request-id"), "{method} {path}: no request id");
         // Pages may be kept and asked about again; what the API says is nobody else's.
         let is_page = reply.headers.contains_key("content-security-policy");
-        let is_stream = reply.header("content-type") == Some("text/event-stream");
+        let is_stream = reply.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
         let expected = match (is_page, is_stream) {
             (true, _) => "no-cache",
             (_, true) => "no-store, no-transform",

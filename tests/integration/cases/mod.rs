@@ -69,6 +69,7 @@ cases! {
     }
     browser {
         a_person_uses_the_console,
+        pages_of_others_can_do_nothing_without_keys (Box: "the Worker without keys answers nobody"),
     }
     document {
         schemathesis_finds_nothing,
