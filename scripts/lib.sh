@@ -10,6 +10,7 @@ tools=${QWEN_EDGE_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/qwen-edge}
 wasm_target=wasm32-unknown-unknown
 debian_sysroot=/usr/lib/rustlib/$wasm_target
 worker_build_version=0.8.7
+cargo_deny_version=0.20.2
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -21,6 +22,21 @@ as_root() { # shows what it runs
 
 locked_version() { # CRATE: the version that Cargo.lock names
 	awk -v crate="$1" '$1 == "name" && $3 == "\"" crate "\"" { getline; gsub(/"/, "", $3); print $3; exit }' Cargo.lock
+}
+
+cargo_tool() { # CRATE VERSION: one folder a version, so that an upgrade never mixes
+	local crate=$1 version=$2 folder
+	folder=$tools/${crate%-cli}-$version
+	if [ -d "$folder/bin" ]; then return; fi
+	say "installing $crate $version (some minutes)"
+	local install=(env -u CARGO_TARGET_DIR CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+		cargo install --quiet "$crate" --version "=$version" --root "$folder.part")
+	if ! "${install[@]}" --locked; then
+		# A registry mirror may hide the newest versions that the tool's own lock file names.
+		say "installing $crate $version again, with other versions than its lock file names"
+		"${install[@]}"
+	fi
+	mv "$folder.part" "$folder"
 }
 
 rustup_has_wasm() { # a machine whose rustup can install targets
