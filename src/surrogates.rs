@@ -55,7 +55,7 @@ pub(crate) fn replace_escapes(
     changed.then_some(mended)
 }
 
-/// The UTF-16 unit of a `\uXXXX` at the beginning of `text`.
+/// Parses a `\u` escape with four hex digits at the beginning of `text` into its UTF-16 code unit.
 fn unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     // The parser of numbers takes a sign as well.

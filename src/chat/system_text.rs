@@ -42,9 +42,10 @@ const BESIDE_NUMBERS: &[&str] = &[
 /// These join the parts of a date.
 const WITHIN_DATES: &[&str] = &["of", "de", "der"];
 
-/// Parts of a day and weekdays in writing without blanks. Of the second kind the last character tells which day.
+/// Parts of a day, in scripts without blanks between words.
 const PARTS_OF_A_DAY: &[&str] =
     &["上午", "下午", "凌晨", "早上", "早晨", "中午", "傍晚", "晚上", "午前", "午後", "오전", "오후"];
+/// Beginnings of weekdays, in such scripts, each with the characters that may follow.
 const BEFORE_A_DAY: &[(&str, &str)] = &[
     ("星期", "一二三四五六日天"),
     ("礼拜", "一二三四五六日天"),

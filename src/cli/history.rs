@@ -34,7 +34,7 @@ fn summary(done: &Imported) -> String {
     format!("{listed} chats: {chats} read with {turns} answers, {known} known and unchanged{failures}")
 }
 
-/// Writes a file that nobody else may read: what was said stands in it.
+/// Writes a file with mode 0600, because it contains conversations.
 fn write_private(file: &Path, text: &str) -> io::Result<()> {
     let mut open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
     // One that was there keeps its mode; a pipe or a device has none of ours.

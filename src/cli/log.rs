@@ -39,7 +39,7 @@ pub(super) fn start(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// A field of a line of text. All that is not ours in such a line stands in one.
+/// Writes one field of a text log line. Fields hold all client and upstream text of a line, so it is escaped here.
 fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn std::fmt::Debug) -> std::fmt::Result {
     let value = format!("{value:?}");
     let (name, value) = (field.name(), visible::text(&value));

@@ -513,8 +513,8 @@ pub enum AttachedAs {
 const MOST_ATTACHED: usize = 1_000;
 
 thread_local! {
-    /// How many attachments the request has so far that is being read. Each takes more memory than its text, so they are counted
-    /// while they are read, where nothing but the part is known.
+    /// The number of attachments in the request that this thread parses, counted during parsing because each takes more
+    /// memory than its JSON; serde hands a part's deserializer no other context.
     static ATTACHED: Cell<usize> = const { Cell::new(0) };
 }
 

@@ -104,7 +104,7 @@ fn from_json(text: &str) -> Result<Pasted> {
     };
     match (field("curl")?, field("cookies")?, field("token")?) {
         (Some(command), _, _) => from_text(&command),
-        // What stands there is told by its look as well: a whole list may.
+        // The field may hold any form, also a JSON cookie list.
         (None, Some(cookies), None) => from_text(&cookies),
         (None, Some(cookies), token) => found(Some(cookies), token, None, None),
         (None, None, Some(token)) => found(None, Some(token), None, None),

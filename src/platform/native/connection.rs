@@ -91,7 +91,7 @@ where
     }
 }
 
-/// Reads what tells HTTP/2 from HTTP/1.1; `None` when the connection ends, or takes too long, before that can be told.
+/// Reads until HTTP/2 is told apart from HTTP/1.1. `None`: the connection ended or timed out before.
 async fn first_bytes(stream: &mut (impl AsyncRead + Unpin), limits: Limits) -> Option<Vec<u8>> {
     // The other limits begin with the first byte, so one that never comes is waited for here.
     let mut limit = limits.head;

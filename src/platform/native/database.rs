@@ -121,7 +121,7 @@ fn fold(connection: &Connection) -> rusqlite::Result<bool> {
 /// What SQLite keeps beside a database.
 const SIDE_FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
-/// Takes the rights of all others to a database that is there already. SQLite gives new side files its mode.
+/// Sets an existing database and its side files to mode 0600. SQLite creates new side files with the mode of the database.
 fn make_private(path: &Path) {
     for ending in SIDE_FILES {
         let mut file = path.as_os_str().to_owned();

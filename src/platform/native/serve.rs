@@ -76,7 +76,7 @@ where
     }
 }
 
-/// Counts what fails again and again, and tells of it now and then.
+/// Counts repeated failures for a rate-limited log line.
 #[derive(Default)]
 struct Failures {
     count: u64,

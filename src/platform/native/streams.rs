@@ -1,7 +1,7 @@
 //! The streams of a connection in HTTP/2, each with a task of its own.
 //!
-//! Such a connection can be alive while nothing of its answers is taken: it answers pings and grants no window. What is
-//! written to the socket tells nothing of that, so each stream is watched by when its answer was last asked for more.
+//! A client can answer pings and grant no flow-control window, so writes to the socket do not show whether it reads. Each
+//! stream therefore records when hyper last polled its response body.
 
 use std::{
     pin::{Pin, pin},
