@@ -8,11 +8,11 @@ use std::{alloc::System, hint::black_box};
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput};
 use qwen_edge::{
+    api::openai::{ChatRequest, ChunkWriter, Identity},
     chat::{Attachments, Form, Output, history_key},
-    openai::{ChatRequest, ChunkWriter, Identity},
     oss::{Credentials, Scope, Signable},
-    qwen::{AnswerStream, EventReader, Flow},
     secret::Secret,
+    upstream::qwen::{AnswerStream, EventReader, Flow},
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -107,7 +107,7 @@ fn step(name: &str) -> Box<dyn FnMut()> {
 }
 
 /// Turns of usual length.
-fn conversation(turns: usize) -> Vec<qwen_edge::openai::Message> {
+fn conversation(turns: usize) -> Vec<qwen_edge::api::openai::Message> {
     let turn = |at| {
         let question = format!("Question {at}: {}", "how does one do this with that, and why? ".repeat(5));
         let answer = format!("Answer {at}: {}", "it is done in this way, because of those reasons. ".repeat(20));

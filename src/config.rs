@@ -6,8 +6,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use url::Url;
 
 use crate::{
+    credentials_input::{self, Pasted},
     origin::Origin,
-    pasted::{self, Pasted},
     platform::{PRODUCT, Product},
     secret::Secret,
 };
@@ -265,7 +265,7 @@ fn session<F: Fn(&str) -> Option<String>>(env: &Lookup<F>, base_url: &str) -> Re
     for name in ["QWEN_COOKIES", "QWEN_AUTH_TOKEN"] {
         let Some(value) = env.text(name) else { continue };
         let Pasted { cookies, token, user_agent, host } =
-            pasted::read_part(&value).map_err(|error| wrong(name, error.message()))?;
+            credentials_input::read_part(&value).map_err(|error| wrong(name, error.message()))?;
         let is_own = |host: &str| {
             host == "qwen.ai"
                 || host.ends_with(".qwen.ai")
@@ -274,9 +274,9 @@ fn session<F: Fn(&str) -> Option<String>>(env: &Lookup<F>, base_url: &str) -> Re
         if host.is_some_and(|host| !is_own(&host)) {
             return Err(wrong(name, "is of another site: copy the cookies of chat.qwen.ai"));
         }
-        let is_short = token.as_ref().is_some_and(|token| token.expose().len() < pasted::SHORTEST_TOKEN);
+        let is_short = token.as_ref().is_some_and(|token| token.expose().len() < credentials_input::SHORTEST_TOKEN);
         if is_short && name == "QWEN_COOKIES" {
-            return Err(wrong(name, pasted::NEITHER));
+            return Err(wrong(name, credentials_input::NEITHER));
         }
         session.cookies = session.cookies.or(cookies);
         session.token = session.token.or(token);
@@ -284,7 +284,7 @@ fn session<F: Fn(&str) -> Option<String>>(env: &Lookup<F>, base_url: &str) -> Re
         first = first.or(Some(name));
     }
     match first {
-        Some(name) if !session.has_token() => Err(wrong(name, pasted::NO_TOKEN)),
+        Some(name) if !session.has_token() => Err(wrong(name, credentials_input::NO_TOKEN)),
         _ => Ok(session),
     }
 }

@@ -1,11 +1,10 @@
-//! **qwen-edge**: a person's own Qwen web account as an OpenAI-compatible API.
+//! **qwen-edge**: a person's own Qwen web account as an API for programs that speak to OpenAI.
 //!
-//! The way of a request through the rooms: [`app`] (routes, keys, errors → statuses) → [`chat`] (one turn from request to
-//! answer) → [`qwen`] (what chat.qwen.ai sends and gets) → [`platform`] (the only room that names a runtime). [`openai`]
-//! is plain data: what clients send and get. [`oss`] signs uploads. [`store`] holds the tables and queries, by way of [`platform`]. [`trace`] is what is
-//! noted of a request, [`origin`] where a web page comes from, [`visible`] how others' words are shown.
+//! The way of a request through the rooms: [`server`] (routes, keys, errors → statuses) → [`api`] (client dialects) and
+//! [`chat`] (one turn from request to answer) → [`upstream`] (what chat.qwen.ai expects and sends) → [`platform`] (the only
+//! room that names a runtime). [`oss`] signs uploads. [`store`] holds the tables and queries.
 //!
-//! The same code is a Cloudflare Worker ("edge") and a native server ("box").
+//! The same code is a Cloudflare Worker and a native server. `docs/architecture.md` has the map.
 
 #![cfg_attr(
     test,
@@ -20,20 +19,22 @@
     )
 )]
 
-pub mod app;
+pub mod api;
 pub mod chat;
-mod coding;
 pub mod config;
+mod content_encoding;
+pub mod credentials_input;
 pub mod error;
 mod json;
-pub mod openai;
+pub mod media_type;
 pub mod origin;
 pub mod oss;
-pub mod pasted;
 pub mod platform;
-pub mod qwen;
 pub mod secret;
+pub mod server;
 pub mod store;
 mod surrogates;
-pub mod trace;
+pub mod upstream;
 pub mod visible;
+#[cfg(target_arch = "wasm32")]
+mod worker;

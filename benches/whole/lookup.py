@@ -44,7 +44,7 @@ for sql in (HISTORY, WITH_TOOLS, EARLIER):
 
 dice = random.Random(1)
 
-def key():  # 16 bytes of a digest, as src/chat/digest.rs writes them
+def key():  # 16 bytes of a digest, as src/chat/conversations/digest.rs writes them
     return base64.urlsafe_b64encode(dice.randbytes(16)).decode().rstrip("=")
 
 def uuid4():

@@ -6,10 +6,10 @@ mod pieces;
 
 use libfuzzer_sys::fuzz_target;
 use qwen_edge::{
+    api::openai::{FinishReason, Identity},
     chat::{Form, Output},
     error::Error,
-    openai::{FinishReason, Identity},
-    qwen::AnswerStream,
+    upstream::qwen::AnswerStream,
 };
 
 fn client_gets(form: &Form, pieces: &[&[u8]]) -> String {
@@ -31,7 +31,7 @@ fn client_gets(form: &Form, pieces: &[&[u8]]) -> String {
             whole = output.finish(finish, stream.usage(), stream.sources());
         }
         Err(error) if output.is_stream() && output.began() => output.fail(&error),
-        Err(error) => return qwen_edge::openai::error_body(&error),
+        Err(error) => return qwen_edge::api::openai::error_body(&error),
     }
     match whole {
         Some(whole) => whole,

@@ -3,9 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use qwen_edge::{
+    api::openai::ChatRequest,
     chat::{Attachments, check},
     error::Error,
-    openai::ChatRequest,
 };
 
 fn read(data: &[u8]) -> Result<(), Error> {
@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
     if let Err(error) = read(data) {
         let form = error.kind().wire();
         assert!((400..500).contains(&form.status) && !error.message().is_empty(), "{error}");
-        let told: serde_json::Value = serde_json::from_str(&qwen_edge::openai::error_body(&error)).expect("JSON");
+        let told: serde_json::Value = serde_json::from_str(&qwen_edge::api::openai::error_body(&error)).expect("JSON");
         assert_eq!(told["error"]["code"], form.code);
     }
 });

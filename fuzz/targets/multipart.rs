@@ -5,7 +5,7 @@ mod pieces;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use qwen_edge::app::fuzzing::form;
+use qwen_edge::server::fuzzing::form;
 
 const TYPE: &str = "multipart/form-data; boundary=X";
 const LIMIT: u64 = 4096;

@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use qwen_edge::pasted;
+use qwen_edge::credentials_input;
 
 fuzz_target!(|text: &str| {
-    match pasted::read(text) {
+    match credentials_input::read(text) {
         Ok(pasted) => assert!(pasted.host.as_deref().is_none_or(|host| host.len() <= text.len() * 3)),
         Err(error) => {
             // What has a meaning of its own may stand in both.

@@ -15,20 +15,20 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, future::poll_fn};
 
 use super::{
-    attachment::Entries,
-    conversation::{Conversations, Thread},
+    attachments::Entries,
+    coalesce::Gathering,
+    conversations::{Conversations, Thread},
     fold::{FILE_NAME, Folded, without_missing},
-    gate::{Gate, Pass, Shares},
-    gathering::Gathering,
     intent::Intent,
+    limiter::{Gate, Pass, Shares},
     output::{Form, Output},
 };
 use crate::{
+    api::openai::{FinishReason, Identity},
     config::Config,
     error::{Error, ErrorKind, Result},
-    openai::{FinishReason, Identity},
     platform::{BoxFuture, ByteStream, FetchError, Platform},
-    qwen::{AnswerStream, FileEntry, NewFile, Qwen, Turn, TurnStream, Used, empty_answer, unreachable_error},
+    upstream::qwen::{AnswerStream, FileEntry, NewFile, Qwen, Turn, TurnStream, Used, empty_answer, unreachable_error},
 };
 
 /// The waits of a turn.

@@ -4,10 +4,10 @@ use std::{borrow::Cow, collections::HashMap};
 
 use bytes::Bytes;
 
-use super::attachment::{Attachment, Attachments};
+use super::attachments::{Attachment, Attachments};
 use crate::{
+    api::openai::{Content, Message, Part, Role},
     error::{Error, Result},
-    openai::{Content, Message, Part, Role},
 };
 
 /// Checks that there is something to ask.
@@ -218,7 +218,7 @@ fn message_text(message: &Message) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::openai::ChatRequest;
+    use crate::api::openai::ChatRequest;
 
     fn folded(messages: &str) -> Result<String> {
         let request = ChatRequest::from_json(format!(r#"{{"messages":{messages}}}"#).as_bytes()).unwrap();

@@ -1,9 +1,9 @@
 //! What a request asks for, once all its ways of saying it are put together.
 
 use crate::{
+    api::openai::{ChatRequest, ReasoningSwitch, TemplateSwitch, ThinkingSwitch, Whole},
     error::{Error, Result},
-    openai::{ChatRequest, ReasoningSwitch, TemplateSwitch, ThinkingSwitch, Whole},
-    qwen::{Choice, Model, Thinking},
+    upstream::qwen::{Choice, Model, Thinking},
 };
 
 /// A request's wishes, without its messages.

@@ -1,27 +1,23 @@
 //! One turn, from a client's request to its answer.
 
 mod answer;
-mod attachment;
-mod conversation;
-mod cut;
-mod digest;
+mod attachments;
+mod coalesce;
+mod conversations;
+mod filters;
 mod fold;
-mod gate;
-mod gathering;
 mod intent;
+mod limiter;
 mod output;
-mod remote;
 #[cfg(test)]
 mod scaling_tests;
 #[cfg(test)]
 mod stream_tests;
-mod system_text;
 
 pub use answer::{Answer, Timing};
-pub use attachment::Attachments;
-pub use conversation::{Conversations, Hints, Thread};
-pub use digest::{history_key, scope};
+pub use attachments::Attachments;
+pub use conversations::{Conversations, Hints, Thread, history_key, scope};
 pub use fold::check;
-pub use gate::{Gate, Shares};
 pub use intent::{Intent, intent};
+pub use limiter::{Gate, Shares};
 pub use output::{Form, Output};

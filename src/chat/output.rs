@@ -2,11 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::cut::StopFilter;
+use super::filters::StopFilter;
 use crate::{
+    api::openai::{Annotation, ChunkWriter, FinishReason, Identity, Usage, completion, write_error_event},
     error::Error,
-    openai::{Annotation, ChunkWriter, FinishReason, Identity, Usage, completion, write_error_event},
-    qwen::{Listener, Source},
+    upstream::qwen::{Listener, Source},
 };
 
 /// How the answer is delivered.

@@ -8,17 +8,17 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    attachment::Attachments,
-    cut::StopFilter,
-    digest::History,
+    attachments::Attachments,
+    conversations::digest::History,
+    conversations::system_text::without_times,
+    filters::StopFilter,
     fold::{Said, check, fold, result_names},
     output::annotations,
-    system_text::without_times,
 };
 use crate::{
-    openai::ChatRequest,
-    pasted,
-    qwen::{EventReader, Source},
+    api::openai::ChatRequest,
+    credentials_input,
+    upstream::qwen::{EventReader, Source},
     visible,
 };
 
@@ -51,7 +51,7 @@ fn read_request(body: &str) -> Times {
     let history = times.of("history", || History::new("scope", &messages, &attachments));
     times.of("with_answer", || history.with_answer(body));
     times.of("second_chance", || history.second_chance(body));
-    times.of("title", || super::conversation::title(&messages));
+    times.of("title", || super::conversations::title(&messages));
     let names = times.of("names", || result_names(&messages));
     let said = messages.iter().zip(&names).enumerate().map(|(index, (message, name))| Said {
         message,
@@ -66,13 +66,13 @@ fn read_request(body: &str) -> Times {
 fn read_text(text: &str) -> Times {
     let times = Times::default();
     times.of("without_times", || without_times(text));
-    drop(times.of("pasted", || pasted::read(text)));
+    drop(times.of("pasted", || credentials_input::read(text)));
     for begin in
         ["curl ", "curl ^\"", "fetch(", "token=", "{\"token\":\"", "[{\"name\":\"", "# Netscape HTTP Cookie File\n"]
     {
-        drop(times.of(begin, || pasted::read_part(&format!("{begin}{text}"))));
+        drop(times.of(begin, || credentials_input::read_part(&format!("{begin}{text}"))));
     }
-    times.of("cookie_value", || pasted::cookie_value(text, "token").map(str::len));
+    times.of("cookie_value", || credentials_input::cookie_value(text, "token").map(str::len));
     times.of("visible::text", || visible::text(text).len());
     times.of("visible::lines", || visible::lines(text).len());
     let sources = vec![Source { title: String::new(), url: String::new() }; 500];

@@ -5,9 +5,9 @@ use serde::Deserialize;
 
 use super::output::{Form, Output};
 use crate::{
+    api::openai::{ChatRequest, FinishReason, Identity, Stop},
     error::{Error, ErrorKind},
-    openai::{ChatRequest, FinishReason, Identity, Stop},
-    qwen::AnswerStream,
+    upstream::qwen::AnswerStream,
 };
 
 #[derive(Deserialize)]
@@ -53,7 +53,8 @@ impl Recorded {
             }
             stream.finish(&mut output)
         };
-        let end = read().and_then(|()| if output.is_empty() { Err(crate::qwen::empty_answer()) } else { Ok(()) });
+        let end =
+            read().and_then(|()| if output.is_empty() { Err(crate::upstream::qwen::empty_answer()) } else { Ok(()) });
         let whole = match end {
             Ok(()) => output.finish(stream.finished().unwrap_or(FinishReason::Stop), stream.usage(), stream.sources()),
             Err(error) if error.kind() == ErrorKind::ContentFilter && output.began() => {
@@ -64,7 +65,7 @@ impl Recorded {
                 None
             }
             Err(error) => {
-                return format!("status {}\n{}\n", error.kind().wire().status, crate::openai::error_body(&error));
+                return format!("status {}\n{}\n", error.kind().wire().status, crate::api::openai::error_body(&error));
             }
         };
         match whole {

@@ -11,10 +11,10 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use qwen_edge::{
-    app::{App, Imported},
     config::Config,
     error::Error,
     platform::{Platform as _, native::Native},
+    server::{App, Imported},
 };
 
 use super::tools::say;

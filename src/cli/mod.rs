@@ -17,9 +17,9 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use qwen_edge::{
-    app::{self, App},
     config::Config,
     platform::native::{Native, dotenv, serve::serve, workers::Workers},
+    server::{self, App},
     visible,
 };
 use tokio::{net::TcpListener, signal::unix::SignalKind};
@@ -205,7 +205,7 @@ async fn listen(config: Config, warnings: &[String]) -> Result<(), String> {
         }
     });
     let (last, runtime) = (Arc::clone(&app), platform.clone());
-    let handler = move |request| app::handle(Arc::clone(&app), platform.clone(), request);
+    let handler = move |request| server::handle(Arc::clone(&app), platform.clone(), request);
     #[expect(clippy::async_yields_async, reason = "the first signal gives the wait for the second")]
     let stop = async {
         signals.next().await;

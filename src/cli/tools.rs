@@ -9,10 +9,10 @@ use std::{
 };
 
 use qwen_edge::{
-    app::{App, Finding},
     config::Config,
-    pasted::MAX_TEXT,
+    credentials_input::MAX_TEXT,
     platform::{Platform as _, native::Native},
+    server::{App, Finding},
     visible,
 };
 

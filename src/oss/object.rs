@@ -13,9 +13,9 @@ use super::sign::{
     ALGORITHM, Credentials, Scope, Signable, UNSIGNED_PAYLOAD, escape, escape_path, hex, policy_signature,
 };
 use crate::{
+    platform::telemetry::Outside,
     platform::{self, FetchErrorKind, FetchResponse, Payload, Platform},
     secret::Secret,
-    trace::Outside,
 };
 
 /// An answer of the storage is a short XML text.

@@ -14,11 +14,12 @@ use std::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 
-use crate::trace::{Event, Outside, Trace};
+use crate::platform::telemetry::{Event, Outside, Trace};
 
 pub mod address;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
+pub mod telemetry;
 #[cfg(target_arch = "wasm32")]
 pub mod worker;
 

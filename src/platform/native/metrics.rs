@@ -15,7 +15,7 @@ use prometheus_client::{
 
 use crate::{
     platform::Gauges,
-    trace::{Event, Facts},
+    platform::telemetry::{Event, Facts},
 };
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -163,7 +163,7 @@ impl Metrics {
         if let Some(hit) = facts.hit {
             self.conversations.get_or_create(&Found { result: if hit { "hit" } else { "miss" } }).inc();
         }
-        if facts.outcome == crate::trace::Outcome::ClientLeft {
+        if facts.outcome == crate::platform::telemetry::Outcome::ClientLeft {
             self.client_left.inc();
         }
     }

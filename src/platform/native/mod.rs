@@ -28,11 +28,11 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::Semaphore;
 
 use crate::{
+    platform::telemetry::{Event, Trace},
     platform::{
         Asset, Body, BoxFuture, DatabaseError, FetchError, FetchResponse, Gauges, MaybeSend, NoRandomness, Payload,
         Platform, Row, Statement, address,
     },
-    trace::{Event, Trace},
 };
 
 /// The native runtime, shared by all requests, with the notes of one.

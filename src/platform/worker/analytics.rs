@@ -5,7 +5,7 @@ use std::time::Duration;
 use wasm_bindgen::JsValue;
 use worker::{AnalyticsEngineDataPointBuilder, Env};
 
-use crate::trace::Facts;
+use crate::platform::telemetry::Facts;
 
 /// The binding's name in `wrangler.toml`.
 const BINDING: &str = "ANALYTICS";

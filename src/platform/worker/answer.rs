@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use wasm_bindgen::{JsValue, closure::Closure, prelude::wasm_bindgen};
 
-use crate::platform::{ByteStream, FetchError};
+use crate::platform::{Body, ByteStream, FetchError};
 
 #[wasm_bindgen(module = "/src/platform/worker/writer.js")]
 extern "C" {
@@ -28,6 +28,40 @@ extern "C" {
 
     #[wasm_bindgen(method, js_class = Writer)]
     fn end(this: &JsWriter, exception: &JsValue);
+}
+
+/// The answer as the runtime takes it; a streamed body is written by work that outlives the handler.
+///
+/// # Errors
+/// The exception of the runtime, for a header or a body that it refuses.
+pub(crate) fn to_js(
+    answer: http::Response<Body>,
+    context: &worker::Context,
+    client: &web_sys::AbortSignal,
+) -> Result<web_sys::Response, JsValue> {
+    let (head, body) = answer.into_parts();
+    let headers = web_sys::Headers::new()?;
+    for (name, value) in &head.headers {
+        if let Ok(value) = value.to_str() {
+            headers.append(name.as_str(), value)?;
+        }
+    }
+    let init = web_sys::ResponseInit::new();
+    init.set_status(head.status.as_u16());
+    init.set_headers(&headers);
+    match body {
+        Body::Full(bytes) if bytes.is_empty() => web_sys::Response::new_with_opt_str_and_init(None, &init),
+        Body::Full(bytes) => {
+            web_sys::Response::new_with_opt_buffer_source_and_init(Some(&js_sys::Uint8Array::from(&bytes[..])), &init)
+        }
+        Body::Native(stream) => web_sys::Response::new_with_opt_readable_stream_and_init(Some(&stream), &init),
+        Body::Stream(stream) => {
+            let writing = Writing::new(stream, Some(client));
+            let readable = writing.readable();
+            context.wait_until(writing);
+            web_sys::Response::new_with_opt_readable_stream_and_init(Some(&readable), &init)
+        }
+    }
 }
 
 #[derive(Default)]

@@ -8,27 +8,24 @@
 mod analytics;
 mod answer;
 mod assets;
-mod console;
 mod database;
 mod fetch;
 pub(crate) mod request;
 mod resolve;
 
-use std::{cell::OnceCell, rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
-use futures::{FutureExt as _, channel::oneshot};
-use wasm_bindgen::JsValue;
-use wasm_bindgen_futures::JsFuture;
-use worker::{Context, Env, event};
+use futures::FutureExt as _;
+use worker::{Context, Env};
+
+pub(crate) use answer::to_js;
 
 use crate::{
-    app::{self, App},
-    config::{Config, ConfigError},
+    platform::telemetry::{Event, Trace},
     platform::{
-        Asset, Body, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, NoRandomness, Payload, Platform,
-        Row, Statement,
+        Asset, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, NoRandomness, Payload, Platform, Row,
+        Statement,
     },
-    trace::{Event, Trace},
 };
 
 /// What one request may use of the runtime.
@@ -46,6 +43,18 @@ pub struct Worker {
 enum Lifetime {
     Request(Rc<Context>),
     Schedule(Rc<worker::ScheduleContext>),
+}
+
+impl Worker {
+    /// The runtime of a request whose client is heard through `client`.
+    pub(crate) fn for_request(env: Env, context: Rc<Context>, client: web_sys::AbortSignal) -> Self {
+        Self { env, context: Lifetime::Request(context), client: Some(client), trace: Trace::default() }
+    }
+
+    /// The runtime of a run of the cron trigger.
+    pub(crate) fn for_schedule(env: Env, context: worker::ScheduleContext) -> Self {
+        Self { env, context: Lifetime::Schedule(Rc::new(context)), client: None, trace: Trace::default() }
+    }
 }
 
 impl Platform for Worker {
@@ -111,105 +120,5 @@ impl Platform for Worker {
 
     async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
         database::run(&self.env, batch).await
-    }
-}
-
-thread_local! {
-    /// The program's state, made by the isolate's first request: variables do not change within an isolate.
-    static APP: OnceCell<Result<Arc<App>, ConfigError>> = const { OnceCell::new() };
-}
-
-/// A variable's text. One of another type, as `wrangler.toml` takes them too, is read as JSON: it does not count as absent.
-fn variable(env: &Env, name: &str) -> Option<String> {
-    let value = js_sys::Reflect::get(env.as_ref(), &JsValue::from_str(name)).ok()?;
-    if value.is_undefined() || value.is_null() {
-        return None;
-    }
-    value.as_string().or_else(|| js_sys::JSON::stringify(&value).ok()?.as_string())
-}
-
-fn app(env: &Env) -> Result<Arc<App>, ConfigError> {
-    APP.with(|cell| {
-        cell.get_or_init(|| {
-            let config = Config::from_lookup(|name| variable(env, name))?;
-            console::start(&config.log)?;
-            for warning in config.warnings() {
-                tracing::warn!("{warning}");
-            }
-            Ok(Arc::new(App::new(config)))
-        })
-        .clone()
-    })
-}
-
-#[event(fetch)]
-async fn on_fetch(request: web_sys::Request, env: Env, context: Context) -> worker::Result<web_sys::Response> {
-    let (ended, end) = oneshot::channel::<()>();
-    context.wait_until(async move {
-        // Resolves also when the sender is dropped, whatever the way the handler ends.
-        let _ = end.await;
-    });
-    let client = request.signal();
-    let app = app(&env);
-    let unwanted = request::Unwanted::default();
-    let request = request::from_js(request, Rc::clone(&unwanted));
-    let context = Rc::new(context);
-    let platform = Worker {
-        env,
-        context: Lifetime::Request(Rc::clone(&context)),
-        client: Some(client.clone()),
-        trace: Trace::default(),
-    };
-    let answer = match app {
-        Ok(app) => app::handle(app, platform, request).await,
-        Err(error) => app::misconfigured(&platform, &request, &error),
-    };
-    let unwanted = unwanted.borrow_mut().take();
-    if let Some(unwanted) = unwanted {
-        // However it ends, the answer goes out.
-        let _ = JsFuture::from(unwanted).await;
-    }
-    drop(ended);
-    to_js(answer, &context, &client).map_err(worker::Error::from)
-}
-
-#[event(scheduled)]
-async fn on_schedule(_event: worker::ScheduledEvent, env: Env, context: worker::ScheduleContext) {
-    match app(&env) {
-        Ok(app) => {
-            let context = Lifetime::Schedule(Rc::new(context));
-            app.housekeeping(&Worker { env, context, client: None, trace: Trace::default() }).await;
-        }
-        Err(error) => worker::console_error!("{error}"),
-    }
-}
-
-fn to_js(
-    answer: http::Response<Body>,
-    context: &Context,
-    client: &web_sys::AbortSignal,
-) -> Result<web_sys::Response, JsValue> {
-    let (head, body) = answer.into_parts();
-    let headers = web_sys::Headers::new()?;
-    for (name, value) in &head.headers {
-        if let Ok(value) = value.to_str() {
-            headers.append(name.as_str(), value)?;
-        }
-    }
-    let init = web_sys::ResponseInit::new();
-    init.set_status(head.status.as_u16());
-    init.set_headers(&headers);
-    match body {
-        Body::Full(bytes) if bytes.is_empty() => web_sys::Response::new_with_opt_str_and_init(None, &init),
-        Body::Full(bytes) => {
-            web_sys::Response::new_with_opt_buffer_source_and_init(Some(&js_sys::Uint8Array::from(&bytes[..])), &init)
-        }
-        Body::Native(stream) => web_sys::Response::new_with_opt_readable_stream_and_init(Some(&stream), &init),
-        Body::Stream(stream) => {
-            let writing = answer::Writing::new(stream, Some(client));
-            let readable = writing.readable();
-            context.wait_until(writing);
-            web_sys::Response::new_with_opt_readable_stream_and_init(Some(&readable), &init)
-        }
     }
 }

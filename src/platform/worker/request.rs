@@ -45,7 +45,7 @@ pub struct RequestBody {
 }
 
 /// The rest of a body on its way to nowhere, once there is one.
-pub(super) type Unwanted = Rc<RefCell<Option<js_sys::Promise>>>;
+pub(crate) type Unwanted = Rc<RefCell<Option<js_sys::Promise>>>;
 
 /// For how long an unwanted body is still taken, in milliseconds.
 const UNWANTED_PATIENCE: f64 = 15_000.0;
@@ -101,7 +101,7 @@ pub fn sendable(stream: ByteStream) -> SendWrapper<ByteStream> {
     SendWrapper::new(stream)
 }
 
-pub(super) fn from_js(request: web_sys::Request, unwanted: Unwanted) -> Request {
+pub(crate) fn from_js(request: web_sys::Request, unwanted: Unwanted) -> Request {
     let url = url::Url::parse(&request.url()).ok();
     Request {
         method: request.method().parse().unwrap_or_default(),

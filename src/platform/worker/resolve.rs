@@ -44,7 +44,7 @@ async fn look_up(name: &str, record: &str, client: Option<&web_sys::AbortSignal>
 
 /// The addresses of an answer; names that it goes by on the way (CNAME) are left out.
 fn addresses(answer: &[u8]) -> Option<Vec<IpAddr>> {
-    let answer: Json = crate::json::from_bytes(answer).ok()?;
+    let answer: Json = serde_json::from_slice(answer).ok()?;
     answer.get("Status")?;
     let records = answer.get("Answer").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
     Some(records.iter().filter_map(|record| record.get("data")?.as_str()?.parse().ok()).collect())

@@ -1,9 +1,9 @@
 use std::{sync::Arc, time::Duration};
 
 use qwen_edge::{
+    api::openai::{FinishReason, Identity},
     chat::{Form, Output},
-    openai::{FinishReason, Identity},
-    qwen::AnswerStream,
+    upstream::qwen::AnswerStream,
 };
 use serde_json::{Value, json};
 

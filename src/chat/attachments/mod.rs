@@ -1,0 +1,611 @@
+//! What is attached to messages: taken out of the request, uploaded when a chat needs it.
+
+use std::sync::{Mutex, PoisonError};
+
+use base64::{
+    Engine as _,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use percent_encoding::percent_decode;
+use url::Url;
+
+mod remote;
+
+use crate::{
+    api::openai::{AttachedAs, Content, Media, Message, Part, Role},
+    error::{Error, ErrorKind, Result},
+    media_type::{Kind, ending, is_of_kind},
+    platform::Platform,
+    store::{self, files as table},
+    upstream::qwen::{File, FileEntry, NewFile, Qwen, content_hash, plain_name},
+};
+
+/// The most files that one message upstream takes along. The site's own page stops at five, its API took more.
+const MOST_SENT: usize = 20;
+/// How many are uploaded at once.
+const AT_ONCE: usize = 3;
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Something attached to a message.
+#[derive(Debug)]
+pub(in crate::chat) struct Attachment {
+    /// The message's place in the request.
+    message: usize,
+    /// The field to name in errors.
+    param: String,
+    expected: Option<Kind>,
+    name: String,
+    mark: String,
+    source: Mutex<Source>,
+}
+
+/// Where it is. Once uploaded it is ready.
+#[derive(Clone, Debug)]
+enum Source {
+    Content {
+        content: Bytes,
+        hash: String,
+        declared: Option<String>,
+    },
+    Link(Url),
+    Uploaded(String),
+    Ready(FileEntry),
+    /// In an earlier message, and cannot be read.
+    Lost,
+}
+
+impl Attachment {
+    /// A name to show, which may be made up.
+    pub(in crate::chat) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What tells it from others: the hash of its content, or its link or id.
+    pub(in crate::chat) fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// An attachment that cannot be had any more.
+    fn lost(message: usize, param: String, part: &Part) -> Self {
+        let name = match part {
+            Part::Text(_) => String::new(),
+            Part::Unknown(kind) => kind.chars().take(40).collect(),
+            Part::Attached(kind, media) => {
+                let name = media.as_ref().and_then(|media| media.filename.as_deref());
+                name.map_or_else(|| word(*kind).to_owned(), plain_name)
+            }
+        };
+        let source = Mutex::new(Source::Lost);
+        Self { message, param, expected: None, name, mark: "lost".to_owned(), source }
+    }
+
+    /// The entry for the site; uploads it unless that was done.
+    async fn entry<P: Platform>(&self, platform: &P, qwen: &Qwen, scope: &str, anywhere: bool) -> Result<FileEntry> {
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (expected, param) = (self.expected, self.param.clone());
+        let entry = match source {
+            Source::Ready(entry) => return Ok(entry),
+            Source::Lost => return Err(Error::invalid(param, "The attachment cannot be read.")),
+            Source::Content { content, hash, declared } => {
+                let new = NewFile::whole(self.name.clone(), declared, content, param);
+                qwen.upload(platform, scope, NewFile { expected, hash: Some(hash), ..new }).await?.entry(platform)
+            }
+            Source::Link(url) => match qwen.entry_for(platform, &url, expected) {
+                Some(entry) => entry,
+                None => {
+                    let new = remote::open(platform, url, expected, &param, anywhere).await?;
+                    qwen.upload(platform, scope, new).await?.entry(platform)
+                }
+            },
+            Source::Uploaded(id) => self.kept(platform, qwen, scope, &id).await?.entry(platform),
+        };
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Source::Ready(entry.clone());
+        Ok(entry)
+    }
+
+    /// A file that the client uploaded before.
+    async fn kept(&self, platform: &impl Platform, qwen: &Qwen, scope: &str, id: &str) -> Result<File> {
+        let found = table::find(platform, scope, id).await.map_err(|error| store::failed(&error))?;
+        let Some(table::File { upload, hash, name, size, kind, content_type, purpose: _, created_at: _ }) = found
+        else {
+            let id: String = id.chars().take(100).collect();
+            let problem =
+                format!("There is no file '{id}' among those uploaded with this key. GET /v1/files lists them.");
+            return Err(Error::invalid(self.param.clone(), problem));
+        };
+        let kind = Kind::from_word(&kind).unwrap_or(Kind::Document);
+        if let Some(expected) = self.expected.filter(|expected| *expected != kind) {
+            let problem = format!("The file '{name}' is {kind} ({content_type}), but {expected} is wanted here.");
+            return Err(Error::new(ErrorKind::UnsupportedFileType, problem).with_param(self.param.clone()));
+        }
+        let had = upload.expires_at;
+        let upload = qwen.relink(platform, upload).await;
+        if upload.expires_at != had {
+            qwen.faults().tried("noting a new link", table::relink(platform, scope, &upload).await);
+        }
+        Ok(File { upload, hash, name, size, kind, content_type })
+    }
+}
+
+/// All that is attached to a request's messages, in their order.
+#[derive(Debug, Default)]
+pub struct Attachments {
+    all: Vec<Attachment>,
+    /// The first message that nobody has answered yet. What is attached to earlier ones may be missing by now.
+    newest_turn: usize,
+}
+
+/// What goes along with a turn, and what of earlier messages no longer can.
+#[derive(Debug, Default)]
+pub(in crate::chat) struct Entries {
+    pub(in crate::chat) files: Vec<FileEntry>,
+    /// Names.
+    pub(in crate::chat) missing: Vec<String>,
+}
+
+impl Attachments {
+    /// Takes what is attached out of the messages; their text stays. What cannot be read of earlier messages than the newest
+    /// turn's fails nothing: it would fail every later turn of its conversation.
+    ///
+    /// # Errors
+    /// `invalid_request` for a part of an unknown type, without content, or with content that cannot be read.
+    pub fn take(messages: &mut [Message]) -> Result<Self> {
+        let mut all = Vec::new();
+        let newest_turn = newest_turn(messages);
+        for (message, Message { content, .. }) in messages.iter_mut().enumerate() {
+            let Some(Content::Parts(parts)) = content else { continue };
+            let before = all.len();
+            let mut kept = Vec::with_capacity(parts.len());
+            for (at, part) in std::mem::take(parts).into_iter().enumerate() {
+                if let Part::Text(_) = part {
+                    kept.push(part);
+                    continue;
+                }
+                let param = format!("messages[{message}].content[{at}]");
+                if message >= newest_turn {
+                    all.push(attachment(message, param, part)?);
+                } else {
+                    let lost = Attachment::lost(message, param.clone(), &part);
+                    all.push(attachment(message, param, part).unwrap_or(lost));
+                }
+            }
+            *parts = kept;
+            if message >= newest_turn && all.len().saturating_sub(before) > MOST_SENT {
+                let problem =
+                    format!("A message takes at most {MOST_SENT} attachments; send the others in another one.");
+                return Err(Error::invalid(format!("messages[{message}].content"), problem));
+            }
+        }
+        Ok(Self { all, newest_turn })
+    }
+
+    /// A file that is uploaded already, attached to the first message.
+    #[must_use]
+    pub fn uploaded(platform: &impl Platform, file: &File) -> Self {
+        let attachment = Attachment {
+            message: 0,
+            param: String::new(),
+            expected: None,
+            name: file.name.clone(),
+            mark: mark_of_content(&file.hash),
+            source: Mutex::new(Source::Ready(file.entry(platform))),
+        };
+        Self { all: vec![attachment], newest_turn: 0 }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Those of one message.
+    pub(in crate::chat) fn of(&self, message: usize) -> &[Attachment] {
+        let start = self.all.partition_point(|attachment| attachment.message < message);
+        let end = self.all.partition_point(|attachment| attachment.message <= message);
+        self.all.get(start..end).unwrap_or_default()
+    }
+
+    /// Those that go along when the chat knows `known` messages: the newest, if there are too many.
+    pub(in crate::chat) fn sent(&self, known: usize) -> impl Iterator<Item = &Attachment> {
+        let start = self.all.partition_point(|attachment| attachment.message < known);
+        self.all.iter().skip(start.max(self.all.len().saturating_sub(MOST_SENT)))
+    }
+
+    /// Their entries, in their order; uploads what is not yet uploaded.
+    pub(in crate::chat) async fn entries<P: Platform>(
+        &self,
+        platform: &P,
+        qwen: &Qwen,
+        scope: &str,
+        anywhere: bool,
+        known: usize,
+    ) -> Result<Entries> {
+        let upload = async |attachment: &Attachment| match attachment.entry(platform, qwen, scope, anywhere).await {
+            Ok(entry) => Ok(Ok(entry)),
+            Err(error) if attachment.message < self.newest_turn && is_of_the_file(&error) => {
+                tracing::info!(%error, "an attachment of an earlier message is no longer available");
+                Ok(Err(attachment.name.clone()))
+            }
+            Err(error) => Err(error),
+        };
+        let uploads: Vec<_> = self.sent(known).map(upload).collect();
+        let mut entries = Entries::default();
+        let mut done = futures::stream::iter(uploads).buffered(AT_ONCE);
+        while let Some(uploaded) = done.next().await {
+            match uploaded? {
+                Ok(entry) => entries.files.push(entry),
+                Err(name) => entries.missing.push(name),
+            }
+        }
+        Ok(entries)
+    }
+}
+
+/// The first message behind the last answer. An answer at the very end is the beginning of the one that is asked for.
+fn newest_turn(messages: &[Message]) -> usize {
+    let is_answer = |message: &Message| message.role == Role::Assistant;
+    let asked = messages.iter().rposition(|message| !is_answer(message)).unwrap_or(0);
+    let earlier = messages.get(..asked).unwrap_or_default();
+    earlier.iter().rposition(is_answer).map_or(0, |answer| answer.saturating_add(1))
+}
+
+/// Whether an error says that this file cannot be had or used (also since nobody knows its id), and nothing of the session or
+/// of the moment.
+fn is_of_the_file(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidRequest
+            | ErrorKind::UnsupportedFileType
+            | ErrorKind::RequestTooLarge
+            | ErrorKind::UpstreamRejected
+            | ErrorKind::ContentFilter
+            | ErrorKind::StoreFailed
+    )
+}
+
+fn mark_of_content(hash: &str) -> String {
+    format!("sha256:{hash}")
+}
+
+/// The field of a part that says what is attached, which also is its usual type.
+const fn word(attached: AttachedAs) -> &'static str {
+    match attached {
+        AttachedAs::Image => "image_url",
+        AttachedAs::Video => "video_url",
+        AttachedAs::Audio => "input_audio",
+        AttachedAs::File => "file",
+    }
+}
+
+/// Reads a part that is not text.
+fn attachment(message: usize, param: String, part: Part) -> Result<Attachment> {
+    match part {
+        Part::Attached(attached, media) => {
+            let expected = match attached {
+                AttachedAs::Image => Some(Kind::Image),
+                AttachedAs::Video => Some(Kind::Video),
+                AttachedAs::Audio => Some(Kind::Audio),
+                AttachedAs::File => None,
+            };
+            source(message, param, word(attached), expected, media.map(|media| *media).unwrap_or_default())
+        }
+        Part::Unknown(kind) => {
+            let kind: String = kind.chars().take(40).collect();
+            let problem = format!(
+                "Content parts of the type '{kind}' are not supported; send text, image_url, video_url, input_video, input_audio, audio_url or file."
+            );
+            Err(Error::invalid(format!("{param}.type"), problem))
+        }
+        Part::Text(_) => Err(Error::invalid(param, "The part is text.")),
+    }
+}
+
+fn source(message: usize, param: String, field: &str, expected: Option<Kind>, media: Media) -> Result<Attachment> {
+    let Media { url, data, format, file_id, file_data, filename, file_url, file_info } = media;
+    let named = |kind: Option<&str>| {
+        let stem =
+            expected.map_or("file", |expected| if expected == Kind::Document { "document" } else { expected.as_str() });
+        match (filename.as_deref().filter(|name| !name.trim().is_empty()), kind) {
+            (Some(name), _) => plain_name(name),
+            (None, Some(ending)) => format!("{stem}.{ending}"),
+            (None, None) => stem.to_owned(),
+        }
+    };
+    let made = |name: String, mark: String, source: Source, param: String| {
+        Ok(Attachment { message, param, expected, name, mark, source: Mutex::new(source) })
+    };
+    if let Some(info) = file_info.filter(|info| !matches!(info.get(), "null" | "\"\"")) {
+        let entry = FileEntry::from_client(&info, &format!("{param}.file_info"))?;
+        let name = entry.json().get("name").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let mark = format!("file:{}", entry.identity());
+        return made(name, mark, Source::Ready(entry), param);
+    }
+    let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+    if let Some(id) = given(file_id) {
+        return made(named(None), format!("file:{id}"), Source::Uploaded(id), param);
+    }
+    let (bare, text) = match (given(data), given(file_data), given(url).or(given(file_url))) {
+        (Some(data), _, _) | (None, Some(data), _) => (true, data),
+        (None, None, Some(url)) => (false, url),
+        (None, None, None) => {
+            let problem =
+                format!("The part has no content: '{field}' needs a link (url), content in base64 or a file_id.");
+            return Err(Error::invalid(param, problem));
+        }
+    };
+    let text = text.trim();
+    let (declared, content) = if let Some(link) = strip_scheme(text, "data:") {
+        let Some((declared, content)) = data_link(link) else {
+            return Err(Error::invalid(param, "The data: link cannot be read; it should be data:TYPE;base64,CONTENT."));
+        };
+        (declared, content)
+    } else if strip_scheme(text, "http:").or_else(|| strip_scheme(text, "https:")).is_some() {
+        let Ok(url) = Url::parse(text) else {
+            return Err(Error::invalid(param, "The link is not a valid address."));
+        };
+        let last = url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default().to_owned();
+        let name = if last.is_empty() {
+            named(None)
+        } else {
+            plain_name(&percent_decode(last.as_bytes()).decode_utf8_lossy())
+        };
+        return made(name, format!("url:{}", unsigned(&url)), Source::Link(url), param);
+    } else if bare {
+        let Some(content) = base64(text) else {
+            return Err(Error::invalid(param, "The content is not valid base64."));
+        };
+        (None, content)
+    } else {
+        // Some clients leave out the beginning of a data: link. Few other texts are base64 of a known format.
+        let content = base64(text).filter(|content| expected.is_some_and(|expected| is_of_kind(content, expected)));
+        let Some(content) = content else {
+            return Err(Error::invalid(
+                param,
+                "The link must begin with https:, http: or data:, or be a file of the right kind in base64.",
+            ));
+        };
+        (None, content)
+    };
+    if content.is_empty() {
+        return Err(Error::invalid(param, "The attached content is empty."));
+    }
+    let declared =
+        declared.or_else(|| format.filter(|_| expected == Some(Kind::Audio)).map(|format| format!("audio/{format}")));
+    let hash = content_hash(&content);
+    let name = named(declared.as_deref().and_then(ending));
+    made(name, mark_of_content(&hash), Source::Content { content, hash, declared }, param)
+}
+
+/// A signed link changes with each signature, what it leads to does not.
+fn unsigned(url: &Url) -> String {
+    let is_signed =
+        url.query_pairs().any(|(name, _)| name.eq_ignore_ascii_case("x-oss-signature") || name == "Signature");
+    let mut plain = url.clone();
+    if is_signed {
+        plain.set_query(None);
+    }
+    plain.set_fragment(None);
+    plain.into()
+}
+
+fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+    text.get(..scheme.len()).filter(|start| start.eq_ignore_ascii_case(scheme))?;
+    text.get(scheme.len()..)
+}
+
+/// Type and content of a `data:` link (RFC 2397), without its scheme.
+fn data_link(link: &str) -> Option<(Option<String>, Bytes)> {
+    let (head, body) = link.split_once(',')?;
+    let declared = head.split(';').next().map(str::trim).filter(|declared| declared.contains('/')).map(str::to_owned);
+    let is_base64 = head.split(';').skip(1).any(|parameter| parameter.trim().eq_ignore_ascii_case("base64"));
+    let content = if is_base64 && body.contains('%') {
+        base64(&percent_decode(body.as_bytes()).decode_utf8().ok()?)?
+    } else if is_base64 {
+        base64(body)?
+    } else {
+        Bytes::from(percent_decode(body.as_bytes()).collect::<Vec<u8>>())
+    };
+    Some((declared, content))
+}
+
+/// Base64 as clients write it: either alphabet, with line breaks or without, padded or not.
+fn base64(text: &str) -> Option<Bytes> {
+    let odd = |byte: u8| matches!(byte, b'-' | b'_') || byte.is_ascii_whitespace();
+    let decoded = if text.bytes().any(odd) {
+        let plain: Vec<u8> = text
+            .bytes()
+            .filter(|byte| !byte.is_ascii_whitespace())
+            .map(|byte| match byte {
+                b'-' => b'+',
+                b'_' => b'/',
+                byte => byte,
+            })
+            .collect();
+        BASE64.decode(plain)
+    } else {
+        BASE64.decode(text)
+    };
+    decoded.ok().map(Bytes::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::openai::ChatRequest;
+
+    fn taken(parts: &str) -> Result<Vec<String>> {
+        let body = format!(r#"{{"messages":[{{"role":"user","content":[{parts}]}}]}}"#);
+        let mut request = ChatRequest::from_json(body.as_bytes()).unwrap();
+        let told = |Attachment { expected, name, mark, source, .. }: Attachment| {
+            let source = match source.into_inner().unwrap() {
+                Source::Content { content, declared, hash: _ } => {
+                    format!("{} {}", String::from_utf8_lossy(&content), declared.unwrap_or_default())
+                }
+                Source::Link(url) => url.to_string(),
+                Source::Uploaded(id) => id,
+                Source::Ready(entry) => entry.json()["url"].as_str().unwrap().to_owned(),
+                Source::Lost => "lost".to_owned(),
+            };
+            let mark = if mark.starts_with("sha256:") { "sha256" } else { mark.get(..8).unwrap_or(&mark) };
+            format!("{} {name} {mark} {source}", expected.map_or("any", Kind::as_str)).trim_end().to_owned()
+        };
+        Ok(Attachments::take(&mut request.messages)?.all.into_iter().map(told).collect())
+    }
+
+    #[test]
+    fn every_form_of_an_attachment_is_understood() {
+        for (part, expected) in [
+            (
+                r#"{"type":"image_url","image_url":{"url":"https://a.example/x%20y.png?k=1#f"}}"#,
+                "image x y.png url:http https://a.example/x%20y.png?k=1#f",
+            ),
+            (r#"{"type":"image_url","image_url":"http://a.example/"}"#, "image image url:http http://a.example/"),
+            (
+                r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,aGk="}}"#,
+                "image image.png sha256 hi image/png",
+            ),
+            (
+                r#"{"type":"image_url","image_url":{"url":"DATA:image/png;base64,a\nGk"}}"#,
+                "image image.png sha256 hi image/png",
+            ),
+            (
+                r#"{"type":"image_url","image_url":{"url":"data:image/svg+xml;utf8,%3Csvg/>"}}"#,
+                "image image.svg sha256 <svg/> image/svg+xml",
+            ),
+            (r#"{"type":"input_image","image_url":"data:;base64,aGk%3D"}"#, "image image sha256 hi"),
+            (r#"{"type":"image","image":"data:image/gif;base64,aGk="}"#, "image image.gif sha256 hi image/gif"),
+            (
+                r#"{"type":"video_url","video_url":{"url":"data:video/mp4;base64,aGk="}}"#,
+                "video video.mp4 sha256 hi video/mp4",
+            ),
+            (r#"{"type":"input_video","input_video":{"data":"aGk=","format":"mp4"}}"#, "video video sha256 hi"),
+            (
+                r#"{"type":"input_audio","input_audio":{"data":"aGk=","format":"wav"}}"#,
+                "audio audio.wav sha256 hi audio/wav",
+            ),
+            (
+                r#"{"type":"input_audio","input_audio":{"data":"data:audio/mpeg;base64,aGk=","format":"mp3"}}"#,
+                "audio audio.mp3 sha256 hi audio/mpeg",
+            ),
+            (
+                r#"{"type":"audio_url","audio_url":{"url":"https://a.example/s.mp3"}}"#,
+                "audio s.mp3 url:http https://a.example/s.mp3",
+            ),
+            (r#"{"type":"file","file":{"file_id":"abc"}}"#, "any file file:abc abc"),
+            (r#"{"type":"file","file":{"file_id":"abc"},"file_info":null}"#, "any file file:abc abc"),
+            (r#"{"type":"file","file":{"file_id":"abc"},"file_info":""}"#, "any file file:abc abc"),
+            (
+                r#"{"type":"image_url","image_url":{"url":"R0lGODlhAQABAAAAACw="}}"#,
+                "image image sha256 GIF89a\u{1}\0\u{1}\0\0\0\0,",
+            ),
+            (
+                r#"{"type":"file","file":{"file_data":"data:application/pdf;base64,aGk=","filename":"C:\\a\\b.pdf"}}"#,
+                "any b.pdf sha256 hi application/pdf",
+            ),
+            (r#"{"type":"file","file":{"file_data":"aGk","filename":"b.txt"}}"#, "any b.txt sha256 hi"),
+            (
+                r#"{"type":"file","file":{"file_url":"https://a.example/b.pdf"}}"#,
+                "any b.pdf url:http https://a.example/b.pdf",
+            ),
+            (
+                r#"{"type":"file_url","file_url":{"url":"https://a.example/b.pdf"}}"#,
+                "any b.pdf url:http https://a.example/b.pdf",
+            ),
+            (
+                r#"{"type":"input_file","filename":"c.txt","file_data":"data:text/plain;base64,aGk="}"#,
+                "any c.txt sha256 hi text/plain",
+            ),
+            (
+                r#"{"type":"image_url","image_url":{"url":"https://x/"},"file_info":{"id":"i","url":"https://y/z","name":"n.png"}}"#,
+                "image n.png file:i https://y/z",
+            ),
+            (
+                r#"{"type":"video_url","video_url":{"url":"https://x/","file_info":{"id":"i","url":"https://y/z","name":"n.mp4"}}}"#,
+                "video n.mp4 file:i https://y/z",
+            ),
+        ] {
+            assert_eq!(taken(part).unwrap(), [expected], "{part}");
+        }
+        assert_eq!(taken(r#"{"type":"text","text":"a"}"#).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn what_cannot_be_attached_is_told_by_its_field() {
+        for (part, param) in [
+            (r#"{"type":"hologram"}"#, "messages[0].content[0].type"),
+            (r#"{"type":"image_url"}"#, "messages[0].content[0]"),
+            (r#"{"type":"image_url","image_url":{"url":" "}}"#, "messages[0].content[0]"),
+            (r#"{"type":"image_url","image_url":{"url":"file:///etc/passwd"}}"#, "messages[0].content[0]"),
+            // Base64, but of nothing that is a picture.
+            (r#"{"type":"image_url","image_url":{"url":"aGk="}}"#, "messages[0].content[0]"),
+            (r#"{"type":"image_url","image_url":{"url":"example.com/a.png"}}"#, "messages[0].content[0]"),
+            (r#"{"type":"file","file":{"file_url":"R0lGODlhAQABAAAAACw="}}"#, "messages[0].content[0]"),
+            (r#"{"type":"image_url","image_url":{"url":"http://"}}"#, "messages[0].content[0]"),
+            (r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,"}}"#, "messages[0].content[0]"),
+            (r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,!!"}}"#, "messages[0].content[0]"),
+            (r#"{"type":"input_audio","input_audio":{"data":"*","format":"wav"}}"#, "messages[0].content[0]"),
+            (r#"{"type":"text","text":"a"},{"type":"file","file":{}}"#, "messages[0].content[1]"),
+            (r#"{"type":"file","file_info":{"id":"x"}}"#, "messages[0].content[0].file_info"),
+            (r#"{"type":"file","file_info":5}"#, "messages[0].content[0].file_info"),
+        ] {
+            let error = taken(part).unwrap_err();
+            assert_eq!((error.kind(), error.param()), (ErrorKind::InvalidRequest, Some(param)), "{part}");
+        }
+        let many = [r#"{"type":"file","file":{"file_id":"x"}}"#; MOST_SENT + 1].join(",");
+        assert_eq!(taken(&many).unwrap_err().param(), Some("messages[0].content"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_of_an_earlier_message_is_lost_and_fails_nothing() {
+        const BAD: &[&str] = &[
+            r#"{"type":"hologram","text":"x"}"#,
+            r#"{"type":"image_url"}"#,
+            r#"{"type":"image_url","image_url":"data:image/png;base64,!!"}"#,
+            r#"{"type":"image_url","image_url":"photo of a cat"}"#,
+            r#"{"type":"input_audio","input_audio":{"data":"*","format":"wav"}}"#,
+            r#"{"type":"file","file":{"file_data":"%","filename":"a/b.pdf"}}"#,
+            r#"{"type":"file","file_info":5}"#,
+        ];
+        let user = |parts: &str| format!(r#"{{"role":"user","content":[{parts}]}}"#);
+        let answer = r#"{"role":"assistant","content":"a"}"#;
+        let all = BAD.join(",");
+        for (messages, expected) in [
+            (format!("{},{answer},{}", user(&all), user("")), Some(BAD.len())),
+            (format!("{},{answer},{},{answer}", user(&all), user("")), Some(BAD.len())),
+            (format!("{},{answer}", user(&all)), None),
+            (format!("{answer},{},{}", user(BAD[1]), user("")), None),
+            (format!("{},{answer},{}", user(&all), user(BAD[0])), None),
+        ] {
+            let body = format!(r#"{{"messages":[{messages}]}}"#);
+            let mut request = ChatRequest::from_json(body.as_bytes()).unwrap();
+            let taken = Attachments::take(&mut request.messages);
+            assert_eq!(taken.as_ref().ok().map(|taken| taken.all.len()), expected, "{messages}");
+            for lost in taken.iter().flat_map(|taken| &taken.all) {
+                assert!(matches!(*lost.source.lock().unwrap(), Source::Lost), "{lost:?}");
+            }
+            if let Ok(taken) = taken {
+                assert_eq!((taken.all[0].name(), taken.all[5].name()), ("hologram", "b.pdf"));
+            }
+        }
+        let many = [r#"{"type":"file","file":{"file_id":"x"}}"#; MOST_SENT + 1].join(",");
+        let body = format!(r#"{{"messages":[{},{answer},{}]}}"#, user(&many), user(""));
+        let mut request = ChatRequest::from_json(body.as_bytes()).unwrap();
+        let taken = Attachments::take(&mut request.messages).unwrap();
+        assert_eq!(taken.sent(0).count(), MOST_SENT, "the newest of them");
+    }
+
+    #[test]
+    fn a_links_signature_is_no_part_of_its_mark() {
+        let mark = |url: &str| unsigned(&Url::parse(url).unwrap());
+        assert_eq!(mark("https://x/a?x-oss-signature=1&b=2"), mark("https://x/a?x-oss-signature=2"));
+        assert_ne!(mark("https://x/a?v=1"), mark("https://x/a?v=2"));
+    }
+}

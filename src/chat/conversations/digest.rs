@@ -1,0 +1,521 @@
+//! Keys of conversations: digests chained over a history's messages. `docs/conversations.md` tells the rules with examples.
+//!
+//! Two chains run side by side. The *exact* one has every message as it is, less its thinking. The *collapsed* one is the
+//! history as a client shows it later: without tool calls, tool results and `<tool_use>` blocks, and with answers that then
+//! stand next to each other as one. Where there are no tools the two are the same.
+
+use std::borrow::Cow;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256};
+use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quick};
+
+use super::{
+    super::{attachments::Attachments, fold::content_text},
+    system_text::without_times,
+};
+use crate::api::openai::{Message, Role};
+
+/// The keys of the history up to and with one of its answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::chat) struct Boundary {
+    /// How many of the request's messages it covers.
+    pub(in crate::chat) covers: usize,
+    /// The exact chain.
+    pub(in crate::chat) exact: String,
+    /// The chain without tool steps.
+    pub(in crate::chat) collapsed: String,
+}
+
+/// A request's messages, digested.
+#[derive(Clone, Debug)]
+pub(in crate::chat) struct History {
+    /// One entry for each answer in the history, oldest first.
+    pub(in crate::chat) boundaries: Vec<Boundary>,
+    /// Digest of the system text; empty when there is none.
+    pub(in crate::chat) system: String,
+    /// How many questions of the user it has, tool results not counted.
+    pub(in crate::chat) questions: usize,
+    scope: String,
+    state: State,
+    /// The newest question that was answered, as [`History::pair_key`] sees it.
+    answered: Option<[u8; 32]>,
+    /// The newest question.
+    asked: Option<[u8; 32]>,
+}
+
+/// The shortest answer, in characters, that may tell a conversation by itself.
+const TELLING: usize = 64;
+
+#[derive(Clone, Debug)]
+struct State {
+    exact: [u8; 32],
+    collapsed: [u8; 32],
+    /// Answers that no question has followed yet, as one.
+    pending: Option<AnswerHash>,
+}
+
+fn link(before: [u8; 32], role: u8, text: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(before);
+    hash.update([role]);
+    hash.update((text.len() as u64).to_le_bytes());
+    hash.update(text);
+    hash.finalize().into()
+}
+
+/// An answer whose text may still grow: what is hashed is not hashed again.
+#[derive(Clone, Debug)]
+struct AnswerHash {
+    hash: Sha256,
+    length: u64,
+}
+
+impl AnswerHash {
+    fn new(before: [u8; 32]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(before);
+        hash.update([b'a']);
+        Self { hash, length: 0 }
+    }
+
+    fn push(&mut self, text: &str) {
+        self.hash.update(text.as_bytes());
+        self.length = self.length.saturating_add(text.len() as u64);
+    }
+
+    /// The answer with the tools it calls.
+    fn end(self, calls: &str) -> [u8; 32] {
+        let Self { mut hash, length } = self;
+        hash.update(length.to_le_bytes());
+        link(hash.finalize().into(), b'c', calls.as_bytes())
+    }
+}
+
+/// 128 bits are plenty, and a third of the text that all would be.
+fn key(digest: [u8; 32]) -> String {
+    let (half, _) = digest.split_at(16);
+    URL_SAFE_NO_PAD.encode(half)
+}
+
+impl State {
+    fn new(scope: &str) -> Self {
+        let start = link([0; 32], b's', scope.as_bytes());
+        Self { exact: start, collapsed: start, pending: None }
+    }
+
+    fn question(&mut self, text: &str) {
+        self.exact = link(self.exact, b'u', text.as_bytes());
+        if !is_tool_result(text) {
+            self.collapsed = link(self.after_pending(), b'u', text.as_bytes());
+            self.pending = None;
+        }
+    }
+
+    fn tool_result(&mut self, text: &str) {
+        self.exact = link(self.exact, b't', text.as_bytes());
+    }
+
+    fn answer(&mut self, text: &str, calls: &str) {
+        if !(text.is_empty() && calls.is_empty()) {
+            let mut answer = AnswerHash::new(self.exact);
+            answer.push(text);
+            self.exact = answer.end(calls);
+        }
+        let shown = without_blocks(text, "<tool_use>", "</tool_use>");
+        let shown = shown.trim();
+        if !shown.is_empty() {
+            match &mut self.pending {
+                Some(pending) => pending.push("\n\n"),
+                None => self.pending = Some(AnswerHash::new(self.collapsed)),
+            }
+            if let Some(pending) = &mut self.pending {
+                pending.push(shown);
+            }
+        }
+    }
+
+    fn after_pending(&self) -> [u8; 32] {
+        self.pending.clone().map_or(self.collapsed, |pending| pending.end(""))
+    }
+
+    fn boundary(&self, covers: usize) -> Boundary {
+        Boundary { covers, exact: key(self.exact), collapsed: key(self.after_pending()) }
+    }
+}
+
+impl History {
+    /// Digests `messages` within `scope` (API key and account).
+    pub(in crate::chat) fn new(scope: &str, messages: &[Message], attachments: &Attachments) -> Self {
+        let mut state = State::new(scope);
+        let mut boundaries = Vec::new();
+        let mut system = String::new();
+        let mut questions = 0_usize;
+        let (mut asked, mut answered) = (None, None);
+        for (index, message) in messages.iter().enumerate() {
+            let text = content_text(message);
+            let mut text = canonical(&text);
+            if message.role != Role::Assistant {
+                for attachment in attachments.of(index) {
+                    text.to_mut().push_str(&format!("\0{}", attachment.mark()));
+                }
+            }
+            match message.role {
+                Role::System | Role::Developer => {
+                    system.push_str(&text);
+                    system.push('\n');
+                }
+                Role::User => {
+                    if !is_tool_result(&text) {
+                        questions = questions.saturating_add(1);
+                        asked = Some(index);
+                    }
+                    state.question(&text);
+                }
+                Role::Tool | Role::Function => state.tool_result(&text),
+                Role::Assistant => {
+                    state.answer(&text, &calls(message));
+                    // An answer at the very end is the beginning of the one that is asked for.
+                    if index.saturating_add(1) < messages.len() {
+                        boundaries.push(state.boundary(index.saturating_add(1)));
+                        answered = asked;
+                    }
+                }
+            }
+        }
+        let system = without_times(system.trim());
+        let system = if system.is_empty() { String::new() } else { key(link([0; 32], b'y', system.as_bytes())) };
+        let question = |index: usize| {
+            let mut text = messages.get(index).map(|message| normalised(&content_text(message))).unwrap_or_default();
+            for attachment in attachments.of(index) {
+                text.push_str(&format!("\0{}", attachment.mark()));
+            }
+            link([0; 32], b'q', text.as_bytes())
+        };
+        let (asked, answered) = match (asked, answered) {
+            (Some(asked), Some(answered)) if asked == answered => {
+                let question = question(asked);
+                (Some(question), Some(question))
+            }
+            (asked, answered) => (asked.map(question), answered.map(question)),
+        };
+        Self { boundaries, system, questions, scope: scope.to_owned(), state, answered, asked }
+    }
+
+    /// How many answers it has.
+    pub(in crate::chat) fn depth(&self) -> i64 {
+        i64::try_from(self.boundaries.len()).unwrap_or(i64::MAX)
+    }
+
+    /// The keys of this history with `answer` to it.
+    pub(in crate::chat) fn with_answer(&self, answer: &str) -> Boundary {
+        let mut state = self.state.clone();
+        state.answer(&canonical(answer), "");
+        state.boundary(0)
+    }
+
+    /// The keys of a second chance for the history as it stands, up to its newest answer: the text `answer`.
+    pub(in crate::chat) fn second_chance(&self, answer: &str) -> SecondChance {
+        self.telling(self.answered, answer)
+    }
+
+    /// The keys of a second chance for this history with `answer` to its newest question.
+    pub(in crate::chat) fn second_chance_with(&self, answer: &str) -> SecondChance {
+        self.telling(self.asked, answer)
+    }
+
+    fn telling(&self, question: Option<[u8; 32]>, answer: &str) -> SecondChance {
+        let text = normalised(answer);
+        if text.is_empty() {
+            return SecondChance::default();
+        }
+        let scope = link([0; 32], b's', self.scope.as_bytes());
+        SecondChance {
+            pair: question.map(|question| key(link(link(scope, b'p', &question), b'l', text.as_bytes()))),
+            answer: (text.chars().count() >= TELLING).then(|| key(link(scope, b'l', text.as_bytes()))),
+        }
+    }
+}
+
+/// Keys of the end of a history, for when the rest of it is not known as the client shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::chat) struct SecondChance {
+    /// Of the newest question and its answer.
+    pub(in crate::chat) pair: Option<String>,
+    /// Of the newest answer alone, where it is long enough to be nobody else's.
+    pub(in crate::chat) answer: Option<String>,
+}
+
+/// The digest of API key and account that all keys are made within.
+#[must_use]
+pub fn scope(api_key: &str, account: &str) -> String {
+    key(link(link([0; 32], b'k', api_key.as_bytes()), b'o', account.as_bytes()))
+}
+
+/// The key that the history in `messages` is looked up by; `None` when nobody has answered in it yet.
+#[must_use]
+pub fn history_key(scope: &str, messages: &[Message], attachments: &Attachments) -> Option<String> {
+    History::new(scope, messages, attachments).boundaries.pop().map(|boundary| boundary.exact)
+}
+
+fn calls(message: &Message) -> String {
+    let calls = message.tool_calls.iter().flatten().filter_map(|call| call.function.as_ref());
+    calls
+        .chain(&message.function_call)
+        .map(|call| {
+            let arguments = call.arguments.as_deref().unwrap_or_default().trim();
+            format!("{}\0{arguments}\0", call.name.as_deref().unwrap_or_default())
+        })
+        .collect()
+}
+
+/// Results that Cherry Studio and its kind send as the user's words.
+fn is_tool_result(text: &str) -> bool {
+    text.starts_with("<tool_use_result>")
+}
+
+/// Text as keys see it: composed characters (NFC), LF line ends, no thinking, no outer white space.
+fn canonical(text: &str) -> Cow<'_, str> {
+    let text = without_blocks(text, "<think>", "</think>");
+    let text = without_blocks_in(text, "<details type=\"reasoning\"", "</details>");
+    let text = if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")) } else { text };
+    let text = if is_nfc_quick(text.chars()) == IsNormalized::Yes {
+        text
+    } else {
+        // A run of marks is kept in memory while it is put in order: in no language it has more than thirty.
+        let mut composed = String::with_capacity(text.len());
+        composed.extend(text.stream_safe().nfc());
+        Cow::Owned(composed)
+    };
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+    }
+}
+
+fn without_blocks<'a>(text: &'a str, open: &str, close: &str) -> Cow<'a, str> {
+    without_blocks_in(Cow::Borrowed(text), open, close)
+}
+
+/// Leaves out each block; one that is not closed stays.
+fn without_blocks_in<'a>(text: Cow<'a, str>, open: &str, close: &str) -> Cow<'a, str> {
+    if !text.contains(open) {
+        return text;
+    }
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = &*text;
+    while let Some((before, inside)) = rest.split_once(open) {
+        let Some((_, after)) = inside.split_once(close) else { break };
+        kept.push_str(before);
+        rest = after;
+    }
+    kept.push_str(rest);
+    Cow::Owned(kept)
+}
+
+/// Text as a second chance compares it: entities resolved, white space collapsed; emphasis, emoji and marks of citations left
+/// out.
+fn normalised(text: &str) -> String {
+    let text = canonical(text);
+    let text = without_blocks(&text, "<tool_use>", "</tool_use>");
+    let text = without_entities(&without_citations(&text));
+    let is_kept = |character: &char| {
+        !matches!(character, '*' | '_' | '`' | '~' | '\u{2728}' | '\u{1F31F}')
+            && !matches!(*character as u32, 0x1F300..=0x1F64F | 0x1F680..=0x1F6FF | 0x1F1E0..=0x1F1FF)
+    };
+    let mut kept = String::with_capacity(text.len());
+    for word in text.split_whitespace() {
+        let length = kept.len();
+        if !kept.is_empty() {
+            kept.push(' ');
+        }
+        let start = kept.len();
+        kept.extend(word.chars().filter(is_kept));
+        if kept.len() == start {
+            kept.truncate(length);
+        }
+    }
+    kept
+}
+
+/// The text with HTML's usual entities as what they stand for.
+fn without_entities(text: &str) -> String {
+    const ENTITIES: [(&str, char); 6] =
+        [("lt;", '<'), ("gt;", '>'), ("quot;", '"'), ("#39;", '\''), ("nbsp;", ' '), ("amp;", '&')];
+    let mut plain = String::with_capacity(text.len());
+    let mut pieces = text.split('&');
+    plain.extend(pieces.next());
+    for piece in pieces {
+        let entity = ENTITIES.iter().find_map(|(name, character)| Some((character, piece.strip_prefix(name)?)));
+        let (character, rest) = entity.unwrap_or((&'&', piece));
+        plain.push(*character);
+        plain.push_str(rest);
+    }
+    plain
+}
+
+/// The text without `[[1]]` and its like.
+fn without_citations(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, inside)) = rest.split_once("[[") {
+        kept.push_str(before);
+        let digits = inside.bytes().take_while(u8::is_ascii_digit).count();
+        rest = match inside.get(digits..).and_then(|after| after.strip_prefix("]]")) {
+            Some(after) if digits > 0 => after,
+            _ => {
+                kept.push_str("[[");
+                inside
+            }
+        };
+    }
+    kept.push_str(rest);
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::openai::ChatRequest;
+
+    fn history(messages: &str) -> History {
+        let request = ChatRequest::from_json(format!(r#"{{"messages":{messages}}}"#).as_bytes()).unwrap();
+        History::new("scope", &request.messages, &Attachments::default())
+    }
+
+    fn last(messages: &str) -> Boundary {
+        history(messages).boundaries.pop().unwrap()
+    }
+
+    const BASE: &str =
+        r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#;
+
+    #[test]
+    fn keys_and_accounts_are_different_scopes() {
+        let scopes =
+            [scope("k", "a"), scope("k", "b"), scope("l", "a"), scope("", "ka"), scope("ka", ""), scope("a", "k")];
+        for (index, one) in scopes.iter().enumerate() {
+            assert!(!scopes[..index].contains(one));
+        }
+    }
+
+    #[test]
+    fn without_tools_one_key_does() {
+        assert_eq!(last(BASE).exact, last(BASE).collapsed);
+    }
+
+    #[test]
+    fn these_are_the_same_history() {
+        for other in [
+            r#"[{"role":"user","content":" q\n"},{"role":"assistant","content":"a\r\n"},{"role":"user","content":"other"}]"#,
+            r#"[{"role":"system","content":"s"},{"role":"user","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"user","content":[{"type":"text","text":"q"}]},{"role":"assistant","content":[{"type":"text","text":"a"}]},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"<think>hm</think>a","reasoning_content":"hm"},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"<details type=\"reasoning\" done=\"true\">hm</details>\na"},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"x"},{"role":"user","content":"y"}]"#,
+        ] {
+            assert_eq!((last(other).exact, last(other).collapsed), (last(BASE).exact, last(BASE).collapsed), "{other}");
+        }
+        let composed = r#"[{"role":"user","content":"caf\u00e9"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#;
+        let decomposed = r#"[{"role":"user","content":"cafe\u0301"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#;
+        assert_eq!(last(composed), last(decomposed));
+    }
+
+    #[test]
+    fn these_are_different_histories() {
+        for other in [
+            r#"[{"role":"user","content":"Q"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"b"},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"assistant","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"user","content":"qa"},{"role":"assistant","content":""},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"user","content":"q"},{"role":"user","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#,
+            r#"[{"role":"user","content":"a b"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#,
+        ] {
+            assert_ne!(last(other).exact, last(BASE).exact, "{other}");
+            assert_ne!(last(other).collapsed, last(BASE).collapsed, "{other}");
+        }
+        let request = ChatRequest::from_json(format!(r#"{{"messages":{BASE}}}"#).as_bytes()).unwrap();
+        let elsewhere = History::new("another scope", &request.messages, &Attachments::default());
+        assert_ne!(elsewhere.boundaries.last().unwrap().exact, last(BASE).exact);
+        let (one, other) = (elsewhere.second_chance("a"), history(BASE).second_chance("a"));
+        assert!(one.pair.is_some() && one.pair != other.pair);
+        let long = "a".repeat(TELLING);
+        let (one, other) = (elsewhere.second_chance(&long), history(BASE).second_chance(&long));
+        assert!(one.answer.is_some() && one.answer != other.answer);
+    }
+
+    #[test]
+    fn the_key_of_an_answer_is_the_boundary_of_the_next_turn() {
+        let asked = history(r#"[{"role":"system","content":"s"},{"role":"user","content":"q"}]"#);
+        assert!(asked.boundaries.is_empty());
+        let answered = asked.with_answer("<think>x</think> a ");
+        assert_eq!((&answered.exact, &answered.collapsed), (&last(BASE).exact, &last(BASE).collapsed));
+    }
+
+    #[test]
+    fn a_tool_loop_and_what_the_client_shows_of_it_are_found_alike() {
+        let step = r#"{"role":"user","content":"q"},{"role":"assistant","content":"I look.\n<tool_use><name>f</name></tool_use>"},{"role":"user","content":"<tool_use_result>7</tool_use_result>"}"#;
+        let looped = history(&format!("[{step}]")).with_answer("It is 7.");
+        let shown = last(
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"I look.\n\nIt is 7."},{"role":"user","content":"next"}]"#,
+        );
+        assert_eq!(looped.collapsed, shown.collapsed);
+        assert_ne!(looped.exact, shown.exact);
+        let other_result = history(&format!("[{}]", step.replace(">7<", ">8<"))).with_answer("It is 7.");
+        assert_ne!(other_result.exact, looped.exact, "the exact key tells results apart");
+        // Function mode: tool calls and results are fields of their own.
+        let function = history(
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"I look.","tool_calls":[{"id":"1","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"1","content":"7"}]"#,
+        );
+        assert_eq!(function.with_answer("It is 7.").collapsed, shown.collapsed);
+        assert_eq!(function.questions, 1);
+        // An answer that is nothing but a tool call is not shown at all.
+        let silent = history(
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"<tool_use>x</tool_use>"},{"role":"user","content":"<tool_use_result>7</tool_use_result>"}]"#,
+        );
+        let shown = last(
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"It is 7."},{"role":"user","content":"next"}]"#,
+        );
+        assert_eq!(silent.with_answer("It is 7.").collapsed, shown.collapsed);
+    }
+
+    #[test]
+    fn ends_are_compared_by_their_words() {
+        let history = history(BASE);
+        for (one, other) in [
+            ("**Hello**  world\n", "Hello world"),
+            ("a &lt;b&gt; &amp; c", "a <b> & c"),
+            ("Done \u{2728}", "Done"),
+            ("x<tool_use>y</tool_use>", "x"),
+            ("It is so[[1]][[23]].", "It is so."),
+        ] {
+            assert_eq!(history.second_chance(one), history.second_chance(other), "{one}");
+        }
+        for (one, other) in [("Hello", "hello"), ("[[a]]", "a"), ("[[]]", "")] {
+            assert_ne!(history.second_chance(one), history.second_chance(other), "{one}");
+        }
+        assert_eq!(history.second_chance(" * "), SecondChance::default());
+    }
+
+    #[test]
+    fn an_end_is_a_question_with_its_answer_and_long_answers_by_themselves() {
+        let of = |messages: &str, answer: &str| history(messages).second_chance(answer);
+        let question = |text: &str| {
+            format!(
+                r#"[{{"role":"user","content":"{text}"}},{{"role":"assistant","content":"x"}},{{"role":"user","content":"y"}}]"#
+            )
+        };
+        assert_eq!(of(&question("q"), "a"), of(&question(" **q** "), "a"));
+        assert_ne!(of(&question("q"), "a").pair, of(&question("r"), "a").pair);
+        assert_ne!(of(&question("q"), "a").pair, of(&question("q"), "b").pair);
+        let almost = "\u{4e2d}".repeat(TELLING - 1);
+        assert_eq!(of(&question("q"), &almost).answer, None);
+        let long = format!("{almost}.");
+        let answer = of(&question("q"), &long).answer;
+        assert!(answer.is_some() && answer == of(&question("r"), &long).answer);
+        assert_eq!(of(r#"[{"role":"assistant","content":"x"},{"role":"user","content":"y"}]"#, "a").pair, None);
+        // What is recorded with an answer is what is looked for with it in the history.
+        let asked = history(r#"[{"role":"system","content":"s"},{"role":"user","content":"q"}]"#);
+        assert_eq!(asked.second_chance_with(&long), of(&question("q"), &long));
+    }
+}

@@ -1,0 +1,356 @@
+//! Where a turn goes: which upstream chat knows its history, and what that chat has not heard yet.
+//!
+//! The store failing never fails a chat: it is logged and counted, and the turn goes to a new chat.
+
+use std::{sync::Arc, time::Duration};
+
+pub(in crate::chat) mod digest;
+pub(in crate::chat) mod system_text;
+
+use digest::{Boundary, History, SecondChance};
+pub use digest::{history_key, scope};
+
+use super::{
+    attachments::Attachments,
+    fold::{Folded, Said, content_text, fold, result_names, text_length},
+};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::{
+    api::openai::Content,
+    platform::DatabaseError,
+    upstream::qwen::{PastChat, PastMessage},
+};
+use crate::{
+    api::openai::{Message, Role},
+    platform::{self, Platform},
+    store::{
+        Faults,
+        conversations::{self as table, Keys, Place},
+    },
+};
+
+/// How many earlier answers of an unknown history are looked up.
+const MOST_EARLIER: usize = 40;
+/// A request with a new system text and at most so many questions is a side call (title, tags, translation).
+const SIDE_CALL_QUESTIONS: usize = 2;
+const TITLE_CHARACTERS: usize = 80;
+
+/// The memory of all conversations.
+#[derive(Debug)]
+pub struct Conversations {
+    lifetime: Duration,
+    faults: Arc<Faults>,
+}
+
+/// What a request says of its conversation beside its messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// The client's own id: field `conversation_id` or header `x-conversation-id`.
+    pub explicit: Option<String>,
+    /// Open WebUI's chat id, which its side calls carry as well.
+    pub open_webui: Option<String>,
+}
+
+/// One turn's place in a conversation.
+#[derive(Debug)]
+pub struct Thread {
+    /// The conversation's id, for the client to name it by.
+    pub id: String,
+    pub(in crate::chat) place: Option<Place>,
+    /// What the chat at `place` has not heard yet.
+    pub(in crate::chat) news: Folded,
+    /// The whole conversation, for a new chat.
+    pub(in crate::chat) whole: Folded,
+    pub(in crate::chat) attachments: Attachments,
+    /// How many messages the chat at `place` knows.
+    pub(in crate::chat) known: usize,
+    history: History,
+    pub(in crate::chat) scope: String,
+    title: String,
+    throwaway: bool,
+}
+
+/// What a request says, for looking at it more than once.
+struct Told {
+    messages: Vec<Message>,
+    /// Who says it, or what it answers.
+    names: Vec<Option<String>>,
+    attachments: Attachments,
+}
+
+impl Told {
+    fn all(&self) -> impl Iterator<Item = Said<'_>> + Clone {
+        self.messages.iter().zip(&self.names).enumerate().map(|(index, (message, name))| Said {
+            message,
+            name: name.as_deref(),
+            attached: self.attachments.of(index),
+        })
+    }
+}
+
+impl Thread {
+    /// Whether a chat of the site knows what was said before.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.place.is_some()
+    }
+}
+
+impl Conversations {
+    /// A memory whose matches are forgotten after `lifetime`.
+    #[must_use]
+    pub fn new(lifetime: Duration, faults: Arc<Faults>) -> Self {
+        Self { lifetime, faults }
+    }
+
+    /// The oldest time (milliseconds since 1970) that still counts.
+    pub fn not_before(&self, now: u64) -> u64 {
+        now.saturating_sub(u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Finds where a request goes on, within `scope` (API key and account); `new_id` is for a new conversation.
+    pub async fn thread(
+        &self,
+        platform: &impl Platform,
+        scope: String,
+        messages: Vec<Message>,
+        attachments: Attachments,
+        hints: &Hints,
+        new_id: String,
+    ) -> Thread {
+        let length = messages.iter().map(text_length).fold(0, usize::saturating_add);
+        let within = scope.clone();
+        let (said, history, whole) = platform::work_on(platform, length, move || {
+            let said = Told { names: result_names(&messages), messages, attachments };
+            let history = History::new(&within, &said.messages, &said.attachments);
+            let whole = fold(said.all(), said.attachments.sent(0).count());
+            (said, history, whole)
+        })
+        .await;
+        let mut thread = Thread {
+            id: hints.explicit.clone().or_else(|| hints.open_webui.clone()).unwrap_or_else(|| new_id.clone()),
+            place: None,
+            news: Folded::default(),
+            whole,
+            known: 0,
+            attachments: Attachments::default(),
+            title: title(&said.messages),
+            throwaway: false,
+            history,
+            scope,
+        };
+        let (place, covers) = match self.find(platform, &thread.scope, &thread.history, &said.messages, hints).await {
+            Found::Place(place, covers) => (place, covers),
+            Found::Nothing => return Thread { attachments: said.attachments, ..thread },
+            Found::SideCall => {
+                return Thread { throwaway: true, id: new_id, attachments: said.attachments, ..thread };
+            }
+            Found::AnotherBeginning => return Thread { id: new_id, attachments: said.attachments, ..thread },
+        };
+        let system_changed = place.system != thread.history.system && !thread.history.system.is_empty();
+        let (news, files, attachments) = platform::work_on(platform, length, move || {
+            let is_system = |said: &Said<'_>| matches!(said.message.role, Role::System | Role::Developer);
+            let system = said.all().filter(is_system).filter(|_| system_changed);
+            let fresh = said.all().skip(covers).filter(|said| !is_system(said));
+            let files = said.attachments.sent(covers).count();
+            (fold(system.chain(fresh), files), files, said.attachments)
+        })
+        .await;
+        thread.attachments = attachments;
+        if news.text.trim().is_empty() && files == 0 {
+            // Nothing new was said in a chat that is known; only a new one can make sense of it.
+            return thread;
+        }
+        thread.news = news;
+        thread.known = covers;
+        if hints.explicit.is_none() {
+            thread.id.clone_from(&place.conversation);
+        }
+        thread.place = Some(place);
+        thread
+    }
+
+    /// Finds the place to go on from, by the client's own id, by the history, or by the last answer.
+    async fn find(
+        &self,
+        platform: &impl Platform,
+        scope: &str,
+        history: &History,
+        messages: &[Message],
+        hints: &Hints,
+    ) -> Found {
+        let not_before = self.not_before(platform.now());
+        let last = history.boundaries.last();
+        let by_history = match last {
+            Some(last) => {
+                let found = table::find(platform, &last.exact, &last.collapsed, not_before);
+                self.faults.tried("finding a history", found.await).flatten().map(|place| (place, last.covers))
+            }
+            None => None,
+        };
+        let found = match (by_history, last) {
+            (None, Some(_)) => self.find_earlier(platform, scope, history, messages, not_before).await,
+            (found, _) => found,
+        };
+        match (found, &hints.explicit, &hints.open_webui) {
+            (Some((place, covers)), Some(_), _) => Found::Place(place, covers),
+            (Some((place, _)), None, _) if is_side_call(history, &place) => Found::SideCall,
+            (Some((place, covers)), None, _) => Found::Place(place, covers),
+            (None, Some(id), _) => {
+                // Nothing of the history is known, or there is none: then the id means the conversation's end.
+                let head = table::head(platform, scope, id, not_before);
+                let head = self.faults.tried("finding a conversation", head.await).flatten();
+                head.map_or(Found::Nothing, |head| Found::Place(head, last.map_or(0, |last| last.covers)))
+            }
+            (None, None, Some(id)) if last.is_none() => {
+                // A side call, or the first question anew: neither is the conversation's next turn.
+                let head = table::head(platform, scope, id, not_before).await;
+                let known = self.faults.tried("finding a conversation", head).flatten().is_some();
+                if known { Found::AnotherBeginning } else { Found::Nothing }
+            }
+            (None, None, _) => Found::Nothing,
+        }
+    }
+
+    /// An unknown history: its longest known beginning, else the one chat that ends as it does.
+    async fn find_earlier(
+        &self,
+        platform: &impl Platform,
+        scope: &str,
+        history: &History,
+        messages: &[Message],
+        not_before: u64,
+    ) -> Option<(Place, usize)> {
+        let last = history.boundaries.last()?;
+        let answer = messages.get(last.covers.checked_sub(1)?).map(content_text)?;
+        let SecondChance { pair, answer } = history.second_chance(&answer);
+        let earlier = history.boundaries.iter().rev().skip(1).take(MOST_EARLIER);
+        let mut keys: Vec<&str> =
+            earlier.clone().flat_map(|boundary| [boundary.exact.as_str(), boundary.collapsed.as_str()]).collect();
+        keys.extend(pair.as_deref());
+        keys.extend(answer.as_deref());
+        let shown = history.depth();
+        let found = table::find_first(platform, scope, &keys, shown, not_before);
+        let (key, place) = self.faults.tried("finding an earlier history", found.await).flatten()?;
+        let covers = earlier.clone().find(|boundary| boundary.exact == key || boundary.collapsed == key);
+        Some((place, covers.map_or(last.covers, |boundary| boundary.covers)))
+    }
+
+    /// Records a finished turn.
+    pub(in crate::chat) async fn record(
+        &self,
+        platform: &impl Platform,
+        thread: &Thread,
+        chat_id: &str,
+        response_id: &str,
+        model: &str,
+        answer: &str,
+    ) {
+        let Thread { id, history, scope, title, throwaway, place, .. } = thread;
+        let known = place.as_ref().map_or(0, |place| place.depth);
+        let turn = table::Turn {
+            scope: scope.clone(),
+            place: Place {
+                conversation: id.clone(),
+                chat_id: chat_id.to_owned(),
+                response_id: response_id.to_owned(),
+                system: history.system.clone(),
+                depth: known.max(history.depth()).saturating_add(1),
+            },
+            keys: if *throwaway { Keys::default() } else { keys(history, answer) },
+            title: title.clone(),
+            model: model.to_owned(),
+        };
+        self.faults.tried("recording a turn", table::record(platform, &turn, platform.now()).await);
+    }
+
+    /// Records the finished answers of a chat that was begun elsewhere, as if they had been asked for here; gives how many.
+    ///
+    /// # Errors
+    /// The database's own words.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn learn(
+        &self,
+        platform: &impl Platform,
+        scope: &str,
+        chat_id: &str,
+        chat: &PastChat,
+    ) -> Result<usize, DatabaseError> {
+        let (mut said, mut turns) = (Vec::new(), 0_usize);
+        for PastMessage { id, is_answer, text, is_finished } in &chat.messages {
+            if *is_answer && *is_finished && !text.trim().is_empty() {
+                let history = History::new(scope, &said, &Attachments::default());
+                let keys = keys(&history, text);
+                let place = Place {
+                    conversation: chat_id.to_owned(),
+                    chat_id: chat_id.to_owned(),
+                    response_id: id.clone(),
+                    depth: history.depth().saturating_add(1),
+                    system: history.system,
+                };
+                let (scope, title, model) = (scope.to_owned(), chat.title.clone(), chat.model.clone());
+                let turn = table::Turn { scope, place, keys, title, model };
+                table::record(platform, &turn, platform.now()).await?;
+                turns = turns.saturating_add(1);
+            }
+            said.push(Message {
+                role: if *is_answer { Role::Assistant } else { Role::User },
+                content: Some(Content::Text(text.clone())),
+                name: None,
+                tool_calls: None,
+                tool_call_id: None,
+                function_call: None,
+            });
+        }
+        Ok(turns)
+    }
+
+    /// Forgets a place whose chat is no more.
+    pub(in crate::chat) async fn forget(&self, platform: &impl Platform, thread: &Thread) {
+        let keys: Vec<&str> = thread
+            .history
+            .boundaries
+            .iter()
+            .rev()
+            .take(MOST_EARLIER)
+            .flat_map(|boundary| [boundary.exact.as_str(), boundary.collapsed.as_str()])
+            .collect();
+        self.faults.tried("forgetting a chat", table::forget(platform, &keys).await);
+        if let Some(place) = &thread.place {
+            let remove = table::remove(platform, &thread.scope, &place.conversation).await;
+            self.faults.tried("forgetting a chat", remove);
+        }
+    }
+}
+
+/// By what a turn is found again: its whole history, that without tool steps, and how it ends.
+fn keys(history: &History, answer: &str) -> Keys {
+    let Boundary { exact, collapsed, covers: _ } = history.with_answer(answer);
+    let SecondChance { pair, answer } = history.second_chance_with(answer);
+    let collapsed = Some(collapsed).filter(|collapsed| *collapsed != exact);
+    Keys { history: Some(exact), collapsed, pair, answer }
+}
+
+/// What the look-ups say of a request.
+enum Found {
+    /// It goes on here; so many of its messages are known there.
+    Place(Place, usize),
+    /// Its history is unknown, or it has none.
+    Nothing,
+    /// It shows a conversation's history with instructions of its own (title, tags, translation): it must leave that alone.
+    SideCall,
+    /// It names a known conversation and begins from the start: whatever it is, it is not that one's next turn.
+    AnotherBeginning,
+}
+
+fn is_side_call(history: &History, place: &Place) -> bool {
+    history.system != place.system && history.questions <= SIDE_CALL_QUESTIONS
+}
+
+/// The beginning of the first question, on one line.
+pub(in crate::chat) fn title(messages: &[Message]) -> String {
+    let question = messages.iter().find(|message| message.role == Role::User).map(content_text).unwrap_or_default();
+    // Each word has a character and a blank: more words are never seen.
+    let words = question.split_whitespace().take(TITLE_CHARACTERS).collect::<Vec<_>>().join(" ");
+    words.chars().take(TITLE_CHARACTERS).collect()
+}

@@ -1,0 +1,113 @@
+//! API keys.
+
+use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConstantTimeEq as _};
+
+use super::{local, router::Access};
+use crate::{
+    config::Config,
+    error::{Error, ErrorKind, Result},
+    origin::Origin,
+    platform::{Headers, PRODUCT, Product, Request},
+    secret::Secret,
+};
+
+/// The accepted keys, as digests: comparing those takes the same time whatever was sent.
+#[derive(Debug)]
+pub(super) struct Keys(Vec<[u8; 32]>);
+
+impl Keys {
+    pub(super) fn new(keys: &[Secret]) -> Self {
+        Self(keys.iter().map(|key| digest(key.expose())).collect())
+    }
+
+    /// Checks the request's key; `open` = none is needed. Gives who calls: the key, or nothing where all are one.
+    pub(super) fn check(&self, headers: &Headers, open: bool) -> Result<String> {
+        if open {
+            return Ok(String::new());
+        }
+        let Some(key) = sent_key(headers).filter(|_| !self.0.is_empty()) else {
+            let message = if self.0.is_empty() {
+                "This server has no API keys yet, so nobody may use it: set VALID_TOKENS, or ALLOW_ANONYMOUS=true."
+            } else {
+                "Send your API key of this server as 'Authorization: Bearer KEY' (or 'x-api-key: KEY')."
+            };
+            return Err(Error::new(ErrorKind::MissingApiKey, message));
+        };
+        if self.accepts(&key) {
+            Ok(key)
+        } else {
+            Err(Error::new(
+                ErrorKind::InvalidApiKey,
+                "This API key is not one of this server's keys (VALID_TOKENS). Check it for missing or extra characters.",
+            ))
+        }
+    }
+
+    fn accepts(&self, key: &str) -> bool {
+        let sent = digest(key);
+        self.0.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&sent)).into()
+    }
+}
+
+/// Checks that an administrator asks: by `ADMIN_TOKEN`; without it, and without keys, whoever sits at the machine may.
+pub(super) fn check_admin(config: &Config, request: &Request) -> Result<()> {
+    let Some(admin) = &config.admin_token else {
+        if local::is_guarded(config, Access::Admin) {
+            return Ok(());
+        }
+        return Err(Error::new(
+            ErrorKind::AdminDisabled,
+            "This server has no ADMIN_TOKEN, so nobody may administer it. Set ADMIN_TOKEN and send it as 'Authorization: Bearer …'.",
+        ));
+    };
+    // The edge listens wherever its visitors ask for it.
+    let asked_here = || request.authority.as_deref().and_then(Origin::of_host).is_some_and(|own| own.is_loopback());
+    if PRODUCT == Product::Edge && config.admin_token_is_short() && !asked_here() {
+        return Err(Error::new(
+            ErrorKind::AdminDisabled,
+            "This server's ADMIN_TOKEN has fewer than 16 characters and could be guessed, so nobody may administer it here. Set a longer one: openssl rand -hex 24.",
+        ));
+    }
+    let headers = &request.headers;
+    let Some(key) = sent_key(headers) else {
+        return Err(Error::new(
+            ErrorKind::MissingApiKey,
+            "Send the administrator's key (ADMIN_TOKEN) as 'Authorization: Bearer …'.",
+        ));
+    };
+    if digest(admin.expose()).ct_eq(&digest(&key)).into() {
+        Ok(())
+    } else {
+        Err(Error::new(
+            ErrorKind::InvalidApiKey,
+            "This is not the administrator's key (ADMIN_TOKEN). An ordinary API key does not open this route.",
+        ))
+    }
+}
+
+fn sent_key(headers: &Headers) -> Option<String> {
+    let bearer = headers.get("authorization").and_then(|value| {
+        let (scheme, key) = value.trim().split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
+    });
+    bearer.or_else(|| headers.get("x-api-key").map(|key| key.trim().to_owned())).filter(|key| !key.is_empty())
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_very_keys_are_accepted() {
+        let keys = Keys::new(&[Secret::new("sk-one"), Secret::new("sk-two")]);
+        assert!(keys.accepts("sk-one") && keys.accepts("sk-two"));
+        for wrong in ["", "sk-", "sk-on", "sk-one ", "SK-ONE", "sk-onesk-two"] {
+            assert!(!keys.accepts(wrong), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What a person asks before the first chat: whether it would work, and if not, why.
+
+use super::{App, admin};
+use crate::{
+    error::Result,
+    platform::Platform,
+    store,
+    upstream::qwen::{SessionReport, SessionState},
+};
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What: `store`, `session` or `models`.
+    pub what: &'static str,
+    /// Whether it is as it should be.
+    pub is_good: bool,
+    /// How it is, and what to do.
+    pub text: String,
+}
+
+impl App {
+    /// Looks at the database, asks the site whether it takes the session, and for the list of models.
+    pub async fn check(&self, platform: &impl Platform) -> Vec<Finding> {
+        let finding = |what, found: Result<String, String>| {
+            let is_good = found.is_ok();
+            Finding { what, is_good, text: found.unwrap_or_else(|problem| problem) }
+        };
+        let store = match (store::check(platform).await, platform.store_warning()) {
+            (Err(error), _) => Err(format!("does not work: {error}. Chats would work, but nothing is remembered")),
+            (Ok(()), Some(warning)) => Err(warning.to_owned()),
+            (Ok(()), None) => Ok("works".to_owned()),
+        };
+        let mut findings = vec![finding("store", store)];
+        let session = self.qwen.session();
+        let asked = session.look_after(platform).await.and_then(|()| session.check(platform.now()));
+        let SessionReport { state, account, expires_at, renewable, .. } = session.report(platform.now());
+        let advice = admin::advice(state, renewable);
+        let found = match (state, asked) {
+            (SessionState::Valid | SessionState::Expiring, Ok(())) => {
+                let account = account.map(|name| format!("The account is {name}. ")).unwrap_or_default();
+                let left = expires_at.map(|end| end.saturating_sub(platform.now() / 1000) / 3600);
+                let end = left.map(|hours| format!(" The token lasts for {hours} more hours.")).unwrap_or_default();
+                Ok(format!("{account}{advice}{end}"))
+            }
+            (_, Err(error)) => {
+                Err(format!("{} {}", error.message(), error.link().unwrap_or_default()).trim().to_owned())
+            }
+            (_, Ok(())) => Err(advice.to_owned()),
+        };
+        let goes_on = found.is_ok();
+        findings.push(finding("session", found));
+        if goes_on {
+            let models = self.qwen.fetch_models(platform).await;
+            let models = models.map(|models| models.iter().count());
+            let models = models.map(|count| format!("{count} are there")).map_err(|error| error.message().to_owned());
+            findings.push(finding("models", models));
+        }
+        findings
+    }
+
+    /// Takes a session as a person pastes it, as `PUT /admin/session` does; gives whether it is in the database.
+    ///
+    /// # Errors
+    /// Text that is no session, and what the site refuses.
+    pub async fn give_session(&self, platform: &impl Platform, text: &str) -> Result<bool> {
+        admin::take(self, platform, text).await
+    }
+}

@@ -1,0 +1,282 @@
+//! `/v1/files…` and `/v2/files/getstsToken`: uploads, and what became of them.
+
+use http::{Response, StatusCode};
+use serde::Serialize;
+use serde_json::Value as Json;
+use url::form_urlencoded;
+
+use super::{
+    App,
+    body::{self, Place},
+    form::{Form, Texts},
+    reply,
+};
+use crate::{
+    api::openai::Whole,
+    error::{Error, ErrorKind, Result},
+    media_type::Kind,
+    platform::{Body, Platform, Request},
+    store::{self, files as table},
+    upstream::qwen::{File, FileEntry, NewFile},
+};
+
+/// The most that one answer lists, as OpenAI's, and what it lists if nothing is said.
+const MOST_LISTED: u32 = 10_000;
+const USUALLY_LISTED: u32 = 100;
+/// What a file is for unless its sender says.
+const PURPOSE: &str = "multimodal";
+/// A request for a token is three short fields.
+const TOKEN_REQUEST: body::Limit = body::Limit { bytes: 64 * 1024, advice: "three short fields are enough" };
+
+/// What a form brought: its file, uploaded, and its other fields.
+pub(super) struct Received {
+    pub(super) file: File,
+    fields: Texts,
+}
+
+impl Received {
+    /// A field's text; the last one of that name counts.
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        self.fields.take(name)
+    }
+
+    /// The memory that the fields take.
+    pub(super) fn into_place(self) -> Place {
+        self.fields.into_place()
+    }
+}
+
+/// Reads a form, and uploads the file in its field `name` while it comes. Of the other fields `texts` are kept.
+pub(super) async fn receive<P: Platform>(
+    app: &App,
+    platform: &P,
+    caller: &str,
+    request: Request,
+    name: &str,
+    expected: Option<Kind>,
+    texts: &'static [&'static str],
+) -> Result<Received> {
+    let Request { headers, body, .. } = request;
+    let limit = match expected {
+        Some(Kind::Image) => app.config.max_image_bytes,
+        _ => app.config.max_image_bytes.max(app.config.max_file_bytes),
+    };
+    let mut form = Form::open(platform, &headers, body, limit)?;
+    app.qwen.session().ready(platform).await?;
+    let scope = app.scope(platform, caller).await;
+    let (mut file, mut fields) = (None, Texts::new(texts, app.memory.place()));
+    while let Some(field) = form.next().await? {
+        if field.name != name {
+            fields.add(field).await?;
+            continue;
+        }
+        if file.is_some() {
+            return Err(Error::invalid(
+                name,
+                format!("The form has several fields '{name}'; send one file a request."),
+            ));
+        }
+        let new = NewFile {
+            name: field.file_name.clone().unwrap_or_default(),
+            declared: field.content_type.clone(),
+            expected,
+            length: form.length,
+            hash: None,
+            param: name.to_owned(),
+            body: field.content(),
+        };
+        file = Some(app.qwen.upload(platform, &scope, new).await?);
+    }
+    let missing = || Error::invalid(name, format!("The form has no file in its field '{name}'."));
+    Ok(Received { file: file.ok_or_else(missing)?, fields })
+}
+
+pub(super) async fn upload<P: Platform>(
+    app: &App,
+    platform: &P,
+    caller: &str,
+    request: Request,
+) -> Result<Response<Body>> {
+    let mut received = receive(app, platform, caller, request, "file", None, &["purpose"]).await?;
+    let purpose = received.take("purpose").map(|purpose| purpose.trim().chars().take(60).collect::<String>());
+    let purpose = purpose.filter(|purpose| !purpose.is_empty()).unwrap_or_else(|| PURPOSE.to_owned());
+    let File { upload, hash, name, size, kind, content_type } = received.file;
+    let file = table::File {
+        upload,
+        hash,
+        name,
+        size,
+        kind: kind.as_str().to_owned(),
+        content_type,
+        purpose,
+        created_at: platform.now(),
+    };
+    let scope = app.scope(platform, caller).await;
+    // The upload itself is good without it.
+    app.faults.tried("keeping a file", table::keep(platform, &scope, &file).await);
+    Ok(reply::json(StatusCode::OK, &object(platform, file)))
+}
+
+pub(super) async fn list(
+    app: &App,
+    platform: &impl Platform,
+    caller: &str,
+    query: Option<&str>,
+) -> Result<Response<Body>> {
+    let (mut limit, mut after, mut is_ascending) = (USUALLY_LISTED, String::new(), false);
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        match &*name {
+            "limit" => {
+                let wrong = || {
+                    let problem =
+                        format!("'limit' must be a number from 1 to {MOST_LISTED}, or 0 for {USUALLY_LISTED}.");
+                    Error::invalid("limit", problem)
+                };
+                let number = if value.is_empty() { Some(Whole(0)) } else { Whole::from_text(&value) };
+                limit = match number.and_then(|number| u32::try_from(number.0).ok()).ok_or_else(wrong)? {
+                    0 => USUALLY_LISTED,
+                    limit => limit,
+                };
+            }
+            "after" => after = value.into_owned(),
+            "order" => {
+                is_ascending = match &*value {
+                    "" | "desc" => false,
+                    "asc" => true,
+                    _ => return Err(Error::invalid("order", "'order' must be 'asc' or 'desc'.")),
+                };
+            }
+            _ => {}
+        }
+    }
+    let limit = limit.min(MOST_LISTED);
+    let scope = app.scope(platform, caller).await;
+    let found = table::list(platform, &scope, &after, is_ascending, limit.saturating_add(1)).await;
+    let mut found = found.map_err(|error| store::failed(&error))?;
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = found.len() > most;
+    found.truncate(most);
+    let data: Vec<FileObject> = found.into_iter().map(|file| object(platform, file)).collect();
+    let id = |file: Option<&FileObject>| file.map(|file| file.id.clone());
+    let (first_id, last_id) = (id(data.first()), id(data.last()));
+    Ok(reply::json(StatusCode::OK, &FileList { object: "list", data, first_id, last_id, has_more }))
+}
+
+async fn find(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<(String, table::File)> {
+    let scope = app.scope(platform, caller).await;
+    match table::find(platform, &scope, id).await.map_err(|error| store::failed(&error))? {
+        Some(file) => Ok((scope, file)),
+        None => Err(Error::new(
+            ErrorKind::NotFound,
+            "There is no such file among those uploaded with this key. GET /v1/files lists them.",
+        )),
+    }
+}
+
+pub(super) async fn one(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<Response<Body>> {
+    let (_, file) = find(app, platform, caller, id).await?;
+    Ok(reply::json(StatusCode::OK, &object(platform, file)))
+}
+
+pub(super) async fn forget(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<Response<Body>> {
+    let (scope, file) = find(app, platform, caller, id).await?;
+    let removed = table::remove(platform, &scope, &file).await;
+    removed.map_err(|error| store::failed(&error))?;
+    Ok(reply::json(StatusCode::OK, &DeletedFile { id: file.upload.id, object: "file", deleted: true }))
+}
+
+/// An uploaded file: OpenAI's file object, and what the site needs to know of it.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = File))]
+pub(super) struct FileObject {
+    id: String,
+    /// `file`
+    object: &'static str,
+    bytes: u64,
+    /// Unix time in seconds.
+    created_at: u64,
+    filename: String,
+    /// As the upload gave it.
+    purpose: String,
+    /// Where the site keeps it; the link ends after a time.
+    url: String,
+    /// `uploaded`
+    status: &'static str,
+    /// `image`, `video`, `audio` or `file`.
+    filetype: &'static str,
+    /// The media type, told by the file's bytes.
+    content_type: String,
+    /// May be put into a content part as it is.
+    #[cfg_attr(test, schema(value_type = Object))]
+    file_info: FileEntry,
+}
+
+/// Uploaded files, newest first.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct FileList {
+    /// `list`
+    object: &'static str,
+    data: Vec<FileObject>,
+    first_id: Option<String>,
+    /// Goes into `after` for the next page.
+    last_id: Option<String>,
+    has_more: bool,
+}
+
+/// A file that this server has forgotten.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct DeletedFile {
+    id: String,
+    /// `file`
+    object: &'static str,
+    deleted: bool,
+}
+
+fn object(platform: &impl Platform, file: table::File) -> FileObject {
+    let table::File { upload, hash, name, size, kind, content_type, purpose, created_at } = file;
+    let kind = Kind::from_word(&kind).unwrap_or(Kind::Document);
+    let file = File { upload, hash, name, size, kind, content_type };
+    let info = file.entry(platform);
+    let File { upload, hash: _, name, size, kind, content_type } = file;
+    FileObject {
+        id: upload.id,
+        object: "file",
+        bytes: size,
+        created_at: created_at / 1000,
+        filename: name,
+        purpose,
+        url: upload.url,
+        status: "uploaded",
+        filetype: kind.as_str(),
+        content_type,
+        file_info: info,
+    }
+}
+
+/// The site's own answer, for programs that upload by themselves.
+pub(super) async fn sts_token(app: &App, platform: &impl Platform, request: Request) -> Result<Response<Body>> {
+    let body = body::collect(app, platform, &request.headers, request.body, TOKEN_REQUEST).await?;
+    let body = body::json(&body)?;
+    let name = body.get("filename").and_then(Json::as_str).filter(|name| !name.trim().is_empty());
+    let name = name.ok_or_else(|| Error::invalid("filename", "The field 'filename' must be a text."))?;
+    let size = body.get("filesize").and_then(|size| Whole::from_text(size.as_str().unwrap_or(&size.to_string())));
+    let size = size.and_then(|size| u64::try_from(size.0).ok());
+    let size = size.ok_or_else(|| Error::invalid("filesize", "The field 'filesize' must be a number of bytes."))?;
+    let kind = match body.get("filetype") {
+        None | Some(Json::Null) => "image",
+        Some(Json::String(kind)) => kind.as_str(),
+        Some(_) => "",
+    };
+    // Some clients send the media type.
+    let word = kind.split('/').next().unwrap_or_default();
+    let kind =
+        Kind::from_word(if matches!(word, "application" | "text") { "file" } else { word }).ok_or_else(|| {
+            Error::invalid("filetype", "The field 'filetype' must be 'image', 'video', 'audio' or 'file'.")
+        })?;
+    app.qwen.session().ready(platform).await?;
+    let answer = app.qwen.sts_token(platform, &crate::upstream::qwen::plain_name(name), size, kind.as_str()).await?;
+    Ok(reply::json(StatusCode::OK, &answer))
+}

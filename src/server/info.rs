@@ -1,0 +1,183 @@
+//! What the server tells of itself.
+
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use super::{
+    App, pages, reply,
+    router::{Endpoint, routes},
+};
+use crate::{
+    platform::{Body, Gauges, Headers, PRODUCT, Platform, Product},
+    store,
+    upstream::qwen::{SessionReport, SessionState},
+};
+
+/// What the server tells of itself.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = ServerInformation))]
+pub(super) struct Information {
+    /// `qwen-edge`
+    name: &'static str,
+    version: &'static str,
+    /// `box` or `edge`.
+    product: &'static str,
+    message: &'static str,
+    /// Where the API is explained.
+    docs: &'static str,
+    routes: Vec<RouteObject>,
+}
+
+/// A route of this server.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = Route))]
+pub(super) struct RouteObject {
+    method: &'static str,
+    path: &'static str,
+    /// Whether it needs a key.
+    key: bool,
+}
+
+pub(super) async fn root(app: &App, platform: &impl Platform, headers: &Headers) -> Response<Body> {
+    if headers.get("accept").is_some_and(|accept| prefers_html(&accept))
+        && let Some(console) = pages::page(platform, headers, pages::CONSOLE).await
+    {
+        return console;
+    }
+    let routes = routes()
+        .filter(|route| route.endpoint != Endpoint::Asset)
+        .map(|route| RouteObject { method: route.method, path: route.path, key: route.access.is_keyed(&app.config) })
+        .collect();
+    let information = Information {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+        product: match PRODUCT {
+            Product::Edge => "edge",
+            Product::Box => "box",
+        },
+        message: "An OpenAI-compatible API for your own Qwen web account. Point a client at /v1.",
+        docs: "/docs",
+        routes,
+    };
+    reply::json(StatusCode::OK, &information)
+}
+
+/// Whether a browser asks: `text/html` comes before JSON and any wildcard.
+fn prefers_html(accept: &str) -> bool {
+    accept
+        .split(',')
+        .filter_map(|range| range.split(';').next())
+        .map(|range| range.trim().to_ascii_lowercase())
+        .find(|range| matches!(range.as_str(), "text/html" | "application/json" | "*/*" | "application/*"))
+        .is_some_and(|range| range == "text/html")
+}
+
+/// How the server is.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct Health {
+    #[serde(skip)]
+    usable: bool,
+    /// `healthy`, `degraded` or `unhealthy`: no chat could work.
+    status: &'static str,
+    version: &'static str,
+    session: SessionHealth,
+    store: StoreHealth,
+    /// How far this machine's clock is ahead of the site's, whose time is used instead; 0 while it is right.
+    clock_skew_seconds: i64,
+}
+
+/// How the Qwen session is.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct SessionHealth {
+    /// `valid`, `expiring`, `expired`, `challenged`, `missing` or `unknown`.
+    state: &'static str,
+    /// When the access token ends, in Unix seconds.
+    expires_at: Option<u64>,
+    /// When the site last took it, in Unix seconds.
+    checked_at: Option<u64>,
+}
+
+/// How the database is. Chats work without it, but are not remembered.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct StoreHealth {
+    ok: bool,
+    /// Failures since the start.
+    errors: u64,
+    /// Whether what is remembered outlives the process; the log says why not.
+    persistent: bool,
+}
+
+/// Looks at the session's state and the store. Makes no upstream call.
+async fn look(app: &App, platform: &impl Platform) -> Health {
+    app.qwen.session().sync(platform).await;
+    let session = app.qwen.session().report(platform.now());
+    let store_problem = store::check(platform).await.err();
+    if let Some(error) = &store_problem {
+        tracing::warn!(%error, "the store does not answer");
+    }
+    let persistent = platform.store_warning().is_none();
+    let usable = session.state.usable();
+    let status = match (usable, session.state) {
+        (false, _) => "unhealthy",
+        (true, SessionState::Expiring) => "degraded",
+        (true, _) if store_problem.is_some() || !persistent => "degraded",
+        (true, _) => "healthy",
+    };
+    let SessionReport { state, expires_at, checked_at, .. } = session;
+    Health {
+        usable,
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        session: SessionHealth { state: state.as_str(), expires_at, checked_at },
+        store: StoreHealth { ok: store_problem.is_none(), errors: app.faults.count(), persistent },
+        clock_skew_seconds: app.qwen.clock_skew_seconds(),
+    }
+}
+
+pub(super) async fn health(app: &App, platform: &impl Platform) -> Response<Body> {
+    reply::json(StatusCode::OK, &look(app, platform).await)
+}
+
+pub(super) async fn ready(app: &App, platform: &impl Platform) -> Response<Body> {
+    let health = look(app, platform).await;
+    reply::json(if health.usable { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &health)
+}
+
+/// The metrics, on the product that keeps them.
+pub(super) fn metrics(app: &App, platform: &impl Platform) -> Option<Response<Body>> {
+    let session = app.qwen.session().report(platform.now());
+    let (in_flight, waiting) = app.gate.count();
+    let gauges = Gauges {
+        store_errors: app.faults.count(),
+        in_flight: in_flight as u64,
+        waiting: waiting as u64,
+        session_state: session.state.as_str(),
+        session_states: SessionState::WORDS,
+        session_expires_at: session.expires_at,
+    };
+    platform.metrics(&gauges).map(reply::metrics)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_get_the_page_and_programs_the_object() {
+        for (accept, html) in [
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true),
+            ("*/*", false),
+            ("application/json", false),
+            ("application/json, text/html", false),
+            ("TEXT/HTML; q=1.0", true),
+            ("", false),
+        ] {
+            assert_eq!(prefers_html(accept), html, "{accept}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The front door: routes, keys, CORS, request ids, and errors as answers.
+
+mod access_log;
+mod admin;
+mod auth;
+mod body;
+mod chat_completions;
+mod chats;
+#[cfg(not(target_arch = "wasm32"))]
+mod check;
+mod files;
+mod form;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+#[cfg(not(target_arch = "wasm32"))]
+mod history;
+mod info;
+mod local;
+mod media;
+mod models;
+#[cfg(test)]
+mod openapi;
+mod pages;
+mod reply;
+mod router;
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Response, StatusCode};
+
+use crate::{
+    chat::{self as turns, Conversations, Gate, Shares, Timing},
+    config::{Config, ConfigError},
+    error::{Error, ErrorKind, Result},
+    platform::{Body, Platform, Request},
+    store::{self, Faults},
+    upstream::qwen::Qwen,
+};
+use access_log::Watch;
+use auth::Keys;
+use body::Memory;
+use local::Readers;
+use router::{Access, Endpoint, Found};
+#[cfg(not(target_arch = "wasm32"))]
+pub use {check::Finding, history::Imported};
+
+/// The program's state, shared by all requests of a process or an isolate.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    keys: Keys,
+    qwen: Arc<Qwen>,
+    conversations: Arc<Conversations>,
+    gate: Arc<Gate>,
+    memory: Memory,
+    shares: Arc<Shares>,
+    faults: Arc<Faults>,
+    timing: Timing,
+}
+
+impl App {
+    /// The state that `config` describes.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let faults = Arc::<Faults>::default();
+        Self {
+            keys: Keys::new(&config.valid_tokens),
+            qwen: Arc::new(Qwen::new(&config, Arc::clone(&faults))),
+            conversations: Arc::new(Conversations::new(config.conversation_ttl, Arc::clone(&faults))),
+            gate: Arc::new(Gate::new(config.upstream_in_flight, config.upstream_queue)),
+            memory: Memory::default(),
+            shares: Arc::new(Shares::new(config.valid_tokens.len(), config.upstream_queue)),
+            faults,
+            timing: Timing::from(&config),
+            config,
+        }
+    }
+
+    /// Whose conversations and files a request may see: those of its key, with the account as it is now.
+    async fn scope(&self, platform: &impl Platform, caller: &str) -> String {
+        let session = self.qwen.session();
+        session.sync(platform).await;
+        turns::scope(caller, &session.account())
+    }
+
+    /// What is to be done every ten minutes: a look at the session, and a bounded step of the clean-up.
+    pub async fn housekeeping(&self, platform: &impl Platform) {
+        // A failure is logged there, and is a state.
+        let _ = self.qwen.session().look_after(platform).await;
+        chats::clean_up(self, platform).await;
+        let expired = store::files::expire_uploads(platform, platform.now()).await;
+        self.faults.tried("forgetting uploads whose links have ended", expired);
+    }
+
+    /// What must be done before the process ends: waits for a renewal of the session, if one is on its way.
+    pub async fn settle(&self, platform: &impl Platform) {
+        self.qwen.session().settle(platform).await;
+    }
+
+    /// Fetches the list of models at the start, so that the first chat need not wait for it.
+    pub async fn warm_up(&self, platform: &impl Platform) {
+        // A failure is logged there, and is a state.
+        let _ = self.qwen.fetch_models(platform).await;
+    }
+}
+
+/// Answers a request. Never fails: an error becomes an answer.
+pub async fn handle<P: Platform + Unpin>(app: Arc<App>, platform: P, request: Request) -> Response<Body> {
+    let platform = platform.traced();
+    let watch = Watch::new(platform.clone());
+    let request_id = reply::request_id(&request.headers, &platform);
+    let method = request.method.clone();
+    let preflight = request.headers.get("access-control-request-headers");
+    let path = request.path.clone();
+    {
+        let (trace, bytes_in) = (platform.trace(), request.body.length());
+        let mut facts = trace.facts();
+        facts.request_id.clone_from(&request_id);
+        facts.method = method.as_str().chars().take(20).collect();
+        facts.bytes_in = bytes_in.unwrap_or(0);
+    }
+    let access = if app.config.valid_tokens.is_empty() { router::access(&path) } else { None };
+    let guarded = access.is_some_and(|access| local::is_guarded(&app.config, access));
+    let (readers, refusal) = match if guarded { local::admit(&app.config, &request) } else { Ok(Readers::Everybody) } {
+        Ok(readers) => (readers, None),
+        Err(refusal) => (Readers::Nobody, Some(refusal)),
+    };
+    let (name, answer) = match router::find(&path, &method) {
+        Found::Preflight => ("preflight", refusal.map_or_else(|| Ok(reply::preflight(preflight.as_deref())), Err)),
+        Found::Nothing => ("none", Err(not_found(&path))),
+        Found::OtherMethods(methods) => ("none", Ok(method_not_allowed(&method, &methods))),
+        Found::Endpoint(route, argument) => {
+            platform.trace().facts().route = route.path;
+            let answer = match refusal {
+                Some(refusal) => Err(refusal),
+                None => watch.work(answer(&app, &platform, request, route.endpoint, route.access, argument)).await,
+            };
+            (route.path, answer)
+        }
+    };
+    let mut answer = answer.unwrap_or_else(|error| {
+        log_error(&error, &request_id, name);
+        platform.trace().facts().code = Some(error.kind().wire().code);
+        reply::error(&error)
+    });
+    if method == Method::HEAD {
+        *answer.body_mut() = Body::empty();
+    }
+    reply::common_headers(answer.headers_mut(), &request_id, &readers);
+    platform.trace().facts().route = name;
+    watch.follow(answer)
+}
+
+async fn answer<P: Platform + Unpin>(
+    app: &Arc<App>,
+    platform: &P,
+    request: Request,
+    endpoint: Endpoint,
+    access: Access,
+    argument: Option<String>,
+) -> Result<Response<Body>> {
+    let caller = match access {
+        Access::Admin => auth::check_admin(&app.config, &request).map(|()| String::new())?,
+        access if access.is_keyed(&app.config) => app.keys.check(&request.headers, app.config.open_to_all())?,
+        _ => String::new(),
+    };
+    // Each on the heap: else a request of any kind would take the memory of the largest, the uploads' 20 KiB.
+    match endpoint {
+        Endpoint::Root => Ok(Box::pin(info::root(app, platform, &request.headers)).await),
+        Endpoint::Docs => Box::pin(page(platform, &request, pages::DOCS)).await,
+        Endpoint::Document => Box::pin(page(platform, &request, pages::DOCUMENT)).await,
+        Endpoint::Asset => Box::pin(page(platform, &request, &router::without_empty_segments(&request.path))).await,
+        Endpoint::Health => Ok(Box::pin(info::health(app, platform)).await),
+        Endpoint::Metrics => info::metrics(app, platform).ok_or_else(|| not_found(&request.path)),
+        Endpoint::Ready => Ok(Box::pin(info::ready(app, platform)).await),
+        Endpoint::Models => Box::pin(models::list(app, platform)).await,
+        Endpoint::Model => Box::pin(models::one(app, platform, &argument.unwrap_or_default())).await,
+        Endpoint::Completions => {
+            Box::pin(chat_completions::completions(app, platform, &caller, request, &app.config.default_model)).await
+        }
+        Endpoint::Multimodal => {
+            Box::pin(chat_completions::completions(app, platform, &caller, request, media::DEFAULT_MODEL)).await
+        }
+        Endpoint::ImageChat => Box::pin(media::image(app, platform, &caller, request)).await,
+        Endpoint::VideoChat => Box::pin(media::video(app, platform, &caller, request)).await,
+        Endpoint::Upload => Box::pin(files::upload(app, platform, &caller, request)).await,
+        Endpoint::Files => Box::pin(files::list(app, platform, &caller, request.query.as_deref())).await,
+        Endpoint::File => Box::pin(files::one(app, platform, &caller, &argument.unwrap_or_default())).await,
+        Endpoint::ForgetFile => Box::pin(files::forget(app, platform, &caller, &argument.unwrap_or_default())).await,
+        Endpoint::StsToken => Box::pin(files::sts_token(app, platform, request)).await,
+        Endpoint::Chats => Box::pin(chats::list(app, platform, &caller)).await,
+        Endpoint::Chat => Box::pin(chats::delete(app, platform, &caller, &argument.unwrap_or_default())).await,
+        Endpoint::Session => Ok(Box::pin(admin::show(app, platform)).await),
+        Endpoint::ReplaceSession => Box::pin(admin::replace(app, platform, request)).await,
+        Endpoint::ForgetSession => Box::pin(admin::forget(app, platform)).await,
+    }
+}
+
+async fn page(platform: &impl Platform, request: &Request, path: &str) -> Result<Response<Body>> {
+    pages::page(platform, &request.headers, path).await.ok_or_else(|| not_found(&request.path))
+}
+
+/// The edge's answer while a variable is wrong.
+pub fn misconfigured(platform: &impl Platform, request: &Request, error: &ConfigError) -> Response<Body> {
+    let message = format!("The server's configuration is wrong: {error}.");
+    let mut answer = reply::error(&Error::new(ErrorKind::Configuration, message).with_param(error.name));
+    reply::common_headers(answer.headers_mut(), &reply::request_id(&request.headers, platform), &Readers::Everybody);
+    answer
+}
+
+fn not_found(path: &str) -> Error {
+    let path: String = path.chars().take(200).collect();
+    Error::new(ErrorKind::NotFound, format!("There is no route {path}. GET / lists the routes."))
+}
+
+fn method_not_allowed(method: &Method, allowed: &str) -> Response<Body> {
+    let error =
+        Error::new(ErrorKind::MethodNotAllowed, format!("This route does not take {method}; it takes {allowed}."));
+    let mut answer = reply::error(&error);
+    if let Ok(allowed) = HeaderValue::from_str(allowed) {
+        answer.headers_mut().insert(http::header::ALLOW, allowed);
+    }
+    answer
+}
+
+fn log_error(error: &Error, request_id: &str, route: &str) {
+    let form = error.kind().wire();
+    let status = StatusCode::from_u16(form.status).unwrap_or_default();
+    if status.is_server_error() {
+        tracing::warn!(request_id, route, code = form.code, %error, "failed");
+    } else {
+        tracing::info!(request_id, route, code = form.code, %error, "refused");
+    }
+}

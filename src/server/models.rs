@@ -1,0 +1,76 @@
+//! `/v1/models`
+
+use std::collections::BTreeMap;
+
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use super::{App, reply};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    platform::{Body, Platform},
+    upstream::qwen::Model,
+};
+
+/// A model of the account.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = Model))]
+pub(super) struct ModelObject<'a> {
+    /// Goes into the field `model` of a request.
+    id: &'a str,
+    /// `model`
+    object: &'static str,
+    /// Unix time in seconds; 0 when the site does not tell.
+    created: u64,
+    owned_by: &'a str,
+    /// For people.
+    name: &'a str,
+    /// Tokens; null when the site does not tell.
+    context_length: Option<u64>,
+    /// What it can do, in the site's own words.
+    capabilities: &'a BTreeMap<String, bool>,
+}
+
+/// The models of the account.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct ModelList<'a> {
+    /// `list`
+    object: &'static str,
+    data: Vec<ModelObject<'a>>,
+}
+
+fn object(model: &Model) -> ModelObject<'_> {
+    let Model { id, name, owned_by, created, context_length, capabilities, thinks: _, must_think: _ } = model;
+    ModelObject {
+        id,
+        object: "model",
+        created: *created,
+        owned_by,
+        name,
+        context_length: *context_length,
+        capabilities,
+    }
+}
+
+pub(super) async fn list(app: &App, platform: &impl Platform) -> Result<Response<Body>> {
+    let models = app.qwen.models(platform).await?;
+    let data = models.iter().map(object).collect();
+    Ok(reply::json(StatusCode::OK, &ModelList { object: "list", data }))
+}
+
+pub(super) async fn one(app: &App, platform: &impl Platform, name: &str) -> Result<Response<Body>> {
+    // Fetches the list when it is stale, so that an unknown name is not judged by an old one.
+    app.qwen.models(platform).await?;
+    match app.qwen.choose(platform, name).await.1 {
+        Some(model) => Ok(reply::json(StatusCode::OK, &object(&model))),
+        None => {
+            let name: String = name.chars().take(100).collect();
+            Err(Error::new(
+                ErrorKind::ModelNotFound,
+                format!("There is no model '{name}'. GET /v1/models lists those there are."),
+            ))
+        }
+    }
+}

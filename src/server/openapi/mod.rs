@@ -1,0 +1,257 @@
+//! The OpenAPI document: made from the table of routes, the types and the kinds of errors, and kept as `web/openapi.json`.
+//!
+//! `UPDATE=1 cargo test --lib openapi` writes it anew.
+
+mod errors;
+mod operations;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value as Json, json};
+use utoipa::{
+    ToSchema,
+    openapi::{RefOr, Schema},
+};
+
+use super::{
+    admin, chats, files, info, models,
+    router::{Access, Endpoint, Route, routes},
+};
+use crate::api::openai::{ChatRequest, Chunk, Completion, ErrorBody};
+use operations::{Answer, Operation, operation};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web/openapi.json");
+
+const ABOUT: &str = "Your own account at chat.qwen.ai as an OpenAI-compatible API.
+
+Point a client at `/v1`, with one of the server's `VALID_TOKENS` as its API key. `/v1` may be missing or doubled. Every \
+answer carries `x-request-id` (the client's own, when it sends a sane one), and every route answers `OPTIONS` for browsers \
+on other sites. Unknown fields are ignored; a field of a wrong type is refused by name.";
+
+const NO_EFFECT: &str = "Accepted, without effect: the chat site has no such setting.";
+
+/// A type and all that it names.
+fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+    schemas.push((T::name().into_owned(), T::schema()));
+    T::schemas(schemas);
+}
+
+/// All types that answers and requests name.
+fn schemas() -> Json {
+    let mut all = Vec::new();
+    add::<ChatRequest>(&mut all);
+    add::<Completion<'static>>(&mut all);
+    add::<Chunk>(&mut all);
+    add::<ErrorBody<'static>>(&mut all);
+    add::<info::Information>(&mut all);
+    add::<info::Health>(&mut all);
+    add::<models::ModelList<'static>>(&mut all);
+    add::<files::FileList>(&mut all);
+    add::<files::DeletedFile>(&mut all);
+    add::<chats::ChatList>(&mut all);
+    add::<chats::DeletedChat>(&mut all);
+    add::<admin::SessionObject<'static>>(&mut all);
+    let mut schemas = Json::Object(Map::new());
+    for (name, schema) in all {
+        schemas[name] = serde_json::to_value(schema).unwrap();
+    }
+    schemas.as_object_mut().unwrap().values_mut().for_each(explain_at_the_top);
+    // What nobody explained is there for compatibility: the type says so too.
+    for (name, property) in schemas["ChatRequest"]["properties"].as_object_mut().unwrap() {
+        if property.get("description").is_none() && name != "messages" {
+            property["description"] = NO_EFFECT.into();
+        }
+    }
+    schemas["ChatRequest"]["properties"]["messages"]["description"] = "The conversation, newest message last.".into();
+    schemas["ChatRequest"]["properties"]["messages"]["minItems"] = 1.into();
+    schemas
+}
+
+/// Explanations of types that may be null stand within their alternatives.
+fn explain_at_the_top(schema: &mut Json) {
+    for property in schema.get_mut("properties").and_then(Json::as_object_mut).into_iter().flat_map(Map::values_mut) {
+        let alternatives = property.get_mut("oneOf").and_then(Json::as_array_mut).into_iter().flatten();
+        let mut texts = alternatives.filter_map(|alternative| alternative.as_object_mut()?.remove("description"));
+        if let Some(text) = texts.next() {
+            property["description"] = text;
+        }
+    }
+}
+
+fn security(access: Access) -> Json {
+    match access {
+        Access::Open => json!([]),
+        Access::Keyed => json!([{ "key": [] }, { "x-api-key": [] }]),
+        Access::StsToken => json!([{ "key": [] }, { "x-api-key": [] }, {}]),
+        Access::Admin => json!([{ "admin": [] }]),
+    }
+}
+
+fn content((media_type, schema, example): &(&'static str, Json, Json)) -> (String, Json) {
+    let mut content = json!({ "schema": schema });
+    if !example.is_null() {
+        content["example"] = example.clone();
+    }
+    ((*media_type).to_owned(), content)
+}
+
+fn responses(route: &Route, operation: &Operation) -> Json {
+    let mut responses = Map::new();
+    for Answer { status, description, contents, headers } in &operation.answers {
+        let mut fields = json!({ "x-request-id": { "$ref": "#/components/headers/RequestId" } });
+        for (name, component) in *headers {
+            fields[*name] = json!({ "$ref": format!("#/components/headers/{component}") });
+        }
+        let mut response = json!({ "description": description, "headers": fields });
+        if !contents.is_empty() {
+            response["content"] = contents.iter().map(content).collect::<Map<_, _>>().into();
+        }
+        responses.insert(status.to_string(), response);
+    }
+    for (status, response) in errors::responses(route.access, &operation.errors) {
+        responses.insert(status.to_string(), response);
+    }
+    responses.into()
+}
+
+fn parameters(route: &Route, operation: &Operation) -> Vec<Json> {
+    let id = route.path.contains("{id}").then(
+        || json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }),
+    );
+    id.into_iter().chain(operation.parameters.iter().cloned()).collect()
+}
+
+fn document() -> Json {
+    let mut paths = Map::new();
+    // The pages' own files are no part of the API.
+    for route in routes().filter(|route| route.endpoint != Endpoint::Asset) {
+        let operation = operation(route.endpoint, route.path);
+        let mut object = json!({
+            "operationId": operation.id,
+            "tags": [operation.tag],
+            "summary": operation.summary,
+            "description": operation.description,
+            "security": security(route.access),
+            "responses": responses(route, &operation),
+        });
+        let parameters = parameters(route, &operation);
+        if !parameters.is_empty() {
+            object["parameters"] = parameters.into();
+        }
+        if let Some((required, contents)) = &operation.body {
+            let contents: Map<_, _> = contents.iter().map(content).collect();
+            object["requestBody"] = json!({ "required": required, "content": contents });
+        }
+        paths.entry(route.path).or_insert_with(|| json!({}))[route.method.to_lowercase()] = object;
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "qwen-edge",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": ABOUT,
+            "license": { "name": "MIT", "identifier": "MIT" },
+        },
+        "servers": [{ "url": "/" }],
+        "tags": [
+            { "name": "Chat" },
+            { "name": "Models" },
+            { "name": "Files" },
+            { "name": "Conversations", "description": "What this server began at the site." },
+            { "name": "Server", "description": "How it is, and what it can do." },
+            { "name": "Administration", "description": "Opened by `ADMIN_TOKEN` alone." },
+        ],
+        "paths": paths,
+        "components": {
+            "schemas": schemas(),
+            "examples": errors::examples(),
+            "headers": {
+                "RequestId": {
+                    "description": "Names this request in the server's log.",
+                    "required": true,
+                    "schema": { "type": "string" },
+                },
+                "ConversationId": {
+                    "description": "May be sent back as the header or the field of that name.",
+                    "schema": { "type": "string" },
+                },
+                "RetryAfter": {
+                    "description": "When to try again, in seconds. Present where waiting helps.",
+                    "schema": { "type": "integer", "minimum": 1 },
+                },
+                "ShouldRetry": {
+                    "description": "`false` tells OpenAI's SDKs that only a person or a long wait can help.",
+                    "schema": { "type": "string", "enum": ["false"] },
+                },
+                "WwwAuthenticate": {
+                    "description": "`Bearer`, where the key of this server is missing.",
+                    "schema": { "type": "string" },
+                },
+                "ETag": {
+                    "description": "Changes when the page does.",
+                    "schema": { "type": "string" },
+                },
+            },
+            "securitySchemes": {
+                "key": { "type": "http", "scheme": "bearer", "description": "One of the server's `VALID_TOKENS`." },
+                "x-api-key": { "type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same." },
+                "admin": { "type": "http", "scheme": "bearer", "description": "The server's `ADMIN_TOKEN`." },
+            },
+        },
+    })
+}
+
+#[test]
+fn the_document_is_what_the_code_says() {
+    let document = format!("{:#}\n", document());
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(FILE, &document).unwrap();
+    }
+    let kept = std::fs::read_to_string(FILE).unwrap();
+    assert!(kept == document, "web/openapi.json is out of date: UPDATE=1 cargo test --lib openapi");
+}
+
+#[test]
+fn its_references_lead_somewhere() {
+    let document = document();
+    fn references<'a>(json: &'a Json, found: &mut BTreeSet<&'a str>) {
+        match json {
+            Json::Object(object) => {
+                found.extend(object.get("$ref").and_then(Json::as_str));
+                object.values().for_each(|value| references(value, found));
+            }
+            Json::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+    let mut found = BTreeSet::new();
+    references(&document, &mut found);
+    for reference in &found {
+        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference} leads nowhere");
+    }
+    for (kind, components) in document["components"].as_object().unwrap() {
+        for name in components.as_object().unwrap().keys().filter(|_| kind != "securitySchemes") {
+            assert!(found.contains(format!("#/components/{kind}/{name}").as_str()), "{name} is not used");
+        }
+    }
+}
+
+#[test]
+fn every_operation_and_field_is_explained() {
+    let document = document();
+    let mut ids = BTreeSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let at = format!("{method} {path}");
+            assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{at}");
+            assert!(!operation["summary"].as_str().unwrap().is_empty(), "{at}");
+            let bodies = operation["responses"].as_object().unwrap().values().chain(operation.get("requestBody"));
+            for content in bodies.filter_map(|body| body["content"].as_object()).flat_map(Map::values) {
+                assert!(content.get("example").or(content.get("examples")).is_some(), "{at} has no example");
+            }
+        }
+    }
+    for (name, property) in document["components"]["schemas"]["ChatRequest"]["properties"].as_object().unwrap() {
+        assert!(property.get("description").is_some(), "{name} is not explained");
+    }
+}

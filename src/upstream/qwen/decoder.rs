@@ -1,0 +1,447 @@
+//! The answer stream of chat.qwen.ai: bytes in, what the model thinks and says out.
+//!
+//! A state machine without a clock and without input or output of its own, so that any split of the bytes gives the same
+//! signals. It knows both eras (`think`, cumulative `thinking_summary`), keeps one of several interleaved answers, and skips
+//! and counts what it does not know: the site changes monthly.
+
+use std::collections::HashSet;
+
+use serde_json::value::RawValue;
+
+use super::{
+    errors,
+    event::{Counts, Extra, Frame},
+    halves::{Joiner, marked, whole},
+    sse::{EventReader, Flow, Said},
+};
+use crate::{
+    api::openai::{FinishReason, Usage},
+    error::{Error, ErrorKind, Result},
+};
+
+/// Who receives the answer, piece by piece.
+pub trait Listener {
+    /// A piece of the thinking. `false` ends the reading.
+    fn reasoning(&mut self, text: &str) -> bool;
+    /// A piece of the answer. `false` ends the reading.
+    fn content(&mut self, text: &str) -> bool;
+    /// The output count so far, asked for only when `counts_tokens`. `false` ends the reading.
+    fn tokens(&mut self, output: u64) -> bool;
+    /// Whether `tokens` wants to be called.
+    fn counts_tokens(&self) -> bool;
+}
+
+/// How many answers to one question are told apart.
+const MOST_OTHERS: usize = 16;
+/// How many pages of the web one answer may name.
+const MOST_SOURCES: usize = 500;
+/// How much is kept of what is no event: the firewall's page, or JSON on several lines.
+const MAX_BARE: usize = 64 * 1024;
+
+/// A page that the model found on the web.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its address.
+    pub url: String,
+    /// Its title.
+    pub title: String,
+}
+
+/// The state between two pieces.
+#[derive(Debug, Default)]
+pub struct AnswerStream {
+    reader: EventReader,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    response_id: Option<String>,
+    /// Answers of another index that were announced before ours.
+    others: Vec<String>,
+    summary: Summary,
+    usage: Counts,
+    sources: Vec<Source>,
+    /// Their addresses.
+    known_sources: HashSet<String>,
+    finished: Option<FinishReason>,
+    finish_reason: Option<FinishReason>,
+    said_something: bool,
+    unknown: u32,
+    events: u64,
+    bare: Option<Vec<u8>>,
+    /// Keeps back the half of a character that the last text ended with.
+    joiner: Joiner,
+    /// What that text was.
+    channel: Channel,
+}
+
+/// The two texts of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Channel {
+    Reasoning,
+    #[default]
+    Content,
+}
+
+impl AnswerStream {
+    /// Reads one piece. `Ok(true)` = read on; `Ok(false)` = the answer is over, or the listener has enough.
+    ///
+    /// # Errors
+    /// What the stream itself reports as an error.
+    pub fn feed(&mut self, piece: &[u8], listener: &mut impl Listener) -> Result<bool> {
+        let state = &mut self.state;
+        settle(self.reader.feed(piece, |said| state.said(said, listener)))
+    }
+
+    /// The bytes have ended.
+    ///
+    /// # Errors
+    /// `upstream_empty` or `upstream_truncated` when the end of the answer was not seen.
+    pub fn finish(&mut self, listener: &mut impl Listener) -> Result<()> {
+        let state = &mut self.state;
+        if !settle(self.reader.finish(|said| state.said(said, listener)))? {
+            return Ok(());
+        }
+        if state.finished.is_some() {
+            state.end_text(listener);
+            return Ok(());
+        }
+        if let Some(body) = &state.bare {
+            return Err(errors::from_event(body));
+        }
+        Err(if state.said_something {
+            Error::new(
+                ErrorKind::UpstreamTruncated,
+                "chat.qwen.ai broke the answer off before its end. Send the request again.",
+            )
+            .retryable()
+        } else {
+            empty_answer()
+        })
+    }
+
+    /// Why the answer ended, once its end was seen.
+    #[must_use]
+    pub fn finished(&self) -> Option<FinishReason> {
+        self.state.finished
+    }
+
+    /// Whether any text came.
+    #[must_use]
+    pub fn said_something(&self) -> bool {
+        self.state.said_something
+    }
+
+    /// The last token counts that the stream told; zeros when it told none.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let counts = &self.state.usage;
+        let prompt = counts.input_tokens.0.unwrap_or(0);
+        let completion = counts.output_tokens.0.unwrap_or(0);
+        Usage {
+            prompt,
+            completion,
+            total: counts.total_tokens.0.unwrap_or_else(|| prompt.saturating_add(completion)),
+            reasoning: counts.output_tokens_details.0.reasoning_tokens.0,
+            cached: counts.prompt_tokens_details.0.cached_tokens.0,
+        }
+    }
+
+    /// The pages that the model found, in the order of their marks: `[[1]]` is the first.
+    #[must_use]
+    pub fn sources(&self) -> &[Source] {
+        &self.state.sources
+    }
+
+    /// The answer's node in the upstream chat: the parent of the next turn.
+    #[must_use]
+    pub fn response_id(&self) -> Option<&str> {
+        self.state.response_id.as_deref()
+    }
+
+    /// How many events came so far. What comes between events, such as comments, is not one.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.state.events
+    }
+
+    /// How many events were not understood.
+    #[must_use]
+    pub fn unknown_events(&self) -> u32 {
+        self.state.unknown
+    }
+}
+
+/// The error of an answer without a word.
+#[must_use]
+pub fn empty_answer() -> Error {
+    Error::new(
+        ErrorKind::UpstreamEmpty,
+        "chat.qwen.ai answered with nothing. Send the request again; if it goes on, open chat.qwen.ai in the browser and look whether it asks for a check.",
+    )
+    .retryable()
+}
+
+fn settle(flow: Flow) -> Result<bool> {
+    match flow {
+        Flow::Continue(()) => Ok(true),
+        Flow::Break(Ok(())) => Ok(false),
+        Flow::Break(Err(error)) => Err(error),
+    }
+}
+
+const ENOUGH: Flow = Flow::Break(Ok(()));
+
+impl State {
+    fn said(&mut self, said: Said<'_>, listener: &mut impl Listener) -> Flow {
+        self.events = self.events.saturating_add(1);
+        match said {
+            Said::Data(b"[DONE]") => {
+                // The older streams ended so; the newer ones end with a finishing event, and most have no such mark.
+                if self.said_something {
+                    self.finished = self.finished.or(self.finish_reason).or(Some(FinishReason::Stop));
+                }
+                Flow::Continue(())
+            }
+            Said::Data(data) => {
+                let plain = str::from_utf8(data).ok().and_then(|text| serde_json::from_str::<Frame<'_>>(text).ok());
+                if let Some(frame) = plain {
+                    return self.frame(&frame, data, false, listener);
+                }
+                let marked = marked(data);
+                match marked.as_deref().and_then(|marked| serde_json::from_str::<Frame<'_>>(marked).ok()) {
+                    Some(frame) => self.frame(&frame, data, true, listener),
+                    None => self.skip(),
+                }
+            }
+            Said::Bare(line) => {
+                let marked = marked(line);
+                let text = marked.as_deref().or_else(|| str::from_utf8(line).ok()).unwrap_or_default();
+                match serde_json::from_str::<Frame<'_>>(text) {
+                    Ok(frame) if line.starts_with(b"{") && frame.is_known() => {
+                        self.frame(&frame, line, marked.is_some(), listener)
+                    }
+                    _ => {
+                        // Kept for the case that nothing else comes: then it tells what went wrong.
+                        let bare = self.bare.get_or_insert_default();
+                        let room = MAX_BARE.saturating_sub(bare.len());
+                        bare.extend(line.iter().chain(b"\n").take(room));
+                        self.skip()
+                    }
+                }
+            }
+        }
+    }
+
+    fn skip(&mut self) -> Flow {
+        self.unknown = self.unknown.saturating_add(1);
+        Flow::Continue(())
+    }
+
+    /// `data` are the bytes that the frame was read from, `is_marked` = from a copy with marks ([`marked`]).
+    fn frame(&mut self, frame: &Frame<'_>, data: &[u8], is_marked: bool, listener: &mut impl Listener) -> Flow {
+        if let Some(created) = &frame.created {
+            // Two answers at once: the first is kept.
+            let id = created.response_id.as_str();
+            if self.response_id.is_none() && !id.is_empty() && matches!(created.response_index.as_str(), "" | "0") {
+                self.response_id = Some(id.to_owned());
+            } else if self.response_id.is_none() && !id.is_empty() && self.others.len() < MOST_OTHERS {
+                self.others.push(id.to_owned());
+            }
+            return Flow::Continue(());
+        }
+        let Some(choice) = &frame.choices.0 else {
+            return if frame.is_refusal() {
+                Flow::Break(Err(errors::from_event(data)))
+            } else if frame.info.is_some() {
+                Flow::Continue(())
+            } else {
+                self.skip()
+            };
+        };
+        let id = frame.response_id.as_str();
+        let of_another = match &self.response_id {
+            Some(ours) => !id.is_empty() && id != ours,
+            None => self.others.iter().any(|other| other == id),
+        };
+        if of_another {
+            return Flow::Continue(());
+        }
+        let told = frame.usage.0;
+        if told != Counts::default() {
+            self.usage = told;
+        }
+        let Some(delta) = &choice.delta else { return Flow::Continue(()) };
+        match delta.finish_reason.as_str() {
+            "length" => self.finish_reason = Some(FinishReason::Length),
+            "content_filter" => self.finish_reason = Some(FinishReason::ContentFilter),
+            _ => {}
+        }
+        let text = delta.content.as_str();
+        let mut go_on = true;
+        match delta.phase.as_str() {
+            _ if delta.role.as_str() == "function" => self.tool_result(delta.extra, is_marked),
+            "think" => go_on = self.text(Channel::Reasoning, text, is_marked, listener),
+            "thinking_summary" => go_on = self.thinking_summary(delta.extra, is_marked, listener),
+            "answer" | "" => go_on = self.text(Channel::Content, text, is_marked, listener),
+            "image_gen" | "image_edit" => {
+                if !text.is_empty() {
+                    let image = format!("![image]({})\n\n", whole(text, is_marked));
+                    go_on = self.text(Channel::Content, &image, false, listener);
+                }
+            }
+            "web_search" | "image_search" | "image_gen_tool" | "code_interpreter" => {
+                self.tool_result(delta.extra, is_marked)
+            }
+            _ => {
+                self.unknown = self.unknown.saturating_add(1);
+                return Flow::Continue(());
+            }
+        }
+        if !go_on {
+            return ENOUGH;
+        }
+        let ends = matches!(delta.phase.as_str(), "answer" | "image_gen" | "image_edit" | "");
+        if ends && delta.status.as_str() == "finished" && delta.role.as_str() != "function" {
+            self.finished = Some(self.finish_reason.unwrap_or(FinishReason::Stop));
+            self.end_text(listener);
+            return ENOUGH;
+        }
+        if listener.counts_tokens()
+            && let Some(output) = told.output_tokens.0
+            && !listener.tokens(output)
+        {
+            return ENOUGH;
+        }
+        Flow::Continue(())
+    }
+
+    /// Hands text on, with halves of characters joined. `false` ends the reading.
+    fn text(&mut self, channel: Channel, text: &str, is_marked: bool, listener: &mut impl Listener) -> bool {
+        if text.is_empty() {
+            return true;
+        }
+        if self.channel != channel && !self.end_text(listener) {
+            return false;
+        }
+        self.channel = channel;
+        self.said_something = true;
+        let text = self.joiner.join(text, is_marked);
+        text.is_empty() || hand_on(channel, &text, listener)
+    }
+
+    /// Nothing completes the half of a character that was kept back. `false` ends the reading.
+    fn end_text(&mut self, listener: &mut impl Listener) -> bool {
+        let mut rest = String::new();
+        self.joiner.end(&mut rest);
+        rest.is_empty() || hand_on(self.channel, &rest, listener)
+    }
+
+    fn thinking_summary(&mut self, extra: Option<&RawValue>, is_marked: bool, listener: &mut impl Listener) -> bool {
+        let mut go_on = true;
+        read_extra(extra, is_marked, |extra, is_marked| {
+            let Self { summary, joiner, channel, said_something, .. } = self;
+            // The whole thinking comes anew, also what was kept back of it; a half of the answer stays, unless more is thought.
+            let half = std::mem::take(joiner);
+            let mut of_content = (*channel == Channel::Content).then_some(half);
+            let kept = summary.grow(extra, is_marked, |text| {
+                if let Some(mut half) = of_content.take() {
+                    let mut rest = String::new();
+                    half.end(&mut rest);
+                    go_on &= rest.is_empty() || hand_on(Channel::Content, &rest, listener);
+                    *channel = Channel::Reasoning;
+                }
+                *said_something = true;
+                go_on = go_on && listener.reasoning(text);
+            });
+            *joiner = of_content.unwrap_or(kept);
+        });
+        go_on
+    }
+
+    fn tool_result(&mut self, extra: Option<&RawValue>, is_marked: bool) {
+        read_extra(extra, is_marked, |extra, is_marked| {
+            for page in extra.web_search_info.as_deref().unwrap_or_default() {
+                let (url, title) = (whole(page.url.as_str(), is_marked), whole(page.title.as_str(), is_marked));
+                if !url.is_empty()
+                    && self.sources.len() < MOST_SOURCES
+                    && self.known_sources.insert(url.clone().into_owned())
+                {
+                    self.sources.push(Source { url: url.into_owned(), title: title.into_owned() });
+                }
+            }
+        });
+    }
+}
+
+fn hand_on(channel: Channel, text: &str, listener: &mut impl Listener) -> bool {
+    match channel {
+        Channel::Content => listener.content(text),
+        Channel::Reasoning => listener.reasoning(text),
+    }
+}
+
+/// Reads what goes along with a delta, and hands it to `each` together with whether halves are marked in it. What cannot be
+/// read is left out.
+fn read_extra(extra: Option<&RawValue>, is_marked: bool, each: impl FnOnce(&Extra<'_>, bool)) {
+    let Some(raw) = extra.map(RawValue::get) else { return };
+    if let Ok(extra) = serde_json::from_str::<Extra<'_>>(raw) {
+        return each(&extra, is_marked);
+    }
+    // The event around it was read without a look into it.
+    let copy = if is_marked { None } else { marked(raw.as_bytes()) };
+    if let Some(extra) = copy.as_deref().and_then(|copy| serde_json::from_str::<Extra<'_>>(copy).ok()) {
+        each(&extra, true);
+    }
+}
+
+/// How much of the cumulative thinking was handed on: whole paragraphs before `at`, and parts of the one at `at`.
+#[derive(Debug, Default)]
+struct Summary {
+    at: usize,
+    title: usize,
+    thought: usize,
+}
+
+impl Summary {
+    /// Hands on what is new. A paragraph is its title, a line end, its thought; paragraphs are a blank line apart. Keeps the
+    /// half of a character back that all of it ends with, and returns that.
+    fn grow(&mut self, extra: &Extra<'_>, is_marked: bool, mut each: impl FnMut(&str)) -> Joiner {
+        let titles = extra.summary_title.as_ref().map_or(&[][..], |titles| &titles.content);
+        let thoughts = extra.summary_thought.as_ref().map_or(&[][..], |thoughts| &thoughts.content);
+        let count = titles.len().max(thoughts.len());
+        let mut kept = Joiner::default();
+        while self.at < count {
+            let title = titles.get(self.at).map_or("", |text| text.as_str());
+            let thought = thoughts.get(self.at).map_or("", |text| text.as_str());
+            let is_last = self.at.saturating_add(1) >= count;
+            let mut joined =
+                |text, may_grow| if may_grow { kept.join(text, is_marked) } else { whole(text, is_marked) };
+            let title = joined(title, is_last && thought.is_empty());
+            let thought = joined(thought, is_last);
+            let fresh = self.title == 0 && self.thought == 0;
+            if fresh && self.at > 0 && !(title.is_empty() && thought.is_empty()) {
+                each("\n\n");
+            }
+            if self.thought == 0
+                && let Some(more) = title.get(self.title..).filter(|more| !more.is_empty())
+            {
+                each(more);
+                self.title = title.len();
+            }
+            if let Some(more) = thought.get(self.thought..).filter(|more| !more.is_empty()) {
+                if self.thought == 0 && self.title > 0 {
+                    each("\n");
+                }
+                each(more);
+                self.thought = thought.len();
+            }
+            if is_last {
+                break;
+            }
+            *self = Self { at: self.at.saturating_add(1), title: 0, thought: 0 };
+        }
+        kept
+    }
+}

@@ -1,0 +1,359 @@
+//! The site's list of models as all requests share it: one asks for all, and for a while nobody asks again, whatever came of
+//! it. Anybody may ask this server for the list, without a key.
+//!
+//! Between isolates a row in the store says when the site was last asked, and what came of it. Whoever asks does so in a task
+//! of its own, so that a client who leaves cannot break it off; whoever waits for it polls: on the edge a request must not be
+//! woken by another one's event.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::Method;
+use serde::{Deserialize, Serialize};
+
+use super::{Qwen, errors, models, models::ModelList, session::Current, wire};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    platform::{self, Platform},
+    store,
+};
+
+/// The site is asked for the list no sooner than so long after the last time, in milliseconds.
+const PAUSE: u64 = 30_000;
+/// How long the site may take. The edge ends deferred work after 30 s.
+const PATIENCE: Duration = Duration::from_secs(25);
+const FIRST_NAP: Duration = Duration::from_millis(5);
+const LONGEST_NAP: Duration = Duration::from_millis(100);
+/// How often it is looked whether another isolate has got the list.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// The key of the last good list in the store.
+const LIST_KEY: &str = "models";
+/// The key of the last time that the site was asked: an empty text, or what came of it if that was no list.
+const ASKED_KEY: &str = "models-asked";
+/// What may come of it.
+const FAILURES: &[ErrorKind] = &[
+    ErrorKind::UpstreamError,
+    ErrorKind::UpstreamInvalid,
+    ErrorKind::UpstreamEmpty,
+    ErrorKind::UpstreamTimeout,
+    ErrorKind::UpstreamRejected,
+    ErrorKind::RateLimited,
+    ErrorKind::QuotaExceeded,
+    ErrorKind::SessionExpired,
+    ErrorKind::Challenge,
+    ErrorKind::Configuration,
+];
+
+/// The list, and how it stands with it.
+#[derive(Debug, Default)]
+pub(super) struct Catalogue(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    list: Option<ModelList>,
+    /// When the site gave it, in milliseconds since 1970.
+    fetched_at: u64,
+    /// The site is being asked, at the longest until then.
+    asking_until: u64,
+    failure: Option<Failure>,
+}
+
+/// Why there is no new list.
+#[derive(Clone, Debug)]
+struct Failure {
+    at: u64,
+    kind: ErrorKind,
+    message: String,
+    /// Of the credentials at that time: with others it may go better.
+    generation: u64,
+}
+
+/// A failure as other isolates read it.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    code: String,
+    message: String,
+}
+
+/// What to do now.
+enum Next {
+    Take(ModelList),
+    GiveUp(Error),
+    Ask,
+    Wait,
+}
+
+impl State {
+    fn is_fresh(&self, now: u64) -> bool {
+        self.list.is_some() && now.saturating_sub(self.fetched_at) < models::FRESH
+    }
+
+    /// The failure that still counts, with what is left of its pause in milliseconds.
+    fn failure(&self, now: u64, generation: u64) -> Option<(&Failure, u64)> {
+        let failure = self.failure.as_ref().filter(|failure| failure.generation == generation)?;
+        let left = PAUSE.saturating_sub(now.saturating_sub(failure.at));
+        (left > 0).then_some((failure, left))
+    }
+
+    /// `waits` = an old list will not do while a new one is on its way.
+    fn next(&self, now: u64, generation: u64, waits: bool) -> Next {
+        if self.is_fresh(now) {
+            return self.list.clone().map_or(Next::Ask, Next::Take);
+        }
+        let is_asking = now < self.asking_until;
+        let failure = self.failure(now, generation);
+        match &self.list {
+            Some(list) if failure.is_some() || (is_asking && !waits) => Next::Take(list.clone()),
+            _ if is_asking => Next::Wait,
+            _ => match failure {
+                Some((failure, left)) => {
+                    let wait = Duration::from_millis(left);
+                    Next::GiveUp(Error::new(failure.kind, failure.message.clone()).with_retry_after(wait))
+                }
+                None => Next::Ask,
+            },
+        }
+    }
+}
+
+impl Catalogue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The list at hand, however old.
+    fn at_hand(&self) -> Option<ModelList> {
+        self.state().list.clone()
+    }
+
+    fn remember(&self, list: ModelList, fetched_at: u64) {
+        let mut state = self.state();
+        state.list = Some(list);
+        state.fetched_at = fetched_at;
+        state.failure = None;
+    }
+}
+
+impl Qwen {
+    /// The live list: from memory while fresh, else from the site, else the last good one, kept in the store across restarts.
+    ///
+    /// # Errors
+    /// When the site does not give the list and there never was one.
+    pub async fn models<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<ModelList> {
+        self.listed(platform, true).await
+    }
+
+    /// The list at hand, or the first that comes within `patience`.
+    pub(super) async fn any_models<P: Platform>(
+        self: &Arc<Self>,
+        platform: &P,
+        patience: Duration,
+    ) -> Option<ModelList> {
+        if let Some(list) = self.catalogue.at_hand() {
+            return Some(list);
+        }
+        // Apart: else each chat took the memory of this rare way, for as long as it is being opened.
+        let fetched = Box::pin(platform::timeout(platform, patience, self.listed(platform, false)));
+        fetched.await.and_then(Result::ok)
+    }
+
+    /// Asks the site for the list, whatever came of it the last time: for the operator, not for clients.
+    ///
+    /// # Errors
+    /// When the site does not give the list and there never was one.
+    pub async fn fetch_models<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<ModelList> {
+        self.session.sync(platform).await;
+        self.begin_asking(platform, true);
+        self.listed(platform, true).await
+    }
+
+    /// Whether the list should be fetched again (it is older than 10 minutes).
+    #[must_use]
+    pub fn models_are_stale(&self, now: u64) -> bool {
+        !self.catalogue.state().is_fresh(now)
+    }
+
+    async fn listed<P: Platform>(self: &Arc<Self>, platform: &P, mut waits: bool) -> Result<ModelList> {
+        // Who finds somebody asking already takes an old list; who asks waits for the new one.
+        waits &= platform.now() >= self.catalogue.state().asking_until;
+        let mut nap = FIRST_NAP;
+        loop {
+            let next = self.catalogue.state().next(platform.now(), self.session.generation(), waits);
+            match next {
+                Next::Take(list) => return Ok(list),
+                Next::GiveUp(error) => return Err(self.session.challenge(platform.now()).unwrap_or(error)),
+                Next::Ask => {
+                    self.session.sync(platform).await;
+                    self.begin_asking(platform, false);
+                }
+                Next::Wait => {
+                    platform.sleep(nap).await;
+                    nap = nap.saturating_mul(2).min(LONGEST_NAP);
+                }
+            }
+        }
+    }
+
+    /// Begins to ask in the background, unless somebody does already, or, without `anew`, there is nothing to ask for.
+    fn begin_asking<P: Platform>(self: &Arc<Self>, platform: &P, anew: bool) {
+        let now = platform.now();
+        let generation = self.session.generation();
+        {
+            let mut state = self.catalogue.state();
+            if now < state.asking_until || !(anew || matches!(state.next(now, generation, true), Next::Ask)) {
+                return;
+            }
+            let most = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
+            state.asking_until = now.saturating_add(most.saturating_mul(2));
+            if anew {
+                state.fetched_at = 0;
+                state.failure = None;
+            }
+        }
+        let (qwen, detached) = (Arc::clone(self), platform.detached());
+        platform.defer(async move {
+            let asked = platform::timeout(&detached, PATIENCE, qwen.ask_for_all(&detached, anew)).await;
+            let took_too_long =
+                || Error::new(ErrorKind::UpstreamTimeout, "chat.qwen.ai took too long to list its models.");
+            let failure = asked.unwrap_or_else(|| Err((took_too_long(), now))).err();
+            let mut state = qwen.catalogue.state();
+            state.asking_until = 0;
+            if let Some((error, at)) = failure {
+                let message = error.message().to_owned();
+                state.failure = Some(Failure { at, kind: error.kind(), message, generation });
+            }
+        });
+    }
+
+    /// Gets the list: from the store if it is fresh there, from another isolate that asks, or from the site. A failure comes
+    /// with its time.
+    async fn ask_for_all<P: Platform>(&self, platform: &P, anew: bool) -> Result<(), (Error, u64)> {
+        self.take_kept(platform).await;
+        let now = platform.now();
+        if !anew && self.catalogue.state().is_fresh(now) {
+            return Ok(());
+        }
+        // No call at all, though this one needs no session.
+        if let Some(challenge) = self.session.challenge(now) {
+            return Err((challenge, now));
+        }
+        // Others who are as new as this one find the site being asked.
+        let last = if anew { now } else { now.saturating_sub(PAUSE) };
+        let claimed = store::claim(platform, ASKED_KEY, now, last).await;
+        if self.faults.tried("noting that the site is asked for its models", claimed) == Some(false) {
+            return self.wait_for_another(platform).await;
+        }
+        let used = self.session.current();
+        match self.models_of_site(platform, &used).await {
+            Ok(list) => {
+                // Before anybody is told of it: a program that ends right after its answer has it kept.
+                let now = platform.now();
+                let kept = store::keep(platform, LIST_KEY, list.to_store(), now).await;
+                self.faults.tried("keeping the list of models", kept);
+                self.catalogue.remember(list, now);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no list of models from the site");
+                // Of the session itself this route tells nothing.
+                if error.kind() == ErrorKind::Challenge {
+                    self.session.refused(platform, &used, &error);
+                }
+                let told = Told { code: error.kind().wire().code.to_owned(), message: error.message().to_owned() };
+                let told = serde_json::to_string(&told).unwrap_or_default();
+                let kept = store::keep(platform, ASKED_KEY, told, now).await;
+                self.faults.tried("noting that the site gives no list of models", kept);
+                Err((error, now))
+            }
+        }
+    }
+
+    async fn models_of_site(&self, platform: &impl Platform, used: &Current) -> Result<ModelList> {
+        let (head, body) = self.ask_site(platform, used, Method::GET, wire::MODELS, Bytes::new()).await?;
+        ModelList::from_upstream(&body)
+            .filter(|_| head.status.is_success())
+            .ok_or_else(|| errors::from_answer(head.status, &head.headers, &body))
+    }
+
+    /// Takes the list out of the store, where that is newer.
+    async fn take_kept(&self, platform: &impl Platform) {
+        let kept = store::cached(platform, LIST_KEY).await;
+        let kept = self.faults.tried("reading the kept list of models", kept).flatten();
+        let known = self.catalogue.state().fetched_at;
+        if let Some((text, kept_at)) =
+            kept.filter(|(_, kept_at)| *kept_at > known || self.catalogue.at_hand().is_none())
+            && let Some(list) = ModelList::from_store(&text)
+        {
+            self.catalogue.remember(list, kept_at);
+        }
+    }
+
+    /// Another isolate asked within the pause: what it got counts here as well.
+    async fn wait_for_another(&self, platform: &impl Platform) -> Result<(), (Error, u64)> {
+        loop {
+            let asked =
+                self.faults.tried("reading when the models were asked for", store::cached(platform, ASKED_KEY).await);
+            let (told, at) = asked.flatten().unwrap_or_default();
+            if let Ok(Told { code, message }) = serde_json::from_str(&told) {
+                let kind = FAILURES.iter().copied().find(|kind| kind.wire().code == code);
+                return Err((Error::new(kind.unwrap_or(ErrorKind::UpstreamError), message), at));
+            }
+            self.take_kept(platform).await;
+            if self.catalogue.state().is_fresh(platform.now()) {
+                return Ok(());
+            }
+            if platform.now().saturating_sub(at) >= PAUSE {
+                let message = "chat.qwen.ai was asked for its models and has not answered. Send the request again.";
+                return Err((Error::new(ErrorKind::UpstreamTimeout, message), platform.now()));
+            }
+            platform.sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_790_000_000_000;
+
+    fn told(state: &State, now: u64, generation: u64, waits: bool) -> &'static str {
+        match state.next(now, generation, waits) {
+            Next::Take(_) => "take",
+            Next::GiveUp(error) => {
+                assert!(error.retry_after().unwrap() <= Duration::from_millis(PAUSE));
+                "give up"
+            }
+            Next::Ask => "ask",
+            Next::Wait => "wait",
+        }
+    }
+
+    #[test]
+    fn one_asks_and_the_others_take_what_there_is() {
+        let list = ModelList::from_store("[]");
+        let failure =
+            || Some(Failure { at: NOW, kind: ErrorKind::UpstreamError, message: "x".to_owned(), generation: 1 });
+        let none = State::default();
+        assert_eq!((told(&none, NOW, 1, true), told(&none, NOW, 1, false)), ("ask", "ask"));
+        let asking = State { asking_until: NOW + 9, ..State::default() };
+        assert_eq!((told(&asking, NOW, 1, false), told(&asking, NOW + 9, 1, false)), ("wait", "ask"));
+        let fresh = State { list: list.clone(), fetched_at: NOW, ..State::default() };
+        assert_eq!((told(&fresh, NOW, 1, true), told(&fresh, NOW + models::FRESH, 1, true)), ("take", "ask"));
+        let renewing = State { asking_until: NOW + models::FRESH + 9, ..fresh };
+        let later = NOW + models::FRESH;
+        assert_eq!((told(&renewing, later, 1, false), told(&renewing, later, 1, true)), ("take", "wait"));
+        let failed = State { failure: failure(), ..State::default() };
+        assert_eq!((told(&failed, NOW, 1, true), told(&failed, NOW + PAUSE - 1, 1, true)), ("give up", "give up"));
+        assert_eq!(
+            (told(&failed, NOW + PAUSE, 1, true), told(&failed, NOW, 2, true)),
+            ("ask", "ask"),
+            "other credentials"
+        );
+        let old = State { list, failure: failure(), ..State::default() };
+        assert_eq!((told(&old, NOW, 1, true), told(&old, NOW + PAUSE, 1, true)), ("take", "ask"));
+    }
+}

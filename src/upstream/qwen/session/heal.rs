@@ -1,0 +1,610 @@
+//! Renewing, checking and sharing the session.
+//!
+//! A renewal runs once at a time: within a process by a mark, between isolates by a lease on the stored row. It is a task of
+//! its own, so that a client who leaves cannot break it off between the site's answer and the store. Whoever waits for it
+//! polls: on the edge a request must not be woken by another one's event.
+
+use std::{sync::Arc, time::Duration};
+
+use http::Method;
+use serde_json::Value as Json;
+
+use super::{Credentials, Current, Need, Session, Standing};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    platform::telemetry::Outside,
+    platform::{PRODUCT, Platform, Product},
+    store::{self, session::Stored},
+    upstream::qwen::{errors, http_client::Purpose, wire},
+};
+
+/// How often the stored session is looked at (milliseconds): so soon do all isolates use a new one.
+const LOOK_AGAIN: u64 = 2_000;
+/// The longest a renewal may take, and how long its lease lasts. The edge ends deferred work after 30 s.
+const RENEWAL: Duration = Duration::from_secs(20);
+const FIRST_NAP: Duration = Duration::from_millis(5);
+const LONGEST_NAP: Duration = Duration::from_millis(100);
+/// How long the question for the time may take, and how long after one without an answer nobody asks (milliseconds).
+const ASKING: u64 = 10_000;
+const SILENCE: u64 = 60_000;
+/// How often a person's word is tried against others' before the store counts as failing.
+const PUT_TRIES: usize = 10;
+/// How often the other holder of the lease is asked for.
+const LEASE_NAP: Duration = Duration::from_millis(200);
+/// The next look after a check is so many seconds away, with some to spare: what ends before is renewed now.
+const UNTIL_NEXT_CHECK: u64 = 11 * 60;
+/// Rotated tokens exist nowhere else until they are stored, so that is tried more than once.
+const STORE_TRIES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
+/// The longest name of an account that is shown, in characters.
+const MAX_NAME: usize = 100;
+/// Sessions of other configurations are forgotten after so long (milliseconds): refresh tokens do not live longer.
+const FORGET_AFTER: u64 = 60 * 24 * 60 * 60 * 1000;
+
+impl Session {
+    /// Makes sure, as far as that is possible, that the credentials can be used now.
+    ///
+    /// # Errors
+    /// No session, an ended one that cannot be renewed, or the pause after a challenge: then the site must not be asked.
+    pub async fn ready<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<()> {
+        self.sync(platform).await;
+        self.learn_time(platform).await;
+        let now = platform.now();
+        let (need, generation) = {
+            let memory = self.memory();
+            let need = if memory.challenge(now).is_some() { Need::Nothing } else { memory.need(now, 0) };
+            (need, memory.generation)
+        };
+        match need {
+            Need::Nothing => {}
+            // What still works may be used, whatever hinders the renewal.
+            Need::Soon => drop(self.begin(platform, generation)),
+            Need::Now => self.renew(platform, generation).await?,
+        }
+        self.check(platform.now())
+    }
+
+    /// Asks the site once, before a token counts as ended by a clock that may be wrong: any answer tells the time. One asks
+    /// for all.
+    async fn learn_time<P: Platform>(self: &Arc<Self>, platform: &P) {
+        let mut nap = FIRST_NAP;
+        let used = loop {
+            {
+                let mut memory = self.memory();
+                let now = platform.now();
+                if !memory.is_in_doubt(now) || memory.challenge(now).is_some() {
+                    return;
+                }
+                if now >= memory.asking_until {
+                    memory.asking_until = now.saturating_add(ASKING);
+                    break memory.current();
+                }
+            }
+            platform.sleep(nap).await;
+            nap = nap.saturating_mul(2).min(LONGEST_NAP);
+        };
+        if let Some(credentials) = &used.credentials {
+            match self.who(platform, credentials).await {
+                Ok(_) => self.accepted(platform, &used),
+                Err(error) => self.refused(platform, &used, &error),
+            }
+        }
+        let mut memory = self.memory();
+        memory.asking_until = 0;
+        memory.silent_until = platform.now().saturating_add(SILENCE);
+    }
+
+    /// Looks at the stored session, if that was not done within the last seconds.
+    pub async fn sync(&self, platform: &impl Platform) {
+        let now = platform.now();
+        {
+            let mut memory = self.memory();
+            if now < memory.synced_at.saturating_add(LOOK_AGAIN) {
+                return;
+            }
+            // The very first look is waited for by all; afterwards one looks for all.
+            if memory.synced_at > 0 {
+                memory.synced_at = now;
+            }
+        }
+        self.look(platform).await;
+    }
+
+    async fn look(&self, platform: &impl Platform) {
+        let found = store::session::read(platform, &self.origin).await;
+        let Some(found) = self.faults.tried("reading the session", found) else {
+            // Without a store there is nothing to wait for.
+            self.memory().synced_at = platform.now();
+            return;
+        };
+        let version = found.as_ref().map_or(0, |found| found.version);
+        self.take_over(found, platform.now());
+        if self.memory().unsaved {
+            self.save(platform, version).await;
+        }
+    }
+
+    /// [`Session::merge`], and tells if what is stored cannot be read.
+    fn take_over(&self, found: Option<Stored>, now: u64) {
+        if let Err(problem) = self.merge(found, now) {
+            tracing::error!(problem, "the stored session cannot be used; the configured one is");
+        }
+    }
+
+    /// Notes that the site took the credentials.
+    pub(in crate::upstream::qwen) fn accepted<P: Platform>(self: &Arc<Self>, platform: &P, used: &Current) {
+        if self.took(used, platform.now()) {
+            self.share_later(platform);
+        }
+    }
+
+    /// Notes an error of the site, which may be about the session.
+    pub(in crate::upstream::qwen) fn refused<P: Platform>(
+        self: &Arc<Self>,
+        platform: &P,
+        used: &Current,
+        error: &Error,
+    ) {
+        if self.said(used, platform.now(), error) {
+            tracing::warn!(%error, "the session is in trouble");
+            self.share_later(platform);
+        }
+    }
+
+    /// After a refusal: renews what was used, unless that has happened since. Gives whether to try once more.
+    pub(in crate::upstream::qwen) async fn heal<P: Platform>(
+        self: &Arc<Self>,
+        platform: &P,
+        used: &Current,
+        error: &Error,
+    ) -> bool {
+        error.kind() == ErrorKind::SessionExpired && self.renew(platform, used.generation).await.is_ok()
+    }
+
+    /// Every ten minutes: renews what will not last until the next time, and asks the site who is signed in.
+    pub(crate) async fn look_after<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<()> {
+        self.look(platform).await;
+        let before = platform.now().saturating_sub(FORGET_AFTER);
+        let forgotten = store::session::forget_others(platform, &self.origin, before).await;
+        self.faults.tried("forgetting sessions of other configurations", forgotten);
+        let is_in_doubt = {
+            let memory = self.memory();
+            let now = platform.now();
+            if memory.credentials.is_none() || memory.challenge(now).is_some() {
+                return Ok(());
+            }
+            memory.is_in_doubt(now)
+        };
+        // The site's answer tells the time, too: whether to renew shows afterwards.
+        let asked = if is_in_doubt { Some(self.verify(platform).await) } else { None };
+        let (need, generation) = {
+            let memory = self.memory();
+            (memory.need(platform.now(), UNTIL_NEXT_CHECK), memory.generation)
+        };
+        let renewed = if need == Need::Nothing { Ok(()) } else { self.renew(platform, generation).await };
+        let checked = match (renewed.and_then(|()| self.check(platform.now())), asked) {
+            (Ok(()), Some(asked)) => asked,
+            (Ok(()), None) => self.verify(platform).await,
+            (Err(error), _) => Err(error),
+        };
+        match &checked {
+            Ok(()) => tracing::info!(state = self.report(platform.now()).state.as_str(), "the session was checked"),
+            Err(error) => tracing::warn!(%error, "the session's check failed"),
+        }
+        checked
+    }
+
+    /// Asks the site who is signed in; renews once if it says nobody.
+    async fn verify<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<()> {
+        let mut healed = false;
+        loop {
+            let used = self.current();
+            let Some(credentials) = &used.credentials else { return Ok(()) };
+            match self.who(platform, credentials).await {
+                Ok(who) => {
+                    self.took(&used, platform.now());
+                    self.is_of(&used, who.name, platform.now());
+                    self.share(platform).await;
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.refused(platform, &used, &error);
+                    if healed || !self.heal(platform, &used, &error).await {
+                        return Err(error);
+                    }
+                    healed = true;
+                }
+            }
+        }
+    }
+
+    /// Who is signed in with these credentials (upstream-protocol 1.6).
+    async fn who(&self, platform: &impl Platform, credentials: &Credentials) -> Result<Who> {
+        let request = self.site.request(
+            platform,
+            Some(credentials),
+            Method::GET,
+            wire::WHO,
+            Purpose::Data,
+            bytes::Bytes::new(),
+        )?;
+        let (head, body) = self.site.exchange(platform, Outside::Site, request).await?;
+        if head.status.is_success()
+            && let Some(who) = crate::json::from_bytes::<Json>(&body).ok().as_ref().and_then(Who::read)
+        {
+            return if who.is_guest { Err(super::ended()) } else { Ok(who) };
+        }
+        let error = errors::from_answer(head.status, &head.headers, &body);
+        Err(match error.kind() {
+            // Without a session the site shows its own page here, or nothing. Another page is a gateway's.
+            ErrorKind::UpstreamInvalid if head.status.is_success() && errors::is_sites_page(&body) => super::ended(),
+            ErrorKind::UpstreamEmpty if head.status.is_success() => super::ended(),
+            _ => error,
+        })
+    }
+
+    /// Takes new credentials from a person: they are checked, stored and used at once. What fails is refused, and the old
+    /// session stays. Gives whether they are stored.
+    ///
+    /// # Errors
+    /// What the site says against them; on the edge also `store_unavailable`, since no other isolate would learn of them.
+    pub(crate) async fn give<P: Platform>(self: &Arc<Self>, platform: &P, credentials: Credentials) -> Result<bool> {
+        self.look(platform).await;
+        let mut credentials = credentials;
+        let clock = self.site.clock();
+        let is_over = credentials.left(clock.of_site(platform.now()) / 1000) == Some(0);
+        let mut may_renew = credentials.refresh_token().is_some();
+        // Until the site has told its time, only its word counts.
+        if is_over && clock.is_known() {
+            if !may_renew {
+                return Err(super::ended());
+            }
+            credentials = self.ask_renewal(platform, &credentials).await?;
+            may_renew = false;
+        }
+        let who = match self.who(platform, &credentials).await {
+            Err(error) if error.kind() == ErrorKind::SessionExpired && may_renew => {
+                credentials = self.ask_renewal(platform, &credentials).await?;
+                self.who(platform, &credentials).await?
+            }
+            done => done?,
+        };
+        let credentials = credentials.of_account(&who.id);
+        let now = platform.now();
+        let standing = Standing {
+            at: now,
+            given_at: now,
+            checked_at: Some(now / 1000),
+            name: Some(who.name),
+            ..Standing::default()
+        };
+        let stored = self.put(platform, Some(&credentials), &standing).await;
+        if stored.is_none() && PRODUCT == Product::Edge {
+            return Err(store::failed(&crate::platform::DatabaseError("the session was not stored".to_owned())));
+        }
+        let mut memory = self.memory();
+        let version = stored.unwrap_or(memory.version);
+        memory.adopt(Some(Arc::new(credentials)), true, version);
+        memory.unsaved = stored.is_none();
+        memory.sealed = stored.is_some() && self.seal.is_keyed();
+        memory.begin_anew(standing);
+        Ok(stored.is_some())
+    }
+
+    /// Forgets the session that was given or renewed at run time; the configured one is used again.
+    ///
+    /// # Errors
+    /// `store_unavailable`: then nothing has changed.
+    pub async fn forget(&self, platform: &impl Platform) -> Result<()> {
+        self.look(platform).await;
+        let now = platform.now();
+        let standing = Standing { at: now, given_at: now, ..Standing::default() };
+        let Some(version) = self.put(platform, None, &standing).await else {
+            return Err(store::failed(&crate::platform::DatabaseError("the session was not forgotten".to_owned())));
+        };
+        let mut memory = self.memory();
+        memory.adopt(self.configured.clone(), false, version);
+        memory.begin_anew(standing);
+        Ok(())
+    }
+
+    /// Stores what a person decided, over whatever is there; `None` = the store failed. Gives the version.
+    pub(super) async fn put(
+        &self,
+        platform: &impl Platform,
+        credentials: Option<&Credentials>,
+        standing: &Standing,
+    ) -> Option<u64> {
+        for _ in 0..PUT_TRIES {
+            let found = store::session::read(platform, &self.origin).await;
+            let expected = self.faults.tried("reading the session", found)?.map_or(0, |found| found.version);
+            let new = self.sealed(platform, credentials, standing, expected.saturating_add(1))?;
+            let done = store::session::replace(platform, &self.origin, expected, &new, platform.now()).await;
+            // Somebody else may have been quicker; the person's word is the last.
+            if self.faults.tried("storing the session", done)? {
+                return Some(new.version);
+            }
+        }
+        tracing::warn!("others change the stored session all the time");
+        None
+    }
+
+    pub(super) fn sealed(
+        &self,
+        platform: &impl Platform,
+        credentials: Option<&Credentials>,
+        standing: &Standing,
+        version: u64,
+    ) -> Option<Stored> {
+        let value = match credentials {
+            Some(credentials) => {
+                let random = || {
+                    let drawn = platform.random();
+                    drawn.inspect_err(|error| tracing::error!(%error, "the session cannot be encrypted")).ok()
+                };
+                let random = if self.seal.is_keyed() { [random()?, random()?] } else { [[0; 16]; 2] };
+                self.seal.close(&credentials.to_json(), &self.origin, random)?
+            }
+            None => String::new(),
+        };
+        Some(Stored { version, value, standing: serde_json::to_string(standing).unwrap_or_default() })
+    }
+
+    /// Renews the credentials of `generation` and waits for that; at once if they have changed since.
+    async fn renew<P: Platform>(self: &Arc<Self>, platform: &P, generation: u64) -> Result<()> {
+        self.begin(platform, generation)?;
+        let mut nap = FIRST_NAP;
+        loop {
+            {
+                let memory = self.memory();
+                let now = platform.now();
+                if memory.generation != generation {
+                    return Ok(());
+                }
+                if now >= memory.renewing_until {
+                    return Err(memory.hindrance(now).unwrap_or_else(super::ended));
+                }
+            }
+            platform.sleep(nap).await;
+            nap = nap.saturating_mul(2).min(LONGEST_NAP);
+        }
+    }
+
+    /// Waits until no renewal is on its way, as what it brings exists nowhere else until it is stored, and until the store
+    /// knows how the session fares.
+    pub(crate) async fn settle(&self, platform: &impl Platform) {
+        while platform.now() < self.memory().renewing_until {
+            platform.sleep(LONGEST_NAP).await;
+        }
+        if self.memory().unshared {
+            self.share(platform).await;
+        }
+    }
+
+    /// Begins a renewal of the credentials of `generation`, unless one is on its way or they have changed.
+    ///
+    /// # Errors
+    /// Why none can be begun.
+    fn begin<P: Platform>(self: &Arc<Self>, platform: &P, generation: u64) -> Result<()> {
+        let now = platform.now();
+        let used = {
+            let mut memory = self.memory();
+            if memory.generation != generation || now < memory.renewing_until {
+                return Ok(());
+            }
+            if let Some(hindrance) = memory.hindrance(now) {
+                return Err(hindrance);
+            }
+            memory.renewing_until = now.saturating_add(u64::try_from(RENEWAL.as_millis()).unwrap_or(u64::MAX));
+            memory.current()
+        };
+        let (session, detached) = (Arc::clone(self), platform.detached());
+        platform.defer(async move {
+            let done = crate::platform::timeout(&detached, RENEWAL, session.lead(&detached, &used)).await;
+            let done =
+                done.unwrap_or_else(|| Err(Error::new(ErrorKind::UpstreamTimeout, "The renewal took too long.")));
+            if let Err(error) = done {
+                tracing::warn!(%error, "the session was not renewed");
+                session.not_renewed(&detached, &used, &error).await;
+            }
+            session.memory().renewing_until = 0;
+        });
+        Ok(())
+    }
+
+    /// Renews, once the lease is had; or finds that another isolate has renewed meanwhile.
+    async fn lead<P: Platform>(self: &Arc<Self>, platform: &P, used: &Current) -> Result<()> {
+        let Some(credentials) = &used.credentials else { return Err(super::ended()) };
+        let version = self.memory().version;
+        let lease = u64::try_from(RENEWAL.as_millis()).unwrap_or(u64::MAX);
+        loop {
+            let now = platform.now();
+            let taken = store::session::lease(platform, &self.origin, version, now, now.saturating_add(lease)).await;
+            match self.faults.tried("taking the lease on the session", taken) {
+                // Without a store there is this process alone.
+                None => break,
+                // Whoever held the lease before may have learned that there is nothing to be had.
+                Some((true, found)) => {
+                    self.take_over(Some(found), platform.now());
+                    if let Some(hindrance) = self.memory().hindrance(now) {
+                        return Err(hindrance);
+                    }
+                    break;
+                }
+                Some((false, found)) if found.version != version => {
+                    self.take_over(Some(found), platform.now());
+                    return Ok(());
+                }
+                Some((false, _)) => platform.sleep(LEASE_NAP).await,
+            }
+        }
+        let new = self.ask_renewal(platform, credentials).await?;
+        self.keep_renewed(platform, used, new, version).await;
+        tracing::info!(expires_at = self.report(platform.now()).expires_at, "the session was renewed");
+        Ok(())
+    }
+
+    /// Stores renewed credentials, then uses them.
+    async fn keep_renewed(&self, platform: &impl Platform, used: &Current, new: Credentials, version: u64) {
+        let at = platform.now();
+        let standing = Standing { at, refused: false, renewal_refused: false, ..self.memory().standing.clone() };
+        let next = version.saturating_add(1);
+        let mut pauses = STORE_TRIES.into_iter();
+        let mut unsaved = true;
+        if let Some(row) = self.sealed(platform, Some(&new), &standing, next) {
+            loop {
+                let done = store::session::replace(platform, &self.origin, version, &row, platform.now()).await;
+                match self.faults.tried("storing the renewed session", done) {
+                    Some(true) => {
+                        unsaved = false;
+                        break;
+                    }
+                    // A person gave another session meanwhile: that one counts.
+                    Some(false) => return self.look(platform).await,
+                    None => match pauses.next() {
+                        Some(pause) => platform.sleep(pause).await,
+                        None => break,
+                    },
+                }
+            }
+        }
+        let mut memory = self.memory();
+        if memory.generation != used.generation {
+            return;
+        }
+        let version = if unsaved { memory.version } else { next };
+        memory.adopt(Some(Arc::new(new)), true, version);
+        memory.unsaved = unsaved;
+        memory.sealed = !unsaved && self.seal.is_keyed();
+        // A check may have been asked for meanwhile; that stays.
+        memory.standing.at = at;
+        memory.standing.refused = false;
+        memory.standing.renewal_refused = false;
+    }
+
+    /// Stores what the store has missed, over what it has.
+    async fn save(&self, platform: &impl Platform, found: u64) {
+        let (current, standing) = {
+            let memory = self.memory();
+            (memory.current(), memory.standing.clone())
+        };
+        let Some(row) = self.sealed(platform, current.credentials.as_deref(), &standing, found.saturating_add(1))
+        else {
+            return;
+        };
+        let done = store::session::replace(platform, &self.origin, found, &row, platform.now()).await;
+        if self.faults.tried("storing the session", done) == Some(true) {
+            let mut memory = self.memory();
+            if memory.generation == current.generation {
+                memory.version = row.version;
+                memory.unsaved = false;
+                memory.sealed = self.seal.is_keyed();
+            }
+        }
+    }
+
+    /// A renewal failed: for good, by a challenge, or for the moment.
+    async fn not_renewed<P: Platform>(self: &Arc<Self>, platform: &P, used: &Current, error: &Error) {
+        let version = {
+            let mut memory = self.memory();
+            if memory.generation == used.generation {
+                match error.kind() {
+                    ErrorKind::SessionExpired => {
+                        memory.standing.renewal_refused = true;
+                        memory.standing.at = platform.now();
+                    }
+                    kind => memory.failed(platform.now(), kind),
+                }
+            }
+            memory.version
+        };
+        if error.kind() == ErrorKind::Challenge {
+            self.said(used, platform.now(), error);
+        }
+        self.share(platform).await;
+        let released = store::session::release(platform, &self.origin, version).await;
+        self.faults.tried("giving back the lease on the session", released);
+    }
+
+    /// Asks the auth host for a new access token.
+    async fn ask_renewal(&self, platform: &impl Platform, credentials: &Credentials) -> Result<Credentials> {
+        let request = self.site.refresh_request(platform, credentials)?;
+        let (head, body) = self.site.exchange(platform, Outside::Renewal, request).await?;
+        let json = crate::json::from_bytes::<Json>(&body).unwrap_or_default();
+        let data = json.get("data").unwrap_or(&Json::Null);
+        let text = |name: &str| data.get(name).and_then(Json::as_str).filter(|text| is_cookie_value(text));
+        let is_good = head.status.is_success() && json.get("success") != Some(&Json::Bool(false));
+        let cookie = |name: &str| set_cookie(&head.headers, name).filter(|value| is_cookie_value(value));
+        match text("access_token").or_else(|| cookie("token")).filter(|_| is_good) {
+            Some(access) => {
+                let refresh = text("refresh_token").or_else(|| cookie("refresh_token"));
+                let expires_at = data.get("expires_at").and_then(Json::as_u64);
+                let now = self.site.clock().of_site(platform.now()) / 1000;
+                Ok(credentials.renewed(access, refresh, expires_at, now))
+            }
+            None => {
+                let error = errors::from_answer(head.status, &head.headers, &body);
+                // Only the site itself can end a session for good; a page is of something that stands in between.
+                let by_site = json.is_object() || head.status == http::StatusCode::UNAUTHORIZED;
+                Err(if error.kind() == ErrorKind::SessionExpired && !by_site {
+                    Error::new(ErrorKind::UpstreamError, "The renewal of the Qwen session was answered with a page.")
+                } else {
+                    error
+                })
+            }
+        }
+    }
+
+    /// Writes down how the session fares, for other isolates and for after a restart.
+    async fn share(&self, platform: &impl Platform) {
+        let (version, standing) = {
+            let memory = self.memory();
+            (memory.version, serde_json::to_string(&memory.standing).unwrap_or_default())
+        };
+        let kept = store::session::keep_standing(platform, &self.origin, version, &standing, platform.now()).await;
+        self.faults.tried("keeping how the session fares", kept);
+        let mut memory = self.memory();
+        memory.unshared &= serde_json::to_string(&memory.standing).unwrap_or_default() != standing;
+    }
+
+    fn share_later<P: Platform>(self: &Arc<Self>, platform: &P) {
+        self.memory().unshared = true;
+        let (session, detached) = (Arc::clone(self), platform.detached());
+        platform.defer(async move { session.share(&detached).await });
+    }
+}
+
+/// Whom the site takes us for.
+struct Who {
+    id: String,
+    name: String,
+    is_guest: bool,
+}
+
+impl Who {
+    /// Reads the account's record; `None` when it is none.
+    fn read(json: &Json) -> Option<Self> {
+        let record = json.get("data").filter(|data| data.get("id").is_some()).unwrap_or(json);
+        let text = |name: &str| record.get(name).and_then(Json::as_str).filter(|text| !text.is_empty());
+        let name = text("name").or_else(|| text("email")).unwrap_or_default();
+        Some(Self {
+            id: text("id")?.to_owned(),
+            name: name.chars().filter(|character| !character.is_control()).take(MAX_NAME).collect(),
+            is_guest: text("role").is_some_and(|role| matches!(role, "guest" | "visitor" | "pending")),
+        })
+    }
+}
+
+/// The value that an answer sets a cookie to.
+fn set_cookie<'a>(headers: &'a http::HeaderMap, wanted: &str) -> Option<&'a str> {
+    headers
+        .get_all(http::header::SET_COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok()?.split(';').next()?.split_once('='))
+        .find(|(name, _)| name.trim() == wanted)
+        .map(|(_, value)| value.trim())
+}
+
+/// Whether a value can stand in a `Cookie` header.
+fn is_cookie_value(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| (b'!'..=b'~').contains(&byte) && byte != b';' && byte != b',')
+}

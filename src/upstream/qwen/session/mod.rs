@@ -1,0 +1,491 @@
+//! The account's session: what is sent as its credentials, how it fares, and how it heals itself.
+//!
+//! The state is here, without input or output; `heal` renews, checks and shares it. Where several isolates serve, the stored
+//! row (`store::session`) is what they agree by; each looks at it every few seconds.
+
+mod credentials;
+mod heal;
+mod seal;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use credentials::Credentials;
+use credentials::digest;
+use seal::Seal;
+
+use super::{clock::Clock, http_client::Site};
+use crate::{
+    config::Config,
+    error::{Error, ErrorKind, Result},
+    secret::Secret,
+    store::{Faults, session::Stored},
+};
+
+/// After a renewal that failed for the moment the next one waits: at first so long, then twice as long each time (milliseconds).
+const FIRST_BACK_OFF: u64 = 5_000;
+const MOST_BACK_OFF: u64 = 5 * 60_000;
+/// Of the time in which a token counts as expiring, the last part in which requests wait for a new one.
+const LAST_PART: u64 = 10;
+
+/// How the session fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionState {
+    /// The site has taken it, and it lasts.
+    Valid,
+    /// It ends within three minutes, or has ended and can be renewed.
+    Expiring,
+    /// It has ended.
+    Expired,
+    /// The site asks for a human check.
+    Challenged,
+    /// None is configured.
+    Missing,
+    /// Nobody has asked the site yet.
+    Unknown,
+}
+
+impl SessionState {
+    /// All words on the wire.
+    pub const WORDS: &'static [&'static str] = &["valid", "expiring", "expired", "challenged", "missing", "unknown"];
+
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Expiring => "expiring",
+            Self::Expired => "expired",
+            Self::Challenged => "challenged",
+            Self::Missing => "missing",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether a chat could work.
+    #[must_use]
+    pub const fn usable(self) -> bool {
+        matches!(self, Self::Valid | Self::Expiring | Self::Unknown)
+    }
+}
+
+/// The state with what may be told of it. Times are in seconds since 1970.
+#[derive(Clone, Debug)]
+pub struct SessionReport {
+    /// How it fares.
+    pub state: SessionState,
+    /// When the token ends, if that is known.
+    pub expires_at: Option<u64>,
+    /// When the site last answered about it.
+    pub checked_at: Option<u64>,
+    /// The account's name, as the site told it.
+    pub account: Option<String>,
+    /// Whether a new token can be had without a person.
+    pub renewable: bool,
+    /// Whether it was given or renewed at run time; else it is the configured one.
+    pub stored: bool,
+    /// Whether it is encrypted where it is stored.
+    pub encrypted: bool,
+    /// Until when nothing is sent after a human check was asked for, and the link to it.
+    pub challenge: Option<(u64, String)>,
+}
+
+/// The credentials at one time. A request carries them along, so that what the site says counts for the right ones.
+#[derive(Clone, Debug)]
+pub(super) struct Current {
+    pub(super) credentials: Option<Arc<Credentials>>,
+    generation: u64,
+}
+
+/// What the site's answers showed, as it is shared between isolates.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Standing {
+    /// Milliseconds since 1970 of the last change.
+    at: u64,
+    /// When a person last gave the credentials or took them back, in milliseconds since 1970.
+    given_at: u64,
+    /// Seconds since 1970.
+    checked_at: Option<u64>,
+    /// The site refused the access token.
+    refused: bool,
+    /// The site refused the refresh token.
+    renewal_refused: bool,
+    /// Milliseconds since 1970.
+    challenged_until: u64,
+    verify_url: String,
+    name: Option<String>,
+}
+
+#[derive(Debug)]
+struct Memory {
+    credentials: Option<Arc<Credentials>>,
+    /// Rises with each change of the credentials in this process.
+    generation: u64,
+    /// The generation at which a person last gave them.
+    given: u64,
+    /// The version of the stored row; 0 = none.
+    version: u64,
+    /// They are not the configured ones.
+    stored: bool,
+    /// The store has not got them yet.
+    unsaved: bool,
+    /// They are encrypted in the store.
+    sealed: bool,
+    standing: Standing,
+    /// The store has not heard yet how they fare.
+    unshared: bool,
+    /// When the stored row was last looked at, in milliseconds since 1970.
+    synced_at: u64,
+    /// A renewal is on its way in this process, at the longest until then.
+    renewing_until: u64,
+    /// No renewal before then, and why.
+    back_off: Option<(u64, ErrorKind)>,
+    failures: u32,
+    /// Tokens end by the site's clock.
+    clock: Arc<Clock>,
+    /// Somebody asks the site for the time, at the longest until then.
+    asking_until: u64,
+    /// The site did not tell it; nobody asks again before then.
+    silent_until: u64,
+}
+
+/// The account's session. Shared by all requests.
+#[derive(Debug)]
+pub struct Session {
+    /// Digest of the configured credentials: the stored session belongs to these.
+    origin: String,
+    configured: Option<Arc<Credentials>>,
+    seal: Seal,
+    site: Arc<Site>,
+    faults: Arc<Faults>,
+    memory: Mutex<Memory>,
+}
+
+/// Whether the credentials are to be renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    /// In the background.
+    Soon,
+    /// Before anything else.
+    Now,
+}
+
+impl Session {
+    pub(super) fn new(config: &Config, site: Arc<Site>, faults: Arc<Faults>) -> Self {
+        let (cookies, token) = (config.cookies.as_ref().map(Secret::expose), config.auth_token.as_ref());
+        let configured = Credentials::new(cookies, token.map(Secret::expose)).map(Arc::new);
+        Self {
+            origin: digest(configured.as_ref().map_or("", |configured| configured.cookie())),
+            seal: Seal::new(config.session_key.as_ref().map(Secret::expose)),
+            memory: Mutex::new(Memory {
+                credentials: configured.clone(),
+                generation: 1,
+                given: 1,
+                version: 0,
+                stored: false,
+                unsaved: false,
+                sealed: false,
+                standing: Standing::default(),
+                synced_at: 0,
+                unshared: false,
+                renewing_until: 0,
+                back_off: None,
+                failures: 0,
+                clock: Arc::clone(site.clock()),
+                asking_until: 0,
+                silent_until: 0,
+            }),
+            configured,
+            site,
+            faults,
+        }
+    }
+
+    /// The credentials to send.
+    pub(super) fn current(&self) -> Current {
+        self.memory().current()
+    }
+
+    /// Changes with the credentials.
+    pub(super) fn generation(&self) -> u64 {
+        self.memory().generation
+    }
+
+    /// Who the account is: the token's own id, else a digest of the credentials.
+    #[must_use]
+    pub fn account(&self) -> String {
+        self.memory().credentials.as_ref().map(|credentials| credentials.account().to_owned()).unwrap_or_default()
+    }
+
+    /// The error of a request during the pause after a challenge.
+    #[must_use]
+    pub fn challenge(&self, now: u64) -> Option<Error> {
+        self.memory().challenge(now)
+    }
+
+    /// Whether the site may be asked now (`now` in milliseconds since 1970).
+    ///
+    /// # Errors
+    /// No session, an ended one, or the pause after a challenge: then the site must not be asked at all.
+    pub fn check(&self, now: u64) -> Result<()> {
+        let memory = self.memory();
+        match memory.state(now) {
+            SessionState::Missing => Err(Error::new(
+                ErrorKind::SessionMissing,
+                "No Qwen session is configured. Sign in at chat.qwen.ai, copy the Cookie header and give it to this server: PUT /admin/session, or set QWEN_COOKIES (or QWEN_AUTH_TOKEN).",
+            )),
+            SessionState::Expired if memory.left(now) == Some(0) => Err(ended()),
+            _ => memory.challenge(now).map_or(Ok(()), Err),
+        }
+    }
+
+    /// The site took the credentials. Gives whether others should know.
+    fn took(&self, used: &Current, now: u64) -> bool {
+        let mut memory = self.memory();
+        if used.generation != memory.generation {
+            return false;
+        }
+        let standing = &mut memory.standing;
+        standing.checked_at = Some(now / 1000);
+        let changed = standing.refused;
+        if changed {
+            standing.refused = false;
+            standing.at = now;
+        }
+        // During the pause after a challenge nothing is sent: what is accepted then was sent before, and tells nothing of it.
+        changed
+    }
+
+    /// The site told whose the credentials are.
+    fn is_of(&self, used: &Current, name: String, now: u64) {
+        let mut memory = self.memory();
+        if used.generation == memory.generation {
+            memory.standing.name = Some(name);
+            memory.standing.at = now;
+        }
+    }
+
+    /// The site answered with `error`, which may be about the session. Gives whether others should know.
+    fn said(&self, used: &Current, now: u64, error: &Error) -> bool {
+        let mut memory = self.memory();
+        match error.kind() {
+            ErrorKind::SessionExpired if used.generation == memory.generation => {
+                memory.standing.checked_at = Some(now / 1000);
+                memory.standing.at = now;
+                !std::mem::replace(&mut memory.standing.refused, true)
+            }
+            // The check is asked of whoever has these cookies; new tokens among them do not change that.
+            ErrorKind::Challenge if used.generation >= memory.given => {
+                let pause = u64::try_from(error.retry_after().unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
+                memory.standing.checked_at = Some(now / 1000);
+                memory.standing.at = now;
+                memory.standing.challenged_until = now.saturating_add(pause);
+                memory.standing.verify_url = error.link().unwrap_or_default().to_owned();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// How the session fares at `now` (milliseconds since 1970).
+    #[must_use]
+    pub fn report(&self, now: u64) -> SessionReport {
+        let memory = self.memory();
+        let standing = &memory.standing;
+        SessionReport {
+            state: memory.state(now),
+            expires_at: memory.credentials.as_ref().and_then(|credentials| credentials.expires_at()),
+            checked_at: standing.checked_at,
+            account: standing.name.clone(),
+            renewable: memory.is_renewable(),
+            stored: memory.stored,
+            encrypted: memory.stored && memory.sealed,
+            challenge: (standing.challenged_until > now)
+                .then(|| (standing.challenged_until / 1000, standing.verify_url.clone())),
+        }
+    }
+
+    /// Takes over the stored session, where it is another one or newer. Gives what is to be told if it cannot be read.
+    fn merge(&self, found: Option<Stored>, now: u64) -> Result<(), &'static str> {
+        let mut memory = self.memory();
+        memory.synced_at = now;
+        if memory.unsaved {
+            return Ok(());
+        }
+        let Some(stored) = found else {
+            // The store lost what it had.
+            memory.unsaved = memory.stored;
+            return Ok(());
+        };
+        let standing: Standing = serde_json::from_str(&stored.standing).unwrap_or_default();
+        if stored.version == memory.version {
+            // The site's refusal of a refresh token is its last word on these credentials, whoever heard it.
+            let renewal_refused = standing.renewal_refused || memory.standing.renewal_refused;
+            if standing.at > memory.standing.at {
+                memory.standing = standing;
+            }
+            memory.standing.renewal_refused = renewal_refused;
+            return Ok(());
+        }
+        let (credentials, is_stored, told) = if stored.value.is_empty() {
+            (self.configured.clone(), false, Ok(()))
+        } else {
+            let opened = self.seal.open(&stored.value, &self.origin);
+            match opened.and_then(|text| Credentials::from_json(&text).ok_or("it is damaged")) {
+                Ok(credentials) => (Some(Arc::new(credentials)), true, Ok(())),
+                Err(problem) => (self.configured.clone(), false, Err(problem)),
+            }
+        };
+        let given = standing.given_at != memory.standing.given_at;
+        memory.adopt(credentials, is_stored, stored.version);
+        memory.sealed = is_stored && Seal::is_sealed(&stored.value);
+        memory.standing = if told.is_ok() { standing } else { Standing::default() };
+        if given {
+            memory.given = memory.generation;
+        }
+        told
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    fn current(&self) -> Current {
+        Current { credentials: self.credentials.clone(), generation: self.generation }
+    }
+
+    /// Uses other credentials from now on.
+    fn adopt(&mut self, credentials: Option<Arc<Credentials>>, stored: bool, version: u64) {
+        let jar = |credentials: &Option<Arc<Credentials>>| {
+            credentials.as_ref().map(|credentials| credentials.cookie().to_owned())
+        };
+        if jar(&self.credentials) != jar(&credentials) {
+            self.generation = self.generation.saturating_add(1);
+            self.back_off = None;
+            self.failures = 0;
+        }
+        self.credentials = credentials;
+        self.stored = stored;
+        self.version = version;
+        self.unsaved = false;
+        self.sealed = false;
+    }
+
+    /// A person gave the credentials: whatever was known of others does not count.
+    fn begin_anew(&mut self, standing: Standing) {
+        self.generation = self.generation.saturating_add(1);
+        self.given = self.generation;
+        self.standing = standing;
+        self.back_off = None;
+        self.failures = 0;
+    }
+
+    fn left(&self, now: u64) -> Option<u64> {
+        self.credentials.as_ref()?.left(self.seconds(now))
+    }
+
+    /// The site's time in seconds, of this machine's in milliseconds.
+    fn seconds(&self, now: u64) -> u64 {
+        self.clock.of_site(now) / 1000
+    }
+
+    /// Whether the token seems to have ended or to be about to, and no answer has told yet whether the clock is right.
+    fn is_in_doubt(&self, now: u64) -> bool {
+        let is_short = |credentials: &Arc<Credentials>| {
+            credentials.left(self.seconds(now)).is_some_and(|left| left < credentials.early())
+        };
+        !self.clock.is_known() && now >= self.silent_until && self.credentials.as_ref().is_some_and(is_short)
+    }
+
+    fn is_renewable(&self) -> bool {
+        !self.standing.renewal_refused && self.credentials.as_ref().is_some_and(|it| it.refresh_token().is_some())
+    }
+
+    fn state(&self, now: u64) -> SessionState {
+        let Some(credentials) = &self.credentials else { return SessionState::Missing };
+        let standing = &self.standing;
+        let left = credentials.left(self.seconds(now));
+        let is_over = left == Some(0) || standing.refused;
+        if is_over && !self.is_renewable() {
+            SessionState::Expired
+        } else if standing.challenged_until > now {
+            SessionState::Challenged
+        } else if is_over || left.is_some_and(|left| left < credentials.early()) {
+            SessionState::Expiring
+        } else if standing.checked_at.is_some_and(|at| at.saturating_mul(1000) >= standing.challenged_until) {
+            SessionState::Valid
+        } else {
+            SessionState::Unknown
+        }
+    }
+
+    fn challenge(&self, now: u64) -> Option<Error> {
+        let until = Some(self.standing.challenged_until).filter(|until| *until > now)?;
+        let left = until.saturating_sub(now).div_ceil(1000);
+        Some(
+            Error::new(
+                ErrorKind::Challenge,
+                "chat.qwen.ai has asked for a human check, so nothing is sent to it for a while. Open the link in the browser of this account, pass the check, then give this server the fresh cookies (PUT /admin/session).",
+            )
+            .with_link(self.standing.verify_url.clone())
+            .with_retry_after(Duration::from_secs(left)),
+        )
+    }
+
+    /// Whether to renew; `soon` = also what lasts for so many seconds only.
+    fn need(&self, now: u64, soon: u64) -> Need {
+        let Some(credentials) = self.credentials.as_ref().filter(|_| self.is_renewable()) else { return Need::Nothing };
+        let waiting = self.back_off.is_some_and(|(until, _)| until > now);
+        match credentials.left(self.seconds(now)) {
+            _ if self.standing.refused => Need::Now,
+            Some(0) => Need::Now,
+            _ if waiting => Need::Nothing,
+            Some(left) if left <= credentials.early() / LAST_PART => Need::Now,
+            Some(left) if left < credentials.early().max(soon) => Need::Soon,
+            _ => Need::Nothing,
+        }
+    }
+
+    /// A renewal failed for the moment.
+    fn failed(&mut self, now: u64, kind: ErrorKind) {
+        let pause = FIRST_BACK_OFF.saturating_mul(1 << self.failures.min(10)).min(MOST_BACK_OFF);
+        self.failures = self.failures.saturating_add(1);
+        self.back_off = Some((now.saturating_add(pause), kind));
+    }
+
+    /// Why no renewal is tried now.
+    fn hindrance(&self, now: u64) -> Option<Error> {
+        if !self.is_renewable() {
+            return Some(ended());
+        }
+        if let Some(challenge) = self.challenge(now) {
+            return Some(challenge);
+        }
+        let (until, kind) = self.back_off.filter(|(until, _)| *until > now)?;
+        let wait = Duration::from_secs(until.saturating_sub(now).div_ceil(1000));
+        let message = format!(
+            "The Qwen session has ended, and its renewal failed for the moment ({}); it is tried again in {} s.",
+            kind.wire().code,
+            wait.as_secs()
+        );
+        Some(Error::new(kind, message).with_retry_after(wait))
+    }
+}
+
+fn ended() -> Error {
+    Error::new(
+        ErrorKind::SessionExpired,
+        "The Qwen session has ended. Sign in at chat.qwen.ai, copy the cookies again and give them to this server: PUT /admin/session, or set QWEN_COOKIES.",
+    )
+}
+
+#[cfg(test)]
+mod tests;
