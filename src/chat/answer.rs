@@ -271,7 +271,7 @@ impl<P: Platform> Answer<P> {
         (self.pass, self.used) = (None, None);
         let (conversations, gate, shares) =
             (Arc::clone(&self.conversations), Arc::clone(&self.gate), Arc::clone(&self.shares));
-        let (place, gone) = (!self.anew, self.gone);
+        let (anchor, gone) = (!self.anew, self.gone);
         self.stage = Stage::Opening(Box::pin(async move {
             let thread = &plan.thread;
             if let Some((used, error)) = refused
@@ -288,11 +288,11 @@ impl<P: Platform> Answer<P> {
                 conversations.forget(&platform, thread).await;
             }
             let mut held = None;
-            if let (Some(place), true) = (&thread.place, place) {
+            if let (Some(anchor), true) = (&thread.anchor, anchor) {
                 let prompt = plan.prepare(&platform, &qwen, &shares, &thread.news, thread.known).await?;
                 let pass = enter().await?;
-                match plan.go_on(&platform, &qwen, &place.chat_id, &place.response_id, &prompt).await {
-                    Ok(stream) => return Ok(Opened { stream, chat_id: place.chat_id.clone(), pass }),
+                match plan.go_on(&platform, &qwen, &anchor.chat_id, &anchor.response_id, &prompt).await {
+                    Ok(stream) => return Ok(Opened { stream, chat_id: anchor.chat_id.clone(), pass }),
                     Err(error) if error.kind() == ErrorKind::ChatGone => conversations.forget(&platform, thread).await,
                     Err(error) if error.kind() == ErrorKind::ChatBusy => {}
                     Err(error) => return Err(error),
@@ -549,7 +549,7 @@ impl<P: Platform> Answer<P> {
             if !self.first_told {
                 self.first_told = true;
                 let took = self.platform.clock().saturating_sub(self.began_at);
-                self.platform.trace().facts().first_token = Some(took);
+                self.platform.request_metrics().record().first_token = Some(took);
             }
             let is_open = !matches!(self.stage, Stage::Ended);
             // The platform had no room for all that was there, so the rest need not wait.
@@ -565,7 +565,7 @@ impl<P: Platform> Answer<P> {
     /// Ends a stream whose status line is out with an error event.
     fn fail(&mut self, error: &Error) {
         tracing::warn!(%error, "a stream ended with an error");
-        self.platform.trace().facts().code = Some(error.kind().wire().code);
+        self.platform.request_metrics().record().code = Some(error.kind().wire().code);
         self.note(error);
         self.output.fail(error);
         self.stage = Stage::Ended;

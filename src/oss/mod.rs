@@ -6,6 +6,6 @@ mod sign;
 #[cfg(test)]
 mod tests;
 
-pub use object::{Failure, Place};
-pub use parts::{PART, Stop, Upload};
+pub use object::{Failure, Object};
+pub use parts::{MultipartError, PART, Upload};
 pub use sign::{Credentials, Scope, Signable, UNSIGNED_PAYLOAD, escape, escape_path, policy_signature};

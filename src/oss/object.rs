@@ -13,7 +13,7 @@ use super::sign::{
     ALGORITHM, Credentials, Scope, Signable, UNSIGNED_PAYLOAD, escape, escape_path, hex, policy_signature,
 };
 use crate::{
-    platform::telemetry::Outside,
+    platform::telemetry::UpstreamKind,
     platform::{self, FetchErrorKind, FetchResponse, Payload, Platform},
     secret::Secret,
 };
@@ -25,7 +25,7 @@ const POLICY_LIFE: u64 = 600_000;
 
 /// Where one object goes, with temporary credentials for it.
 #[derive(Debug)]
-pub struct Place {
+pub struct Object {
     /// Scheme and host that the bucket answers at.
     pub origin: String,
     /// The bucket.
@@ -88,7 +88,7 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
-impl Place {
+impl Object {
     /// Puts the whole object with one `PUT`.
     ///
     /// # Errors
@@ -201,7 +201,7 @@ impl Place {
     async fn ask(&self, platform: &impl Platform, request: http::Request<Payload>) -> Result<Answer, Failure> {
         let exchange = async {
             read(
-                platform::ask(platform, Outside::Storage, platform.fetch(request))
+                platform::ask(platform, UpstreamKind::Storage, platform.fetch(request))
                     .await
                     .map_err(|error| broken(error.kind))?,
             )

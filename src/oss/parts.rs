@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, channel::oneshot, future::poll_fn, stream::FuturesUnordered};
 use http::Method;
 
-use super::object::{Answer, Failure, Place, element};
+use super::object::{Answer, Failure, Object, element};
 use crate::platform::{self, BoxFuture, Payload, Platform};
 
 /// The length of each part but the last.
@@ -24,14 +24,14 @@ const UNKNOWN_UPLOAD: &str = "NoSuchUpload";
 
 /// Why an object did not come about.
 #[derive(Debug)]
-pub enum Stop<E> {
+pub enum MultipartError<E> {
     /// Its bytes did not come.
     Source(E),
     /// The storage did not take them.
     Storage(Failure),
 }
 
-impl<E> From<Failure> for Stop<E> {
+impl<E> From<Failure> for MultipartError<E> {
     fn from(failure: Failure) -> Self {
         Self::Storage(failure)
     }
@@ -43,7 +43,7 @@ type Sending = BoxFuture<Result<(usize, String), Failure>>;
 /// An upload that has begun. Unless it is completed it is given up when dropped, also when the client has left.
 pub struct Upload<P: Platform> {
     platform: P,
-    place: Arc<Place>,
+    place: Arc<Object>,
     id: String,
     sending: FuturesUnordered<Sending>,
     /// What the storage says of each part, in their order.
@@ -67,16 +67,17 @@ impl<P: Platform> Drop for Upload<P> {
     }
 }
 
-async fn initiate(platform: &impl Platform, place: &Place, content_type: &str) -> Result<String, Failure> {
-    let (_, begun) = place.tried(platform, Method::POST, &[("uploads", None)], content_type, Payload::default()).await;
+async fn initiate(platform: &impl Platform, place: &Object, content_type: &str) -> Result<String, Failure> {
+    let (_, begun) =
+        place.ok_or_log(platform, Method::POST, &[("uploads", None)], content_type, Payload::default()).await;
     let answer = begun?;
     let id = element(&answer.body, "UploadId").filter(|id| !id.is_empty());
     id.map(str::to_owned).ok_or_else(|| Failure::odd("no id for the upload"))
 }
 
-async fn abort(platform: &impl Platform, place: &Place, id: &str) {
+async fn abort(platform: &impl Platform, place: &Object, id: &str) {
     let query = [("uploadId", Some(id))];
-    match place.tried(platform, Method::DELETE, &query, "", Payload::default()).await {
+    match place.ok_or_log(platform, Method::DELETE, &query, "", Payload::default()).await {
         (_, Err(failure)) if failure.code != UNKNOWN_UPLOAD => {
             tracing::warn!(%failure, "an upload could not be given up; its parts stay until the storage cleans up");
         }
@@ -84,7 +85,7 @@ async fn abort(platform: &impl Platform, place: &Place, id: &str) {
     }
 }
 
-impl Place {
+impl Object {
     /// Sends the object in parts, of which `parts` gives one after the other: each [`PART`] long, the last one shorter. The
     /// object is there once the upload is completed.
     ///
@@ -95,7 +96,7 @@ impl Place {
         platform: &P,
         content_type: &str,
         mut parts: S,
-    ) -> Result<Upload<P>, Stop<E>>
+    ) -> Result<Upload<P>, MultipartError<E>>
     where
         P: Platform,
         S: Stream<Item = Result<Bytes, E>> + Unpin,
@@ -108,7 +109,7 @@ impl Place {
                 if waiting.is_none() && !ended {
                     match Pin::new(&mut parts).poll_next(cx) {
                         Poll::Ready(Some(Ok(part))) => (waiting, moved) = (Some(part), true),
-                        Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Stop::Source(error))),
+                        Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(MultipartError::Source(error))),
                         Poll::Ready(None) => (ended, moved) = (true, true),
                         Poll::Pending => {}
                     }
@@ -140,7 +141,7 @@ impl Place {
     }
 
     /// Sends a request, again while it fails for a passing reason. Tells how often it was sent.
-    async fn tried(
+    async fn ok_or_log(
         &self,
         platform: &impl Platform,
         method: Method,
@@ -193,7 +194,7 @@ impl<P: Platform> Upload<P> {
         self.sending.push(Box::pin(async move {
             let number = index.saturating_add(1).to_string();
             let query = [("partNumber", Some(number.as_str())), ("uploadId", Some(id.as_str()))];
-            let answer = place.tried(&platform, Method::PUT, &query, "", part.into()).await.1?;
+            let answer = place.ok_or_log(&platform, Method::PUT, &query, "", part.into()).await.1?;
             let sane =
                 |etag: &&str| !etag.is_empty() && etag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
             let etag =
@@ -216,7 +217,7 @@ impl<P: Platform> Upload<P> {
         xml.push_str("</CompleteMultipartUpload>");
         let query = [("uploadId", Some(self.id.as_str()))];
         let body = Payload::from(Bytes::from(xml));
-        match self.place.tried(&self.platform, Method::POST, &query, "application/xml", body).await {
+        match self.place.ok_or_log(&self.platform, Method::POST, &query, "application/xml", body).await {
             // The answer to an earlier try was lost on the way.
             (2.., Err(failure)) if failure.code == UNKNOWN_UPLOAD => {}
             (_, completed) => drop(completed?),

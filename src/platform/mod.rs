@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 
-use crate::platform::telemetry::{Event, Outside, Trace};
+use crate::platform::telemetry::{Event, RequestMetrics, UpstreamKind};
 
 pub mod address;
 #[cfg(not(target_arch = "wasm32"))]
@@ -278,13 +278,13 @@ pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
     }
 
     /// The notes of the request that this value serves.
-    fn trace(&self) -> Trace {
-        Trace::default()
+    fn request_metrics(&self) -> RequestMetrics {
+        RequestMetrics::default()
     }
 
     /// The same runtime for one request, with notes of its own.
     #[must_use]
-    fn traced(&self) -> Self {
+    fn with_own_metrics(&self) -> Self {
         self.clone()
     }
 
@@ -384,15 +384,15 @@ pub struct Gauges {
 /// Those of the fetch.
 pub async fn ask<P: Platform>(
     platform: &P,
-    what: Outside,
+    what: UpstreamKind,
     fetch: impl Future<Output = Result<FetchResponse, FetchError>>,
 ) -> Result<FetchResponse, FetchError> {
     let begun = platform.clock();
     let answer = fetch.await;
     let took = platform.clock().saturating_sub(begun);
     let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
-    platform.trace().add_outside(status, took);
-    platform.count(Event::Outside(what, status, took));
+    platform.request_metrics().record_upstream_call(status, took);
+    platform.count(Event::UpstreamCall(what, status, took));
     tracing::debug!(
         call = what.as_str(),
         status,

@@ -7,7 +7,7 @@ use std::{
 
 /// Notes of one request. Copies share them.
 #[derive(Clone, Debug, Default)]
-pub struct Trace(Arc<Mutex<Facts>>);
+pub struct RequestMetrics(Arc<Mutex<RequestRecord>>);
 
 /// How a request went on from here to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Outcome {
 
 /// What a request asked of the outside world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outside {
+pub enum UpstreamKind {
     /// The chat site's answer to a turn.
     Turn,
     /// Everything else of the chat site.
@@ -48,7 +48,7 @@ pub enum Outside {
     Link,
 }
 
-impl Outside {
+impl UpstreamKind {
     /// The word in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -64,7 +64,7 @@ impl Outside {
 
 /// The notes.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
+pub struct RequestRecord {
     /// Id, as the client sees it.
     pub request_id: String,
     /// HTTP method.
@@ -82,11 +82,11 @@ pub struct Facts {
     /// Code of the error, in the answer or at the end of a stream.
     pub code: Option<&'static str>,
     /// Requests sent to others.
-    pub outside_calls: u32,
+    pub upstream_calls: u32,
     /// The last status that others answered with; 0 = none came.
-    pub outside_status: Option<u16>,
+    pub upstream_status: Option<u16>,
     /// The longest wait for the head of another server's answer.
-    pub outside_wait: Duration,
+    pub upstream_wait: Duration,
     /// From the request to the first word of a streamed answer.
     pub first_token: Option<Duration>,
     /// From the request to the end of the answer.
@@ -101,24 +101,24 @@ pub struct Facts {
     pub outcome: Outcome,
 }
 
-impl Trace {
+impl RequestMetrics {
     /// The notes, to read or to add to.
-    pub fn facts(&self) -> MutexGuard<'_, Facts> {
+    pub fn record(&self) -> MutexGuard<'_, RequestRecord> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds to what the server itself took.
-    pub fn add_own(&self, took: Duration) {
-        let mut facts = self.facts();
-        facts.own = facts.own.saturating_add(took);
+    pub fn record_overhead(&self, took: Duration) {
+        let mut record = self.record();
+        record.own = record.own.saturating_add(took);
     }
 
     /// Notes an answer's head from another server; `None` = none came.
-    pub fn add_outside(&self, status: Option<u16>, took: Duration) {
-        let mut facts = self.facts();
-        facts.outside_calls = facts.outside_calls.saturating_add(1);
-        facts.outside_status = Some(status.unwrap_or(0));
-        facts.outside_wait = facts.outside_wait.max(took);
+    pub fn record_upstream_call(&self, status: Option<u16>, took: Duration) {
+        let mut record = self.record();
+        record.upstream_calls = record.upstream_calls.saturating_add(1);
+        record.upstream_status = Some(status.unwrap_or(0));
+        record.upstream_wait = record.upstream_wait.max(took);
     }
 }
 
@@ -126,11 +126,11 @@ impl Trace {
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// A request has ended.
-    Request(&'a Facts),
+    Request(&'a RequestRecord),
     /// A chat's stream has begun.
     StreamBegan,
     /// A chat's stream has ended.
     StreamEnded,
     /// Another server answered, or did not (`None`), after this time.
-    Outside(Outside, Option<u16>, Duration),
+    UpstreamCall(UpstreamKind, Option<u16>, Duration),
 }

@@ -80,7 +80,7 @@ pub(super) async fn collect<P: Platform>(
     }
     // What is packed has no known length, and no known bound but the limit.
     let most = declared.filter(|_| coding.is_none()).unwrap_or(limit.bytes);
-    let mut place = app.memory.place();
+    let mut reservation = app.memory.reservation();
     let mut bytes = Vec::with_capacity(declared.unwrap_or(0).min(FIRST_ROOM));
     let mut pieces = unpacked(body.into_stream(), coding);
     let read = async {
@@ -92,7 +92,7 @@ pub(super) async fn collect<P: Platform>(
             if piece.len() > limit.bytes.saturating_sub(bytes.len()) {
                 return Err(limit.exceeded());
             }
-            place.grow(piece.len())?;
+            reservation.grow(piece.len())?;
             if piece.len() > bytes.capacity().saturating_sub(bytes.len()) {
                 // Twice as much each time, but never more than will come.
                 bytes.reserve_exact(piece.len().max(most.saturating_sub(bytes.len()).min(bytes.len())));
@@ -102,7 +102,7 @@ pub(super) async fn collect<P: Platform>(
         Ok(())
     };
     platform::timeout(platform, PATIENCE, read).await.unwrap_or_else(|| Err(broken()))?;
-    Ok(Collected { bytes, place })
+    Ok(Collected { bytes, reservation })
 }
 
 /// How the body is packed.
@@ -146,13 +146,13 @@ pub(super) fn json(body: &[u8]) -> Result<Json> {
 /// A body with its place in memory.
 pub(super) struct Collected {
     bytes: Vec<u8>,
-    place: Place,
+    reservation: Reservation,
 }
 
 impl Collected {
     /// Forgets the body and keeps its place, for what was made of it.
-    pub(super) fn into_place(self) -> Place {
-        self.place
+    pub(super) fn into_reservation(self) -> Reservation {
+        self.reservation
     }
 }
 
@@ -166,32 +166,32 @@ impl Deref for Collected {
 
 /// The memory that is left for the bodies of all requests.
 #[derive(Clone, Debug)]
-pub(super) struct Memory(Arc<AtomicUsize>);
+pub(super) struct MemoryBudget(Arc<AtomicUsize>);
 
-impl Default for Memory {
+impl Default for MemoryBudget {
     fn default() -> Self {
         Self::of(MOST_HELD)
     }
 }
 
-impl Memory {
+impl MemoryBudget {
     fn of(bytes: usize) -> Self {
         Self(Arc::new(AtomicUsize::new(bytes)))
     }
 
     /// A place of no size yet.
-    pub(super) fn place(&self) -> Place {
-        Place { memory: self.clone(), bytes: 0 }
+    pub(super) fn reservation(&self) -> Reservation {
+        Reservation { memory: self.clone(), bytes: 0 }
     }
 }
 
 /// A part of that memory, given back when this is dropped.
-pub(super) struct Place {
-    memory: Memory,
+pub(super) struct Reservation {
+    memory: MemoryBudget,
     bytes: usize,
 }
 
-impl Place {
+impl Reservation {
     /// Makes room for more.
     ///
     /// # Errors
@@ -208,7 +208,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.memory.0.fetch_add(self.bytes, Ordering::Relaxed);
     }
@@ -220,15 +220,15 @@ mod tests {
 
     #[test]
     fn places_take_what_is_left_and_give_it_back() {
-        let memory = Memory::of(10);
-        let (mut one, mut two) = (memory.place(), memory.place());
+        let memory = MemoryBudget::of(10);
+        let (mut one, mut two) = (memory.reservation(), memory.reservation());
         one.grow(4).unwrap();
         two.grow(6).unwrap();
         assert_eq!(one.grow(1).unwrap_err().kind(), ErrorKind::Overloaded);
         drop(two);
         one.grow(6).unwrap();
         drop(one);
-        memory.place().grow(10).unwrap();
-        assert!(memory.place().grow(11).is_err());
+        memory.reservation().grow(10).unwrap();
+        assert!(memory.reservation().grow(11).is_err());
     }
 }

@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 
 use super::{
     App,
-    body::{self, Place},
+    body::{self, Reservation},
     reply,
 };
 use crate::{
@@ -30,17 +30,17 @@ pub(super) async fn completions<P: Platform + Unpin>(
 ) -> Result<Response<Body>> {
     let Request { headers, body, .. } = request;
     let body = body::collect(app, platform, &headers, body, body::CHAT).await?;
-    let (request, attachments, place) = platform::work_on(platform, body.len(), move || {
+    let (request, attachments, reservation) = platform::work_on(platform, body.len(), move || {
         let mut request = ChatRequest::from_json(&body)?;
-        let place = body.into_place();
+        let reservation = body.into_reservation();
         let attachments = Attachments::take(&mut request.messages)?;
-        Ok::<_, Error>((request, attachments, place))
+        Ok::<_, Error>((request, attachments, reservation))
     })
     .await?;
-    respond(app, platform, caller, &headers, request, attachments, default_model, place).await
+    respond(app, platform, caller, &headers, request, attachments, default_model, reservation).await
 }
 
-/// Answers a chat request whose attachments have been taken out of it. Its `place` in memory is kept until the answer begins: by
+/// Answers a chat request whose attachments have been taken out of it. Its `reservation` in memory is kept until the answer begins: by
 /// then the attachments are uploaded.
 #[expect(clippy::too_many_arguments, reason = "each is another part of the request")]
 pub(super) async fn respond<P: Platform + Unpin>(
@@ -51,7 +51,7 @@ pub(super) async fn respond<P: Platform + Unpin>(
     mut request: ChatRequest,
     attachments: Attachments,
     default_model: &str,
-    place: Place,
+    reservation: Reservation,
 ) -> Result<Response<Body>> {
     check(&request.messages, &attachments)?;
     let hints = hints(&request, headers)?;
@@ -71,11 +71,11 @@ pub(super) async fn respond<P: Platform + Unpin>(
     let (id, scope) = (reply::new_id("conv_", platform), app.scope(platform, caller).await);
     let thread = app.conversations.thread(platform, scope, messages, attachments, &hints, id).await;
     {
-        let trace = platform.trace();
-        let mut facts = trace.facts();
-        facts.model = Some(asked.to_owned());
-        facts.stream = Some(intent.stream);
-        facts.hit = Some(thread.is_known());
+        let request_metrics = platform.request_metrics();
+        let mut record = request_metrics.record();
+        record.model = Some(asked.to_owned());
+        record.stream = Some(intent.stream);
+        record.hit = Some(thread.is_known());
     }
     let conversation = thread.id.clone();
     let identity =
@@ -93,7 +93,7 @@ pub(super) async fn respond<P: Platform + Unpin>(
     } else {
         reply::json_text(StatusCode::OK, answer.whole().await?)
     };
-    drop(place);
+    drop(reservation);
     Ok(reply::with_conversation(answer, &conversation))
 }
 

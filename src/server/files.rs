@@ -7,7 +7,7 @@ use url::form_urlencoded;
 
 use super::{
     App,
-    body::{self, Place},
+    body::{self, Reservation},
     form::{Form, Texts},
     reply,
 };
@@ -41,8 +41,8 @@ impl Received {
     }
 
     /// The memory that the fields take.
-    pub(super) fn into_place(self) -> Place {
-        self.fields.into_place()
+    pub(super) fn into_reservation(self) -> Reservation {
+        self.fields.into_reservation()
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn receive<P: Platform>(
     let mut form = Form::open(platform, &headers, body, limit)?;
     app.qwen.session().ready(platform).await?;
     let scope = app.scope(platform, caller).await;
-    let (mut file, mut fields) = (None, Texts::new(texts, app.memory.place()));
+    let (mut file, mut fields) = (None, Texts::new(texts, app.memory.reservation()));
     while let Some(field) = form.next().await? {
         if field.name != name {
             fields.add(field).await?;
@@ -113,7 +113,7 @@ pub(super) async fn upload<P: Platform>(
     };
     let scope = app.scope(platform, caller).await;
     // The upload itself is good without it.
-    app.faults.tried("keeping a file", table::keep(platform, &scope, &file).await);
+    app.store_health.ok_or_log("keeping a file", table::keep(platform, &scope, &file).await);
     Ok(reply::json(StatusCode::OK, &object(platform, file)))
 }
 

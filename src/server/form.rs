@@ -15,7 +15,7 @@ use futures::{Stream, StreamExt as _};
 use multer::{Constraints, Multipart, SizeLimit};
 use percent_encoding::percent_decode_str;
 
-use super::body::{Place, coding, undecodable, unpacked};
+use super::body::{Reservation, coding, undecodable, unpacked};
 use crate::{
     error::{Error, ErrorKind, Result},
     platform::{self, BoxStream, ByteStream, FetchError, FetchErrorKind, Headers, Platform, RequestBody},
@@ -112,13 +112,13 @@ pub(super) struct Texts {
     wanted: &'static [&'static str],
     texts: Vec<(String, String)>,
     length: usize,
-    place: Place,
+    reservation: Reservation,
 }
 
 impl Texts {
     /// None yet. Fields of other names than `wanted` are not kept.
-    pub(super) fn new(wanted: &'static [&'static str], place: Place) -> Self {
-        Self { wanted, texts: Vec::new(), length: 0, place }
+    pub(super) fn new(wanted: &'static [&'static str], reservation: Reservation) -> Self {
+        Self { wanted, texts: Vec::new(), length: 0, reservation }
     }
 
     /// Reads a field to its end.
@@ -134,7 +134,7 @@ impl Texts {
                 let message = format!("The form's texts are longer than {} MiB.", MAX_TEXT / 1024 / 1024);
                 return Err(Error::new(ErrorKind::RequestTooLarge, message).with_param(field.name));
             }
-            self.place.grow(piece.len())?;
+            self.reservation.grow(piece.len())?;
             text.extend_from_slice(&piece);
         }
         let Some(text) = client_text(&text) else {
@@ -152,8 +152,8 @@ impl Texts {
     }
 
     /// The memory that they take.
-    pub(super) fn into_place(self) -> Place {
-        self.place
+    pub(super) fn into_reservation(self) -> Reservation {
+        self.reservation
     }
 }
 

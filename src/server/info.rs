@@ -134,7 +134,7 @@ async fn look(app: &App, platform: &impl Platform) -> Health {
         status,
         version: env!("CARGO_PKG_VERSION"),
         session: SessionHealth { state: state.as_str(), expires_at, checked_at },
-        store: StoreHealth { ok: store_problem.is_none(), errors: app.faults.count(), persistent },
+        store: StoreHealth { ok: store_problem.is_none(), errors: app.store_health.count(), persistent },
         clock_skew_seconds: app.qwen.clock_skew_seconds(),
     }
 }
@@ -153,7 +153,7 @@ pub(super) fn metrics(app: &App, platform: &impl Platform) -> Option<Response<Bo
     let session = app.qwen.session().report(platform.now());
     let (in_flight, waiting) = app.gate.count();
     let gauges = Gauges {
-        store_errors: app.faults.count(),
+        store_errors: app.store_health.count(),
         in_flight: in_flight as u64,
         waiting: waiting as u64,
         session_state: session.state.as_str(),

@@ -70,8 +70,17 @@ async fn ask<P: Platform + Unpin>(
         ..ChatRequest::default()
     };
     let attachments = Attachments::uploaded(platform, &received.file);
-    chat_completions::respond(app, platform, caller, &headers, chat, attachments, DEFAULT_MODEL, received.into_place())
-        .await
+    chat_completions::respond(
+        app,
+        platform,
+        caller,
+        &headers,
+        chat,
+        attachments,
+        DEFAULT_MODEL,
+        received.into_reservation(),
+    )
+    .await
 }
 
 /// A field's text, without blanks and without the quotes that some clients leave around it.

@@ -33,12 +33,12 @@ use crate::{
     config::{Config, ConfigError},
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform, Request},
-    store::{self, Faults},
+    store::{self, StoreHealth},
     upstream::qwen::Qwen,
 };
-use access_log::Watch;
+use access_log::AccessLog;
 use auth::Keys;
-use body::Memory;
+use body::MemoryBudget;
 use local::Readers;
 use router::{Access, Endpoint, Found};
 #[cfg(not(target_arch = "wasm32"))]
@@ -52,9 +52,9 @@ pub struct App {
     qwen: Arc<Qwen>,
     conversations: Arc<Conversations>,
     gate: Arc<Gate>,
-    memory: Memory,
+    memory: MemoryBudget,
     shares: Arc<Shares>,
-    faults: Arc<Faults>,
+    store_health: Arc<StoreHealth>,
     timing: Timing,
 }
 
@@ -62,15 +62,15 @@ impl App {
     /// The state that `config` describes.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let faults = Arc::<Faults>::default();
+        let store_health = Arc::<StoreHealth>::default();
         Self {
             keys: Keys::new(&config.valid_tokens),
-            qwen: Arc::new(Qwen::new(&config, Arc::clone(&faults))),
-            conversations: Arc::new(Conversations::new(config.conversation_ttl, Arc::clone(&faults))),
+            qwen: Arc::new(Qwen::new(&config, Arc::clone(&store_health))),
+            conversations: Arc::new(Conversations::new(config.conversation_ttl, Arc::clone(&store_health))),
             gate: Arc::new(Gate::new(config.upstream_in_flight, config.upstream_queue)),
-            memory: Memory::default(),
+            memory: MemoryBudget::default(),
             shares: Arc::new(Shares::new(config.valid_tokens.len(), config.upstream_queue)),
-            faults,
+            store_health,
             timing: Timing::from(&config),
             config,
         }
@@ -89,7 +89,7 @@ impl App {
         let _ = self.qwen.session().look_after(platform).await;
         chats::clean_up(self, platform).await;
         let expired = store::files::expire_uploads(platform, platform.now()).await;
-        self.faults.tried("forgetting uploads whose links have ended", expired);
+        self.store_health.ok_or_log("forgetting uploads whose links have ended", expired);
     }
 
     /// What must be done before the process ends: waits for a renewal of the session, if one is on its way.
@@ -106,18 +106,18 @@ impl App {
 
 /// Answers a request. Never fails: an error becomes an answer.
 pub async fn handle<P: Platform + Unpin>(app: Arc<App>, platform: P, request: Request) -> Response<Body> {
-    let platform = platform.traced();
-    let watch = Watch::new(platform.clone());
+    let platform = platform.with_own_metrics();
+    let access_log = AccessLog::new(platform.clone());
     let request_id = reply::request_id(&request.headers, &platform);
     let method = request.method.clone();
     let preflight = request.headers.get("access-control-request-headers");
     let path = request.path.clone();
     {
-        let (trace, bytes_in) = (platform.trace(), request.body.length());
-        let mut facts = trace.facts();
-        facts.request_id.clone_from(&request_id);
-        facts.method = method.as_str().chars().take(20).collect();
-        facts.bytes_in = bytes_in.unwrap_or(0);
+        let (request_metrics, bytes_in) = (platform.request_metrics(), request.body.length());
+        let mut record = request_metrics.record();
+        record.request_id.clone_from(&request_id);
+        record.method = method.as_str().chars().take(20).collect();
+        record.bytes_in = bytes_in.unwrap_or(0);
     }
     let access = if app.config.valid_tokens.is_empty() { router::access(&path) } else { None };
     let guarded = access.is_some_and(|access| local::is_guarded(&app.config, access));
@@ -130,25 +130,25 @@ pub async fn handle<P: Platform + Unpin>(app: Arc<App>, platform: P, request: Re
         Found::Nothing => ("none", Err(not_found(&path))),
         Found::OtherMethods(methods) => ("none", Ok(method_not_allowed(&method, &methods))),
         Found::Endpoint(route, argument) => {
-            platform.trace().facts().route = route.path;
+            platform.request_metrics().record().route = route.path;
             let answer = match refusal {
                 Some(refusal) => Err(refusal),
-                None => watch.work(answer(&app, &platform, request, route.endpoint, route.access, argument)).await,
+                None => access_log.work(answer(&app, &platform, request, route.endpoint, route.access, argument)).await,
             };
             (route.path, answer)
         }
     };
     let mut answer = answer.unwrap_or_else(|error| {
         log_error(&error, &request_id, name);
-        platform.trace().facts().code = Some(error.kind().wire().code);
+        platform.request_metrics().record().code = Some(error.kind().wire().code);
         reply::error(&error)
     });
     if method == Method::HEAD {
         *answer.body_mut() = Body::empty();
     }
     reply::common_headers(answer.headers_mut(), &request_id, &readers);
-    platform.trace().facts().route = name;
-    watch.follow(answer)
+    platform.request_metrics().record().route = name;
+    access_log.follow(answer)
 }
 
 async fn answer<P: Platform + Unpin>(

@@ -5,7 +5,7 @@ use crate::platform::{DatabaseError, Platform, Row, Statement, Value};
 
 /// Where a history stands upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Anchor {
     /// Our id of the conversation, or the client's.
     pub conversation: String,
     /// The upstream chat.
@@ -43,7 +43,7 @@ pub struct Turn {
     /// The digest of API key and account.
     pub scope: String,
     /// The place that the next turn goes on from.
-    pub place: Place,
+    pub anchor: Anchor,
     /// How it is found again; none for a throw-away chat, which nobody shall go on with.
     pub keys: Keys,
     /// The beginning of the first question.
@@ -65,7 +65,7 @@ pub struct Keys {
     pub answer: Option<String>,
 }
 
-fn place(row: Row) -> Option<(String, Place)> {
+fn anchor(row: Row) -> Option<(String, Anchor)> {
     match <[Value; 6]>::try_from(row) {
         Ok(
             [
@@ -76,7 +76,7 @@ fn place(row: Row) -> Option<(String, Place)> {
                 Value::Text(system),
                 Value::Integer(depth),
             ],
-        ) => Some((key, Place { conversation, chat_id, response_id, system, depth })),
+        ) => Some((key, Anchor { conversation, chat_id, response_id, system, depth })),
         _ => None,
     }
 }
@@ -90,7 +90,7 @@ pub async fn find(
     exact: &str,
     collapsed: &str,
     not_before: u64,
-) -> Result<Option<Place>, DatabaseError> {
+) -> Result<Option<Anchor>, DatabaseError> {
     // A list of keys costs a row read of its own, so the ordinary case goes without.
     let sql = if exact == collapsed {
         "SELECT key, conversation, chat_id, response_id, system, depth FROM turns \
@@ -100,7 +100,7 @@ pub async fn find(
          WHERE key IN (?1, ?2) AND created_at >= ?3 AND kind = 'history'"
     };
     let read = Statement { sql, parameters: vec![text(exact), text(collapsed), integer(not_before)] };
-    let mut found: Vec<_> = rows(platform, read).await?.into_iter().filter_map(place).collect();
+    let mut found: Vec<_> = rows(platform, read).await?.into_iter().filter_map(anchor).collect();
     let best = found.iter().position(|(key, _)| key == exact).unwrap_or(0);
     Ok((best < found.len()).then(|| found.swap_remove(best).1))
 }
@@ -116,7 +116,7 @@ pub async fn find_first(
     keys: &[&str],
     shown: i64,
     not_before: u64,
-) -> Result<Option<(String, Place)>, DatabaseError> {
+) -> Result<Option<(String, Anchor)>, DatabaseError> {
     let read = Statement {
         sql: "SELECT t.key, t.conversation, t.chat_id, t.response_id, t.system, t.depth FROM turns t \
               WHERE t.key IN (SELECT value FROM json_each(?1)) AND t.created_at >= ?2 AND t.chat_id IS NOT NULL \
@@ -129,7 +129,7 @@ pub async fn find_first(
             Value::Integer(shown),
         ],
     };
-    let mut found: Vec<_> = rows(platform, read).await?.into_iter().filter_map(place).collect();
+    let mut found: Vec<_> = rows(platform, read).await?.into_iter().filter_map(anchor).collect();
     let best = keys.iter().find_map(|key| found.iter().position(|(found, _)| found == *key));
     Ok(best.map(|best| found.swap_remove(best)))
 }
@@ -143,12 +143,12 @@ pub async fn head(
     scope: &str,
     id: &str,
     not_before: u64,
-) -> Result<Option<Place>, DatabaseError> {
+) -> Result<Option<Anchor>, DatabaseError> {
     let read = Statement {
         sql: "SELECT id AS key, id, chat_id, head, system, turns FROM conversations WHERE scope = ?1 AND id = ?2 AND updated_at >= ?3",
         parameters: vec![text(scope), text(id), integer(not_before)],
     };
-    Ok(rows(platform, read).await?.pop().and_then(place).map(|(_, place)| place))
+    Ok(rows(platform, read).await?.pop().and_then(anchor).map(|(_, anchor)| anchor))
 }
 
 /// Records a turn in two statements: four rows, five where it has tool steps.
@@ -156,8 +156,8 @@ pub async fn head(
 /// # Errors
 /// The database's own words.
 pub async fn record(platform: &impl Platform, turn: &Turn, now: u64) -> Result<(), DatabaseError> {
-    let Turn { scope, place, keys: Keys { history, collapsed, pair, answer }, title, model } = turn;
-    let Place { conversation, chat_id, response_id, system, depth } = place;
+    let Turn { scope, anchor, keys: Keys { history, collapsed, pair, answer }, title, model } = turn;
+    let Anchor { conversation, chat_id, response_id, system, depth } = anchor;
     let key = |key: &Option<String>| key.as_deref().map_or(Value::Null, text);
     let keys = Statement {
         // An end that is that of another chat as well tells nothing any more.

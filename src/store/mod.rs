@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 async fn run(platform: &impl Platform, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
     let begun = platform.clock();
     let done = platform::timeout(platform, PATIENCE, platform.database(batch)).await;
-    platform.trace().add_own(platform.clock().saturating_sub(begun));
+    platform.request_metrics().record_overhead(platform.clock().saturating_sub(begun));
     done.unwrap_or_else(|| Err(DatabaseError("no answer in time".to_owned())))
 }
 
@@ -62,16 +62,16 @@ pub fn failed(error: &DatabaseError) -> Error {
 
 /// Counts how often the store failed where that did not fail the request.
 #[derive(Debug, Default)]
-pub struct Faults(AtomicU64);
+pub struct StoreHealth(AtomicU64);
 
-impl Faults {
+impl StoreHealth {
     /// How often, since the start.
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
     /// A failure is logged, counted and read as `None`.
-    pub fn tried<T>(&self, what: &'static str, done: Result<T, DatabaseError>) -> Option<T> {
+    pub fn ok_or_log<T>(&self, what: &'static str, done: Result<T, DatabaseError>) -> Option<T> {
         done.inspect_err(|error| {
             self.0.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(%error, what, "the store failed; the request goes on without it");

@@ -14,7 +14,7 @@ struct Console {
     most: LevelFilter,
 }
 
-/// Sends log lines at `level` (`off`, `error`, `warn`, `info`, `debug`, `trace`) and above to the console.
+/// Sends log lines at `level` (`off`, `error`, `warn`, `info`, `debug`, `request_metrics`) and above to the console.
 ///
 /// # Errors
 /// The level is none of these.

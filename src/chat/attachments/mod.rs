@@ -128,7 +128,7 @@ impl Attachment {
         let had = upload.expires_at;
         let upload = qwen.relink(platform, upload).await;
         if upload.expires_at != had {
-            qwen.faults().tried("noting a new link", table::relink(platform, scope, &upload).await);
+            qwen.store_health().ok_or_log("noting a new link", table::relink(platform, scope, &upload).await);
         }
         Ok(File { upload, hash, name, size, kind, content_type })
     }

@@ -11,7 +11,7 @@ use crate::{
     content_encoding::{Coding, decoded},
     error::{Error, Result},
     media_type::{Kind, ending},
-    platform::telemetry::Outside,
+    platform::telemetry::UpstreamKind,
     platform::{self, ByteStream, FetchError, FetchErrorKind, FetchResponse, Payload, Platform},
     upstream::qwen::NewFile,
 };
@@ -56,7 +56,7 @@ pub(in crate::chat) async fn open<P: Platform>(
         let asked = platform::timeout(
             platform,
             HEAD_PATIENCE,
-            platform::ask(platform, Outside::Link, platform.fetch_foreign(request, anywhere)),
+            platform::ask(platform, UpstreamKind::Link, platform.fetch_foreign(request, anywhere)),
         )
         .await;
         let answer = match asked {

@@ -24,8 +24,8 @@ use crate::{
     api::openai::{Message, Role},
     platform::{self, Platform},
     store::{
-        Faults,
-        conversations::{self as table, Keys, Place},
+        StoreHealth,
+        conversations::{self as table, Anchor, Keys},
     },
 };
 
@@ -39,7 +39,7 @@ const TITLE_CHARACTERS: usize = 80;
 #[derive(Debug)]
 pub struct Conversations {
     lifetime: Duration,
-    faults: Arc<Faults>,
+    store_health: Arc<StoreHealth>,
 }
 
 /// What a request says of its conversation beside its messages.
@@ -56,13 +56,13 @@ pub struct Hints {
 pub struct Thread {
     /// The conversation's id, for the client to name it by.
     pub id: String,
-    pub(in crate::chat) place: Option<Place>,
-    /// What the chat at `place` has not heard yet.
+    pub(in crate::chat) anchor: Option<Anchor>,
+    /// What the chat at `anchor` has not heard yet.
     pub(in crate::chat) news: Folded,
     /// The whole conversation, for a new chat.
     pub(in crate::chat) whole: Folded,
     pub(in crate::chat) attachments: Attachments,
-    /// How many messages the chat at `place` knows.
+    /// How many messages the chat at `anchor` knows.
     pub(in crate::chat) known: usize,
     history: History,
     pub(in crate::chat) scope: String,
@@ -92,15 +92,15 @@ impl Thread {
     /// Whether a chat of the site knows what was said before.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        self.place.is_some()
+        self.anchor.is_some()
     }
 }
 
 impl Conversations {
     /// A memory whose matches are forgotten after `lifetime`.
     #[must_use]
-    pub fn new(lifetime: Duration, faults: Arc<Faults>) -> Self {
-        Self { lifetime, faults }
+    pub fn new(lifetime: Duration, store_health: Arc<StoreHealth>) -> Self {
+        Self { lifetime, store_health }
     }
 
     /// The oldest time (milliseconds since 1970) that still counts.
@@ -129,7 +129,7 @@ impl Conversations {
         .await;
         let mut thread = Thread {
             id: hints.explicit.clone().or_else(|| hints.open_webui.clone()).unwrap_or_else(|| new_id.clone()),
-            place: None,
+            anchor: None,
             news: Folded::default(),
             whole,
             known: 0,
@@ -139,15 +139,15 @@ impl Conversations {
             history,
             scope,
         };
-        let (place, covers) = match self.find(platform, &thread.scope, &thread.history, &said.messages, hints).await {
-            Found::Place(place, covers) => (place, covers),
+        let (anchor, covers) = match self.find(platform, &thread.scope, &thread.history, &said.messages, hints).await {
+            Found::Anchor(anchor, covers) => (anchor, covers),
             Found::Nothing => return Thread { attachments: said.attachments, ..thread },
             Found::SideCall => {
                 return Thread { throwaway: true, id: new_id, attachments: said.attachments, ..thread };
             }
             Found::AnotherBeginning => return Thread { id: new_id, attachments: said.attachments, ..thread },
         };
-        let system_changed = place.system != thread.history.system && !thread.history.system.is_empty();
+        let system_changed = anchor.system != thread.history.system && !thread.history.system.is_empty();
         let (news, files, attachments) = platform::work_on(platform, length, move || {
             let is_system = |said: &Said<'_>| matches!(said.message.role, Role::System | Role::Developer);
             let system = said.all().filter(is_system).filter(|_| system_changed);
@@ -164,9 +164,9 @@ impl Conversations {
         thread.news = news;
         thread.known = covers;
         if hints.explicit.is_none() {
-            thread.id.clone_from(&place.conversation);
+            thread.id.clone_from(&anchor.conversation);
         }
-        thread.place = Some(place);
+        thread.anchor = Some(anchor);
         thread
     }
 
@@ -184,7 +184,10 @@ impl Conversations {
         let by_history = match last {
             Some(last) => {
                 let found = table::find(platform, &last.exact, &last.collapsed, not_before);
-                self.faults.tried("finding a history", found.await).flatten().map(|place| (place, last.covers))
+                self.store_health
+                    .ok_or_log("finding a history", found.await)
+                    .flatten()
+                    .map(|anchor| (anchor, last.covers))
             }
             None => None,
         };
@@ -193,19 +196,19 @@ impl Conversations {
             (found, _) => found,
         };
         match (found, &hints.explicit, &hints.open_webui) {
-            (Some((place, covers)), Some(_), _) => Found::Place(place, covers),
-            (Some((place, _)), None, _) if is_side_call(history, &place) => Found::SideCall,
-            (Some((place, covers)), None, _) => Found::Place(place, covers),
+            (Some((anchor, covers)), Some(_), _) => Found::Anchor(anchor, covers),
+            (Some((anchor, _)), None, _) if is_side_call(history, &anchor) => Found::SideCall,
+            (Some((anchor, covers)), None, _) => Found::Anchor(anchor, covers),
             (None, Some(id), _) => {
                 // Nothing of the history is known, or there is none: then the id means the conversation's end.
                 let head = table::head(platform, scope, id, not_before);
-                let head = self.faults.tried("finding a conversation", head.await).flatten();
-                head.map_or(Found::Nothing, |head| Found::Place(head, last.map_or(0, |last| last.covers)))
+                let head = self.store_health.ok_or_log("finding a conversation", head.await).flatten();
+                head.map_or(Found::Nothing, |head| Found::Anchor(head, last.map_or(0, |last| last.covers)))
             }
             (None, None, Some(id)) if last.is_none() => {
                 // A side call, or the first question anew: neither is the conversation's next turn.
                 let head = table::head(platform, scope, id, not_before).await;
-                let known = self.faults.tried("finding a conversation", head).flatten().is_some();
+                let known = self.store_health.ok_or_log("finding a conversation", head).flatten().is_some();
                 if known { Found::AnotherBeginning } else { Found::Nothing }
             }
             (None, None, _) => Found::Nothing,
@@ -220,7 +223,7 @@ impl Conversations {
         history: &History,
         messages: &[Message],
         not_before: u64,
-    ) -> Option<(Place, usize)> {
+    ) -> Option<(Anchor, usize)> {
         let last = history.boundaries.last()?;
         let answer = messages.get(last.covers.checked_sub(1)?).map(content_text)?;
         let SecondChance { pair, answer } = history.second_chance(&answer);
@@ -231,9 +234,9 @@ impl Conversations {
         keys.extend(answer.as_deref());
         let shown = history.depth();
         let found = table::find_first(platform, scope, &keys, shown, not_before);
-        let (key, place) = self.faults.tried("finding an earlier history", found.await).flatten()?;
+        let (key, anchor) = self.store_health.ok_or_log("finding an earlier history", found.await).flatten()?;
         let covers = earlier.clone().find(|boundary| boundary.exact == key || boundary.collapsed == key);
-        Some((place, covers.map_or(last.covers, |boundary| boundary.covers)))
+        Some((anchor, covers.map_or(last.covers, |boundary| boundary.covers)))
     }
 
     /// Records a finished turn.
@@ -246,11 +249,11 @@ impl Conversations {
         model: &str,
         answer: &str,
     ) {
-        let Thread { id, history, scope, title, throwaway, place, .. } = thread;
-        let known = place.as_ref().map_or(0, |place| place.depth);
+        let Thread { id, history, scope, title, throwaway, anchor, .. } = thread;
+        let known = anchor.as_ref().map_or(0, |anchor| anchor.depth);
         let turn = table::Turn {
             scope: scope.clone(),
-            place: Place {
+            anchor: Anchor {
                 conversation: id.clone(),
                 chat_id: chat_id.to_owned(),
                 response_id: response_id.to_owned(),
@@ -261,7 +264,7 @@ impl Conversations {
             title: title.clone(),
             model: model.to_owned(),
         };
-        self.faults.tried("recording a turn", table::record(platform, &turn, platform.now()).await);
+        self.store_health.ok_or_log("recording a turn", table::record(platform, &turn, platform.now()).await);
     }
 
     /// Records the finished answers of a chat that was begun elsewhere, as if they had been asked for here; gives how many.
@@ -281,7 +284,7 @@ impl Conversations {
             if *is_answer && *is_finished && !text.trim().is_empty() {
                 let history = History::new(scope, &said, &Attachments::default());
                 let keys = keys(&history, text);
-                let place = Place {
+                let anchor = Anchor {
                     conversation: chat_id.to_owned(),
                     chat_id: chat_id.to_owned(),
                     response_id: id.clone(),
@@ -289,7 +292,7 @@ impl Conversations {
                     system: history.system,
                 };
                 let (scope, title, model) = (scope.to_owned(), chat.title.clone(), chat.model.clone());
-                let turn = table::Turn { scope, place, keys, title, model };
+                let turn = table::Turn { scope, anchor, keys, title, model };
                 table::record(platform, &turn, platform.now()).await?;
                 turns = turns.saturating_add(1);
             }
@@ -315,10 +318,10 @@ impl Conversations {
             .take(MOST_EARLIER)
             .flat_map(|boundary| [boundary.exact.as_str(), boundary.collapsed.as_str()])
             .collect();
-        self.faults.tried("forgetting a chat", table::forget(platform, &keys).await);
-        if let Some(place) = &thread.place {
-            let remove = table::remove(platform, &thread.scope, &place.conversation).await;
-            self.faults.tried("forgetting a chat", remove);
+        self.store_health.ok_or_log("forgetting a chat", table::forget(platform, &keys).await);
+        if let Some(anchor) = &thread.anchor {
+            let remove = table::remove(platform, &thread.scope, &anchor.conversation).await;
+            self.store_health.ok_or_log("forgetting a chat", remove);
         }
     }
 }
@@ -334,7 +337,7 @@ fn keys(history: &History, answer: &str) -> Keys {
 /// What the look-ups say of a request.
 enum Found {
     /// It goes on here; so many of its messages are known there.
-    Place(Place, usize),
+    Anchor(Anchor, usize),
     /// Its history is unknown, or it has none.
     Nothing,
     /// It shows a conversation's history with instructions of its own (title, tags, translation): it must leave that alone.
@@ -343,8 +346,8 @@ enum Found {
     AnotherBeginning,
 }
 
-fn is_side_call(history: &History, place: &Place) -> bool {
-    history.system != place.system && history.questions <= SIDE_CALL_QUESTIONS
+fn is_side_call(history: &History, anchor: &Anchor) -> bool {
+    history.system != anchor.system && history.questions <= SIDE_CALL_QUESTIONS
 }
 
 /// The beginning of the first question, on one line.

@@ -15,7 +15,7 @@ use prometheus_client::{
 
 use crate::{
     platform::Gauges,
-    platform::telemetry::{Event, Facts},
+    platform::telemetry::{Event, RequestRecord},
 };
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -138,10 +138,10 @@ impl Metrics {
 
     pub(super) fn count(&self, event: Event<'_>) {
         match event {
-            Event::Request(facts) => self.count_request(facts),
+            Event::Request(record) => self.count_request(record),
             Event::StreamBegan => drop(self.open_streams.inc()),
             Event::StreamEnded => drop(self.open_streams.dec()),
-            Event::Outside(what, status, took) => {
+            Event::UpstreamCall(what, status, took) => {
                 let call = what.as_str();
                 self.upstream.get_or_create(&Call { call }).observe(took.as_secs_f64());
                 self.upstream_answers.get_or_create(&CallStatus { call, status: status.unwrap_or(0) }).inc();
@@ -149,21 +149,21 @@ impl Metrics {
         }
     }
 
-    fn count_request(&self, facts: &Facts) {
+    fn count_request(&self, record: &RequestRecord) {
         let seconds = |time: Duration| time.as_secs_f64();
-        self.requests.get_or_create(&Request { route: facts.route, status: facts.status }).inc();
-        self.duration.observe(seconds(facts.total));
-        self.overhead.observe(seconds(facts.own));
-        if let Some(code) = facts.code {
+        self.requests.get_or_create(&Request { route: record.route, status: record.status }).inc();
+        self.duration.observe(seconds(record.total));
+        self.overhead.observe(seconds(record.own));
+        if let Some(code) = record.code {
             self.errors.get_or_create(&Code { code }).inc();
         }
-        if let Some(first) = facts.first_token {
+        if let Some(first) = record.first_token {
             self.first_token.observe(seconds(first));
         }
-        if let Some(hit) = facts.hit {
+        if let Some(hit) = record.hit {
             self.conversations.get_or_create(&Found { result: if hit { "hit" } else { "miss" } }).inc();
         }
-        if facts.outcome == crate::platform::telemetry::Outcome::ClientLeft {
+        if record.outcome == crate::platform::telemetry::Outcome::ClientLeft {
             self.client_left.inc();
         }
     }

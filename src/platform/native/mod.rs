@@ -28,7 +28,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::Semaphore;
 
 use crate::{
-    platform::telemetry::{Event, Trace},
+    platform::telemetry::{Event, RequestMetrics},
     platform::{
         Asset, Body, BoxFuture, DatabaseError, FetchError, FetchResponse, Gauges, MaybeSend, NoRandomness, Payload,
         Platform, Row, Statement, address,
@@ -39,7 +39,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Native {
     parts: Arc<Parts>,
-    trace: Trace,
+    request_metrics: RequestMetrics,
 }
 
 struct Parts {
@@ -70,7 +70,7 @@ impl Native {
             started: Instant::now(),
             computing: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
         };
-        Self { parts: Arc::new(parts), trace: Trace::default() }
+        Self { parts: Arc::new(parts), request_metrics: RequestMetrics::default() }
     }
 
     /// Closes the database, so that all of it is in its file and nothing beside it. What comes later does without.
@@ -115,12 +115,12 @@ impl Platform for Native {
         self.parts.started.elapsed()
     }
 
-    fn trace(&self) -> Trace {
-        self.trace.clone()
+    fn request_metrics(&self) -> RequestMetrics {
+        self.request_metrics.clone()
     }
 
-    fn traced(&self) -> Self {
-        Self { trace: Trace::default(), ..self.clone() }
+    fn with_own_metrics(&self) -> Self {
+        Self { request_metrics: RequestMetrics::default(), ..self.clone() }
     }
 
     fn count(&self, event: Event<'_>) {

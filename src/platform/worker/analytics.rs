@@ -5,13 +5,13 @@ use std::time::Duration;
 use wasm_bindgen::JsValue;
 use worker::{AnalyticsEngineDataPointBuilder, Env};
 
-use crate::platform::telemetry::Facts;
+use crate::platform::telemetry::RequestRecord;
 
 /// The binding's name in `wrangler.toml`.
 const BINDING: &str = "ANALYTICS";
 
 /// Writes one data point; `docs/operation.md` lists its columns.
-pub(super) fn write(env: &Env, facts: &Facts) {
+pub(super) fn write(env: &Env, record: &RequestRecord) {
     // A binding that is not there is no error here.
     if js_sys::Reflect::get(env.as_ref(), &JsValue::from_str(BINDING)).is_ok_and(|binding| binding.is_undefined()) {
         return;
@@ -24,26 +24,26 @@ pub(super) fn write(env: &Env, facts: &Facts) {
         None => "",
     };
     let blobs = [
-        facts.route,
-        facts.method.as_str(),
-        facts.code.unwrap_or_default(),
-        facts.outcome.as_str(),
-        word(facts.hit, "hit", "miss"),
-        word(facts.stream, "stream", "whole"),
-        facts.model.as_deref().unwrap_or_default(),
+        record.route,
+        record.method.as_str(),
+        record.code.unwrap_or_default(),
+        record.outcome.as_str(),
+        word(record.hit, "hit", "miss"),
+        word(record.stream, "stream", "whole"),
+        record.model.as_deref().unwrap_or_default(),
     ];
     let doubles = [
-        f64::from(facts.status),
-        milliseconds(facts.total),
-        milliseconds(facts.own),
-        facts.first_token.map_or(-1.0, milliseconds),
-        f64::from(facts.outside_calls),
-        facts.outside_status.map_or(-1.0, f64::from),
-        milliseconds(facts.outside_wait),
-        facts.bytes_in as f64,
-        facts.bytes_out as f64,
+        f64::from(record.status),
+        milliseconds(record.total),
+        milliseconds(record.own),
+        record.first_token.map_or(-1.0, milliseconds),
+        f64::from(record.upstream_calls),
+        record.upstream_status.map_or(-1.0, f64::from),
+        milliseconds(record.upstream_wait),
+        record.bytes_in as f64,
+        record.bytes_out as f64,
     ];
-    let point = AnalyticsEngineDataPointBuilder::new().indexes([facts.route]).blobs(blobs).doubles(doubles);
+    let point = AnalyticsEngineDataPointBuilder::new().indexes([record.route]).blobs(blobs).doubles(doubles);
     if let Err(error) = point.write_to(&dataset) {
         tracing::warn!(%error, "a data point was not written");
     }

@@ -21,7 +21,7 @@ use worker::{Context, Env};
 pub(crate) use answer::to_js;
 
 use crate::{
-    platform::telemetry::{Event, Trace},
+    platform::telemetry::{Event, RequestMetrics},
     platform::{
         Asset, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, NoRandomness, Payload, Platform, Row,
         Statement,
@@ -35,7 +35,7 @@ pub struct Worker {
     context: Lifetime,
     /// Aborted when the client leaves.
     client: Option<web_sys::AbortSignal>,
-    trace: Trace,
+    request_metrics: RequestMetrics,
 }
 
 /// What may be kept going after the answer.
@@ -48,12 +48,22 @@ enum Lifetime {
 impl Worker {
     /// The runtime of a request whose client is heard through `client`.
     pub(crate) fn for_request(env: Env, context: Rc<Context>, client: web_sys::AbortSignal) -> Self {
-        Self { env, context: Lifetime::Request(context), client: Some(client), trace: Trace::default() }
+        Self {
+            env,
+            context: Lifetime::Request(context),
+            client: Some(client),
+            request_metrics: RequestMetrics::default(),
+        }
     }
 
     /// The runtime of a run of the cron trigger.
     pub(crate) fn for_schedule(env: Env, context: worker::ScheduleContext) -> Self {
-        Self { env, context: Lifetime::Schedule(Rc::new(context)), client: None, trace: Trace::default() }
+        Self {
+            env,
+            context: Lifetime::Schedule(Rc::new(context)),
+            client: None,
+            request_metrics: RequestMetrics::default(),
+        }
     }
 }
 
@@ -91,13 +101,13 @@ impl Platform for Worker {
         self.client.as_ref().is_some_and(web_sys::AbortSignal::aborted)
     }
 
-    fn trace(&self) -> Trace {
-        self.trace.clone()
+    fn request_metrics(&self) -> RequestMetrics {
+        self.request_metrics.clone()
     }
 
     fn count(&self, event: Event<'_>) {
-        if let Event::Request(facts) = event {
-            analytics::write(&self.env, facts);
+        if let Event::Request(record) = event {
+            analytics::write(&self.env, record);
         }
     }
 

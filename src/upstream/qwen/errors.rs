@@ -399,7 +399,7 @@ mod tests {
 
     #[test]
     fn each_recorded_answer_is_read_as_its_row_says() {
-        let mut tried = 0;
+        let mut ok_or_log = 0;
         for row in recorded::all() {
             let (status, headers, body) = (row.status(), row.headers(), row.body());
             let Some(answer) = &row.answer else { continue };
@@ -412,8 +412,8 @@ mod tests {
             assert_eq!(error.retry_after().map(|wait| wait.as_secs()), answer.retry_after, "{}", row.name);
             assert_eq!(error.link(), answer.verify_url.as_deref(), "{}", row.name);
             assert!(error.message().len() < 500 && !error.message().contains('\n'), "{}: {error}", row.name);
-            tried += 1;
+            ok_or_log += 1;
         }
-        assert!(tried > 50, "{tried}");
+        assert!(ok_or_log > 50, "{ok_or_log}");
     }
 }

@@ -10,7 +10,7 @@ use super::{clock::Clock, session::Credentials, wire};
 use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
-    platform::telemetry::Outside,
+    platform::telemetry::UpstreamKind,
     platform::{self, FetchError, FetchErrorKind, FetchResponse, Payload, Platform},
     secret::Secret,
 };
@@ -136,7 +136,7 @@ impl Site {
     pub(super) async fn send(
         &self,
         platform: &impl Platform,
-        what: Outside,
+        what: UpstreamKind,
         request: http::Request<Payload>,
     ) -> Result<FetchResponse> {
         let asked = platform::ask(platform, what, platform.fetch(request));
@@ -179,7 +179,7 @@ impl Site {
     pub(super) async fn exchange(
         &self,
         platform: &impl Platform,
-        what: Outside,
+        what: UpstreamKind,
         request: http::Request<Payload>,
     ) -> Result<(http::response::Parts, Bytes)> {
         let answer = self.send(platform, what, request).await?;

@@ -32,7 +32,7 @@ use crate::{
     config::Config,
     credentials_input::Pasted,
     error::{Error, ErrorKind, Result},
-    platform::telemetry::Outside,
+    platform::telemetry::UpstreamKind,
     platform::{ByteStream, Platform},
     secret::Secret,
     store,
@@ -115,7 +115,7 @@ pub struct Qwen {
     oss_url: Option<String>,
     max_image: u64,
     max_file: u64,
-    faults: Arc<store::Faults>,
+    store_health: Arc<store::StoreHealth>,
     aliases: BTreeMap<String, String>,
     catalogue: Catalogue,
 }
@@ -123,15 +123,15 @@ pub struct Qwen {
 impl Qwen {
     /// The site as `config` describes it.
     #[must_use]
-    pub fn new(config: &Config, faults: Arc<store::Faults>) -> Self {
+    pub fn new(config: &Config, store_health: Arc<store::StoreHealth>) -> Self {
         let site = Arc::new(Site::new(config));
         Self {
-            session: Arc::new(Session::new(config, Arc::clone(&site), Arc::clone(&faults))),
+            session: Arc::new(Session::new(config, Arc::clone(&site), Arc::clone(&store_health))),
             site,
             oss_url: config.oss_url.clone(),
             max_image: config.max_image_bytes,
             max_file: config.max_file_bytes,
-            faults,
+            store_health,
             aliases: config.model_aliases.clone(),
             catalogue: Catalogue::default(),
         }
@@ -170,8 +170,8 @@ impl Qwen {
 
     /// The count of the store's failures.
     #[must_use]
-    pub fn faults(&self) -> &store::Faults {
-        &self.faults
+    pub fn store_health(&self) -> &store::StoreHealth {
+        &self.store_health
     }
 
     /// Makes a new chat and gives its id.
@@ -263,7 +263,7 @@ impl Qwen {
             let purpose = Purpose::Turn { chat_id: turn.chat_id };
             let credentials = used.credentials.as_deref();
             let request = self.site.request(platform, credentials, Method::POST, &path, purpose, body.clone())?;
-            let answer = self.site.send(platform, Outside::Turn, request).await?;
+            let answer = self.site.send(platform, UpstreamKind::Turn, request).await?;
             if errors::is_stream(answer.status(), answer.headers()) {
                 self.session.accepted(platform, &used);
                 return Ok(TurnStream { body: answer.into_body(), used: Used(used.clone()) });
@@ -311,7 +311,7 @@ impl Qwen {
     ) -> Result<(http::response::Parts, Bytes)> {
         let credentials = used.credentials.as_deref();
         let request = self.site.request(platform, credentials, method, path, Purpose::Data, body)?;
-        self.site.exchange(platform, Outside::Site, request).await
+        self.site.exchange(platform, UpstreamKind::Site, request).await
     }
 
     fn refused(&self, platform: &impl Platform, used: &Current, head: &http::response::Parts, body: &[u8]) -> Error {

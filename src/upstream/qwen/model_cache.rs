@@ -243,7 +243,7 @@ impl Qwen {
         // Others who are as new as this one find the site being asked.
         let last = if anew { now } else { now.saturating_sub(PAUSE) };
         let claimed = store::claim(platform, ASKED_KEY, now, last).await;
-        if self.faults.tried("noting that the site is asked for its models", claimed) == Some(false) {
+        if self.store_health.ok_or_log("noting that the site is asked for its models", claimed) == Some(false) {
             return self.wait_for_another(platform).await;
         }
         let used = self.session.current();
@@ -252,7 +252,7 @@ impl Qwen {
                 // Before anybody is told of it: a program that ends right after its answer has it kept.
                 let now = platform.now();
                 let kept = store::keep(platform, LIST_KEY, list.to_store(), now).await;
-                self.faults.tried("keeping the list of models", kept);
+                self.store_health.ok_or_log("keeping the list of models", kept);
                 self.catalogue.remember(list, now);
                 Ok(())
             }
@@ -265,7 +265,7 @@ impl Qwen {
                 let told = Told { code: error.kind().wire().code.to_owned(), message: error.message().to_owned() };
                 let told = serde_json::to_string(&told).unwrap_or_default();
                 let kept = store::keep(platform, ASKED_KEY, told, now).await;
-                self.faults.tried("noting that the site gives no list of models", kept);
+                self.store_health.ok_or_log("noting that the site gives no list of models", kept);
                 Err((error, now))
             }
         }
@@ -281,7 +281,7 @@ impl Qwen {
     /// Takes the list out of the store, where that is newer.
     async fn take_kept(&self, platform: &impl Platform) {
         let kept = store::cached(platform, LIST_KEY).await;
-        let kept = self.faults.tried("reading the kept list of models", kept).flatten();
+        let kept = self.store_health.ok_or_log("reading the kept list of models", kept).flatten();
         let known = self.catalogue.state().fetched_at;
         if let Some((text, kept_at)) =
             kept.filter(|(_, kept_at)| *kept_at > known || self.catalogue.at_hand().is_none())
@@ -294,8 +294,9 @@ impl Qwen {
     /// Another isolate asked within the pause: what it got counts here as well.
     async fn wait_for_another(&self, platform: &impl Platform) -> Result<(), (Error, u64)> {
         loop {
-            let asked =
-                self.faults.tried("reading when the models were asked for", store::cached(platform, ASKED_KEY).await);
+            let asked = self
+                .store_health
+                .ok_or_log("reading when the models were asked for", store::cached(platform, ASKED_KEY).await);
             let (told, at) = asked.flatten().unwrap_or_default();
             if let Ok(Told { code, message }) = serde_json::from_str(&told) {
                 let kind = FAILURES.iter().copied().find(|kind| kind.wire().code == code);

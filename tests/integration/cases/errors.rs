@@ -49,7 +49,7 @@ fn refused_as_told(row: &Row, reply: &Reply, stream: bool) {
 pub async fn each_recorded_refusal_is_told(case: Arc<Case>) {
     let server = case.start(&[]).await;
     let rows = recorded().into_iter().filter(|row| row.answer.as_ref().is_some_and(|answer| answer.code != CHALLENGE));
-    let tried = futures::stream::iter(rows).map(|row| {
+    let ok_or_log = futures::stream::iter(rows).map(|row| {
         let server = Arc::clone(&server);
         async move {
             for stream in [false, true] {
@@ -57,12 +57,12 @@ pub async fn each_recorded_refusal_is_told(case: Arc<Case>) {
             }
         }
     });
-    assert!(tried.buffer_unordered(AT_ONCE).count().await > 50);
+    assert!(ok_or_log.buffer_unordered(AT_ONCE).count().await > 50);
 }
 
 pub async fn each_recorded_challenge_is_told(case: Arc<Case>) {
     let rows = recorded().into_iter().filter(|row| row.answer.as_ref().is_some_and(|answer| answer.code == CHALLENGE));
-    let tried = futures::stream::iter(rows).map(|row| {
+    let ok_or_log = futures::stream::iter(rows).map(|row| {
         let case = Arc::clone(&case);
         async move {
             let fake = Fake::start();
@@ -82,12 +82,12 @@ pub async fn each_recorded_challenge_is_told(case: Arc<Case>) {
             server.stop().await;
         }
     });
-    assert!(tried.buffer_unordered(AT_ONCE).count().await > 10);
+    assert!(ok_or_log.buffer_unordered(AT_ONCE).count().await > 10);
 }
 
 pub async fn ordinary_answers_may_mention_anything(case: Arc<Case>) {
     let server = case.start(&[]).await;
-    let mut tried = 0;
+    let mut ok_or_log = 0;
     for row in recorded().into_iter().filter(|row| row.answer.is_none()) {
         let finish = row.finish_reason.as_deref().unwrap_or("stop");
         for how in ["", "split=0", "split=1", "split=7", "split=61"] {
@@ -99,9 +99,9 @@ pub async fn ordinary_answers_may_mention_anything(case: Arc<Case>) {
             assert_eq!(joined(&chunks, "content"), row.says, "{} {how}", row.name);
             assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], finish, "{} {how}", row.name);
         }
-        tried += 1;
+        ok_or_log += 1;
     }
-    assert!(tried > 5);
+    assert!(ok_or_log > 5);
     assert_eq!(server.get("/health").await.json()["session"]["state"], "valid", "no refusal was seen in them");
 }
 

@@ -247,7 +247,7 @@ pub async fn where_one_way_fails_another_is_tried(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     let once = |stage, trouble| vec![StorageFault::new(stage, trouble).times(1)];
     let always = |stage, trouble| vec![StorageFault::new(stage, trouble)];
-    for (name, size, faults, works) in [
+    for (name, size, store_health, works) in [
         ("form-500.png", 1000, once(Stage::Put, Trouble::Status(500)), true),
         ("form-denied.png", 1000, once(Stage::Put, Trouble::Error("AccessDenied")), true),
         ("form-cut.png", 1000, once(Stage::Put, Trouble::Drop(10)), true),
@@ -262,7 +262,7 @@ pub async fn where_one_way_fails_another_is_tried(case: Arc<Case>) {
         ("video.mp4", 2000, always(Stage::Initiate, Trouble::Status(500)), true),
         ("large.mp4", 30 * MIB, always(Stage::Part(Some(5)), Trouble::Error("AccessDenied")), false),
     ] {
-        fake.set_storage_fault(name, &faults);
+        fake.set_storage_fault(name, &store_health);
         let mut content = if name.ends_with("txt") { vec![b'a'; 1000] } else { png(size) };
         if name.ends_with("mp4") {
             let head = fixture("isom.mp4");
@@ -298,7 +298,7 @@ pub async fn where_one_way_fails_another_is_tried(case: Arc<Case>) {
 pub async fn clients_that_vanish_leave_no_upload_behind(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     let late = |stage| vec![StorageFault::new(stage, Trouble::Late(Duration::from_millis(700)))];
-    for (name, size, sent, faults) in [
+    for (name, size, sent, store_health) in [
         ("amid.mp4", 60 * MIB, 23 * MIB, vec![]),
         ("begin.mp4", 60 * MIB, 6 * MIB, late(Stage::Initiate)),
         // All of it has come, so the connection's end is seen at once, amid the beginning.
@@ -306,7 +306,7 @@ pub async fn clients_that_vanish_leave_no_upload_behind(case: Arc<Case>) {
         ("parts.mp4", 60 * MIB, 33 * MIB, late(Stage::Part(None))),
         ("end.mp4", 11 * MIB, 12 * MIB, late(Stage::Complete)),
     ] {
-        fake.set_storage_fault(name, &faults);
+        fake.set_storage_fault(name, &store_health);
         let upload = Huge { head: fixture("isom.mp4"), seed: size + sent, ..Huge::new(name, size) };
         let raw = upload.send_some(server.http.address(), "/v1/files/upload", sent).await;
         let wanted = if name == "end.mp4" { "POST uploadId" } else { "POST uploads" };

@@ -19,7 +19,7 @@ use super::{Qwen, healing, wire};
 use crate::{
     error::{Error, ErrorKind, Result},
     media_type::{self, FileType, Kind},
-    oss::{Credentials, Failure, Place, Stop},
+    oss::{Credentials, Failure, MultipartError, Object},
     platform::{BoxStream, Platform},
     secret::Secret,
     store::files::{self as table, Upload},
@@ -78,7 +78,7 @@ struct Ticket {
 
 impl Ticket {
     /// The object's place. Host names only, so that an answer cannot lead elsewhere.
-    fn place(&self, own: Option<&str>, patience: Duration, clock_ahead: i64) -> Result<Place> {
+    fn place(&self, own: Option<&str>, patience: Duration, clock_ahead: i64) -> Result<Object> {
         let host = format!("{}.{}", self.bucketname, self.endpoint);
         let sane = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.');
         let origin = match own {
@@ -86,7 +86,7 @@ impl Ticket {
             None if sane => format!("https://{host}"),
             None => return Err(odd("the request for a place for a file")),
         };
-        Ok(Place {
+        Ok(Object {
             origin,
             bucket: self.bucketname.clone(),
             key: self.file_path.clone(),
@@ -215,7 +215,7 @@ impl Qwen {
         let expires_at = link_end(&ticket.file_url, platform.now());
         let upload = Upload { id: ticket.file_id, owner, url: ticket.file_url, expires_at };
         let remembered = table::remember(platform, scope, &hash, &upload).await;
-        self.faults.tried("remembering an upload", remembered);
+        self.store_health.ok_or_log("remembering an upload", remembered);
         Ok(File { upload, hash, name, size, kind, content_type })
     }
 
@@ -225,7 +225,7 @@ impl Qwen {
         &self,
         platform: &P,
         scope: &str,
-        place: &Arc<Place>,
+        place: &Arc<Object>,
         content_type: &str,
         parts: &mut Parts,
     ) -> Result<Option<Upload>> {
@@ -236,8 +236,8 @@ impl Qwen {
                 }
                 sent.complete().await
             }
-            Err(Stop::Source(error)) => return Err(error),
-            Err(Stop::Storage(failure)) => Err(failure),
+            Err(MultipartError::Source(error)) => return Err(error),
+            Err(MultipartError::Storage(failure)) => Err(failure),
         };
         let Err(failure) = done else { return Ok(None) };
         let Some(all) = parts.at_hand().await? else { return Err(storage_error(&failure)) };
@@ -250,7 +250,7 @@ impl Qwen {
     async fn earlier(&self, platform: &impl Platform, scope: &str, hash: &str) -> Option<Upload> {
         let alive_at = platform.now().saturating_add(LINK_MARGIN);
         let found = table::uploaded(platform, scope, hash, alive_at).await;
-        self.faults.tried("finding an earlier upload", found).flatten()
+        self.store_health.ok_or_log("finding an earlier upload", found).flatten()
     }
 
     /// A link to a file that lives: the one at hand, or a new one. A dead one if the site gives none, as it takes those too.

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use super::{Credentials, Current, Need, Session, Standing};
 use crate::{
     error::{Error, ErrorKind, Result},
-    platform::telemetry::Outside,
+    platform::telemetry::UpstreamKind,
     platform::{PRODUCT, Platform, Product},
     store::{self, session::Stored},
     upstream::qwen::{errors, http_client::Purpose, wire},
@@ -111,7 +111,7 @@ impl Session {
 
     async fn look(&self, platform: &impl Platform) {
         let found = store::session::read(platform, &self.origin).await;
-        let Some(found) = self.faults.tried("reading the session", found) else {
+        let Some(found) = self.store_health.ok_or_log("reading the session", found) else {
             // Without a store there is nothing to wait for.
             self.memory().synced_at = platform.now();
             return;
@@ -165,7 +165,7 @@ impl Session {
         self.look(platform).await;
         let before = platform.now().saturating_sub(FORGET_AFTER);
         let forgotten = store::session::forget_others(platform, &self.origin, before).await;
-        self.faults.tried("forgetting sessions of other configurations", forgotten);
+        self.store_health.ok_or_log("forgetting sessions of other configurations", forgotten);
         let is_in_doubt = {
             let memory = self.memory();
             let now = platform.now();
@@ -227,7 +227,7 @@ impl Session {
             Purpose::Data,
             bytes::Bytes::new(),
         )?;
-        let (head, body) = self.site.exchange(platform, Outside::Site, request).await?;
+        let (head, body) = self.site.exchange(platform, UpstreamKind::Site, request).await?;
         if head.status.is_success()
             && let Some(who) = crate::json::from_bytes::<Json>(&body).ok().as_ref().and_then(Who::read)
         {
@@ -316,11 +316,11 @@ impl Session {
     ) -> Option<u64> {
         for _ in 0..PUT_TRIES {
             let found = store::session::read(platform, &self.origin).await;
-            let expected = self.faults.tried("reading the session", found)?.map_or(0, |found| found.version);
+            let expected = self.store_health.ok_or_log("reading the session", found)?.map_or(0, |found| found.version);
             let new = self.sealed(platform, credentials, standing, expected.saturating_add(1))?;
             let done = store::session::replace(platform, &self.origin, expected, &new, platform.now()).await;
             // Somebody else may have been quicker; the person's word is the last.
-            if self.faults.tried("storing the session", done)? {
+            if self.store_health.ok_or_log("storing the session", done)? {
                 return Some(new.version);
             }
         }
@@ -419,7 +419,7 @@ impl Session {
         loop {
             let now = platform.now();
             let taken = store::session::lease(platform, &self.origin, version, now, now.saturating_add(lease)).await;
-            match self.faults.tried("taking the lease on the session", taken) {
+            match self.store_health.ok_or_log("taking the lease on the session", taken) {
                 // Without a store there is this process alone.
                 None => break,
                 // Whoever held the lease before may have learned that there is nothing to be had.
@@ -453,7 +453,7 @@ impl Session {
         if let Some(row) = self.sealed(platform, Some(&new), &standing, next) {
             loop {
                 let done = store::session::replace(platform, &self.origin, version, &row, platform.now()).await;
-                match self.faults.tried("storing the renewed session", done) {
+                match self.store_health.ok_or_log("storing the renewed session", done) {
                     Some(true) => {
                         unsaved = false;
                         break;
@@ -492,7 +492,7 @@ impl Session {
             return;
         };
         let done = store::session::replace(platform, &self.origin, found, &row, platform.now()).await;
-        if self.faults.tried("storing the session", done) == Some(true) {
+        if self.store_health.ok_or_log("storing the session", done) == Some(true) {
             let mut memory = self.memory();
             if memory.generation == current.generation {
                 memory.version = row.version;
@@ -522,13 +522,13 @@ impl Session {
         }
         self.share(platform).await;
         let released = store::session::release(platform, &self.origin, version).await;
-        self.faults.tried("giving back the lease on the session", released);
+        self.store_health.ok_or_log("giving back the lease on the session", released);
     }
 
     /// Asks the auth host for a new access token.
     async fn ask_renewal(&self, platform: &impl Platform, credentials: &Credentials) -> Result<Credentials> {
         let request = self.site.refresh_request(platform, credentials)?;
-        let (head, body) = self.site.exchange(platform, Outside::Renewal, request).await?;
+        let (head, body) = self.site.exchange(platform, UpstreamKind::Renewal, request).await?;
         let json = crate::json::from_bytes::<Json>(&body).unwrap_or_default();
         let data = json.get("data").unwrap_or(&Json::Null);
         let text = |name: &str| data.get(name).and_then(Json::as_str).filter(|text| is_cookie_value(text));
@@ -561,7 +561,7 @@ impl Session {
             (memory.version, serde_json::to_string(&memory.standing).unwrap_or_default())
         };
         let kept = store::session::keep_standing(platform, &self.origin, version, &standing, platform.now()).await;
-        self.faults.tried("keeping how the session fares", kept);
+        self.store_health.ok_or_log("keeping how the session fares", kept);
         let mut memory = self.memory();
         memory.unshared &= serde_json::to_string(&memory.standing).unwrap_or_default() != standing;
     }

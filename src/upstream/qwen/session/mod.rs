@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
     secret::Secret,
-    store::{Faults, session::Stored},
+    store::{StoreHealth, session::Stored},
 };
 
 /// After a renewal that failed for the moment the next one waits: at first so long, then twice as long each time (milliseconds).
@@ -162,7 +162,7 @@ pub struct Session {
     configured: Option<Arc<Credentials>>,
     seal: Seal,
     site: Arc<Site>,
-    faults: Arc<Faults>,
+    store_health: Arc<StoreHealth>,
     memory: Mutex<Memory>,
 }
 
@@ -177,7 +177,7 @@ enum Need {
 }
 
 impl Session {
-    pub(super) fn new(config: &Config, site: Arc<Site>, faults: Arc<Faults>) -> Self {
+    pub(super) fn new(config: &Config, site: Arc<Site>, store_health: Arc<StoreHealth>) -> Self {
         let (cookies, token) = (config.cookies.as_ref().map(Secret::expose), config.auth_token.as_ref());
         let configured = Credentials::new(cookies, token.map(Secret::expose)).map(Arc::new);
         Self {
@@ -203,7 +203,7 @@ impl Session {
             }),
             configured,
             site,
-            faults,
+            store_health,
         }
     }
 
