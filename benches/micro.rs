@@ -12,7 +12,7 @@ use qwen_edge::{
     chat::{Attachments, Form, Output, history_key},
     oss::{Credentials, Scope, Signable},
     secret::Secret,
-    upstream::qwen::{AnswerStream, EventReader, Flow},
+    upstream::qwen::{Decoder, Flow, SseReader},
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -32,9 +32,9 @@ fn identity() -> Identity {
 }
 
 /// A stream that has begun.
-fn begun() -> (AnswerStream, Output) {
+fn begun() -> (Decoder, Output) {
     let mut output = Output::new(identity(), &Form::Stream { include_usage: true }, Vec::new(), None);
-    let mut stream = AnswerStream::default();
+    let mut stream = Decoder::default();
     for piece in [CREATED, DELTA] {
         assert!(stream.feed(piece.as_bytes(), &mut output).unwrap());
     }
@@ -66,7 +66,7 @@ fn step(name: &str) -> Box<dyn FnMut()> {
             })
         }
         "read" => {
-            let mut reader = EventReader::default();
+            let mut reader = SseReader::default();
             Box::new(move || {
                 let flow = reader.feed(black_box(DELTA.as_bytes()), |said| {
                     black_box(&said);

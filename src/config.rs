@@ -345,8 +345,8 @@ impl Config {
             Some(_) => return Err(wrong("LOG_FORMAT", "must be text or json")),
         };
         let coalesce_default = match PRODUCT {
-            Product::Edge => 20,
-            Product::Box => 0,
+            Product::Worker => 20,
+            Product::Native => 0,
         };
         let host = match env.text_or("HOST", "127.0.0.1").as_str() {
             "localhost" => IpAddr::from([127, 0, 0, 1]),
@@ -401,7 +401,7 @@ impl Config {
     /// the Worker is public and must be told.
     #[must_use]
     pub fn open_to_all(&self) -> bool {
-        self.valid_tokens.is_empty() && (self.allow_anonymous || PRODUCT == Product::Box)
+        self.valid_tokens.is_empty() && (self.allow_anonymous || PRODUCT == Product::Native)
     }
 
     /// Whether an administrator's key is easily guessed.

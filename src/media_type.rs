@@ -71,21 +71,21 @@ impl fmt::Display for Kind {
 
 /// A file's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FileType {
+pub(crate) struct MediaType {
     /// How the site treats it.
     pub kind: Kind,
     /// Its media type.
     pub content_type: &'static str,
 }
 
-const fn is(kind: Kind, content_type: &'static str) -> FileType {
-    FileType { kind, content_type }
+const fn is(kind: Kind, content_type: &'static str) -> MediaType {
+    MediaType { kind, content_type }
 }
 
-const TEXT: FileType = is(Kind::Document, "text/plain");
+const TEXT: MediaType = is(Kind::Document, "text/plain");
 
 /// Types by the endings of names. The first ending of a media type is its usual one.
-const ENDINGS: &[(&str, FileType)] = &[
+const ENDINGS: &[(&str, MediaType)] = &[
     ("jpg", is(Kind::Image, "image/jpeg")),
     ("jpeg", is(Kind::Image, "image/jpeg")),
     ("png", is(Kind::Image, "image/png")),
@@ -209,7 +209,7 @@ const SYNONYMS: &[(&str, &str)] = &[
 
 /// The type of a file that begins with `head`. `None` = nothing that the site takes.
 #[must_use]
-pub(crate) fn recognise(head: &[u8], declared: Option<&str>, name: &str) -> Option<FileType> {
+pub(crate) fn recognise(head: &[u8], declared: Option<&str>, name: &str) -> Option<MediaType> {
     let said = || by_media_type(declared.unwrap_or_default()).or_else(|| by_name(name));
     match look(head) {
         Look::Like(ending) => by_ending(ending),
@@ -230,8 +230,8 @@ pub(crate) fn recognise(head: &[u8], declared: Option<&str>, name: &str) -> Opti
 
 /// Whether every file of this type begins in a way that [`look`] knows. QuickTime, MPEG streams, MP3 and AAC may begin with
 /// anything.
-fn has_signature(found: FileType) -> bool {
-    let FileType { kind, content_type } = found;
+fn has_signature(found: MediaType) -> bool {
+    let MediaType { kind, content_type } = found;
     match kind {
         Kind::Image => true,
         Kind::Video => !matches!(content_type, "video/quicktime" | "video/mp2t" | "video/mpeg"),
@@ -242,28 +242,28 @@ fn has_signature(found: FileType) -> bool {
 
 /// Whether the bytes by themselves, without a name or a declared type, are of this kind.
 #[must_use]
-pub fn is_of_kind(head: &[u8], kind: Kind) -> bool {
+pub fn matches_kind(head: &[u8], kind: Kind) -> bool {
     recognise(head, None, "").is_some_and(|found| found.kind == kind)
 }
 
 /// The type as its sender tells it: by the media type, else by the name.
 #[must_use]
-pub(crate) fn told(declared: Option<&str>, name: &str) -> Option<FileType> {
+pub(crate) fn told(declared: Option<&str>, name: &str) -> Option<MediaType> {
     by_media_type(declared.unwrap_or_default()).or_else(|| by_name(name))
 }
 
 /// The type that a declared media type means, parameters left out.
-fn by_media_type(declared: &str) -> Option<FileType> {
+fn by_media_type(declared: &str) -> Option<MediaType> {
     let declared = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let usual = SYNONYMS.iter().find(|(synonym, _)| *synonym == declared).map_or(declared.as_str(), |(_, usual)| usual);
     ENDINGS.iter().map(|(_, found)| *found).find(|found| found.content_type == usual)
 }
 
-fn by_name(name: &str) -> Option<FileType> {
+fn by_name(name: &str) -> Option<MediaType> {
     name.rsplit_once('.').and_then(|(_, ending)| by_ending(ending))
 }
 
-fn by_ending(ending: &str) -> Option<FileType> {
+fn by_ending(ending: &str) -> Option<MediaType> {
     ENDINGS.iter().find(|(known, _)| ending.eq_ignore_ascii_case(known)).map(|(_, found)| *found)
 }
 
@@ -274,8 +274,8 @@ pub fn ending(content_type: &str) -> Option<&'static str> {
     ENDINGS.iter().find(|(_, found)| *found == wanted).map(|(ending, _)| *ending)
 }
 
-fn is_text(found: &FileType) -> bool {
-    let FileType { kind, content_type } = found;
+fn is_text(found: &MediaType) -> bool {
+    let MediaType { kind, content_type } = found;
     let other =
         ["application/json", "application/jsonl", "application/x-ipynb+json", "application/xml", "application/yaml"];
     *kind == Kind::Document && (content_type.starts_with("text/") || other.contains(content_type))
@@ -561,7 +561,7 @@ mod tests {
             let kind = file["kind"].as_str().map(|kind| if kind == "document" { "file" } else { kind });
             let expected = kind.map(|kind| (kind, file["content_type"].as_str().unwrap()));
             let found = |declared, name| {
-                recognise(&head, declared, name).map(|found: FileType| (found.kind.as_str(), found.content_type))
+                recognise(&head, declared, name).map(|found: MediaType| (found.kind.as_str(), found.content_type))
             };
             let is_text = expected.is_some_and(|(_, content_type)| {
                 is_text(&by_media_type(content_type).unwrap())

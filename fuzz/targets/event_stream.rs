@@ -9,13 +9,13 @@ use qwen_edge::{
     api::openai::{FinishReason, Identity},
     chat::{Form, Output},
     error::Error,
-    upstream::qwen::AnswerStream,
+    upstream::qwen::Decoder,
 };
 
 fn client_gets(form: &Form, pieces: &[&[u8]]) -> String {
     let identity = Identity { id: "chatcmpl-1".to_owned(), created: 1, model: "m".to_owned() };
     let mut output = Output::new(identity, form, vec!["STOP".to_owned()], Some(500));
-    let mut stream = AnswerStream::default();
+    let mut stream = Decoder::default();
     let mut read = || -> Result<(), Error> {
         for piece in pieces {
             if !stream.feed(piece, &mut output)? {

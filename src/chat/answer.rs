@@ -28,7 +28,9 @@ use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
     platform::{BoxFuture, ByteStream, FetchError, Platform},
-    upstream::qwen::{AnswerStream, FileEntry, NewFile, Qwen, Turn, TurnStream, Used, empty_answer, unreachable_error},
+    upstream::qwen::{
+        Client, CredentialsLease, Decoder, FileEntry, NewFile, Turn, TurnStream, empty_answer, unreachable_error,
+    },
 };
 
 /// The waits of a turn.
@@ -71,7 +73,7 @@ const REPEATS: u32 = 1;
 /// A turn in progress. As a [`Stream`] it gives the bytes of the event stream.
 pub struct Answer<P> {
     platform: P,
-    qwen: Arc<Qwen>,
+    qwen: Arc<Client>,
     conversations: Arc<Conversations>,
     gate: Arc<Gate>,
     shares: Arc<Shares>,
@@ -81,12 +83,12 @@ pub struct Answer<P> {
     /// Held while the site is busy with this turn.
     pass: Option<Pass>,
     /// What the stream that is being read was asked for with.
-    used: Option<Used>,
+    lease: Option<CredentialsLease>,
     healed: bool,
     began_at: Duration,
     /// Whether the first word is out.
     first_told: bool,
-    stream: AnswerStream,
+    stream: Decoder,
     output: Output,
     repeats_left: u32,
     /// The chat that the answer comes from.
@@ -127,7 +129,7 @@ impl Plan {
     async fn prompt<'a, P: Platform>(
         &'a self,
         platform: &P,
-        qwen: &Qwen,
+        qwen: &Client,
         folded: &'a Folded,
         known: usize,
     ) -> Result<Prompt<'a>> {
@@ -153,7 +155,7 @@ impl Plan {
     async fn prepare<'a, P: Platform>(
         &'a self,
         platform: &P,
-        qwen: &Qwen,
+        qwen: &Client,
         shares: &Shares,
         folded: &'a Folded,
         known: usize,
@@ -171,7 +173,7 @@ impl Plan {
     async fn go_on<P: Platform>(
         &self,
         platform: &P,
-        qwen: &Qwen,
+        qwen: &Client,
         chat_id: &str,
         parent_id: &str,
         prompt: &Prompt<'_>,
@@ -221,7 +223,7 @@ impl<P: Platform> Answer<P> {
     #[expect(clippy::too_many_arguments, reason = "each is another part of the turn")]
     pub fn new(
         platform: P,
-        qwen: Arc<Qwen>,
+        qwen: Arc<Client>,
         conversations: Arc<Conversations>,
         (gate, shares): (Arc<Gate>, Arc<Shares>),
         timing: Timing,
@@ -236,11 +238,11 @@ impl<P: Platform> Answer<P> {
             output: plan.output(),
             stage: Stage::Ended,
             pass: None,
-            used: None,
+            lease: None,
             healed: false,
             began_at: platform.clock(),
             first_told: false,
-            stream: AnswerStream::default(),
+            stream: Decoder::default(),
             repeats_left: REPEATS,
             chat_id: String::new(),
             anew: false,
@@ -264,18 +266,18 @@ impl<P: Platform> Answer<P> {
     }
 
     /// Begins; after the site refused what was `refused`, only if the session can be healed.
-    fn open(&mut self, refused: Option<(Used, Error)>) {
+    fn open(&mut self, refused: Option<(CredentialsLease, Error)>) {
         let (platform, qwen, plan) = (self.platform.clone(), Arc::clone(&self.qwen), Arc::clone(&self.plan));
-        self.stream = AnswerStream::default();
+        self.stream = Decoder::default();
         self.output = plan.output();
-        (self.pass, self.used) = (None, None);
+        (self.pass, self.lease) = (None, None);
         let (conversations, gate, shares) =
             (Arc::clone(&self.conversations), Arc::clone(&self.gate), Arc::clone(&self.shares));
         let (anchor, gone) = (!self.anew, self.gone);
         self.stage = Stage::Opening(Box::pin(async move {
             let thread = &plan.thread;
-            if let Some((used, error)) = refused
-                && !qwen.heal(&platform, &used, &error).await
+            if let Some((lease, error)) = refused
+                && !qwen.heal(&platform, &lease, &error).await
             {
                 return Err(error);
             }
@@ -360,8 +362,8 @@ impl<P: Platform> Answer<P> {
 
     /// What comes instead of a stream is noted where it is read; this is about what comes within one.
     fn note(&self, error: &Error) {
-        if let Some(used) = &self.used {
-            self.qwen.note(&self.platform, used, error);
+        if let Some(lease) = &self.lease {
+            self.qwen.note(&self.platform, lease, error);
         }
     }
 
@@ -384,10 +386,10 @@ impl<P: Platform> Answer<P> {
                 self.fail(&error);
                 return Poll::Ready(Ok(()));
             }
-            if let Some(used) = self.used.take_if(|_| error.kind() == ErrorKind::SessionExpired && !self.healed) {
-                self.qwen.note(&self.platform, &used, &error);
+            if let Some(lease) = self.lease.take_if(|_| error.kind() == ErrorKind::SessionExpired && !self.healed) {
+                self.qwen.note(&self.platform, &lease, &error);
                 self.healed = true;
-                self.open(Some((used, error)));
+                self.open(Some((lease, error)));
                 continue;
             }
             if !error.is_retryable() || self.repeats_left == 0 {
@@ -406,11 +408,11 @@ impl<P: Platform> Answer<P> {
             match &mut self.stage {
                 Stage::Ended => return Poll::Ready(Ok(())),
                 Stage::Opening(opening) => {
-                    let Opened { stream: TurnStream { body, used }, chat_id, pass } =
+                    let Opened { stream: TurnStream { body, lease }, chat_id, pass } =
                         ready!(opening.as_mut().poll(cx))?;
                     self.stage = Stage::Reading(body);
                     self.chat_id = chat_id;
-                    (self.pass, self.used) = (Some(pass), Some(used));
+                    (self.pass, self.lease) = (Some(pass), Some(lease));
                     self.heard_at = self.platform.now();
                     self.event_at = self.heard_at;
                 }

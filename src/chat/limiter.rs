@@ -23,8 +23,8 @@ const NAP: Duration = Duration::from_millis(50);
 
 /// How many requests at once may fetch and upload what is attached to them. Each holds up to 20 MiB for each of three files.
 const ATTACHING: usize = match PRODUCT {
-    Product::Box => 64,
-    Product::Edge => 8,
+    Product::Native => 64,
+    Product::Worker => 8,
 };
 
 /// Lets a bounded number through at once, in the order of their coming.
@@ -125,7 +125,7 @@ impl Gate {
             if limit.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(busy("the queue for the Qwen account did not move")));
             }
-            while PRODUCT == Product::Edge && nap.as_mut().poll(cx).is_ready() {
+            while PRODUCT == Product::Worker && nap.as_mut().poll(cx).is_ready() {
                 if platform.client_left() {
                     return Poll::Ready(Err(Error::new(ErrorKind::UpstreamError, "The client left the queue.")));
                 }
@@ -172,7 +172,7 @@ impl Place<'_> {
             self.gate.wake_next();
             return true;
         }
-        if PRODUCT == Product::Box
+        if PRODUCT == Product::Native
             && let Some(own) = state.waiting.iter_mut().find(|waiting| waiting.ticket == self.ticket)
         {
             own.waker = Some(waker.clone());

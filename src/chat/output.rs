@@ -6,7 +6,7 @@ use super::filters::StopFilter;
 use crate::{
     api::openai::{Annotation, ChunkWriter, FinishReason, Identity, Usage, completion, write_error_event},
     error::Error,
-    upstream::qwen::{Listener, Source},
+    upstream::qwen::{EventSink, Source},
 };
 
 /// How the answer is delivered.
@@ -175,7 +175,7 @@ impl Output {
     }
 }
 
-impl Listener for Output {
+impl EventSink for Output {
     fn reasoning(&mut self, text: &str) -> bool {
         self.begin();
         self.deltas = self.deltas.saturating_add(1);

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     api::openai::ChatRequest,
     credentials_input,
-    upstream::qwen::{EventReader, Source},
+    upstream::qwen::{Source, SseReader},
     visible,
 };
 
@@ -86,7 +86,7 @@ fn read_text(text: &str) -> Times {
         length
     });
     times.of("events", || {
-        let mut reader = EventReader::default();
+        let mut reader = SseReader::default();
         text.as_bytes().chunks(64).try_for_each(|piece| reader.feed(piece, |_| ControlFlow::Continue(()))).is_continue()
     });
     times

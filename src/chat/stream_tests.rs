@@ -7,7 +7,7 @@ use super::output::{Form, Output};
 use crate::{
     api::openai::{ChatRequest, FinishReason, Identity, Stop},
     error::{Error, ErrorKind},
-    upstream::qwen::AnswerStream,
+    upstream::qwen::Decoder,
 };
 
 #[derive(Deserialize)]
@@ -44,7 +44,7 @@ impl Recorded {
     /// What the client gets when the bytes arrive in these pieces.
     fn client_gets<'a>(&self, form: &Form, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
         let mut output = self.output(form);
-        let mut stream = AnswerStream::default();
+        let mut stream = Decoder::default();
         let read = || -> Result<(), Error> {
             for piece in pieces {
                 if !stream.feed(piece, &mut output)? {

@@ -32,13 +32,13 @@ pub use worker::request::{Headers, RequestBody, sendable};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
     /// The Cloudflare Worker.
-    Edge,
-    /// The native binary.
-    Box,
+    Worker,
+    /// The native server.
+    Native,
 }
 
 /// The product being built.
-pub const PRODUCT: Product = if cfg!(target_arch = "wasm32") { Product::Edge } else { Product::Box };
+pub const PRODUCT: Product = if cfg!(target_arch = "wasm32") { Product::Worker } else { Product::Native };
 
 /// `Send` on the box, where tokio moves futures between threads; nothing on the edge, where JavaScript values stay put.
 #[cfg(not(target_arch = "wasm32"))]

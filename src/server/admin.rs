@@ -46,7 +46,7 @@ pub(super) async fn take(app: &App, platform: &impl Platform, text: &str) -> Res
 }
 
 pub(super) async fn forget<P: Platform>(app: &App, platform: &P) -> Result<Response<Body>> {
-    app.qwen.session().forget(platform).await?;
+    app.qwen.session().clear(platform).await?;
     tracing::info!("the session given at run time was forgotten");
     Ok(reply::json(StatusCode::OK, &object(&app.qwen.session().report(platform.now()), None)))
 }

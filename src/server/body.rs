@@ -27,8 +27,8 @@ const MIB: usize = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How much of all requests together is held in memory. An isolate has 128 MiB, also for what is made of the bodies.
 const MOST_HELD: usize = match PRODUCT {
-    Product::Box => 256 * MIB,
-    Product::Edge => 48 * MIB,
+    Product::Native => 256 * MIB,
+    Product::Worker => 48 * MIB,
 };
 /// When to come back: by then the bodies of others are usually answered.
 const COME_BACK: Duration = Duration::from_secs(5);
@@ -46,8 +46,8 @@ pub(super) struct Limit {
 /// The largest chat request: several images of `MAX_IMAGE_BYTES` in base64, well below the memory that there is.
 pub(super) const CHAT: Limit = Limit {
     bytes: match PRODUCT {
-        Product::Box => 32 * MIB,
-        Product::Edge => 16 * MIB,
+        Product::Native => 32 * MIB,
+        Product::Worker => 16 * MIB,
     },
     advice: "send less, or upload large files with POST /v1/files/upload",
 };

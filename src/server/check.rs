@@ -33,7 +33,7 @@ impl App {
         };
         let mut findings = vec![finding("store", store)];
         let session = self.qwen.session();
-        let asked = session.look_after(platform).await.and_then(|()| session.check(platform.now()));
+        let asked = session.maintain(platform).await.and_then(|()| session.check(platform.now()));
         let SessionReport { state, account, expires_at, renewable, .. } = session.report(platform.now());
         let advice = admin::advice(state, renewable);
         let found = match (state, asked) {

@@ -54,8 +54,8 @@ pub(super) async fn root(app: &App, platform: &impl Platform, headers: &Headers)
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
         product: match PRODUCT {
-            Product::Edge => "edge",
-            Product::Box => "box",
+            Product::Worker => "edge",
+            Product::Native => "box",
         },
         message: "An OpenAI-compatible API for your own Qwen web account. Point a client at /v1.",
         docs: "/docs",

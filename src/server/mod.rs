@@ -34,7 +34,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform, Request},
     store::{self, StoreHealth},
-    upstream::qwen::Qwen,
+    upstream::qwen::Client,
 };
 use access_log::AccessLog;
 use auth::Keys;
@@ -49,7 +49,7 @@ pub use {check::Finding, history::Imported};
 pub struct App {
     config: Config,
     keys: Keys,
-    qwen: Arc<Qwen>,
+    qwen: Arc<Client>,
     conversations: Arc<Conversations>,
     gate: Arc<Gate>,
     memory: MemoryBudget,
@@ -65,7 +65,7 @@ impl App {
         let store_health = Arc::<StoreHealth>::default();
         Self {
             keys: Keys::new(&config.valid_tokens),
-            qwen: Arc::new(Qwen::new(&config, Arc::clone(&store_health))),
+            qwen: Arc::new(Client::new(&config, Arc::clone(&store_health))),
             conversations: Arc::new(Conversations::new(config.conversation_ttl, Arc::clone(&store_health))),
             gate: Arc::new(Gate::new(config.upstream_in_flight, config.upstream_queue)),
             memory: MemoryBudget::default(),
@@ -86,7 +86,7 @@ impl App {
     /// What is to be done every ten minutes: a look at the session, and a bounded step of the clean-up.
     pub async fn housekeeping(&self, platform: &impl Platform) {
         // A failure is logged there, and is a state.
-        let _ = self.qwen.session().look_after(platform).await;
+        let _ = self.qwen.session().maintain(platform).await;
         chats::clean_up(self, platform).await;
         let expired = store::files::expire_uploads(platform, platform.now()).await;
         self.store_health.ok_or_log("forgetting uploads whose links have ended", expired);
@@ -94,7 +94,7 @@ impl App {
 
     /// What must be done before the process ends: waits for a renewal of the session, if one is on its way.
     pub async fn settle(&self, platform: &impl Platform) {
-        self.qwen.session().settle(platform).await;
+        self.qwen.session().flush(platform).await;
     }
 
     /// Fetches the list of models at the start, so that the first chat need not wait for it.

@@ -75,7 +75,7 @@ const fn route(method: &'static str, path: &'static str, access: Access, endpoin
 
 /// The routes of this product: the edge has nowhere to keep metrics.
 pub(super) fn routes() -> impl Iterator<Item = &'static Route> {
-    ROUTES.iter().filter(|route| PRODUCT == Product::Box || route.endpoint != Endpoint::Metrics)
+    ROUTES.iter().filter(|route| PRODUCT == Product::Native || route.endpoint != Endpoint::Metrics)
 }
 
 const ROUTES: &[Route] = &[

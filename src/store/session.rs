@@ -11,7 +11,7 @@ pub struct Stored {
     /// The credentials as the caller sealed them; empty = the configured ones.
     pub value: String,
     /// JSON: how the session fares.
-    pub standing: String,
+    pub status: String,
 }
 
 const READ: &str = "SELECT version, value, standing FROM session WHERE origin = ?1";
@@ -20,8 +20,8 @@ const MAKE: &str = "INSERT OR IGNORE INTO session (origin, version, value, stand
 
 fn stored(rows: Option<Vec<Row>>) -> Option<Stored> {
     match <[Value; 3]>::try_from(rows?.pop()?) {
-        Ok([Value::Integer(version), Value::Text(value), Value::Text(standing)]) => {
-            Some(Stored { version: unsigned(version), value, standing })
+        Ok([Value::Integer(version), Value::Text(value), Value::Text(status)]) => {
+            Some(Stored { version: unsigned(version), value, status })
         }
         _ => None,
     }
@@ -92,7 +92,7 @@ pub async fn replace(
             integer(expected),
             integer(new.version),
             text(&new.value),
-            text(&new.standing),
+            text(&new.status),
             integer(now),
         ],
     };
@@ -115,17 +115,17 @@ async fn erase(platform: &impl Platform) {
 ///
 /// # Errors
 /// The database's own words.
-pub async fn keep_standing(
+pub async fn save_status(
     platform: &impl Platform,
     origin: &str,
     version: u64,
-    standing: &str,
+    status: &str,
     now: u64,
 ) -> Result<(), DatabaseError> {
     let make = Statement { sql: MAKE, parameters: vec![text(origin), integer(now)] };
     let write = Statement {
         sql: "UPDATE session SET standing = ?3, updated_at = ?4 WHERE origin = ?1 AND version = ?2",
-        parameters: vec![text(origin), integer(version), text(standing), integer(now)],
+        parameters: vec![text(origin), integer(version), text(status), integer(now)],
     };
     run(platform, vec![make, write]).await.map(drop)
 }

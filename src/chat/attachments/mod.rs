@@ -17,10 +17,10 @@ mod remote;
 use crate::{
     api::openai::{AttachedAs, Content, Media, Message, Part, Role},
     error::{Error, ErrorKind, Result},
-    media_type::{Kind, ending, is_of_kind},
+    media_type::{Kind, ending, matches_kind},
     platform::Platform,
     store::{self, files as table},
-    upstream::qwen::{File, FileEntry, NewFile, Qwen, content_hash, plain_name},
+    upstream::qwen::{Client, File, FileEntry, NewFile, content_hash, plain_name},
 };
 
 /// The most files that one message upstream takes along. The site's own page stops at five, its API took more.
@@ -87,7 +87,7 @@ impl Attachment {
     }
 
     /// The entry for the site; uploads it unless that was done.
-    async fn entry<P: Platform>(&self, platform: &P, qwen: &Qwen, scope: &str, anywhere: bool) -> Result<FileEntry> {
+    async fn entry<P: Platform>(&self, platform: &P, qwen: &Client, scope: &str, anywhere: bool) -> Result<FileEntry> {
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (expected, param) = (self.expected, self.param.clone());
         let entry = match source {
@@ -111,7 +111,7 @@ impl Attachment {
     }
 
     /// A file that the client uploaded before.
-    async fn kept(&self, platform: &impl Platform, qwen: &Qwen, scope: &str, id: &str) -> Result<File> {
+    async fn kept(&self, platform: &impl Platform, qwen: &Client, scope: &str, id: &str) -> Result<File> {
         let found = table::find(platform, scope, id).await.map_err(|error| store::failed(&error))?;
         let Some(table::File { upload, hash, name, size, kind, content_type, purpose: _, created_at: _ }) = found
         else {
@@ -223,7 +223,7 @@ impl Attachments {
     pub(in crate::chat) async fn entries<P: Platform>(
         &self,
         platform: &P,
-        qwen: &Qwen,
+        qwen: &Client,
         scope: &str,
         anywhere: bool,
         known: usize,
@@ -365,7 +365,7 @@ fn source(message: usize, param: String, field: &str, expected: Option<Kind>, me
         (None, content)
     } else {
         // Some clients leave out the beginning of a data: link. Few other texts are base64 of a known format.
-        let content = base64(text).filter(|content| expected.is_some_and(|expected| is_of_kind(content, expected)));
+        let content = base64(text).filter(|content| expected.is_some_and(|expected| matches_kind(content, expected)));
         let Some(content) = content else {
             return Err(Error::invalid(
                 param,

@@ -10,9 +10,9 @@ use serde_json::value::RawValue;
 
 use super::{
     errors,
-    event::{Counts, Extra, Frame},
+    event::{Counts, Extra, UpstreamEvent},
     halves::{Joiner, marked, whole},
-    sse::{EventReader, Flow, Said},
+    sse::{Flow, SseItem, SseReader},
 };
 use crate::{
     api::openai::{FinishReason, Usage},
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Who receives the answer, piece by piece.
-pub trait Listener {
+pub trait EventSink {
     /// A piece of the thinking. `false` ends the reading.
     fn reasoning(&mut self, text: &str) -> bool;
     /// A piece of the answer. `false` ends the reading.
@@ -32,11 +32,11 @@ pub trait Listener {
 }
 
 /// How many answers to one question are told apart.
-const MOST_OTHERS: usize = 16;
+const MAX_OTHER_ANSWERS: usize = 16;
 /// How many pages of the web one answer may name.
-const MOST_SOURCES: usize = 500;
+const MAX_SOURCES: usize = 500;
 /// How much is kept of what is no event: the firewall's page, or JSON on several lines.
-const MAX_BARE: usize = 64 * 1024;
+const MAX_RAW: usize = 64 * 1024;
 
 /// A page that the model found on the web.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +49,8 @@ pub struct Source {
 
 /// The state between two pieces.
 #[derive(Debug, Default)]
-pub struct AnswerStream {
-    reader: EventReader,
+pub struct Decoder {
+    reader: SseReader,
     state: State,
 }
 
@@ -69,7 +69,7 @@ struct State {
     said_something: bool,
     unknown: u32,
     events: u64,
-    bare: Option<Vec<u8>>,
+    raw: Option<Vec<u8>>,
     /// Keeps back the half of a character that the last text ended with.
     joiner: Joiner,
     /// What that text was.
@@ -84,30 +84,30 @@ enum Channel {
     Content,
 }
 
-impl AnswerStream {
+impl Decoder {
     /// Reads one piece. `Ok(true)` = read on; `Ok(false)` = the answer is over, or the listener has enough.
     ///
     /// # Errors
     /// What the stream itself reports as an error.
-    pub fn feed(&mut self, piece: &[u8], listener: &mut impl Listener) -> Result<bool> {
+    pub fn feed(&mut self, piece: &[u8], listener: &mut impl EventSink) -> Result<bool> {
         let state = &mut self.state;
-        settle(self.reader.feed(piece, |said| state.said(said, listener)))
+        settle(self.reader.feed(piece, |item| state.item(item, listener)))
     }
 
     /// The bytes have ended.
     ///
     /// # Errors
     /// `upstream_empty` or `upstream_truncated` when the end of the answer was not seen.
-    pub fn finish(&mut self, listener: &mut impl Listener) -> Result<()> {
+    pub fn finish(&mut self, listener: &mut impl EventSink) -> Result<()> {
         let state = &mut self.state;
-        if !settle(self.reader.finish(|said| state.said(said, listener)))? {
+        if !settle(self.reader.finish(|item| state.item(item, listener)))? {
             return Ok(());
         }
         if state.finished.is_some() {
             state.end_text(listener);
             return Ok(());
         }
-        if let Some(body) = &state.bare {
+        if let Some(body) = &state.raw {
             return Err(errors::from_event(body));
         }
         Err(if state.said_something {
@@ -194,39 +194,40 @@ fn settle(flow: Flow) -> Result<bool> {
 const ENOUGH: Flow = Flow::Break(Ok(()));
 
 impl State {
-    fn said(&mut self, said: Said<'_>, listener: &mut impl Listener) -> Flow {
+    fn item(&mut self, item: SseItem<'_>, listener: &mut impl EventSink) -> Flow {
         self.events = self.events.saturating_add(1);
-        match said {
-            Said::Data(b"[DONE]") => {
+        match item {
+            SseItem::Data(b"[DONE]") => {
                 // The older streams ended so; the newer ones end with a finishing event, and most have no such mark.
                 if self.said_something {
                     self.finished = self.finished.or(self.finish_reason).or(Some(FinishReason::Stop));
                 }
                 Flow::Continue(())
             }
-            Said::Data(data) => {
-                let plain = str::from_utf8(data).ok().and_then(|text| serde_json::from_str::<Frame<'_>>(text).ok());
-                if let Some(frame) = plain {
-                    return self.frame(&frame, data, false, listener);
+            SseItem::Data(data) => {
+                let plain =
+                    str::from_utf8(data).ok().and_then(|text| serde_json::from_str::<UpstreamEvent<'_>>(text).ok());
+                if let Some(event) = plain {
+                    return self.event(&event, data, false, listener);
                 }
                 let marked = marked(data);
-                match marked.as_deref().and_then(|marked| serde_json::from_str::<Frame<'_>>(marked).ok()) {
-                    Some(frame) => self.frame(&frame, data, true, listener),
+                match marked.as_deref().and_then(|marked| serde_json::from_str::<UpstreamEvent<'_>>(marked).ok()) {
+                    Some(event) => self.event(&event, data, true, listener),
                     None => self.skip(),
                 }
             }
-            Said::Bare(line) => {
+            SseItem::Raw(line) => {
                 let marked = marked(line);
                 let text = marked.as_deref().or_else(|| str::from_utf8(line).ok()).unwrap_or_default();
-                match serde_json::from_str::<Frame<'_>>(text) {
-                    Ok(frame) if line.starts_with(b"{") && frame.is_known() => {
-                        self.frame(&frame, line, marked.is_some(), listener)
+                match serde_json::from_str::<UpstreamEvent<'_>>(text) {
+                    Ok(event) if line.starts_with(b"{") && event.is_known() => {
+                        self.event(&event, line, marked.is_some(), listener)
                     }
                     _ => {
                         // Kept for the case that nothing else comes: then it tells what went wrong.
-                        let bare = self.bare.get_or_insert_default();
-                        let room = MAX_BARE.saturating_sub(bare.len());
-                        bare.extend(line.iter().chain(b"\n").take(room));
+                        let raw = self.raw.get_or_insert_default();
+                        let room = MAX_RAW.saturating_sub(raw.len());
+                        raw.extend(line.iter().chain(b"\n").take(room));
                         self.skip()
                     }
                 }
@@ -240,27 +241,33 @@ impl State {
     }
 
     /// `data` are the bytes that the frame was read from, `is_marked` = from a copy with marks ([`marked`]).
-    fn frame(&mut self, frame: &Frame<'_>, data: &[u8], is_marked: bool, listener: &mut impl Listener) -> Flow {
-        if let Some(created) = &frame.created {
+    fn event(
+        &mut self,
+        event: &UpstreamEvent<'_>,
+        data: &[u8],
+        is_marked: bool,
+        listener: &mut impl EventSink,
+    ) -> Flow {
+        if let Some(created) = &event.created {
             // Two answers at once: the first is kept.
             let id = created.response_id.as_str();
             if self.response_id.is_none() && !id.is_empty() && matches!(created.response_index.as_str(), "" | "0") {
                 self.response_id = Some(id.to_owned());
-            } else if self.response_id.is_none() && !id.is_empty() && self.others.len() < MOST_OTHERS {
+            } else if self.response_id.is_none() && !id.is_empty() && self.others.len() < MAX_OTHER_ANSWERS {
                 self.others.push(id.to_owned());
             }
             return Flow::Continue(());
         }
-        let Some(choice) = &frame.choices.0 else {
-            return if frame.is_refusal() {
+        let Some(choice) = &event.choices.0 else {
+            return if event.is_refusal() {
                 Flow::Break(Err(errors::from_event(data)))
-            } else if frame.info.is_some() {
+            } else if event.info.is_some() {
                 Flow::Continue(())
             } else {
                 self.skip()
             };
         };
-        let id = frame.response_id.as_str();
+        let id = event.response_id.as_str();
         let of_another = match &self.response_id {
             Some(ours) => !id.is_empty() && id != ours,
             None => self.others.iter().any(|other| other == id),
@@ -268,7 +275,7 @@ impl State {
         if of_another {
             return Flow::Continue(());
         }
-        let told = frame.usage.0;
+        let told = event.usage.0;
         if told != Counts::default() {
             self.usage = told;
         }
@@ -318,7 +325,7 @@ impl State {
     }
 
     /// Hands text on, with halves of characters joined. `false` ends the reading.
-    fn text(&mut self, channel: Channel, text: &str, is_marked: bool, listener: &mut impl Listener) -> bool {
+    fn text(&mut self, channel: Channel, text: &str, is_marked: bool, listener: &mut impl EventSink) -> bool {
         if text.is_empty() {
             return true;
         }
@@ -332,13 +339,13 @@ impl State {
     }
 
     /// Nothing completes the half of a character that was kept back. `false` ends the reading.
-    fn end_text(&mut self, listener: &mut impl Listener) -> bool {
+    fn end_text(&mut self, listener: &mut impl EventSink) -> bool {
         let mut rest = String::new();
         self.joiner.end(&mut rest);
         rest.is_empty() || hand_on(self.channel, &rest, listener)
     }
 
-    fn thinking_summary(&mut self, extra: Option<&RawValue>, is_marked: bool, listener: &mut impl Listener) -> bool {
+    fn thinking_summary(&mut self, extra: Option<&RawValue>, is_marked: bool, listener: &mut impl EventSink) -> bool {
         let mut go_on = true;
         read_extra(extra, is_marked, |extra, is_marked| {
             let Self { summary, joiner, channel, said_something, .. } = self;
@@ -365,7 +372,7 @@ impl State {
             for page in extra.web_search_info.as_deref().unwrap_or_default() {
                 let (url, title) = (whole(page.url.as_str(), is_marked), whole(page.title.as_str(), is_marked));
                 if !url.is_empty()
-                    && self.sources.len() < MOST_SOURCES
+                    && self.sources.len() < MAX_SOURCES
                     && self.known_sources.insert(url.clone().into_owned())
                 {
                     self.sources.push(Source { url: url.into_owned(), title: title.into_owned() });
@@ -375,7 +382,7 @@ impl State {
     }
 }
 
-fn hand_on(channel: Channel, text: &str, listener: &mut impl Listener) -> bool {
+fn hand_on(channel: Channel, text: &str, listener: &mut impl EventSink) -> bool {
     match channel {
         Channel::Content => listener.content(text),
         Channel::Reasoning => listener.reasoning(text),

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 /// An event. Only what the program reads; the rest is skipped.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Frame<'a> {
+pub(super) struct UpstreamEvent<'a> {
     #[serde(borrow, rename = "response.created", default)]
     pub(super) created: Option<Created<'a>>,
     #[serde(rename = "response.info", default)]
@@ -34,7 +34,7 @@ pub(super) struct Frame<'a> {
     pub(super) success: Option<&'a RawValue>,
 }
 
-impl Frame<'_> {
+impl UpstreamEvent<'_> {
     pub(super) fn is_refusal(&self) -> bool {
         self.choices.0.is_none()
             && (self.error.is_some()
@@ -362,9 +362,9 @@ mod tests {
             ("\"output_tokens\"", nothing),
         ] {
             let event = format!(r#"{{"usage":{usage},"choices":[{{}}]}}"#);
-            let frame: Frame<'_> = serde_json::from_str(&event).unwrap();
-            assert_eq!(frame.usage.0, expected, "{usage}");
-            assert!(frame.choices.0.is_some(), "{usage}");
+            let event: UpstreamEvent<'_> = serde_json::from_str(&event).unwrap();
+            assert_eq!(event.usage.0, expected, "{usage}");
+            assert!(event.choices.0.is_some(), "{usage}");
         }
     }
 }

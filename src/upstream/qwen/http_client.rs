@@ -20,7 +20,7 @@ pub(super) const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
 /// Where the site is and what the user's browser tells it.
 #[derive(Debug)]
-pub(super) struct Site {
+pub(super) struct HttpClient {
     base_url: String,
     auth_url: String,
     user_agent: String,
@@ -40,7 +40,7 @@ pub(super) enum Purpose<'a> {
     Turn { chat_id: &'a str },
 }
 
-impl Site {
+impl HttpClient {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             base_url: config.base_url.clone(),

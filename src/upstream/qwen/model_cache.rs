@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::{Qwen, errors, models, models::ModelList, session::Current, wire};
+use super::{Client, errors, models, models::ModelList, session::CredentialsLease, wire};
 use crate::{
     error::{Error, ErrorKind, Result},
     platform::{self, Platform},
@@ -22,13 +22,13 @@ use crate::{
 };
 
 /// The site is asked for the list no sooner than so long after the last time, in milliseconds.
-const PAUSE: u64 = 30_000;
+const RETRY_PAUSE_MS: u64 = 30_000;
 /// How long the site may take. The edge ends deferred work after 30 s.
-const PATIENCE: Duration = Duration::from_secs(25);
-const FIRST_NAP: Duration = Duration::from_millis(5);
-const LONGEST_NAP: Duration = Duration::from_millis(100);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(25);
+const FIRST_POLL: Duration = Duration::from_millis(5);
+const MAX_POLL: Duration = Duration::from_millis(100);
 /// How often it is looked whether another isolate has got the list.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const STORE_POLL: Duration = Duration::from_millis(500);
 /// The key of the last good list in the store.
 const LIST_KEY: &str = "models";
 /// The key of the last time that the site was asked: an empty text, or what came of it if that was no list.
@@ -49,7 +49,7 @@ const FAILURES: &[ErrorKind] = &[
 
 /// The list, and how it stands with it.
 #[derive(Debug, Default)]
-pub(super) struct Catalogue(Mutex<State>);
+pub(super) struct ModelCache(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -73,7 +73,7 @@ struct Failure {
 
 /// A failure as other isolates read it.
 #[derive(Serialize, Deserialize)]
-struct Told {
+struct StoredFailure {
     code: String,
     message: String,
 }
@@ -94,7 +94,7 @@ impl State {
     /// The failure that still counts, with what is left of its pause in milliseconds.
     fn failure(&self, now: u64, generation: u64) -> Option<(&Failure, u64)> {
         let failure = self.failure.as_ref().filter(|failure| failure.generation == generation)?;
-        let left = PAUSE.saturating_sub(now.saturating_sub(failure.at));
+        let left = RETRY_PAUSE_MS.saturating_sub(now.saturating_sub(failure.at));
         (left > 0).then_some((failure, left))
     }
 
@@ -119,17 +119,17 @@ impl State {
     }
 }
 
-impl Catalogue {
+impl ModelCache {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The list at hand, however old.
-    fn at_hand(&self) -> Option<ModelList> {
+    fn current_list(&self) -> Option<ModelList> {
         self.state().list.clone()
     }
 
-    fn remember(&self, list: ModelList, fetched_at: u64) {
+    fn put(&self, list: ModelList, fetched_at: u64) {
         let mut state = self.state();
         state.list = Some(list);
         state.fetched_at = fetched_at;
@@ -137,7 +137,7 @@ impl Catalogue {
     }
 }
 
-impl Qwen {
+impl Client {
     /// The live list: from memory while fresh, else from the site, else the last good one, kept in the store across restarts.
     ///
     /// # Errors
@@ -152,7 +152,7 @@ impl Qwen {
         platform: &P,
         patience: Duration,
     ) -> Option<ModelList> {
-        if let Some(list) = self.catalogue.at_hand() {
+        if let Some(list) = self.model_cache.current_list() {
             return Some(list);
         }
         // Apart: else each chat took the memory of this rare way, for as long as it is being opened.
@@ -173,15 +173,15 @@ impl Qwen {
     /// Whether the list should be fetched again (it is older than 10 minutes).
     #[must_use]
     pub fn models_are_stale(&self, now: u64) -> bool {
-        !self.catalogue.state().is_fresh(now)
+        !self.model_cache.state().is_fresh(now)
     }
 
     async fn listed<P: Platform>(self: &Arc<Self>, platform: &P, mut waits: bool) -> Result<ModelList> {
         // Who finds somebody asking already takes an old list; who asks waits for the new one.
-        waits &= platform.now() >= self.catalogue.state().asking_until;
-        let mut nap = FIRST_NAP;
+        waits &= platform.now() >= self.model_cache.state().asking_until;
+        let mut poll_interval = FIRST_POLL;
         loop {
-            let next = self.catalogue.state().next(platform.now(), self.session.generation(), waits);
+            let next = self.model_cache.state().next(platform.now(), self.session.generation(), waits);
             match next {
                 Next::Take(list) => return Ok(list),
                 Next::GiveUp(error) => return Err(self.session.challenge(platform.now()).unwrap_or(error)),
@@ -190,36 +190,36 @@ impl Qwen {
                     self.begin_asking(platform, false);
                 }
                 Next::Wait => {
-                    platform.sleep(nap).await;
-                    nap = nap.saturating_mul(2).min(LONGEST_NAP);
+                    platform.sleep(poll_interval).await;
+                    poll_interval = poll_interval.saturating_mul(2).min(MAX_POLL);
                 }
             }
         }
     }
 
-    /// Begins to ask in the background, unless somebody does already, or, without `anew`, there is nothing to ask for.
-    fn begin_asking<P: Platform>(self: &Arc<Self>, platform: &P, anew: bool) {
+    /// Begins to ask in the background, unless somebody does already, or, without `forced`, there is nothing to ask for.
+    fn begin_asking<P: Platform>(self: &Arc<Self>, platform: &P, forced: bool) {
         let now = platform.now();
         let generation = self.session.generation();
         {
-            let mut state = self.catalogue.state();
-            if now < state.asking_until || !(anew || matches!(state.next(now, generation, true), Next::Ask)) {
+            let mut state = self.model_cache.state();
+            if now < state.asking_until || !(forced || matches!(state.next(now, generation, true), Next::Ask)) {
                 return;
             }
-            let most = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
+            let most = u64::try_from(FETCH_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
             state.asking_until = now.saturating_add(most.saturating_mul(2));
-            if anew {
+            if forced {
                 state.fetched_at = 0;
                 state.failure = None;
             }
         }
         let (qwen, detached) = (Arc::clone(self), platform.detached());
         platform.defer(async move {
-            let asked = platform::timeout(&detached, PATIENCE, qwen.ask_for_all(&detached, anew)).await;
+            let asked = platform::timeout(&detached, FETCH_TIMEOUT, qwen.ask_for_all(&detached, forced)).await;
             let took_too_long =
                 || Error::new(ErrorKind::UpstreamTimeout, "chat.qwen.ai took too long to list its models.");
             let failure = asked.unwrap_or_else(|| Err((took_too_long(), now))).err();
-            let mut state = qwen.catalogue.state();
+            let mut state = qwen.model_cache.state();
             state.asking_until = 0;
             if let Some((error, at)) = failure {
                 let message = error.message().to_owned();
@@ -230,10 +230,10 @@ impl Qwen {
 
     /// Gets the list: from the store if it is fresh there, from another isolate that asks, or from the site. A failure comes
     /// with its time.
-    async fn ask_for_all<P: Platform>(&self, platform: &P, anew: bool) -> Result<(), (Error, u64)> {
+    async fn ask_for_all<P: Platform>(&self, platform: &P, forced: bool) -> Result<(), (Error, u64)> {
         self.take_kept(platform).await;
         let now = platform.now();
-        if !anew && self.catalogue.state().is_fresh(now) {
+        if !forced && self.model_cache.state().is_fresh(now) {
             return Ok(());
         }
         // No call at all, though this one needs no session.
@@ -241,7 +241,7 @@ impl Qwen {
             return Err((challenge, now));
         }
         // Others who are as new as this one find the site being asked.
-        let last = if anew { now } else { now.saturating_sub(PAUSE) };
+        let last = if forced { now } else { now.saturating_sub(RETRY_PAUSE_MS) };
         let claimed = store::claim(platform, ASKED_KEY, now, last).await;
         if self.store_health.ok_or_log("noting that the site is asked for its models", claimed) == Some(false) {
             return self.wait_for_another(platform).await;
@@ -253,7 +253,7 @@ impl Qwen {
                 let now = platform.now();
                 let kept = store::keep(platform, LIST_KEY, list.to_store(), now).await;
                 self.store_health.ok_or_log("keeping the list of models", kept);
-                self.catalogue.remember(list, now);
+                self.model_cache.put(list, now);
                 Ok(())
             }
             Err(error) => {
@@ -262,17 +262,18 @@ impl Qwen {
                 if error.kind() == ErrorKind::Challenge {
                     self.session.refused(platform, &used, &error);
                 }
-                let told = Told { code: error.kind().wire().code.to_owned(), message: error.message().to_owned() };
-                let told = serde_json::to_string(&told).unwrap_or_default();
-                let kept = store::keep(platform, ASKED_KEY, told, now).await;
+                let stored =
+                    StoredFailure { code: error.kind().wire().code.to_owned(), message: error.message().to_owned() };
+                let stored = serde_json::to_string(&stored).unwrap_or_default();
+                let kept = store::keep(platform, ASKED_KEY, stored, now).await;
                 self.store_health.ok_or_log("noting that the site gives no list of models", kept);
                 Err((error, now))
             }
         }
     }
 
-    async fn models_of_site(&self, platform: &impl Platform, used: &Current) -> Result<ModelList> {
-        let (head, body) = self.ask_site(platform, used, Method::GET, wire::MODELS, Bytes::new()).await?;
+    async fn models_of_site(&self, platform: &impl Platform, used: &CredentialsLease) -> Result<ModelList> {
+        let (head, body) = self.request(platform, used, Method::GET, wire::MODELS, Bytes::new()).await?;
         ModelList::from_upstream(&body)
             .filter(|_| head.status.is_success())
             .ok_or_else(|| errors::from_answer(head.status, &head.headers, &body))
@@ -282,12 +283,12 @@ impl Qwen {
     async fn take_kept(&self, platform: &impl Platform) {
         let kept = store::cached(platform, LIST_KEY).await;
         let kept = self.store_health.ok_or_log("reading the kept list of models", kept).flatten();
-        let known = self.catalogue.state().fetched_at;
+        let known = self.model_cache.state().fetched_at;
         if let Some((text, kept_at)) =
-            kept.filter(|(_, kept_at)| *kept_at > known || self.catalogue.at_hand().is_none())
+            kept.filter(|(_, kept_at)| *kept_at > known || self.model_cache.current_list().is_none())
             && let Some(list) = ModelList::from_store(&text)
         {
-            self.catalogue.remember(list, kept_at);
+            self.model_cache.put(list, kept_at);
         }
     }
 
@@ -297,20 +298,20 @@ impl Qwen {
             let asked = self
                 .store_health
                 .ok_or_log("reading when the models were asked for", store::cached(platform, ASKED_KEY).await);
-            let (told, at) = asked.flatten().unwrap_or_default();
-            if let Ok(Told { code, message }) = serde_json::from_str(&told) {
+            let (stored, at) = asked.flatten().unwrap_or_default();
+            if let Ok(StoredFailure { code, message }) = serde_json::from_str(&stored) {
                 let kind = FAILURES.iter().copied().find(|kind| kind.wire().code == code);
                 return Err((Error::new(kind.unwrap_or(ErrorKind::UpstreamError), message), at));
             }
             self.take_kept(platform).await;
-            if self.catalogue.state().is_fresh(platform.now()) {
+            if self.model_cache.state().is_fresh(platform.now()) {
                 return Ok(());
             }
-            if platform.now().saturating_sub(at) >= PAUSE {
+            if platform.now().saturating_sub(at) >= RETRY_PAUSE_MS {
                 let message = "chat.qwen.ai was asked for its models and has not answered. Send the request again.";
                 return Err((Error::new(ErrorKind::UpstreamTimeout, message), platform.now()));
             }
-            platform.sleep(LOOK_AGAIN).await;
+            platform.sleep(STORE_POLL).await;
         }
     }
 }
@@ -321,11 +322,11 @@ mod tests {
 
     const NOW: u64 = 1_790_000_000_000;
 
-    fn told(state: &State, now: u64, generation: u64, waits: bool) -> &'static str {
+    fn stored(state: &State, now: u64, generation: u64, waits: bool) -> &'static str {
         match state.next(now, generation, waits) {
             Next::Take(_) => "take",
             Next::GiveUp(error) => {
-                assert!(error.retry_after().unwrap() <= Duration::from_millis(PAUSE));
+                assert!(error.retry_after().unwrap() <= Duration::from_millis(RETRY_PAUSE_MS));
                 "give up"
             }
             Next::Ask => "ask",
@@ -339,22 +340,25 @@ mod tests {
         let failure =
             || Some(Failure { at: NOW, kind: ErrorKind::UpstreamError, message: "x".to_owned(), generation: 1 });
         let none = State::default();
-        assert_eq!((told(&none, NOW, 1, true), told(&none, NOW, 1, false)), ("ask", "ask"));
+        assert_eq!((stored(&none, NOW, 1, true), stored(&none, NOW, 1, false)), ("ask", "ask"));
         let asking = State { asking_until: NOW + 9, ..State::default() };
-        assert_eq!((told(&asking, NOW, 1, false), told(&asking, NOW + 9, 1, false)), ("wait", "ask"));
+        assert_eq!((stored(&asking, NOW, 1, false), stored(&asking, NOW + 9, 1, false)), ("wait", "ask"));
         let fresh = State { list: list.clone(), fetched_at: NOW, ..State::default() };
-        assert_eq!((told(&fresh, NOW, 1, true), told(&fresh, NOW + models::FRESH, 1, true)), ("take", "ask"));
+        assert_eq!((stored(&fresh, NOW, 1, true), stored(&fresh, NOW + models::FRESH, 1, true)), ("take", "ask"));
         let renewing = State { asking_until: NOW + models::FRESH + 9, ..fresh };
         let later = NOW + models::FRESH;
-        assert_eq!((told(&renewing, later, 1, false), told(&renewing, later, 1, true)), ("take", "wait"));
+        assert_eq!((stored(&renewing, later, 1, false), stored(&renewing, later, 1, true)), ("take", "wait"));
         let failed = State { failure: failure(), ..State::default() };
-        assert_eq!((told(&failed, NOW, 1, true), told(&failed, NOW + PAUSE - 1, 1, true)), ("give up", "give up"));
         assert_eq!(
-            (told(&failed, NOW + PAUSE, 1, true), told(&failed, NOW, 2, true)),
+            (stored(&failed, NOW, 1, true), stored(&failed, NOW + RETRY_PAUSE_MS - 1, 1, true)),
+            ("give up", "give up")
+        );
+        assert_eq!(
+            (stored(&failed, NOW + RETRY_PAUSE_MS, 1, true), stored(&failed, NOW, 2, true)),
             ("ask", "ask"),
             "other credentials"
         );
         let old = State { list, failure: failure(), ..State::default() };
-        assert_eq!((told(&old, NOW, 1, true), told(&old, NOW + PAUSE, 1, true)), ("take", "ask"));
+        assert_eq!((stored(&old, NOW, 1, true), stored(&old, NOW + RETRY_PAUSE_MS, 1, true)), ("take", "ask"));
     }
 }

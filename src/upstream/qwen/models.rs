@@ -146,7 +146,7 @@ pub struct Choice {
 }
 
 /// An alias may lead to another one; so often that is followed.
-const MOST_ALIASES: usize = 4;
+const MAX_ALIASES: usize = 4;
 
 /// Finds the model that `name` means: a live id or display name, an alias, or either with suffixes; an unknown name stands for
 /// itself. The suffixes of an alias' target count as well, after those of the name.
@@ -157,7 +157,7 @@ pub(super) fn choose(name: &str, live: Option<&ModelList>, own_aliases: &BTreeMa
     let mut base = name.to_owned();
     // What is known of the name so far; without that it stands for itself, suffixes and all.
     let mut known = None;
-    for _ in 0..=MOST_ALIASES {
+    for _ in 0..=MAX_ALIASES {
         let (found, stem) = resolve(&base, live, own_aliases, &mut choice);
         match found {
             Some(Meaning::Model(id)) => return Choice { id, ..choice },

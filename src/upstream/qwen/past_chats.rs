@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::wire;
 
 /// Longer conversations are read from their end.
-const MOST_MESSAGES: usize = 2_000;
+const MAX_MESSAGES: usize = 2_000;
 
 /// A chat in the account's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub(super) fn chat(body: &[u8]) -> Option<PastChat> {
     let (mut messages, mut seen, mut next) = (Vec::new(), HashSet::new(), end);
     while let Some((id, node)) = next.take().and_then(|id| nodes.get_key_value(id.as_str())) {
         // A tree that turns back on itself has no beginning.
-        if messages.len() >= MOST_MESSAGES || !seen.insert(*id) {
+        if messages.len() >= MAX_MESSAGES || !seen.insert(*id) {
             break;
         }
         messages.extend(message(id, node));

@@ -16,29 +16,29 @@ pub type Flow = ControlFlow<Result<(), Error>>;
 
 /// One thing that a stream said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said<'a> {
+pub enum SseItem<'a> {
     /// The data of an event.
     Data(&'a [u8]),
     /// A line that is no field of an event stream but looks like JSON or HTML, or goes on after such a line.
-    Bare(&'a [u8]),
+    Raw(&'a [u8]),
 }
 
 /// The state between two pieces.
 #[derive(Debug, Default)]
-pub struct EventReader {
+pub struct SseReader {
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
     /// The data lines of an event whose end has not come.
     data: Vec<u8>,
     has_data: bool,
-    in_bare: bool,
+    in_raw: bool,
     after_carriage_return: bool,
     started: bool,
 }
 
-impl EventReader {
+impl SseReader {
     /// Reads one piece and hands out what it completes.
-    pub fn feed(&mut self, piece: &[u8], mut each: impl FnMut(Said<'_>) -> Flow) -> Flow {
+    pub fn feed(&mut self, piece: &[u8], mut each: impl FnMut(SseItem<'_>) -> Flow) -> Flow {
         let mut rest = piece;
         // The data line of the running event, as long as it lies whole within this piece: then nothing is copied.
         let mut whole: Option<&[u8]> = None;
@@ -78,7 +78,7 @@ impl EventReader {
     }
 
     /// The stream has ended: hands out what lacks only its blank line.
-    pub fn finish(&mut self, mut each: impl FnMut(Said<'_>) -> Flow) -> Flow {
+    pub fn finish(&mut self, mut each: impl FnMut(SseItem<'_>) -> Flow) -> Flow {
         let line = std::mem::take(&mut self.line);
         let mut whole = None;
         self.line(&line, &mut whole, &mut each)?;
@@ -89,17 +89,17 @@ impl EventReader {
         &mut self,
         mut line: &'a [u8],
         whole: &mut Option<&'a [u8]>,
-        each: &mut impl FnMut(Said<'_>) -> Flow,
+        each: &mut impl FnMut(SseItem<'_>) -> Flow,
     ) -> Flow {
         if !std::mem::replace(&mut self.started, true) {
             line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
         }
         if line.is_empty() {
             if let Some(data) = whole.take() {
-                return each(Said::Data(data));
+                return each(SseItem::Data(data));
             }
             if std::mem::take(&mut self.has_data) {
-                let flow = each(Said::Data(&self.data));
+                let flow = each(SseItem::Data(&self.data));
                 self.data.clear();
                 return flow;
             }
@@ -109,7 +109,7 @@ impl EventReader {
                 [] => b"",
                 _ => return Flow::Continue(()),
             };
-            self.in_bare = false;
+            self.in_raw = false;
             if let Some(earlier) = whole.take() {
                 self.keep(earlier)?;
             }
@@ -118,9 +118,9 @@ impl EventReader {
             } else {
                 *whole = Some(value);
             }
-        } else if matches!(line.first(), Some(b'{' | b'<')) || (self.in_bare && line.first() != Some(&b':')) {
-            self.in_bare = true;
-            return each(Said::Bare(line));
+        } else if matches!(line.first(), Some(b'{' | b'<')) || (self.in_raw && line.first() != Some(&b':')) {
+            self.in_raw = true;
+            return each(SseItem::Raw(line));
         }
         Flow::Continue(())
     }
@@ -151,12 +151,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(pieces: &[&[u8]]) -> Vec<String> {
-        let mut reader = EventReader::default();
-        let mut said = Vec::new();
-        let mut each = |what: Said<'_>| {
-            said.push(match what {
-                Said::Data(data) => format!("data {}", String::from_utf8_lossy(data)),
-                Said::Bare(line) => format!("bare {}", String::from_utf8_lossy(line)),
+        let mut reader = SseReader::default();
+        let mut item = Vec::new();
+        let mut each = |what: SseItem<'_>| {
+            item.push(match what {
+                SseItem::Data(data) => format!("data {}", String::from_utf8_lossy(data)),
+                SseItem::Raw(line) => format!("bare {}", String::from_utf8_lossy(line)),
             });
             Flow::Continue(())
         };
@@ -164,7 +164,7 @@ mod tests {
             assert!(reader.feed(piece, &mut each).is_continue());
         }
         assert!(reader.finish(&mut each).is_continue());
-        said
+        item
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn an_endless_line_is_refused() {
-        let mut reader = EventReader::default();
+        let mut reader = SseReader::default();
         let piece = vec![b'x'; 1 << 20];
         let refused = (0..64).find(|_| reader.feed(&piece, |_| Flow::Continue(())).is_break());
         assert_eq!(refused, Some(8));

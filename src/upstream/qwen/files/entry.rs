@@ -10,7 +10,7 @@ use crate::{
     media_type::{self, Kind},
     platform::Platform,
     store::files::Upload,
-    upstream::qwen::{Qwen, wire},
+    upstream::qwen::{Client, wire},
 };
 
 /// The largest entry that a client may bring along. One of ours has some 2.5 KiB.
@@ -164,7 +164,7 @@ fn name_in(url: &str) -> (Option<String>, String) {
     }
 }
 
-impl Qwen {
+impl Client {
     /// The entry for a link to the site's own storage, as far as the link tells: its size stays unknown. `None` for links to
     /// other hosts.
     #[must_use]

@@ -15,10 +15,10 @@ use sha2::{Digest as _, Sha256};
 pub use entry::{File, FileEntry};
 use parts::Parts;
 
-use super::{Qwen, healing, wire};
+use super::{Client, wire};
 use crate::{
     error::{Error, ErrorKind, Result},
-    media_type::{self, FileType, Kind},
+    media_type::{self, Kind, MediaType},
     oss::{Credentials, Failure, MultipartError, Object},
     platform::{BoxStream, Platform},
     secret::Secret,
@@ -64,7 +64,7 @@ impl NewFile {
 
 /// The answer of `getstsToken`: where to put one file, and with what.
 #[derive(Deserialize)]
-struct Ticket {
+struct UploadCredentials {
     access_key_id: String,
     access_key_secret: String,
     security_token: String,
@@ -76,7 +76,7 @@ struct Ticket {
     endpoint: String,
 }
 
-impl Ticket {
+impl UploadCredentials {
     /// The object's place. Host names only, so that an answer cannot lead elsewhere.
     fn place(&self, own: Option<&str>, patience: Duration, clock_ahead: i64) -> Result<Object> {
         let host = format!("{}.{}", self.bucketname, self.endpoint);
@@ -151,7 +151,7 @@ pub fn plain_name(name: &str) -> String {
     ending.map_or_else(|| short.clone(), |ending| format!("{short}.{ending}"))
 }
 
-impl Qwen {
+impl Client {
     /// Uploads a file, or finds it uploaded already in this scope; has a document parsed.
     ///
     /// # Errors
@@ -166,7 +166,7 @@ impl Qwen {
         }
         let found = media_type::recognise(&first, declared.as_deref(), &name);
         let found = found.filter(|found| expected.is_none_or(|expected| expected == found.kind));
-        let FileType { kind, content_type } = found.ok_or_else(|| unsupported(&name, expected, &first, &param))?;
+        let MediaType { kind, content_type } = found.ok_or_else(|| unsupported(&name, expected, &first, &param))?;
         parts.limit(if kind == Kind::Image { self.max_image } else { self.max_file }, &name, &param)?;
         let whole = parts.is_whole(&first);
         let known = if whole { Some(parts.hash()) } else { hash };
@@ -184,8 +184,9 @@ impl Qwen {
             });
         }
         let size = if whole { first.len() as u64 } else { length.unwrap_or(0).max(first.len() as u64) };
-        let ticket = self.ticket(platform, &name, size, kind).await?;
-        let place = Arc::new(ticket.place(self.oss_url.as_deref(), self.site.idle(), self.site.clock().ahead())?);
+        let credentials = self.credentials(platform, &name, size, kind).await?;
+        let place =
+            Arc::new(credentials.place(self.oss_url.as_deref(), self.http.idle(), self.http.clock().ahead())?);
         let earlier = match (whole, kind) {
             (true, Kind::Video) | (false, _) => {
                 // The parts give it again, and use its memory again.
@@ -209,11 +210,11 @@ impl Qwen {
             return Ok(File { upload, hash, name, size, kind, content_type });
         }
         if kind == Kind::Document {
-            self.parse(platform, &ticket.file_id).await?;
+            self.parse(platform, &credentials.file_id).await?;
         }
-        let owner = ticket.file_path.split('/').next().unwrap_or_default().to_owned();
-        let expires_at = link_end(&ticket.file_url, platform.now());
-        let upload = Upload { id: ticket.file_id, owner, url: ticket.file_url, expires_at };
+        let owner = credentials.file_path.split('/').next().unwrap_or_default().to_owned();
+        let expires_at = link_end(&credentials.file_url, platform.now());
+        let upload = Upload { id: credentials.file_id, owner, url: credentials.file_url, expires_at };
         let remembered = table::remember(platform, scope, &hash, &upload).await;
         self.store_health.ok_or_log("remembering an upload", remembered);
         Ok(File { upload, hash, name, size, kind, content_type })
@@ -240,7 +241,7 @@ impl Qwen {
             Err(MultipartError::Storage(failure)) => Err(failure),
         };
         let Err(failure) = done else { return Ok(None) };
-        let Some(all) = parts.at_hand().await? else { return Err(storage_error(&failure)) };
+        let Some(all) = parts.current_list().await? else { return Err(storage_error(&failure)) };
         tracing::warn!(%failure, "an upload in parts failed; trying a form");
         place.post_form(platform, content_type, all).await.map_err(|failure| storage_error(&failure))?;
         Ok(None)
@@ -285,7 +286,13 @@ impl Qwen {
     }
 
     /// Asks for a place in the storage.
-    async fn ticket(&self, platform: &impl Platform, name: &str, size: u64, kind: Kind) -> Result<Ticket> {
+    async fn credentials(
+        &self,
+        platform: &impl Platform,
+        name: &str,
+        size: u64,
+        kind: Kind,
+    ) -> Result<UploadCredentials> {
         let answer = data_of(self.sts_token(platform, name, size, kind.as_str()).await?);
         serde_json::from_value(answer).map_err(|_| odd("the request for a place for a file"))
     }
@@ -320,8 +327,8 @@ impl Qwen {
     /// Posts JSON and gives a good answer as it is.
     async fn ask_whole(&self, platform: &impl Platform, path: &str, body: &Json) -> Result<Json> {
         let body = Bytes::from(body.to_string());
-        healing!(self, platform, used, {
-            let (head, body) = self.ask_site(platform, &used, Method::POST, path, body.clone()).await?;
+        retry_after_refresh!(self, platform, used, {
+            let (head, body) = self.request(platform, &used, Method::POST, path, body.clone()).await?;
             let json = crate::json::from_bytes::<Json>(&body).ok().filter(Json::is_object);
             match json {
                 Some(json) if head.status.is_success() && is_good(&json) => {

@@ -100,7 +100,7 @@ impl Parts {
     }
 
     /// All of it, if it is still at hand; reads what has not come yet, as far as there is room.
-    pub(super) async fn at_hand(&mut self) -> Result<Option<Payload>> {
+    pub(super) async fn current_list(&mut self) -> Result<Option<Payload>> {
         while self.given < MOST {
             if self.next().await.transpose()?.is_none() {
                 return Ok(Some(self.newest.drain(..).collect()));
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_small_stays_at_hand() {
-        for (pieces, read, at_hand) in [
+        for (pieces, read, current_list) in [
             (vec![5], 0, true),
             (vec![PART, 5], 1, true),
             (vec![PART, PART, PART], 2, true),
@@ -226,8 +226,8 @@ mod tests {
             for _ in 0..read {
                 block_on(parts.next()).unwrap().unwrap();
             }
-            let all = parts.at_hand().now_or_never().unwrap().unwrap();
-            assert_eq!(all.map(|all| all.len()), at_hand.then(|| pieces.iter().sum()), "{pieces:?}");
+            let all = parts.current_list().now_or_never().unwrap().unwrap();
+            assert_eq!(all.map(|all| all.len()), current_list.then(|| pieces.iter().sum()), "{pieces:?}");
         }
     }
 

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use http::Method;
 use serde_json::Value as Json;
 
-use super::{Credentials, Current, Need, Session, Standing};
+use super::{Credentials, CredentialsLease, Need, Session, SessionStatus};
 use crate::{
     error::{Error, ErrorKind, Result},
     platform::telemetry::UpstreamKind,
@@ -19,18 +19,18 @@ use crate::{
 };
 
 /// How often the stored session is looked at (milliseconds): so soon do all isolates use a new one.
-const LOOK_AGAIN: u64 = 2_000;
+const SYNC_INTERVAL_MS: u64 = 2_000;
 /// The longest a renewal may take, and how long its lease lasts. The edge ends deferred work after 30 s.
 const RENEWAL: Duration = Duration::from_secs(20);
-const FIRST_NAP: Duration = Duration::from_millis(5);
-const LONGEST_NAP: Duration = Duration::from_millis(100);
+const FIRST_POLL: Duration = Duration::from_millis(5);
+const MAX_POLL: Duration = Duration::from_millis(100);
 /// How long the question for the time may take, and how long after one without an answer nobody asks (milliseconds).
 const ASKING: u64 = 10_000;
 const SILENCE: u64 = 60_000;
 /// How often a person's word is tried against others' before the store counts as failing.
 const PUT_TRIES: usize = 10;
 /// How often the other holder of the lease is asked for.
-const LEASE_NAP: Duration = Duration::from_millis(200);
+const LEASE_POLL: Duration = Duration::from_millis(200);
 /// The next look after a check is so many seconds away, with some to spare: what ends before is renewed now.
 const UNTIL_NEXT_CHECK: u64 = 11 * 60;
 /// Rotated tokens exist nowhere else until they are stored, so that is tried more than once.
@@ -47,7 +47,7 @@ impl Session {
     /// No session, an ended one that cannot be renewed, or the pause after a challenge: then the site must not be asked.
     pub async fn ready<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<()> {
         self.sync(platform).await;
-        self.learn_time(platform).await;
+        self.learn_clock_skew(platform).await;
         let now = platform.now();
         let (need, generation) = {
             let memory = self.memory();
@@ -65,8 +65,8 @@ impl Session {
 
     /// Asks the site once, before a token counts as ended by a clock that may be wrong: any answer tells the time. One asks
     /// for all.
-    async fn learn_time<P: Platform>(self: &Arc<Self>, platform: &P) {
-        let mut nap = FIRST_NAP;
+    async fn learn_clock_skew<P: Platform>(self: &Arc<Self>, platform: &P) {
+        let mut poll_interval = FIRST_POLL;
         let used = loop {
             {
                 let mut memory = self.memory();
@@ -79,8 +79,8 @@ impl Session {
                     break memory.current();
                 }
             }
-            platform.sleep(nap).await;
-            nap = nap.saturating_mul(2).min(LONGEST_NAP);
+            platform.sleep(poll_interval).await;
+            poll_interval = poll_interval.saturating_mul(2).min(MAX_POLL);
         };
         if let Some(credentials) = &used.credentials {
             match self.who(platform, credentials).await {
@@ -98,7 +98,7 @@ impl Session {
         let now = platform.now();
         {
             let mut memory = self.memory();
-            if now < memory.synced_at.saturating_add(LOOK_AGAIN) {
+            if now < memory.synced_at.saturating_add(SYNC_INTERVAL_MS) {
                 return;
             }
             // The very first look is waited for by all; afterwards one looks for all.
@@ -106,10 +106,10 @@ impl Session {
                 memory.synced_at = now;
             }
         }
-        self.look(platform).await;
+        self.load(platform).await;
     }
 
-    async fn look(&self, platform: &impl Platform) {
+    async fn load(&self, platform: &impl Platform) {
         let found = store::session::read(platform, &self.origin).await;
         let Some(found) = self.store_health.ok_or_log("reading the session", found) else {
             // Without a store there is nothing to wait for.
@@ -117,22 +117,22 @@ impl Session {
             return;
         };
         let version = found.as_ref().map_or(0, |found| found.version);
-        self.take_over(found, platform.now());
+        self.merge_or_log(found, platform.now());
         if self.memory().unsaved {
             self.save(platform, version).await;
         }
     }
 
     /// [`Session::merge`], and tells if what is stored cannot be read.
-    fn take_over(&self, found: Option<Stored>, now: u64) {
+    fn merge_or_log(&self, found: Option<Stored>, now: u64) {
         if let Err(problem) = self.merge(found, now) {
             tracing::error!(problem, "the stored session cannot be used; the configured one is");
         }
     }
 
     /// Notes that the site took the credentials.
-    pub(in crate::upstream::qwen) fn accepted<P: Platform>(self: &Arc<Self>, platform: &P, used: &Current) {
-        if self.took(used, platform.now()) {
+    pub(in crate::upstream::qwen) fn accepted<P: Platform>(self: &Arc<Self>, platform: &P, used: &CredentialsLease) {
+        if self.mark_accepted(used, platform.now()) {
             self.share_later(platform);
         }
     }
@@ -141,10 +141,10 @@ impl Session {
     pub(in crate::upstream::qwen) fn refused<P: Platform>(
         self: &Arc<Self>,
         platform: &P,
-        used: &Current,
+        used: &CredentialsLease,
         error: &Error,
     ) {
-        if self.said(used, platform.now(), error) {
+        if self.mark_refused(used, platform.now(), error) {
             tracing::warn!(%error, "the session is in trouble");
             self.share_later(platform);
         }
@@ -154,15 +154,15 @@ impl Session {
     pub(in crate::upstream::qwen) async fn heal<P: Platform>(
         self: &Arc<Self>,
         platform: &P,
-        used: &Current,
+        used: &CredentialsLease,
         error: &Error,
     ) -> bool {
         error.kind() == ErrorKind::SessionExpired && self.renew(platform, used.generation).await.is_ok()
     }
 
     /// Every ten minutes: renews what will not last until the next time, and asks the site who is signed in.
-    pub(crate) async fn look_after<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<()> {
-        self.look(platform).await;
+    pub(crate) async fn maintain<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<()> {
+        self.load(platform).await;
         let before = platform.now().saturating_sub(FORGET_AFTER);
         let forgotten = store::session::forget_others(platform, &self.origin, before).await;
         self.store_health.ok_or_log("forgetting sessions of other configurations", forgotten);
@@ -201,8 +201,8 @@ impl Session {
             let Some(credentials) = &used.credentials else { return Ok(()) };
             match self.who(platform, credentials).await {
                 Ok(who) => {
-                    self.took(&used, platform.now());
-                    self.is_of(&used, who.name, platform.now());
+                    self.mark_accepted(&used, platform.now());
+                    self.set_owner(&used, who.name, platform.now());
                     self.share(platform).await;
                     return Ok(());
                 }
@@ -219,7 +219,7 @@ impl Session {
 
     /// Who is signed in with these credentials (upstream-protocol 1.6).
     async fn who(&self, platform: &impl Platform, credentials: &Credentials) -> Result<Who> {
-        let request = self.site.request(
+        let request = self.http.request(
             platform,
             Some(credentials),
             Method::GET,
@@ -227,7 +227,7 @@ impl Session {
             Purpose::Data,
             bytes::Bytes::new(),
         )?;
-        let (head, body) = self.site.exchange(platform, UpstreamKind::Site, request).await?;
+        let (head, body) = self.http.exchange(platform, UpstreamKind::Site, request).await?;
         if head.status.is_success()
             && let Some(who) = crate::json::from_bytes::<Json>(&body).ok().as_ref().and_then(Who::read)
         {
@@ -247,10 +247,10 @@ impl Session {
     ///
     /// # Errors
     /// What the site says against them; on the edge also `store_unavailable`, since no other isolate would learn of them.
-    pub(crate) async fn give<P: Platform>(self: &Arc<Self>, platform: &P, credentials: Credentials) -> Result<bool> {
-        self.look(platform).await;
+    pub(crate) async fn replace<P: Platform>(self: &Arc<Self>, platform: &P, credentials: Credentials) -> Result<bool> {
+        self.load(platform).await;
         let mut credentials = credentials;
-        let clock = self.site.clock();
+        let clock = self.http.clock();
         let is_over = credentials.left(clock.of_site(platform.now()) / 1000) == Some(0);
         let mut may_renew = credentials.refresh_token().is_some();
         // Until the site has told its time, only its word counts.
@@ -270,15 +270,15 @@ impl Session {
         };
         let credentials = credentials.of_account(&who.id);
         let now = platform.now();
-        let standing = Standing {
+        let status = SessionStatus {
             at: now,
             given_at: now,
             checked_at: Some(now / 1000),
             name: Some(who.name),
-            ..Standing::default()
+            ..SessionStatus::default()
         };
-        let stored = self.put(platform, Some(&credentials), &standing).await;
-        if stored.is_none() && PRODUCT == Product::Edge {
+        let stored = self.put(platform, Some(&credentials), &status).await;
+        if stored.is_none() && PRODUCT == Product::Worker {
             return Err(store::failed(&crate::platform::DatabaseError("the session was not stored".to_owned())));
         }
         let mut memory = self.memory();
@@ -286,7 +286,7 @@ impl Session {
         memory.adopt(Some(Arc::new(credentials)), true, version);
         memory.unsaved = stored.is_none();
         memory.sealed = stored.is_some() && self.seal.is_keyed();
-        memory.begin_anew(standing);
+        memory.reset(status);
         Ok(stored.is_some())
     }
 
@@ -294,16 +294,16 @@ impl Session {
     ///
     /// # Errors
     /// `store_unavailable`: then nothing has changed.
-    pub async fn forget(&self, platform: &impl Platform) -> Result<()> {
-        self.look(platform).await;
+    pub async fn clear(&self, platform: &impl Platform) -> Result<()> {
+        self.load(platform).await;
         let now = platform.now();
-        let standing = Standing { at: now, given_at: now, ..Standing::default() };
-        let Some(version) = self.put(platform, None, &standing).await else {
+        let status = SessionStatus { at: now, given_at: now, ..SessionStatus::default() };
+        let Some(version) = self.put(platform, None, &status).await else {
             return Err(store::failed(&crate::platform::DatabaseError("the session was not forgotten".to_owned())));
         };
         let mut memory = self.memory();
         memory.adopt(self.configured.clone(), false, version);
-        memory.begin_anew(standing);
+        memory.reset(status);
         Ok(())
     }
 
@@ -312,12 +312,12 @@ impl Session {
         &self,
         platform: &impl Platform,
         credentials: Option<&Credentials>,
-        standing: &Standing,
+        status: &SessionStatus,
     ) -> Option<u64> {
         for _ in 0..PUT_TRIES {
             let found = store::session::read(platform, &self.origin).await;
             let expected = self.store_health.ok_or_log("reading the session", found)?.map_or(0, |found| found.version);
-            let new = self.sealed(platform, credentials, standing, expected.saturating_add(1))?;
+            let new = self.sealed(platform, credentials, status, expected.saturating_add(1))?;
             let done = store::session::replace(platform, &self.origin, expected, &new, platform.now()).await;
             // Somebody else may have been quicker; the person's word is the last.
             if self.store_health.ok_or_log("storing the session", done)? {
@@ -332,7 +332,7 @@ impl Session {
         &self,
         platform: &impl Platform,
         credentials: Option<&Credentials>,
-        standing: &Standing,
+        status: &SessionStatus,
         version: u64,
     ) -> Option<Stored> {
         let value = match credentials {
@@ -342,17 +342,17 @@ impl Session {
                     drawn.inspect_err(|error| tracing::error!(%error, "the session cannot be encrypted")).ok()
                 };
                 let random = if self.seal.is_keyed() { [random()?, random()?] } else { [[0; 16]; 2] };
-                self.seal.close(&credentials.to_json(), &self.origin, random)?
+                self.seal.encrypt(&credentials.to_json(), &self.origin, random)?
             }
             None => String::new(),
         };
-        Some(Stored { version, value, standing: serde_json::to_string(standing).unwrap_or_default() })
+        Some(Stored { version, value, status: serde_json::to_string(status).unwrap_or_default() })
     }
 
     /// Renews the credentials of `generation` and waits for that; at once if they have changed since.
     async fn renew<P: Platform>(self: &Arc<Self>, platform: &P, generation: u64) -> Result<()> {
         self.begin(platform, generation)?;
-        let mut nap = FIRST_NAP;
+        let mut poll_interval = FIRST_POLL;
         loop {
             {
                 let memory = self.memory();
@@ -364,16 +364,16 @@ impl Session {
                     return Err(memory.hindrance(now).unwrap_or_else(super::ended));
                 }
             }
-            platform.sleep(nap).await;
-            nap = nap.saturating_mul(2).min(LONGEST_NAP);
+            platform.sleep(poll_interval).await;
+            poll_interval = poll_interval.saturating_mul(2).min(MAX_POLL);
         }
     }
 
     /// Waits until no renewal is on its way, as what it brings exists nowhere else until it is stored, and until the store
     /// knows how the session fares.
-    pub(crate) async fn settle(&self, platform: &impl Platform) {
+    pub(crate) async fn flush(&self, platform: &impl Platform) {
         while platform.now() < self.memory().renewing_until {
-            platform.sleep(LONGEST_NAP).await;
+            platform.sleep(MAX_POLL).await;
         }
         if self.memory().unshared {
             self.share(platform).await;
@@ -412,7 +412,7 @@ impl Session {
     }
 
     /// Renews, once the lease is had; or finds that another isolate has renewed meanwhile.
-    async fn lead<P: Platform>(self: &Arc<Self>, platform: &P, used: &Current) -> Result<()> {
+    async fn lead<P: Platform>(self: &Arc<Self>, platform: &P, used: &CredentialsLease) -> Result<()> {
         let Some(credentials) = &used.credentials else { return Err(super::ended()) };
         let version = self.memory().version;
         let lease = u64::try_from(RENEWAL.as_millis()).unwrap_or(u64::MAX);
@@ -424,17 +424,17 @@ impl Session {
                 None => break,
                 // Whoever held the lease before may have learned that there is nothing to be had.
                 Some((true, found)) => {
-                    self.take_over(Some(found), platform.now());
+                    self.merge_or_log(Some(found), platform.now());
                     if let Some(hindrance) = self.memory().hindrance(now) {
                         return Err(hindrance);
                     }
                     break;
                 }
                 Some((false, found)) if found.version != version => {
-                    self.take_over(Some(found), platform.now());
+                    self.merge_or_log(Some(found), platform.now());
                     return Ok(());
                 }
-                Some((false, _)) => platform.sleep(LEASE_NAP).await,
+                Some((false, _)) => platform.sleep(LEASE_POLL).await,
             }
         }
         let new = self.ask_renewal(platform, credentials).await?;
@@ -444,13 +444,13 @@ impl Session {
     }
 
     /// Stores renewed credentials, then uses them.
-    async fn keep_renewed(&self, platform: &impl Platform, used: &Current, new: Credentials, version: u64) {
+    async fn keep_renewed(&self, platform: &impl Platform, used: &CredentialsLease, new: Credentials, version: u64) {
         let at = platform.now();
-        let standing = Standing { at, refused: false, renewal_refused: false, ..self.memory().standing.clone() };
+        let status = SessionStatus { at, refused: false, renewal_refused: false, ..self.memory().status.clone() };
         let next = version.saturating_add(1);
         let mut pauses = STORE_TRIES.into_iter();
         let mut unsaved = true;
-        if let Some(row) = self.sealed(platform, Some(&new), &standing, next) {
+        if let Some(row) = self.sealed(platform, Some(&new), &status, next) {
             loop {
                 let done = store::session::replace(platform, &self.origin, version, &row, platform.now()).await;
                 match self.store_health.ok_or_log("storing the renewed session", done) {
@@ -459,7 +459,7 @@ impl Session {
                         break;
                     }
                     // A person gave another session meanwhile: that one counts.
-                    Some(false) => return self.look(platform).await,
+                    Some(false) => return self.load(platform).await,
                     None => match pauses.next() {
                         Some(pause) => platform.sleep(pause).await,
                         None => break,
@@ -476,19 +476,18 @@ impl Session {
         memory.unsaved = unsaved;
         memory.sealed = !unsaved && self.seal.is_keyed();
         // A check may have been asked for meanwhile; that stays.
-        memory.standing.at = at;
-        memory.standing.refused = false;
-        memory.standing.renewal_refused = false;
+        memory.status.at = at;
+        memory.status.refused = false;
+        memory.status.renewal_refused = false;
     }
 
     /// Stores what the store has missed, over what it has.
     async fn save(&self, platform: &impl Platform, found: u64) {
-        let (current, standing) = {
+        let (current, status) = {
             let memory = self.memory();
-            (memory.current(), memory.standing.clone())
+            (memory.current(), memory.status.clone())
         };
-        let Some(row) = self.sealed(platform, current.credentials.as_deref(), &standing, found.saturating_add(1))
-        else {
+        let Some(row) = self.sealed(platform, current.credentials.as_deref(), &status, found.saturating_add(1)) else {
             return;
         };
         let done = store::session::replace(platform, &self.origin, found, &row, platform.now()).await;
@@ -503,14 +502,14 @@ impl Session {
     }
 
     /// A renewal failed: for good, by a challenge, or for the moment.
-    async fn not_renewed<P: Platform>(self: &Arc<Self>, platform: &P, used: &Current, error: &Error) {
+    async fn not_renewed<P: Platform>(self: &Arc<Self>, platform: &P, used: &CredentialsLease, error: &Error) {
         let version = {
             let mut memory = self.memory();
             if memory.generation == used.generation {
                 match error.kind() {
                     ErrorKind::SessionExpired => {
-                        memory.standing.renewal_refused = true;
-                        memory.standing.at = platform.now();
+                        memory.status.renewal_refused = true;
+                        memory.status.at = platform.now();
                     }
                     kind => memory.failed(platform.now(), kind),
                 }
@@ -518,7 +517,7 @@ impl Session {
             memory.version
         };
         if error.kind() == ErrorKind::Challenge {
-            self.said(used, platform.now(), error);
+            self.mark_refused(used, platform.now(), error);
         }
         self.share(platform).await;
         let released = store::session::release(platform, &self.origin, version).await;
@@ -527,8 +526,8 @@ impl Session {
 
     /// Asks the auth host for a new access token.
     async fn ask_renewal(&self, platform: &impl Platform, credentials: &Credentials) -> Result<Credentials> {
-        let request = self.site.refresh_request(platform, credentials)?;
-        let (head, body) = self.site.exchange(platform, UpstreamKind::Renewal, request).await?;
+        let request = self.http.refresh_request(platform, credentials)?;
+        let (head, body) = self.http.exchange(platform, UpstreamKind::Renewal, request).await?;
         let json = crate::json::from_bytes::<Json>(&body).unwrap_or_default();
         let data = json.get("data").unwrap_or(&Json::Null);
         let text = |name: &str| data.get(name).and_then(Json::as_str).filter(|text| is_cookie_value(text));
@@ -538,7 +537,7 @@ impl Session {
             Some(access) => {
                 let refresh = text("refresh_token").or_else(|| cookie("refresh_token"));
                 let expires_at = data.get("expires_at").and_then(Json::as_u64);
-                let now = self.site.clock().of_site(platform.now()) / 1000;
+                let now = self.http.clock().of_site(platform.now()) / 1000;
                 Ok(credentials.renewed(access, refresh, expires_at, now))
             }
             None => {
@@ -556,14 +555,14 @@ impl Session {
 
     /// Writes down how the session fares, for other isolates and for after a restart.
     async fn share(&self, platform: &impl Platform) {
-        let (version, standing) = {
+        let (version, status) = {
             let memory = self.memory();
-            (memory.version, serde_json::to_string(&memory.standing).unwrap_or_default())
+            (memory.version, serde_json::to_string(&memory.status).unwrap_or_default())
         };
-        let kept = store::session::keep_standing(platform, &self.origin, version, &standing, platform.now()).await;
+        let kept = store::session::save_status(platform, &self.origin, version, &status, platform.now()).await;
         self.store_health.ok_or_log("keeping how the session fares", kept);
         let mut memory = self.memory();
-        memory.unshared &= serde_json::to_string(&memory.standing).unwrap_or_default() != standing;
+        memory.unshared &= serde_json::to_string(&memory.status).unwrap_or_default() != status;
     }
 
     fn share_later<P: Platform>(self: &Arc<Self>, platform: &P) {

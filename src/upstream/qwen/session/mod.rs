@@ -18,7 +18,7 @@ pub(crate) use credentials::Credentials;
 use credentials::digest;
 use seal::Seal;
 
-use super::{clock::Clock, http_client::Site};
+use super::{clock::Clock, http_client::HttpClient};
 use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
@@ -28,7 +28,7 @@ use crate::{
 
 /// After a renewal that failed for the moment the next one waits: at first so long, then twice as long each time (milliseconds).
 const FIRST_BACK_OFF: u64 = 5_000;
-const MOST_BACK_OFF: u64 = 5 * 60_000;
+const MAX_BACK_OFF: u64 = 5 * 60_000;
 /// Of the time in which a token counts as expiring, the last part in which requests wait for a new one.
 const LAST_PART: u64 = 10;
 
@@ -96,7 +96,7 @@ pub struct SessionReport {
 
 /// The credentials at one time. A request carries them along, so that what the site says counts for the right ones.
 #[derive(Clone, Debug)]
-pub(super) struct Current {
+pub struct CredentialsLease {
     pub(super) credentials: Option<Arc<Credentials>>,
     generation: u64,
 }
@@ -104,7 +104,7 @@ pub(super) struct Current {
 /// What the site's answers showed, as it is shared between isolates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-struct Standing {
+struct SessionStatus {
     /// Milliseconds since 1970 of the last change.
     at: u64,
     /// When a person last gave the credentials or took them back, in milliseconds since 1970.
@@ -136,7 +136,7 @@ struct Memory {
     unsaved: bool,
     /// They are encrypted in the store.
     sealed: bool,
-    standing: Standing,
+    status: SessionStatus,
     /// The store has not heard yet how they fare.
     unshared: bool,
     /// When the stored row was last looked at, in milliseconds since 1970.
@@ -161,7 +161,7 @@ pub struct Session {
     origin: String,
     configured: Option<Arc<Credentials>>,
     seal: Seal,
-    site: Arc<Site>,
+    http: Arc<HttpClient>,
     store_health: Arc<StoreHealth>,
     memory: Mutex<Memory>,
 }
@@ -177,7 +177,7 @@ enum Need {
 }
 
 impl Session {
-    pub(super) fn new(config: &Config, site: Arc<Site>, store_health: Arc<StoreHealth>) -> Self {
+    pub(super) fn new(config: &Config, http: Arc<HttpClient>, store_health: Arc<StoreHealth>) -> Self {
         let (cookies, token) = (config.cookies.as_ref().map(Secret::expose), config.auth_token.as_ref());
         let configured = Credentials::new(cookies, token.map(Secret::expose)).map(Arc::new);
         Self {
@@ -191,24 +191,24 @@ impl Session {
                 stored: false,
                 unsaved: false,
                 sealed: false,
-                standing: Standing::default(),
+                status: SessionStatus::default(),
                 synced_at: 0,
                 unshared: false,
                 renewing_until: 0,
                 back_off: None,
                 failures: 0,
-                clock: Arc::clone(site.clock()),
+                clock: Arc::clone(http.clock()),
                 asking_until: 0,
                 silent_until: 0,
             }),
             configured,
-            site,
+            http,
             store_health,
         }
     }
 
     /// The credentials to send.
-    pub(super) fn current(&self) -> Current {
+    pub(super) fn current(&self) -> CredentialsLease {
         self.memory().current()
     }
 
@@ -246,47 +246,47 @@ impl Session {
     }
 
     /// The site took the credentials. Gives whether others should know.
-    fn took(&self, used: &Current, now: u64) -> bool {
+    fn mark_accepted(&self, used: &CredentialsLease, now: u64) -> bool {
         let mut memory = self.memory();
         if used.generation != memory.generation {
             return false;
         }
-        let standing = &mut memory.standing;
-        standing.checked_at = Some(now / 1000);
-        let changed = standing.refused;
+        let status = &mut memory.status;
+        status.checked_at = Some(now / 1000);
+        let changed = status.refused;
         if changed {
-            standing.refused = false;
-            standing.at = now;
+            status.refused = false;
+            status.at = now;
         }
         // During the pause after a challenge nothing is sent: what is accepted then was sent before, and tells nothing of it.
         changed
     }
 
     /// The site told whose the credentials are.
-    fn is_of(&self, used: &Current, name: String, now: u64) {
+    fn set_owner(&self, used: &CredentialsLease, name: String, now: u64) {
         let mut memory = self.memory();
         if used.generation == memory.generation {
-            memory.standing.name = Some(name);
-            memory.standing.at = now;
+            memory.status.name = Some(name);
+            memory.status.at = now;
         }
     }
 
     /// The site answered with `error`, which may be about the session. Gives whether others should know.
-    fn said(&self, used: &Current, now: u64, error: &Error) -> bool {
+    fn mark_refused(&self, used: &CredentialsLease, now: u64, error: &Error) -> bool {
         let mut memory = self.memory();
         match error.kind() {
             ErrorKind::SessionExpired if used.generation == memory.generation => {
-                memory.standing.checked_at = Some(now / 1000);
-                memory.standing.at = now;
-                !std::mem::replace(&mut memory.standing.refused, true)
+                memory.status.checked_at = Some(now / 1000);
+                memory.status.at = now;
+                !std::mem::replace(&mut memory.status.refused, true)
             }
             // The check is asked of whoever has these cookies; new tokens among them do not change that.
             ErrorKind::Challenge if used.generation >= memory.given => {
                 let pause = u64::try_from(error.retry_after().unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
-                memory.standing.checked_at = Some(now / 1000);
-                memory.standing.at = now;
-                memory.standing.challenged_until = now.saturating_add(pause);
-                memory.standing.verify_url = error.link().unwrap_or_default().to_owned();
+                memory.status.checked_at = Some(now / 1000);
+                memory.status.at = now;
+                memory.status.challenged_until = now.saturating_add(pause);
+                memory.status.verify_url = error.link().unwrap_or_default().to_owned();
                 true
             }
             _ => false,
@@ -297,17 +297,17 @@ impl Session {
     #[must_use]
     pub fn report(&self, now: u64) -> SessionReport {
         let memory = self.memory();
-        let standing = &memory.standing;
+        let status = &memory.status;
         SessionReport {
             state: memory.state(now),
             expires_at: memory.credentials.as_ref().and_then(|credentials| credentials.expires_at()),
-            checked_at: standing.checked_at,
-            account: standing.name.clone(),
+            checked_at: status.checked_at,
+            account: status.name.clone(),
             renewable: memory.is_renewable(),
             stored: memory.stored,
             encrypted: memory.stored && memory.sealed,
-            challenge: (standing.challenged_until > now)
-                .then(|| (standing.challenged_until / 1000, standing.verify_url.clone())),
+            challenge: (status.challenged_until > now)
+                .then(|| (status.challenged_until / 1000, status.verify_url.clone())),
         }
     }
 
@@ -323,29 +323,29 @@ impl Session {
             memory.unsaved = memory.stored;
             return Ok(());
         };
-        let standing: Standing = serde_json::from_str(&stored.standing).unwrap_or_default();
+        let status: SessionStatus = serde_json::from_str(&stored.status).unwrap_or_default();
         if stored.version == memory.version {
             // The site's refusal of a refresh token is its last word on these credentials, whoever heard it.
-            let renewal_refused = standing.renewal_refused || memory.standing.renewal_refused;
-            if standing.at > memory.standing.at {
-                memory.standing = standing;
+            let renewal_refused = status.renewal_refused || memory.status.renewal_refused;
+            if status.at > memory.status.at {
+                memory.status = status;
             }
-            memory.standing.renewal_refused = renewal_refused;
+            memory.status.renewal_refused = renewal_refused;
             return Ok(());
         }
         let (credentials, is_stored, told) = if stored.value.is_empty() {
             (self.configured.clone(), false, Ok(()))
         } else {
-            let opened = self.seal.open(&stored.value, &self.origin);
+            let opened = self.seal.decrypt(&stored.value, &self.origin);
             match opened.and_then(|text| Credentials::from_json(&text).ok_or("it is damaged")) {
                 Ok(credentials) => (Some(Arc::new(credentials)), true, Ok(())),
                 Err(problem) => (self.configured.clone(), false, Err(problem)),
             }
         };
-        let given = standing.given_at != memory.standing.given_at;
+        let given = status.given_at != memory.status.given_at;
         memory.adopt(credentials, is_stored, stored.version);
         memory.sealed = is_stored && Seal::is_sealed(&stored.value);
-        memory.standing = if told.is_ok() { standing } else { Standing::default() };
+        memory.status = if told.is_ok() { status } else { SessionStatus::default() };
         if given {
             memory.given = memory.generation;
         }
@@ -358,8 +358,8 @@ impl Session {
 }
 
 impl Memory {
-    fn current(&self) -> Current {
-        Current { credentials: self.credentials.clone(), generation: self.generation }
+    fn current(&self) -> CredentialsLease {
+        CredentialsLease { credentials: self.credentials.clone(), generation: self.generation }
     }
 
     /// Uses other credentials from now on.
@@ -380,10 +380,10 @@ impl Memory {
     }
 
     /// A person gave the credentials: whatever was known of others does not count.
-    fn begin_anew(&mut self, standing: Standing) {
+    fn reset(&mut self, status: SessionStatus) {
         self.generation = self.generation.saturating_add(1);
         self.given = self.generation;
-        self.standing = standing;
+        self.status = status;
         self.back_off = None;
         self.failures = 0;
     }
@@ -406,21 +406,21 @@ impl Memory {
     }
 
     fn is_renewable(&self) -> bool {
-        !self.standing.renewal_refused && self.credentials.as_ref().is_some_and(|it| it.refresh_token().is_some())
+        !self.status.renewal_refused && self.credentials.as_ref().is_some_and(|it| it.refresh_token().is_some())
     }
 
     fn state(&self, now: u64) -> SessionState {
         let Some(credentials) = &self.credentials else { return SessionState::Missing };
-        let standing = &self.standing;
+        let status = &self.status;
         let left = credentials.left(self.seconds(now));
-        let is_over = left == Some(0) || standing.refused;
+        let is_over = left == Some(0) || status.refused;
         if is_over && !self.is_renewable() {
             SessionState::Expired
-        } else if standing.challenged_until > now {
+        } else if status.challenged_until > now {
             SessionState::Challenged
         } else if is_over || left.is_some_and(|left| left < credentials.early()) {
             SessionState::Expiring
-        } else if standing.checked_at.is_some_and(|at| at.saturating_mul(1000) >= standing.challenged_until) {
+        } else if status.checked_at.is_some_and(|at| at.saturating_mul(1000) >= status.challenged_until) {
             SessionState::Valid
         } else {
             SessionState::Unknown
@@ -428,14 +428,14 @@ impl Memory {
     }
 
     fn challenge(&self, now: u64) -> Option<Error> {
-        let until = Some(self.standing.challenged_until).filter(|until| *until > now)?;
+        let until = Some(self.status.challenged_until).filter(|until| *until > now)?;
         let left = until.saturating_sub(now).div_ceil(1000);
         Some(
             Error::new(
                 ErrorKind::Challenge,
                 "chat.qwen.ai has asked for a human check, so nothing is sent to it for a while. Open the link in the browser of this account, pass the check, then give this server the fresh cookies (PUT /admin/session).",
             )
-            .with_link(self.standing.verify_url.clone())
+            .with_link(self.status.verify_url.clone())
             .with_retry_after(Duration::from_secs(left)),
         )
     }
@@ -445,7 +445,7 @@ impl Memory {
         let Some(credentials) = self.credentials.as_ref().filter(|_| self.is_renewable()) else { return Need::Nothing };
         let waiting = self.back_off.is_some_and(|(until, _)| until > now);
         match credentials.left(self.seconds(now)) {
-            _ if self.standing.refused => Need::Now,
+            _ if self.status.refused => Need::Now,
             Some(0) => Need::Now,
             _ if waiting => Need::Nothing,
             Some(left) if left <= credentials.early() / LAST_PART => Need::Now,
@@ -456,7 +456,7 @@ impl Memory {
 
     /// A renewal failed for the moment.
     fn failed(&mut self, now: u64, kind: ErrorKind) {
-        let pause = FIRST_BACK_OFF.saturating_mul(1 << self.failures.min(10)).min(MOST_BACK_OFF);
+        let pause = FIRST_BACK_OFF.saturating_mul(1 << self.failures.min(10)).min(MAX_BACK_OFF);
         self.failures = self.failures.saturating_add(1);
         self.back_off = Some((now.saturating_add(pause), kind));
     }

@@ -37,7 +37,7 @@ impl Seal {
     }
 
     /// Seals `text` for the row of `origin`; `random` must be new each time. `None` = it cannot be sealed.
-    pub(super) fn close(&self, text: &str, origin: &str, random: [[u8; 16]; 2]) -> Option<String> {
+    pub(super) fn encrypt(&self, text: &str, origin: &str, random: [[u8; 16]; 2]) -> Option<String> {
         let Some(cipher) = &self.0 else { return Some(format!("{PLAIN}{text}")) };
         let nonce: Vec<u8> = random.concat().into_iter().take(NONCE).collect();
         let sealed = cipher
@@ -49,11 +49,11 @@ impl Seal {
         Some(format!("{SEALED}{}", BASE64.encode([nonce, sealed].concat())))
     }
 
-    /// Opens what [`Seal::close`] made for the same row.
+    /// Opens what [`Seal::encrypt`] made for the same row.
     ///
     /// # Errors
     /// Why it cannot be read, for a person.
-    pub(super) fn open(&self, stored: &str, origin: &str) -> Result<String, &'static str> {
+    pub(super) fn decrypt(&self, stored: &str, origin: &str) -> Result<String, &'static str> {
         if let Some(plain) = stored.strip_prefix(PLAIN) {
             return match self.0 {
                 None => Ok(plain.to_owned()),
@@ -81,20 +81,20 @@ mod tests {
     fn only_the_same_key_opens_it_in_the_same_place() {
         let key = |byte: u8| BASE64.encode([byte; 32]);
         let seal = Seal::new(Some(&key(7)));
-        let sealed = seal.close("token=t", "here", [[1; 16], [2; 16]]).unwrap();
+        let sealed = seal.encrypt("token=t", "here", [[1; 16], [2; 16]]).unwrap();
         assert!(!sealed.contains("token") && sealed.starts_with(SEALED));
-        assert_eq!(seal.open(&sealed, "here").as_deref(), Ok("token=t"));
-        assert!(seal.open(&sealed, "there").is_err() && Seal::new(Some(&key(8))).open(&sealed, "here").is_err());
-        assert!(Seal::new(None).open(&sealed, "here").unwrap_err().contains("SESSION_KEY"));
+        assert_eq!(seal.decrypt(&sealed, "here").as_deref(), Ok("token=t"));
+        assert!(seal.decrypt(&sealed, "there").is_err() && Seal::new(Some(&key(8))).decrypt(&sealed, "here").is_err());
+        assert!(Seal::new(None).decrypt(&sealed, "here").unwrap_err().contains("SESSION_KEY"));
         let mut bytes = sealed.clone().into_bytes();
         *bytes.last_mut().unwrap() = b'!';
-        assert!(seal.open(&String::from_utf8(bytes).unwrap(), "here").is_err());
+        assert!(seal.decrypt(&String::from_utf8(bytes).unwrap(), "here").is_err());
         for odd in ["", "sealed:", "sealed:AAAA", "other"] {
-            assert!(seal.open(odd, "here").is_err(), "{odd}");
+            assert!(seal.decrypt(odd, "here").is_err(), "{odd}");
         }
-        let plain = Seal::new(None).close("token=t", "here", [[0; 16]; 2]).unwrap();
-        assert_eq!(Seal::new(None).open(&plain, "here").as_deref(), Ok("token=t"));
-        assert!(seal.open(&plain, "here").unwrap_err().contains("import-curl"), "with a key nothing plain is taken");
+        let plain = Seal::new(None).encrypt("token=t", "here", [[0; 16]; 2]).unwrap();
+        assert_eq!(Seal::new(None).decrypt(&plain, "here").as_deref(), Ok("token=t"));
+        assert!(seal.decrypt(&plain, "here").unwrap_err().contains("import-curl"), "with a key nothing plain is taken");
         assert!(Seal::is_sealed(&sealed) && !Seal::is_sealed(&plain) && !Seal::is_sealed(""));
     }
 }

@@ -10,7 +10,7 @@ const NOW: u64 = 1_790_000_000_000;
 fn session(pairs: &[(&str, &str)]) -> Session {
     let lookup = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
     let config = Config::from_lookup(lookup).unwrap();
-    Session::new(&config, Arc::new(Site::new(&config)), Arc::default())
+    Session::new(&config, Arc::new(HttpClient::new(&config)), Arc::default())
 }
 
 /// A token that ends so many seconds after [`NOW`].
@@ -47,24 +47,24 @@ fn the_state_follows_the_token_and_the_site() {
     assert_eq!(state(&of_token(100)), SessionState::Expiring);
     let session = of_token(100_000);
     assert_eq!(state(&session), SessionState::Unknown);
-    assert!(!session.took(&session.current(), NOW), "nothing new for others");
+    assert!(!session.mark_accepted(&session.current(), NOW), "nothing new for others");
     assert_eq!(state(&session), SessionState::Valid);
-    assert!(session.said(&session.current(), NOW, &challenge(120)));
+    assert!(session.mark_refused(&session.current(), NOW, &challenge(120)));
     assert_eq!(state(&session), SessionState::Challenged);
-    session.took(&session.current(), NOW + 1_000);
+    session.mark_accepted(&session.current(), NOW + 1_000);
     assert_eq!(state(&session), SessionState::Challenged, "that was sent before");
     let error = session.check(NOW + 20_000).unwrap_err();
     assert_eq!((error.kind(), error.link()), (ErrorKind::Challenge, Some("https://x/")));
     assert_eq!(error.retry_after(), Some(Duration::from_secs(100)));
     assert!(session.check(NOW + 120_000).is_ok());
     assert_eq!(session.report(NOW + 120_000).state, SessionState::Unknown);
-    session.took(&session.current(), NOW + 121_000);
+    session.mark_accepted(&session.current(), NOW + 121_000);
     assert_eq!(session.report(NOW + 121_000).state, SessionState::Valid);
-    assert!(session.said(&session.current(), NOW, &expired()));
-    assert!(!session.said(&session.current(), NOW, &expired()), "others know already");
+    assert!(session.mark_refused(&session.current(), NOW, &expired()));
+    assert!(!session.mark_refused(&session.current(), NOW, &expired()), "others know already");
     assert_eq!(session.report(NOW + 121_000).state, SessionState::Expired);
     assert!(session.check(NOW + 121_000).is_ok(), "a refusal is no end: the next request asks again");
-    assert!(session.took(&session.current(), NOW + 122_000), "good news is shared");
+    assert!(session.mark_accepted(&session.current(), NOW + 122_000), "good news is shared");
     assert_eq!(session.report(NOW + 122_000).state, SessionState::Valid);
 }
 
@@ -85,9 +85,9 @@ fn what_can_be_renewed_is_not_over() {
     assert_eq!(renewable(600).memory().need(NOW, 660), Need::Soon, "it would not last until the next check");
     assert_eq!(of_token(-5).memory().need(NOW, 0), Need::Nothing, "nothing to renew it with");
     let session = renewable(600);
-    session.said(&session.current(), NOW, &expired());
+    session.mark_refused(&session.current(), NOW, &expired());
     assert_eq!((state(&session), session.memory().need(NOW, 0)), (SessionState::Expiring, Need::Now));
-    session.memory().standing.renewal_refused = true;
+    session.memory().status.renewal_refused = true;
     assert_eq!((state(&session), session.memory().need(NOW, 0)), (SessionState::Expired, Need::Nothing));
     assert_eq!(session.memory().hindrance(NOW).unwrap().kind(), ErrorKind::SessionExpired);
 }
@@ -117,12 +117,12 @@ fn what_is_said_of_old_credentials_does_not_count() {
     let old = session.current();
     let new = old.credentials.as_ref().unwrap().renewed(&token(900), Some("r2"), None, NOW / 1000);
     session.memory().adopt(Some(Arc::new(new)), true, 1);
-    assert!(!session.said(&old, NOW, &expired()) && !session.took(&old, NOW));
+    assert!(!session.mark_refused(&old, NOW, &expired()) && !session.mark_accepted(&old, NOW));
     assert_eq!(state(&session), SessionState::Unknown);
-    assert!(session.said(&old, NOW, &challenge(120)), "the check is asked of the same cookies");
+    assert!(session.mark_refused(&old, NOW, &challenge(120)), "the check is asked of the same cookies");
     assert_eq!(state(&session), SessionState::Challenged);
-    session.memory().begin_anew(Standing::default());
-    assert!(!session.said(&old, NOW, &challenge(120)), "a person has given others since");
+    session.memory().reset(SessionStatus::default());
+    assert!(!session.mark_refused(&old, NOW, &challenge(120)), "a person has given others since");
     assert_eq!(state(&session), SessionState::Unknown);
 }
 
@@ -130,29 +130,30 @@ fn what_is_said_of_old_credentials_does_not_count() {
 fn the_stored_session_is_taken_over() {
     let session = renewable(600);
     let given = Credentials::new(Some("token=other"), None).unwrap();
-    let standing = |at, refused| serde_json::to_string(&Standing { at, refused, ..Standing::default() }).unwrap();
-    let stored = |version, credentials: Option<&Credentials>, standing: String| {
+    let status =
+        |at, refused| serde_json::to_string(&SessionStatus { at, refused, ..SessionStatus::default() }).unwrap();
+    let stored = |version, credentials: Option<&Credentials>, status: String| {
         let value = credentials
-            .map(|credentials| session.seal.close(&credentials.to_json(), &session.origin, [[1; 16]; 2]).unwrap());
-        Some(Stored { version, value: value.unwrap_or_default(), standing })
+            .map(|credentials| session.seal.encrypt(&credentials.to_json(), &session.origin, [[1; 16]; 2]).unwrap());
+        Some(Stored { version, value: value.unwrap_or_default(), status })
     };
     let cookie = || session.current().credentials.unwrap().cookie().to_owned();
     let configured = cookie();
     session.merge(None, NOW).unwrap();
-    session.merge(stored(0, None, standing(5, true)), NOW).unwrap();
-    assert_eq!((cookie(), session.memory().standing.refused), (configured.clone(), true), "what others have seen");
-    session.merge(stored(0, None, standing(4, false)), NOW).unwrap();
-    assert!(session.memory().standing.refused, "older news is no news");
-    let dead = Standing { at: 4, renewal_refused: true, ..Standing::default() };
+    session.merge(stored(0, None, status(5, true)), NOW).unwrap();
+    assert_eq!((cookie(), session.memory().status.refused), (configured.clone(), true), "what others have seen");
+    session.merge(stored(0, None, status(4, false)), NOW).unwrap();
+    assert!(session.memory().status.refused, "older news is no news");
+    let dead = SessionStatus { at: 4, renewal_refused: true, ..SessionStatus::default() };
     session.merge(stored(0, None, serde_json::to_string(&dead).unwrap()), NOW).unwrap();
-    session.merge(stored(0, None, standing(6, true)), NOW).unwrap();
-    assert!(session.memory().standing.renewal_refused, "the last word on a refresh token, however old");
-    session.merge(stored(3, Some(&given), standing(9, false)), NOW).unwrap();
+    session.merge(stored(0, None, status(6, true)), NOW).unwrap();
+    assert!(session.memory().status.renewal_refused, "the last word on a refresh token, however old");
+    session.merge(stored(3, Some(&given), status(9, false)), NOW).unwrap();
     assert!(!session.report(NOW).encrypted, "there is no key");
     assert_eq!((cookie().as_str(), session.report(NOW).stored), ("token=other", true));
-    session.merge(stored(4, None, standing(10, false)), NOW).unwrap();
+    session.merge(stored(4, None, status(10, false)), NOW).unwrap();
     assert_eq!((cookie(), session.report(NOW).stored), (configured.clone(), false), "it was taken back");
-    let unreadable = Some(Stored { version: 5, value: "sealed:AAAA".to_owned(), standing: "[".to_owned() });
+    let unreadable = Some(Stored { version: 5, value: "sealed:AAAA".to_owned(), status: "[".to_owned() });
     assert!(session.merge(unreadable, NOW).unwrap_err().contains("SESSION_KEY"));
     assert_eq!((cookie(), session.memory().version), (configured, 5));
     session.merge(stored(6, Some(&given), "{}".to_owned()), NOW).unwrap();
@@ -214,8 +215,8 @@ fn rough(is_random: bool) -> Rough {
 #[test]
 fn a_persons_word_against_others_is_given_up_some_time() {
     let (session, platform) = (renewable(600), rough(true));
-    let standing = Standing::default();
-    assert_eq!(futures::executor::block_on(session.put(&platform, None, &standing)), None);
+    let status = SessionStatus::default();
+    assert_eq!(futures::executor::block_on(session.put(&platform, None, &status)), None);
 }
 
 #[test]
@@ -229,7 +230,7 @@ fn nothing_is_encrypted_without_randomness() {
         settings.extend(key.map(|key| ("SESSION_KEY", key.as_str())));
         let session = session(&settings);
         let credentials = session.current().credentials;
-        let sealed = session.sealed(&rough(is_random), credentials.as_deref(), &Standing::default(), 1);
+        let sealed = session.sealed(&rough(is_random), credentials.as_deref(), &SessionStatus::default(), 1);
         let begins = sealed.as_ref().and_then(|stored| stored.value.get(..expected.unwrap_or_default().len()));
         assert_eq!(begins, expected);
     }

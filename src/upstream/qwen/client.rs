@@ -1,0 +1,293 @@
+//! The client of chat.qwen.ai: chats and turns, asked for with the account's session.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::Value as Json;
+
+use crate::{
+    config::Config,
+    credentials_input::Pasted,
+    error::{Error, ErrorKind, Result},
+    platform::telemetry::UpstreamKind,
+    platform::{ByteStream, Platform},
+    secret::Secret,
+    store,
+};
+
+#[cfg(not(target_arch = "wasm32"))]
+use super::past_chats::{self, ChatSummary, PastChat};
+use super::{
+    errors,
+    files::FileEntry,
+    http_client::{HttpClient, Purpose},
+    model_cache::ModelCache,
+    models::{self, Choice, Model},
+    session::{Credentials, CredentialsLease, Session},
+    wire,
+};
+
+/// How long a chat waits for the list of models before it goes on without one.
+const MODELS_FOR_CHAT: Duration = Duration::from_secs(3);
+
+/// The thinking of one turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thinking {
+    /// None.
+    Off,
+    /// The model decides.
+    Auto,
+    /// Always, with at most this many tokens.
+    On {
+        /// Tokens.
+        budget: Option<u32>,
+    },
+}
+
+/// One message to a chat.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn<'a> {
+    /// The chat.
+    pub chat_id: &'a str,
+    /// The answer to go on from; `None` in a new chat.
+    pub parent_id: Option<&'a str>,
+    /// The upstream id of the model.
+    pub model: &'a str,
+    /// What the user says.
+    pub text: &'a str,
+    /// Uploaded files that go along.
+    pub files: &'a [FileEntry],
+    /// Whether to think.
+    pub thinking: Thinking,
+    /// Whether the model may search the web.
+    pub search: bool,
+}
+
+/// The answer to a turn as it comes.
+pub struct TurnStream {
+    /// Its bytes.
+    pub body: ByteStream,
+    /// What it was asked for with.
+    pub lease: CredentialsLease,
+}
+
+/// The site as seen with one account. Shared by all requests.
+#[derive(Debug)]
+pub struct Client {
+    pub(super) http: Arc<HttpClient>,
+    pub(super) session: Arc<Session>,
+    pub(super) oss_url: Option<String>,
+    pub(super) max_image: u64,
+    pub(super) max_file: u64,
+    pub(super) store_health: Arc<store::StoreHealth>,
+    pub(super) aliases: BTreeMap<String, String>,
+    pub(super) model_cache: ModelCache,
+}
+
+impl Client {
+    /// The site as `config` describes it.
+    #[must_use]
+    pub fn new(config: &Config, store_health: Arc<store::StoreHealth>) -> Self {
+        let http = Arc::new(HttpClient::new(config));
+        Self {
+            session: Arc::new(Session::new(config, Arc::clone(&http), Arc::clone(&store_health))),
+            http,
+            oss_url: config.oss_url.clone(),
+            max_image: config.max_image_bytes,
+            max_file: config.max_file_bytes,
+            store_health,
+            aliases: config.model_aliases.clone(),
+            model_cache: ModelCache::default(),
+        }
+    }
+
+    /// How far this machine's clock is ahead of the site's, in seconds.
+    #[must_use]
+    pub fn clock_skew_seconds(&self) -> i64 {
+        self.http.clock().skew_seconds()
+    }
+
+    /// The account's session.
+    #[must_use]
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Takes the session that a person pasted, after a check; see [`Session`]. Gives whether it is stored.
+    ///
+    /// # Errors
+    /// What the site says against it; on the edge also `store_unavailable`.
+    pub async fn give_session(&self, platform: &impl Platform, pasted: Pasted) -> Result<bool> {
+        let Pasted { cookies, token, user_agent, host: _ } = pasted;
+        let (cookies, token) = (cookies.as_ref().map(Secret::expose), token.as_ref().map(Secret::expose));
+        match Credentials::new(cookies, token) {
+            Some(credentials) => self.session.replace(platform, credentials.of_browser(user_agent)).await,
+            None => Err(Error::new(ErrorKind::InvalidRequest, crate::credentials_input::NO_TOKEN)),
+        }
+    }
+
+    /// Whether a host is the site's: its cookies are sent there.
+    #[must_use]
+    pub fn is_own_host(&self, host: &str) -> bool {
+        host == "qwen.ai" || host.ends_with(".qwen.ai") || self.http.host().as_deref() == Some(host)
+    }
+
+    /// The count of the store's failures.
+    #[must_use]
+    pub fn store_health(&self) -> &store::StoreHealth {
+        &self.store_health
+    }
+
+    /// Makes a new chat and gives its id.
+    ///
+    /// # Errors
+    /// Any refusal of the site.
+    pub async fn new_chat(&self, platform: &impl Platform, model: &str) -> Result<String> {
+        retry_after_refresh!(self, platform, used, {
+            let body = wire::new_chat_body(model, self.http.clock().of_site(platform.now()));
+            let (head, body) = self.request(platform, &used, Method::POST, wire::NEW_CHAT, body).await?;
+            let id = crate::json::from_bytes::<Json>(&body)
+                .ok()
+                .filter(|json| head.status.is_success() && json.get("success") != Some(&Json::Bool(false)))
+                .and_then(|json| {
+                    json.pointer("/data/id").and_then(Json::as_str).filter(|id| wire::is_id(id)).map(str::to_owned)
+                });
+            match id {
+                Some(id) => {
+                    self.session.accepted(platform, &used);
+                    Ok(id)
+                }
+                None => Err(self.refused(platform, &used, &head, &body)),
+            }
+        })
+    }
+
+    /// Deletes a chat; one that is gone already counts as deleted.
+    ///
+    /// # Errors
+    /// Any other refusal of the site.
+    pub async fn delete_chat(&self, platform: &impl Platform, chat_id: &str) -> Result<()> {
+        if !wire::is_id(chat_id) {
+            return Err(Error::invalid("id", "This is not the id of a chat."));
+        }
+        retry_after_refresh!(self, platform, used, {
+            let path = wire::chat(chat_id);
+            let (head, body) = self.request(platform, &used, Method::DELETE, &path, Bytes::new()).await?;
+            let refused = head.status.is_success()
+                && !body.is_empty()
+                && crate::json::from_bytes::<Json>(&body)
+                    .ok()
+                    .is_none_or(|json| json.get("success") == Some(&Json::Bool(false)));
+            if (head.status.is_success() && !refused) || head.status == http::StatusCode::NOT_FOUND {
+                return Ok(());
+            }
+            match self.refused(platform, &used, &head, &body) {
+                error if error.kind() == ErrorKind::ChatGone => Ok(()),
+                error => Err(error),
+            }
+        })
+    }
+
+    /// A page of the account's chats, the first being 1; empty behind the last.
+    ///
+    /// # Errors
+    /// Any refusal of the site.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn past_chats(&self, platform: &impl Platform, page: u32) -> Result<Vec<ChatSummary>> {
+        self.past(platform, &wire::chats(page), past_chats::page).await
+    }
+
+    /// A chat of the account with its messages.
+    ///
+    /// # Errors
+    /// Any refusal of the site.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn past_chat(&self, platform: &impl Platform, chat_id: &str) -> Result<PastChat> {
+        self.past(platform, &wire::chat(chat_id), past_chats::chat).await
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn past<T>(&self, platform: &impl Platform, path: &str, read: fn(&[u8]) -> Option<T>) -> Result<T> {
+        self.session.ready(platform).await?;
+        retry_after_refresh!(self, platform, used, {
+            let (head, body) = self.request(platform, &used, Method::GET, path, Bytes::new()).await?;
+            let found = Some(&body).filter(|_| head.status.is_success()).and_then(|body| read(body));
+            found.ok_or_else(|| self.refused(platform, &used, &head, &body))
+        })
+    }
+
+    /// Sends a turn and gives the bytes of the answer stream, for an [`Decoder`] to read.
+    ///
+    /// # Errors
+    /// Any refusal of the site that comes instead of a stream; `request_too_large` before anything is sent.
+    pub async fn complete(&self, platform: &impl Platform, turn: &Turn<'_>) -> Result<TurnStream> {
+        let path = wire::completions(turn.chat_id);
+        let body = wire::turn_body(turn, platform)?;
+        retry_after_refresh!(self, platform, used, {
+            let purpose = Purpose::Turn { chat_id: turn.chat_id };
+            let credentials = used.credentials.as_deref();
+            let request = self.http.request(platform, credentials, Method::POST, &path, purpose, body.clone())?;
+            let answer = self.http.send(platform, UpstreamKind::Turn, request).await?;
+            if errors::is_stream(answer.status(), answer.headers()) {
+                self.session.accepted(platform, &used);
+                return Ok(TurnStream { body: answer.into_body(), lease: used.clone() });
+            }
+            let (head, body) = self.http.whole(platform, answer).await?;
+            let error = errors::from_turn(head.status, &head.headers, &body);
+            self.session.refused(platform, &used, &error);
+            Err(error)
+        })
+    }
+
+    /// Notes an error that came within a stream, so that the session's state follows it.
+    pub fn note(&self, platform: &impl Platform, used: &CredentialsLease, error: &Error) {
+        self.session.refused(platform, used, error);
+    }
+
+    /// After an error that came within a stream of which nothing was passed on: whether the session was healed, so that the
+    /// turn may be sent once more.
+    pub async fn heal(&self, platform: &impl Platform, used: &CredentialsLease, error: &Error) -> bool {
+        self.session.heal(platform, used, error).await
+    }
+
+    /// The error of an idle stream.
+    #[must_use]
+    pub fn idle_error(&self) -> Error {
+        self.http.idle_error()
+    }
+
+    /// What a client's model name means. Never fails: without a list the name is taken by its look.
+    pub async fn choose<P: Platform>(self: &Arc<Self>, platform: &P, name: &str) -> (Choice, Option<Model>) {
+        let list = self.any_models(platform, MODELS_FOR_CHAT).await;
+        let choice = models::choose(name, list.as_ref(), &self.aliases);
+        let model = list.and_then(|list| list.get(&choice.id).cloned());
+        (choice, model)
+    }
+
+    /// Asks for data with these credentials and reads the answer whole.
+    pub(super) async fn request(
+        &self,
+        platform: &impl Platform,
+        used: &CredentialsLease,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(http::response::Parts, Bytes)> {
+        let credentials = used.credentials.as_deref();
+        let request = self.http.request(platform, credentials, method, path, Purpose::Data, body)?;
+        self.http.exchange(platform, UpstreamKind::Site, request).await
+    }
+
+    pub(super) fn refused(
+        &self,
+        platform: &impl Platform,
+        used: &CredentialsLease,
+        head: &http::response::Parts,
+        body: &[u8],
+    ) -> Error {
+        let error = errors::from_answer(head.status, &head.headers, body);
+        self.session.refused(platform, used, &error);
+        error
+    }
+}
