@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use criterion::{Criterion, Throughput};
 use qwen_edge::{
     api::openai::{ChatRequest, ChunkWriter, Identity},
-    chat::{Attachments, Form, Output, history_key},
+    chat::{Attachments, Delivery, Output, history_key},
     oss::{Credentials, Scope, Signable},
     secret::Secret,
     upstream::qwen::{Decoder, Flow, SseReader},
@@ -33,7 +33,7 @@ fn identity() -> Identity {
 
 /// A stream that has begun.
 fn begun() -> (Decoder, Output) {
-    let mut output = Output::new(identity(), &Form::Stream { include_usage: true }, Vec::new(), None);
+    let mut output = Output::new(identity(), &Delivery::Stream { include_usage: true }, Vec::new(), None);
     let mut stream = Decoder::default();
     for piece in [CREATED, DELTA] {
         assert!(stream.feed(piece.as_bytes(), &mut output).unwrap());

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use url::Url;
 
 use crate::{
-    credentials_input::{self, Pasted},
+    credentials_input::{self, CredentialsInput},
     origin::Origin,
     platform::{PRODUCT, Product},
     secret::Secret,
@@ -259,12 +259,12 @@ fn key_list(text: &str) -> Option<Vec<String>> {
 const SAFE_LENGTH: usize = 16;
 
 /// The session that the variables give, however they were copied. Either may be what the other should be.
-fn session<F: Fn(&str) -> Option<String>>(env: &Lookup<F>, base_url: &str) -> Result<Pasted, ConfigError> {
-    let mut session = Pasted::default();
+fn session<F: Fn(&str) -> Option<String>>(env: &Lookup<F>, base_url: &str) -> Result<CredentialsInput, ConfigError> {
+    let mut session = CredentialsInput::default();
     let mut first = None;
     for name in ["QWEN_COOKIES", "QWEN_AUTH_TOKEN"] {
         let Some(value) = env.text(name) else { continue };
-        let Pasted { cookies, token, user_agent, host } =
+        let CredentialsInput { cookies, token, user_agent, host } =
             credentials_input::read_part(&value).map_err(|error| wrong(name, error.message()))?;
         let is_own = |host: &str| {
             host == "qwen.ai"

@@ -14,9 +14,9 @@ const STEP: usize = 1024;
 /// How much is unpacked at once where the library lets us say.
 const OUTPUT: usize = 64 * 1024;
 /// The largest window of zstd. RFC 9659 lets nobody ask for more.
-const MOST_WINDOW: u64 = 8 * 1024 * 1024;
+const MAX_WINDOW: u64 = 8 * 1024 * 1024;
 /// The longest header of a zstd frame.
-const MOST_ZSTD_HEADER: usize = 18;
+const MAX_ZSTD_HEADER: usize = 18;
 
 /// How a body is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,14 +222,14 @@ impl Zstd {
     fn step(&mut self, input: &mut Bytes, ended: bool) -> Result<Vec<u8>, Broken> {
         match self.frame {
             Frame::None | Frame::Over => {
-                self.fill(input, MOST_ZSTD_HEADER);
+                self.fill(input, MAX_ZSTD_HEADER);
                 if self.pending.is_empty() && self.frame == Frame::Over {
                     return Ok(Vec::new());
                 }
-                if self.pending.len() < MOST_ZSTD_HEADER && !(ended && input.is_empty()) {
+                if self.pending.len() < MAX_ZSTD_HEADER && !(ended && input.is_empty()) {
                     return Ok(Vec::new());
                 }
-                self.decoder.set_max_window_size(MOST_WINDOW);
+                self.decoder.set_max_window_size(MAX_WINDOW);
                 self.decoder.reset(&self.pending[..]).map_err(Broken::new)?;
                 let has_checksum = self.pending.get(4).is_some_and(|descriptor| descriptor & 4 != 0);
                 self.taken();

@@ -6,7 +6,7 @@ use memchr::memmem;
 
 /// The kinds of files that the site takes, each in its own way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MediaKind {
     /// A picture.
     Image,
     /// A film.
@@ -17,7 +17,7 @@ pub enum Kind {
     Document,
 }
 
-impl Kind {
+impl MediaKind {
     /// The word that the site uses as `filetype` and `type`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -58,7 +58,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for MediaKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Image => "an image",
@@ -73,93 +73,93 @@ impl fmt::Display for Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MediaType {
     /// How the site treats it.
-    pub kind: Kind,
+    pub kind: MediaKind,
     /// Its media type.
     pub content_type: &'static str,
 }
 
-const fn is(kind: Kind, content_type: &'static str) -> MediaType {
+const fn is(kind: MediaKind, content_type: &'static str) -> MediaType {
     MediaType { kind, content_type }
 }
 
-const TEXT: MediaType = is(Kind::Document, "text/plain");
+const TEXT: MediaType = is(MediaKind::Document, "text/plain");
 
 /// Types by the endings of names. The first ending of a media type is its usual one.
 const ENDINGS: &[(&str, MediaType)] = &[
-    ("jpg", is(Kind::Image, "image/jpeg")),
-    ("jpeg", is(Kind::Image, "image/jpeg")),
-    ("png", is(Kind::Image, "image/png")),
-    ("gif", is(Kind::Image, "image/gif")),
-    ("webp", is(Kind::Image, "image/webp")),
-    ("bmp", is(Kind::Image, "image/bmp")),
-    ("tiff", is(Kind::Image, "image/tiff")),
-    ("tif", is(Kind::Image, "image/tiff")),
-    ("svg", is(Kind::Image, "image/svg+xml")),
-    ("mp4", is(Kind::Video, "video/mp4")),
-    ("avi", is(Kind::Video, "video/x-msvideo")),
-    ("mov", is(Kind::Video, "video/quicktime")),
-    ("qt", is(Kind::Video, "video/quicktime")),
-    ("webm", is(Kind::Video, "video/webm")),
-    ("mkv", is(Kind::Video, "video/x-matroska")),
-    ("wmv", is(Kind::Video, "video/x-ms-wmv")),
-    ("flv", is(Kind::Video, "video/x-flv")),
-    ("m4v", is(Kind::Video, "video/x-m4v")),
-    ("3gp", is(Kind::Video, "video/3gpp")),
-    ("3g2", is(Kind::Video, "video/3gpp2")),
-    ("m2ts", is(Kind::Video, "video/mp2t")),
-    ("mts", is(Kind::Video, "video/mp2t")),
-    ("ts", is(Kind::Video, "video/mp2t")),
-    ("mpg", is(Kind::Video, "video/mpeg")),
-    ("mpeg", is(Kind::Video, "video/mpeg")),
-    ("ogv", is(Kind::Video, "video/ogg")),
-    ("mp3", is(Kind::Audio, "audio/mpeg")),
-    ("wav", is(Kind::Audio, "audio/wav")),
-    ("flac", is(Kind::Audio, "audio/flac")),
-    ("ogg", is(Kind::Audio, "audio/ogg")),
-    ("oga", is(Kind::Audio, "audio/ogg")),
-    ("opus", is(Kind::Audio, "audio/ogg")),
-    ("m4a", is(Kind::Audio, "audio/mp4")),
-    ("aac", is(Kind::Audio, "audio/aac")),
-    ("amr", is(Kind::Audio, "audio/amr")),
-    ("awb", is(Kind::Audio, "audio/amr-wb")),
-    ("wma", is(Kind::Audio, "audio/x-ms-wma")),
-    ("aiff", is(Kind::Audio, "audio/aiff")),
-    ("aif", is(Kind::Audio, "audio/aiff")),
-    ("weba", is(Kind::Audio, "audio/webm")),
-    ("mka", is(Kind::Audio, "audio/x-matroska")),
-    ("3ga", is(Kind::Audio, "audio/3gpp")),
-    ("pdf", is(Kind::Document, "application/pdf")),
-    ("docx", is(Kind::Document, "application/vnd.openxmlformats-officedocument.wordprocessingml.document")),
-    ("xlsx", is(Kind::Document, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")),
-    ("pptx", is(Kind::Document, "application/vnd.openxmlformats-officedocument.presentationml.presentation")),
-    ("doc", is(Kind::Document, "application/msword")),
-    ("xls", is(Kind::Document, "application/vnd.ms-excel")),
-    ("ppt", is(Kind::Document, "application/vnd.ms-powerpoint")),
-    ("odt", is(Kind::Document, "application/vnd.oasis.opendocument.text")),
-    ("ods", is(Kind::Document, "application/vnd.oasis.opendocument.spreadsheet")),
-    ("odp", is(Kind::Document, "application/vnd.oasis.opendocument.presentation")),
-    ("rtf", is(Kind::Document, "application/rtf")),
-    ("epub", is(Kind::Document, "application/epub+zip")),
+    ("jpg", is(MediaKind::Image, "image/jpeg")),
+    ("jpeg", is(MediaKind::Image, "image/jpeg")),
+    ("png", is(MediaKind::Image, "image/png")),
+    ("gif", is(MediaKind::Image, "image/gif")),
+    ("webp", is(MediaKind::Image, "image/webp")),
+    ("bmp", is(MediaKind::Image, "image/bmp")),
+    ("tiff", is(MediaKind::Image, "image/tiff")),
+    ("tif", is(MediaKind::Image, "image/tiff")),
+    ("svg", is(MediaKind::Image, "image/svg+xml")),
+    ("mp4", is(MediaKind::Video, "video/mp4")),
+    ("avi", is(MediaKind::Video, "video/x-msvideo")),
+    ("mov", is(MediaKind::Video, "video/quicktime")),
+    ("qt", is(MediaKind::Video, "video/quicktime")),
+    ("webm", is(MediaKind::Video, "video/webm")),
+    ("mkv", is(MediaKind::Video, "video/x-matroska")),
+    ("wmv", is(MediaKind::Video, "video/x-ms-wmv")),
+    ("flv", is(MediaKind::Video, "video/x-flv")),
+    ("m4v", is(MediaKind::Video, "video/x-m4v")),
+    ("3gp", is(MediaKind::Video, "video/3gpp")),
+    ("3g2", is(MediaKind::Video, "video/3gpp2")),
+    ("m2ts", is(MediaKind::Video, "video/mp2t")),
+    ("mts", is(MediaKind::Video, "video/mp2t")),
+    ("ts", is(MediaKind::Video, "video/mp2t")),
+    ("mpg", is(MediaKind::Video, "video/mpeg")),
+    ("mpeg", is(MediaKind::Video, "video/mpeg")),
+    ("ogv", is(MediaKind::Video, "video/ogg")),
+    ("mp3", is(MediaKind::Audio, "audio/mpeg")),
+    ("wav", is(MediaKind::Audio, "audio/wav")),
+    ("flac", is(MediaKind::Audio, "audio/flac")),
+    ("ogg", is(MediaKind::Audio, "audio/ogg")),
+    ("oga", is(MediaKind::Audio, "audio/ogg")),
+    ("opus", is(MediaKind::Audio, "audio/ogg")),
+    ("m4a", is(MediaKind::Audio, "audio/mp4")),
+    ("aac", is(MediaKind::Audio, "audio/aac")),
+    ("amr", is(MediaKind::Audio, "audio/amr")),
+    ("awb", is(MediaKind::Audio, "audio/amr-wb")),
+    ("wma", is(MediaKind::Audio, "audio/x-ms-wma")),
+    ("aiff", is(MediaKind::Audio, "audio/aiff")),
+    ("aif", is(MediaKind::Audio, "audio/aiff")),
+    ("weba", is(MediaKind::Audio, "audio/webm")),
+    ("mka", is(MediaKind::Audio, "audio/x-matroska")),
+    ("3ga", is(MediaKind::Audio, "audio/3gpp")),
+    ("pdf", is(MediaKind::Document, "application/pdf")),
+    ("docx", is(MediaKind::Document, "application/vnd.openxmlformats-officedocument.wordprocessingml.document")),
+    ("xlsx", is(MediaKind::Document, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")),
+    ("pptx", is(MediaKind::Document, "application/vnd.openxmlformats-officedocument.presentationml.presentation")),
+    ("doc", is(MediaKind::Document, "application/msword")),
+    ("xls", is(MediaKind::Document, "application/vnd.ms-excel")),
+    ("ppt", is(MediaKind::Document, "application/vnd.ms-powerpoint")),
+    ("odt", is(MediaKind::Document, "application/vnd.oasis.opendocument.text")),
+    ("ods", is(MediaKind::Document, "application/vnd.oasis.opendocument.spreadsheet")),
+    ("odp", is(MediaKind::Document, "application/vnd.oasis.opendocument.presentation")),
+    ("rtf", is(MediaKind::Document, "application/rtf")),
+    ("epub", is(MediaKind::Document, "application/epub+zip")),
     ("txt", TEXT),
     ("log", TEXT),
-    ("md", is(Kind::Document, "text/markdown")),
-    ("markdown", is(Kind::Document, "text/markdown")),
-    ("csv", is(Kind::Document, "text/csv")),
-    ("tsv", is(Kind::Document, "text/tab-separated-values")),
-    ("json", is(Kind::Document, "application/json")),
-    ("jsonl", is(Kind::Document, "application/jsonl")),
-    ("ipynb", is(Kind::Document, "application/x-ipynb+json")),
-    ("html", is(Kind::Document, "text/html")),
-    ("htm", is(Kind::Document, "text/html")),
-    ("xml", is(Kind::Document, "application/xml")),
-    ("yaml", is(Kind::Document, "application/yaml")),
-    ("yml", is(Kind::Document, "application/yaml")),
-    ("css", is(Kind::Document, "text/css")),
-    ("js", is(Kind::Document, "text/javascript")),
-    ("py", is(Kind::Document, "text/x-python")),
-    ("c", is(Kind::Document, "text/x-c")),
-    ("java", is(Kind::Document, "text/x-java")),
-    ("sh", is(Kind::Document, "text/x-shellscript")),
+    ("md", is(MediaKind::Document, "text/markdown")),
+    ("markdown", is(MediaKind::Document, "text/markdown")),
+    ("csv", is(MediaKind::Document, "text/csv")),
+    ("tsv", is(MediaKind::Document, "text/tab-separated-values")),
+    ("json", is(MediaKind::Document, "application/json")),
+    ("jsonl", is(MediaKind::Document, "application/jsonl")),
+    ("ipynb", is(MediaKind::Document, "application/x-ipynb+json")),
+    ("html", is(MediaKind::Document, "text/html")),
+    ("htm", is(MediaKind::Document, "text/html")),
+    ("xml", is(MediaKind::Document, "application/xml")),
+    ("yaml", is(MediaKind::Document, "application/yaml")),
+    ("yml", is(MediaKind::Document, "application/yaml")),
+    ("css", is(MediaKind::Document, "text/css")),
+    ("js", is(MediaKind::Document, "text/javascript")),
+    ("py", is(MediaKind::Document, "text/x-python")),
+    ("c", is(MediaKind::Document, "text/x-c")),
+    ("java", is(MediaKind::Document, "text/x-java")),
+    ("sh", is(MediaKind::Document, "text/x-shellscript")),
 ];
 
 /// Other names of the same media types.
@@ -209,22 +209,22 @@ const SYNONYMS: &[(&str, &str)] = &[
 
 /// The type of a file that begins with `head`. `None` = nothing that the site takes.
 #[must_use]
-pub(crate) fn recognise(head: &[u8], declared: Option<&str>, name: &str) -> Option<MediaType> {
+pub(crate) fn detect(head: &[u8], declared: Option<&str>, name: &str) -> Option<MediaType> {
     let said = || by_media_type(declared.unwrap_or_default()).or_else(|| by_name(name));
     match look(head) {
-        Look::Like(ending) => by_ending(ending),
-        Look::Other => None,
-        Look::Container => said().filter(|said| {
+        Sniffed::Like(extension) => by_ending(extension),
+        Sniffed::Other => None,
+        Sniffed::Container => said().filter(|said| {
             said.content_type.starts_with("application/vnd.") || said.content_type == "application/msword"
         }),
-        Look::Text => {
+        Sniffed::Text => {
             // What is text is none of the types that are not, whatever its sender says.
             let said =
                 by_media_type(declared.unwrap_or_default()).filter(|said| *said != TEXT).or_else(|| by_name(name));
             Some(said.filter(is_text).unwrap_or(TEXT))
         }
         // A sender's word counts for what cannot be told by its bytes, and for nothing else.
-        Look::Unknown => said().filter(|said| !has_signature(*said)),
+        Sniffed::Unknown => said().filter(|said| !has_signature(*said)),
     }
 }
 
@@ -233,22 +233,22 @@ pub(crate) fn recognise(head: &[u8], declared: Option<&str>, name: &str) -> Opti
 fn has_signature(found: MediaType) -> bool {
     let MediaType { kind, content_type } = found;
     match kind {
-        Kind::Image => true,
-        Kind::Video => !matches!(content_type, "video/quicktime" | "video/mp2t" | "video/mpeg"),
-        Kind::Audio => !matches!(content_type, "audio/mpeg" | "audio/aac"),
-        Kind::Document => !is_text(&found),
+        MediaKind::Image => true,
+        MediaKind::Video => !matches!(content_type, "video/quicktime" | "video/mp2t" | "video/mpeg"),
+        MediaKind::Audio => !matches!(content_type, "audio/mpeg" | "audio/aac"),
+        MediaKind::Document => !is_text(&found),
     }
 }
 
 /// Whether the bytes by themselves, without a name or a declared type, are of this kind.
 #[must_use]
-pub fn matches_kind(head: &[u8], kind: Kind) -> bool {
-    recognise(head, None, "").is_some_and(|found| found.kind == kind)
+pub fn matches_kind(head: &[u8], kind: MediaKind) -> bool {
+    detect(head, None, "").is_some_and(|found| found.kind == kind)
 }
 
 /// The type as its sender tells it: by the media type, else by the name.
 #[must_use]
-pub(crate) fn told(declared: Option<&str>, name: &str) -> Option<MediaType> {
+pub(crate) fn declared_type(declared: Option<&str>, name: &str) -> Option<MediaType> {
     by_media_type(declared.unwrap_or_default()).or_else(|| by_name(name))
 }
 
@@ -260,30 +260,30 @@ fn by_media_type(declared: &str) -> Option<MediaType> {
 }
 
 fn by_name(name: &str) -> Option<MediaType> {
-    name.rsplit_once('.').and_then(|(_, ending)| by_ending(ending))
+    name.rsplit_once('.').and_then(|(_, extension)| by_ending(extension))
 }
 
-fn by_ending(ending: &str) -> Option<MediaType> {
-    ENDINGS.iter().find(|(known, _)| ending.eq_ignore_ascii_case(known)).map(|(_, found)| *found)
+fn by_ending(extension: &str) -> Option<MediaType> {
+    ENDINGS.iter().find(|(known, _)| extension.eq_ignore_ascii_case(known)).map(|(_, found)| *found)
 }
 
 /// A usual ending for a declared media type, for files that come without a name.
 #[must_use]
-pub fn ending(content_type: &str) -> Option<&'static str> {
+pub fn extension(content_type: &str) -> Option<&'static str> {
     let wanted = by_media_type(content_type)?;
-    ENDINGS.iter().find(|(_, found)| *found == wanted).map(|(ending, _)| *ending)
+    ENDINGS.iter().find(|(_, found)| *found == wanted).map(|(extension, _)| *extension)
 }
 
 fn is_text(found: &MediaType) -> bool {
     let MediaType { kind, content_type } = found;
     let other =
         ["application/json", "application/jsonl", "application/x-ipynb+json", "application/xml", "application/yaml"];
-    *kind == Kind::Document && (content_type.starts_with("text/") || other.contains(content_type))
+    *kind == MediaKind::Document && (content_type.starts_with("text/") || other.contains(content_type))
 }
 
 /// What the bytes themselves say.
 #[derive(Debug, PartialEq, Eq)]
-enum Look {
+enum Sniffed {
     /// What files with this ending are.
     Like(&'static str),
     /// Something known that the site does not take.
@@ -307,64 +307,64 @@ const SOUNDS: &[&[u8]] =
 const SIGHTS: &[&[u8]] =
     &[b"V_VP", b"V_AV1", b"V_MPEG", b"V_MS/", b"V_THEORA", b"V_FFV1", b"V_PRORES", b"V_UNCOMP", b"V_REAL", b"V_MJPEG"];
 
-fn look(head: &[u8]) -> Look {
+fn look(head: &[u8]) -> Sniffed {
     let early = head.get(..TRACKS_WITHIN).unwrap_or(head);
     let has = |what: &[u8]| memmem::find(early, what).is_some();
     let has_any = |what: &[&[u8]]| what.iter().any(|what| has(what));
     match head {
         [_, _, _, _, b'f', b't', b'y', b'p', b0, b1, b2, b3, ..] => return base_media(head, [*b0, *b1, *b2, *b3]),
         [0x30, 0x26, 0xB2, 0x75, 0x8E, 0x66, 0xCF, 0x11, ..] => {
-            return Look::Like(if has(ASF_AUDIO) && !has(ASF_VIDEO) { "wma" } else { "wmv" });
+            return Sniffed::Like(if has(ASF_AUDIO) && !has(ASF_VIDEO) { "wma" } else { "wmv" });
         }
         [0x1A, 0x45, 0xDF, 0xA3, ..] => {
             let is_webm = memmem::find(head.get(..128).unwrap_or(head), b"webm").is_some();
-            return Look::Like(match (is_webm, has_any(SOUNDS) && !has_any(SIGHTS)) {
+            return Sniffed::Like(match (is_webm, has_any(SOUNDS) && !has_any(SIGHTS)) {
                 (true, false) => "webm",
                 (true, true) => "weba",
                 (false, false) => "mkv",
                 (false, true) => "mka",
             });
         }
-        [b'O', b'g', b'g', b'S', ..] => return Look::Like(if has(b"\x80theora") { "ogv" } else { "ogg" }),
-        [b'F', b'O', b'R', b'M', _, _, _, _, b'A', b'I', b'F', b'F' | b'C', ..] => return Look::Like("aiff"),
-        [0, 0, 1, 0xB3 | 0xBA, ..] => return Look::Like("mpg"),
+        [b'O', b'g', b'g', b'S', ..] => return Sniffed::Like(if has(b"\x80theora") { "ogv" } else { "ogg" }),
+        [b'F', b'O', b'R', b'M', _, _, _, _, b'A', b'I', b'F', b'F' | b'C', ..] => return Sniffed::Like("aiff"),
+        [0, 0, 1, 0xB3 | 0xBA, ..] => return Sniffed::Like("mpg"),
         [b'P', b'K', 3, 4, ..] => return zip(head),
         [0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1, ..] => return ole(head),
         [b'I', b'D', b'3', 2..=4, ..] => return tagged_sound(head),
-        [b'{', b'\\', b'r', b't', b'f', ..] => return Look::Like("rtf"),
-        _ if head.starts_with(b"#!AMR-WB\n") => return Look::Like("awb"),
-        _ if head.starts_with(b"#!AMR\n") => return Look::Like("amr"),
-        _ if is_transport_stream(head) => return Look::Like("m2ts"),
-        _ if memmem::find(head.get(..1024).unwrap_or(head), b"%PDF-").is_some() => return Look::Like("pdf"),
+        [b'{', b'\\', b'r', b't', b'f', ..] => return Sniffed::Like("rtf"),
+        _ if head.starts_with(b"#!AMR-WB\n") => return Sniffed::Like("awb"),
+        _ if head.starts_with(b"#!AMR\n") => return Sniffed::Like("amr"),
+        _ if is_transport_stream(head) => return Sniffed::Like("m2ts"),
+        _ if memmem::find(head.get(..1024).unwrap_or(head), b"%PDF-").is_some() => return Sniffed::Like("pdf"),
         _ => {}
     }
     if let Some(text) = text(head) {
         return match root(&text) {
-            Some("svg") => Look::Like("svg"),
-            Some("html") => Look::Like("html"),
-            Some(_) if text.trim_start().starts_with("<?xml") => Look::Like("xml"),
-            _ => Look::Text,
+            Some("svg") => Sniffed::Like("svg"),
+            Some("html") => Sniffed::Like("html"),
+            Some(_) if text.trim_start().starts_with("<?xml") => Sniffed::Like("xml"),
+            _ => Sniffed::Text,
         };
     }
     if let Some(sound) = frame(head) {
-        return Look::Like(sound);
+        return Sniffed::Like(sound);
     }
     match head {
         // Two letters are little: the reserved fields and the length of the next header must fit too.
         [b'B', b'M', _, _, _, _, 0, 0, 0, 0, _, _, _, _, 12 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0, ..] => {
-            return Look::Like("bmp");
+            return Sniffed::Like("bmp");
         }
-        [b'B', b'M', ..] => return Look::Unknown,
+        [b'B', b'M', ..] => return Sniffed::Unknown,
         _ => {}
     }
-    let Some(found) = infer::get(head) else { return Look::Unknown };
-    let found = by_media_type(found.mime_type()).filter(|found| found.kind != Kind::Document);
-    let ending = found.and_then(|found| ENDINGS.iter().find(|(_, known)| *known == found));
-    ending.map_or(Look::Other, |(ending, _)| Look::Like(ending))
+    let Some(found) = infer::get(head) else { return Sniffed::Unknown };
+    let found = by_media_type(found.mime_type()).filter(|found| found.kind != MediaKind::Document);
+    let extension = found.and_then(|found| ENDINGS.iter().find(|(_, known)| *known == found));
+    extension.map_or(Sniffed::Other, |(extension, _)| Sniffed::Like(extension))
 }
 
 /// ISO base media (MP4 and its kin), by its brand and the tracks that show.
-fn base_media(head: &[u8], brand: [u8; 4]) -> Look {
+fn base_media(head: &[u8], brand: [u8; 4]) -> Sniffed {
     let is_sound = || {
         // A handler's box: its name, four bytes of version, four of nothing, the kind of the track.
         let kind = |at: usize| head.get(at.checked_add(12)?..at.checked_add(16)?);
@@ -376,7 +376,7 @@ fn base_media(head: &[u8], brand: [u8; 4]) -> Look {
         });
         sounds && !sees
     };
-    Look::Like(match &brand {
+    Sniffed::Like(match &brand {
         b"M4V " | b"M4VH" | b"M4VP" => "m4v",
         b"M4A " | b"M4B " | b"M4P " => "m4a",
         b"qt  " => "mov",
@@ -389,47 +389,47 @@ fn base_media(head: &[u8], brand: [u8; 4]) -> Look {
             }
         }
         b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" | b"avif" | b"avis" | b"jxl "
-        | b"jp2 " | b"crx " => return Look::Other,
+        | b"jp2 " | b"crx " => return Sniffed::Other,
         _ if is_sound() => "m4a",
         _ => "mp4",
     })
 }
 
 /// Office documents are archives; the names of what is in them stand there as they are.
-fn zip(head: &[u8]) -> Look {
+fn zip(head: &[u8]) -> Sniffed {
     if let Some(rest) = head.get(30..).and_then(|rest| rest.strip_prefix(b"mimetype"))
-        && let Some((ending, _)) = ENDINGS.iter().find(|(_, found)| rest.starts_with(found.content_type.as_bytes()))
+        && let Some((extension, _)) = ENDINGS.iter().find(|(_, found)| rest.starts_with(found.content_type.as_bytes()))
     {
-        return Look::Like(ending);
+        return Sniffed::Like(extension);
     }
     let has = |name: &[u8]| memmem::find(head, name).is_some();
     if !has(b"[Content_Types].xml") && !has(b"_rels/.rels") && !has(b"docProps/") {
-        return Look::Other;
+        return Sniffed::Other;
     }
     match () {
-        () if has(b"word/document") => Look::Like("docx"),
-        () if has(b"xl/workbook") => Look::Like("xlsx"),
-        () if has(b"ppt/presentation") => Look::Like("pptx"),
-        () => Look::Container,
+        () if has(b"word/document") => Sniffed::Like("docx"),
+        () if has(b"xl/workbook") => Sniffed::Like("xlsx"),
+        () if has(b"ppt/presentation") => Sniffed::Like("pptx"),
+        () => Sniffed::Container,
     }
 }
 
 /// Office documents before 2007, by the names of their streams.
-fn ole(head: &[u8]) -> Look {
+fn ole(head: &[u8]) -> Sniffed {
     let holds = |name: &str| {
         let wide: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
         memmem::find(head, &wide).is_some()
     };
     match () {
-        () if holds("WordDocument") => Look::Like("doc"),
-        () if holds("PowerPoint Document") => Look::Like("ppt"),
-        () if holds("Workbook") => Look::Like("xls"),
-        () => Look::Container,
+        () if holds("WordDocument") => Sniffed::Like("doc"),
+        () if holds("PowerPoint Document") => Sniffed::Like("ppt"),
+        () if holds("Workbook") => Sniffed::Like("xls"),
+        () => Sniffed::Container,
     }
 }
 
 /// A sound behind an ID3 tag: MP3, or AAC where its frame shows.
-fn tagged_sound(head: &[u8]) -> Look {
+fn tagged_sound(head: &[u8]) -> Sniffed {
     let sound = match head {
         [_, _, _, _, _, _, a, b, c, d, ..] => {
             let length = [a, b, c, d].iter().fold(0_usize, |length, byte| (length << 7) | usize::from(**byte & 0x7F));
@@ -437,7 +437,7 @@ fn tagged_sound(head: &[u8]) -> Look {
         }
         _ => None,
     };
-    Look::Like(sound.unwrap_or("mp3"))
+    Sniffed::Like(sound.unwrap_or("mp3"))
 }
 
 /// A frame of MPEG audio: version, layer (0 = AAC in ADTS), bit rate and sampling rate that exist.
@@ -543,8 +543,8 @@ mod tests {
             ];
             let whole = [starts[start], &head].concat();
             for name in ["", "a.png", "a.docx", "."] {
-                let _ = recognise(&whole, None, name);
-                let _ = recognise(&whole, Some("video/mp4"), name);
+                let _ = detect(&whole, None, name);
+                let _ = detect(&whole, Some("video/mp4"), name);
             }
         }
     }
@@ -561,7 +561,7 @@ mod tests {
             let kind = file["kind"].as_str().map(|kind| if kind == "document" { "file" } else { kind });
             let expected = kind.map(|kind| (kind, file["content_type"].as_str().unwrap()));
             let found = |declared, name| {
-                recognise(&head, declared, name).map(|found: MediaType| (found.kind.as_str(), found.content_type))
+                detect(&head, declared, name).map(|found: MediaType| (found.kind.as_str(), found.content_type))
             };
             let is_text = expected.is_some_and(|(_, content_type)| {
                 is_text(&by_media_type(content_type).unwrap())
@@ -611,7 +611,7 @@ mod tests {
             (b"I like <svg> tags", None, "x.svg", Some("text/plain")),
             (b"\x1f\x8b\x08\0\0\0\0\0\0\x03", Some("image/png"), "x.png", None),
         ] {
-            let found = recognise(head, declared, name).map(|found| found.content_type);
+            let found = detect(head, declared, name).map(|found| found.content_type);
             assert_eq!(found, expected, "{:?} {declared:?} {name}", String::from_utf8_lossy(head));
         }
     }

@@ -7,14 +7,14 @@ mod pieces;
 use libfuzzer_sys::fuzz_target;
 use qwen_edge::{
     api::openai::{FinishReason, Identity},
-    chat::{Form, Output},
+    chat::{Delivery, Output},
     error::Error,
     upstream::qwen::Decoder,
 };
 
-fn client_gets(form: &Form, pieces: &[&[u8]]) -> String {
+fn client_gets(delivery: &Delivery, pieces: &[&[u8]]) -> String {
     let identity = Identity { id: "chatcmpl-1".to_owned(), created: 1, model: "m".to_owned() };
-    let mut output = Output::new(identity, form, vec!["STOP".to_owned()], Some(500));
+    let mut output = Output::new(identity, delivery, vec!["STOP".to_owned()], Some(500));
     let mut stream = Decoder::default();
     let mut read = || -> Result<(), Error> {
         for piece in pieces {
@@ -41,9 +41,9 @@ fn client_gets(form: &Form, pieces: &[&[u8]]) -> String {
 
 fuzz_target!(|input: &[u8]| {
     let Some((cuts, data)) = pieces::parts(input) else { return };
-    for form in [Form::Whole, Form::Stream { include_usage: true }] {
-        let at_once = client_gets(&form, &[data]);
-        assert_eq!(at_once, client_gets(&form, &pieces::pieces(cuts, data)));
+    for delivery in [Delivery::Whole, Delivery::Stream { include_usage: true }] {
+        let at_once = client_gets(&delivery, &[data]);
+        assert_eq!(at_once, client_gets(&delivery, &pieces::pieces(cuts, data)));
         if at_once.starts_with('{') {
             serde_json::from_str::<serde_json::Value>(&at_once).expect("an object");
             continue;

@@ -16,12 +16,12 @@ use futures::{Stream, StreamExt as _, future::poll_fn};
 
 use super::{
     attachments::Entries,
-    coalesce::Gathering,
-    conversations::{Conversations, Thread},
-    fold::{FILE_NAME, Folded, without_missing},
-    intent::Intent,
-    limiter::{Gate, Pass, Shares},
-    output::{Form, Output},
+    coalesce::Coalescer,
+    conversations::{ConversationMatch, Conversations},
+    generation_options::GenerationOptions,
+    limiter::{ConcurrencyLimiter, KeyedLimiters, Permit},
+    output::{Delivery, Output},
+    render_prompt::{FILE_NAME, RenderedPrompt, without_missing},
 };
 use crate::{
     api::openai::{FinishReason, Identity},
@@ -58,97 +58,97 @@ impl From<&Config> for Timing {
 }
 
 /// At most this much is gathered before it goes out.
-const MOST_WAITING: usize = 32 * 1024;
+const MAX_UNSENT: usize = 32 * 1024;
 /// The platforms give what has come in pieces of so many bytes at least, or the rest of it.
-const MUCH: usize = 16 * 1024;
+const READ_SIZE: usize = 16 * 1024;
 /// How long a chat that is busy with an earlier turn is waited for, before a new chat is made.
 const BUSY_WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1500)];
 /// How long and how much is read of a stream after its finishing event. Left unread it would look like a client that
 /// broke off, and the connection could not be used again.
-const REST_SECONDS: Duration = Duration::from_secs(5);
-const REST_PIECES: usize = 64;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_DRAIN_PIECES: usize = 64;
 /// One silent repeat, and only while the client has got nothing.
-const REPEATS: u32 = 1;
+const MAX_RETRIES: u32 = 1;
 
 /// A turn in progress. As a [`Stream`] it gives the bytes of the event stream.
 pub struct Answer<P> {
     platform: P,
     qwen: Arc<Client>,
     conversations: Arc<Conversations>,
-    gate: Arc<Gate>,
-    shares: Arc<Shares>,
+    limiter: Arc<ConcurrencyLimiter>,
+    attachment_limiters: Arc<KeyedLimiters>,
     plan: Arc<Plan>,
     timing: Timing,
     stage: Stage,
     /// Held while the site is busy with this turn.
-    pass: Option<Pass>,
+    permit: Option<Permit>,
     /// What the stream that is being read was asked for with.
     lease: Option<CredentialsLease>,
-    healed: bool,
+    session_was_refreshed: bool,
     began_at: Duration,
     /// Whether the first word is out.
-    first_told: bool,
+    first_token_recorded: bool,
     stream: Decoder,
     output: Output,
-    repeats_left: u32,
+    retries_left: u32,
     /// The chat that the answer comes from.
     chat_id: String,
     /// The place in the conversation did not work out: a new chat is to be made.
-    anew: bool,
+    needs_new_chat: bool,
     /// The chat of that place is no more.
-    gone: bool,
+    chat_is_gone: bool,
     /// When the site last sent something, in milliseconds since 1970.
-    heard_at: u64,
+    received_at: u64,
     /// When the last event came, in milliseconds since 1970. Comments keep a connection alive, not an answer.
     event_at: u64,
     /// When the client last got something.
-    told_at: u64,
-    alarm: Option<BoxFuture<()>>,
-    gathering: Gathering,
+    flushed_at: u64,
+    timer: Option<BoxFuture<()>>,
+    coalescer: Coalescer,
     whole: Option<String>,
 }
 
 /// What a repeat needs to begin anew.
 struct Plan {
-    intent: Intent,
-    thread: Thread,
+    options: GenerationOptions,
+    conversation: ConversationMatch,
     identity: Identity,
     /// Whether attachments may be fetched from private addresses.
-    anywhere: bool,
+    allow_private: bool,
 }
 
 impl Plan {
-    fn turn<'a>(&'a self, chat_id: &'a str, parent_id: Option<&'a str>, prompt: &'a Prompt<'a>) -> Turn<'a> {
-        let Intent { model, thinking, search, .. } = &self.intent;
-        let Prompt { text, files } = prompt;
+    fn turn<'a>(&'a self, chat_id: &'a str, parent_id: Option<&'a str>, input: &'a TurnInput<'a>) -> Turn<'a> {
+        let GenerationOptions { model, thinking, search, .. } = &self.options;
+        let TurnInput { text, files } = input;
         Turn { chat_id, parent_id, model, text, files, thinking: *thinking, search: *search }
     }
 
     /// Uploads what is too long for a message, and what is attached to messages that the chat does not know. What of those
     /// can no longer be had is named in the text.
-    async fn prompt<'a, P: Platform>(
+    async fn input<'a, P: Platform>(
         &'a self,
         platform: &P,
         qwen: &Client,
-        folded: &'a Folded,
-        known: usize,
-    ) -> Result<Prompt<'a>> {
+        folded: &'a RenderedPrompt,
+        known_messages: usize,
+    ) -> Result<TurnInput<'a>> {
         let mut files = Vec::new();
         if let Some(text) = &folded.file {
             let (media_type, param) = ("text/plain".to_owned(), "messages".to_owned());
             let new = NewFile::whole(FILE_NAME.to_owned(), Some(media_type), text.clone(), param);
             // Apart: else each chat took an upload's memory for as long as it is being opened.
-            files.push(Box::pin(qwen.upload(platform, &self.thread.scope, new)).await?.entry(platform));
+            files.push(Box::pin(qwen.upload(platform, &self.conversation.scope, new)).await?.entry(platform));
         }
-        let Thread { attachments, scope, .. } = &self.thread;
+        let ConversationMatch { attachments, scope, .. } = &self.conversation;
         let Entries { files: attached, missing } =
-            attachments.entries(platform, qwen, scope, self.anywhere, known).await?;
+            attachments.entries(platform, qwen, scope, self.allow_private, known_messages).await?;
         files.extend(attached);
-        Ok(Prompt { text: without_missing(&folded.text, &missing), files })
+        Ok(TurnInput { text: without_missing(&folded.text, &missing), files })
     }
 
-    fn has_files(&self, folded: &Folded, known: usize) -> bool {
-        folded.file.is_some() || self.thread.attachments.sent(known).next().is_some()
+    fn has_files(&self, folded: &RenderedPrompt, known_messages: usize) -> bool {
+        folded.file.is_some() || self.conversation.attachments.sent(known_messages).next().is_some()
     }
 
     /// The prompt, before the turn's own place is taken: a client's link may be slow, and only its own key waits for it.
@@ -156,29 +156,29 @@ impl Plan {
         &'a self,
         platform: &P,
         qwen: &Client,
-        shares: &Shares,
-        folded: &'a Folded,
-        known: usize,
-    ) -> Result<Prompt<'a>> {
-        if !self.has_files(folded, known) {
-            return Ok(Prompt { text: Cow::Borrowed(&folded.text), files: Vec::new() });
+        attachment_limiters: &KeyedLimiters,
+        folded: &'a RenderedPrompt,
+        known_messages: usize,
+    ) -> Result<TurnInput<'a>> {
+        if !self.has_files(folded, known_messages) {
+            return Ok(TurnInput { text: Cow::Borrowed(&folded.text), files: Vec::new() });
         }
-        let _share = shares.enter(platform, &self.thread.scope).await?;
+        let _share = attachment_limiters.enter(platform, &self.conversation.scope).await?;
         // While it waited the site may have asked for a check.
         qwen.session().check(platform.now())?;
-        self.prompt(platform, qwen, folded, known).await
+        self.input(platform, qwen, folded, known_messages).await
     }
 
     /// Says the news in the chat that knows the rest; waits a little while it is busy.
-    async fn go_on<P: Platform>(
+    async fn continue_chat<P: Platform>(
         &self,
         platform: &P,
         qwen: &Client,
         chat_id: &str,
         parent_id: &str,
-        prompt: &Prompt<'_>,
+        input: &TurnInput<'_>,
     ) -> Result<TurnStream> {
-        let turn = self.turn(chat_id, Some(parent_id), prompt);
+        let turn = self.turn(chat_id, Some(parent_id), input);
         for wait in BUSY_WAITS {
             match qwen.complete(platform, &turn).await {
                 Err(error) if error.kind() == ErrorKind::ChatBusy => platform.sleep(wait).await,
@@ -189,16 +189,16 @@ impl Plan {
     }
 
     fn output(&self) -> Output {
-        let form = match self.intent {
-            Intent { stream: true, include_usage, .. } => Form::Stream { include_usage },
-            Intent { stream: false, .. } => Form::Whole,
+        let delivery = match self.options {
+            GenerationOptions { stream: true, include_usage, .. } => Delivery::Stream { include_usage },
+            GenerationOptions { stream: false, .. } => Delivery::Whole,
         };
-        Output::new(self.identity.clone(), &form, self.intent.stop.clone(), self.intent.max_tokens)
+        Output::new(self.identity.clone(), &delivery, self.options.stop.clone(), self.options.max_tokens)
     }
 }
 
 /// What is sent to the site: a text, and the entries of the files that go along.
-struct Prompt<'a> {
+struct TurnInput<'a> {
     text: Cow<'a, str>,
     files: Vec<FileEntry>,
 }
@@ -215,49 +215,49 @@ enum Stage {
 struct Opened {
     stream: TurnStream,
     chat_id: String,
-    pass: Pass,
+    permit: Permit,
 }
 
 impl<P: Platform> Answer<P> {
-    /// Prepares a turn; nothing is sent before it is polled. `anywhere` = attachments may be fetched from private addresses.
+    /// Prepares a turn; nothing is sent before it is polled. `allow_private` = attachments may be fetched from private addresses.
     #[expect(clippy::too_many_arguments, reason = "each is another part of the turn")]
     pub fn new(
         platform: P,
         qwen: Arc<Client>,
         conversations: Arc<Conversations>,
-        (gate, shares): (Arc<Gate>, Arc<Shares>),
+        (limiter, attachment_limiters): (Arc<ConcurrencyLimiter>, Arc<KeyedLimiters>),
         timing: Timing,
-        intent: Intent,
-        thread: Thread,
+        options: GenerationOptions,
+        conversation: ConversationMatch,
         identity: Identity,
-        anywhere: bool,
+        allow_private: bool,
     ) -> Self {
-        let plan = Arc::new(Plan { intent, thread, identity, anywhere });
+        let plan = Arc::new(Plan { options, conversation, identity, allow_private });
         let now = platform.now();
         let mut answer = Self {
             output: plan.output(),
             stage: Stage::Ended,
-            pass: None,
+            permit: None,
             lease: None,
-            healed: false,
+            session_was_refreshed: false,
             began_at: platform.clock(),
-            first_told: false,
+            first_token_recorded: false,
             stream: Decoder::default(),
-            repeats_left: REPEATS,
+            retries_left: MAX_RETRIES,
             chat_id: String::new(),
-            anew: false,
-            gone: false,
-            heard_at: now,
+            needs_new_chat: false,
+            chat_is_gone: false,
+            received_at: now,
             event_at: now,
-            told_at: now,
-            alarm: None,
-            gathering: Gathering::default(),
+            flushed_at: now,
+            timer: None,
+            coalescer: Coalescer::default(),
             whole: None,
             platform,
             qwen,
             conversations,
-            gate,
-            shares,
+            limiter,
+            attachment_limiters,
             plan,
             timing,
         };
@@ -270,46 +270,50 @@ impl<P: Platform> Answer<P> {
         let (platform, qwen, plan) = (self.platform.clone(), Arc::clone(&self.qwen), Arc::clone(&self.plan));
         self.stream = Decoder::default();
         self.output = plan.output();
-        (self.pass, self.lease) = (None, None);
-        let (conversations, gate, shares) =
-            (Arc::clone(&self.conversations), Arc::clone(&self.gate), Arc::clone(&self.shares));
-        let (anchor, gone) = (!self.anew, self.gone);
+        (self.permit, self.lease) = (None, None);
+        let (conversations, limiter, attachment_limiters) =
+            (Arc::clone(&self.conversations), Arc::clone(&self.limiter), Arc::clone(&self.attachment_limiters));
+        let (anchor, chat_is_gone) = (!self.needs_new_chat, self.chat_is_gone);
         self.stage = Stage::Opening(Box::pin(async move {
-            let thread = &plan.thread;
+            let conversation = &plan.conversation;
             if let Some((lease, error)) = refused
                 && !qwen.heal(&platform, &lease, &error).await
             {
                 return Err(error);
             }
             let enter = async || {
-                let pass = gate.enter(&platform).await?;
+                let permit = limiter.enter(&platform).await?;
                 // While it waited the site may have asked for a check.
-                qwen.session().check(platform.now()).map(|()| pass)
+                qwen.session().check(platform.now()).map(|()| permit)
             };
-            if gone {
-                conversations.forget(&platform, thread).await;
+            if chat_is_gone {
+                conversations.forget(&platform, conversation).await;
             }
             let mut held = None;
-            if let (Some(anchor), true) = (&thread.anchor, anchor) {
-                let prompt = plan.prepare(&platform, &qwen, &shares, &thread.news, thread.known).await?;
-                let pass = enter().await?;
-                match plan.go_on(&platform, &qwen, &anchor.chat_id, &anchor.response_id, &prompt).await {
-                    Ok(stream) => return Ok(Opened { stream, chat_id: anchor.chat_id.clone(), pass }),
-                    Err(error) if error.kind() == ErrorKind::ChatGone => conversations.forget(&platform, thread).await,
+            if let (Some(anchor), true) = (&conversation.anchor, anchor) {
+                let input = plan
+                    .prepare(&platform, &qwen, &attachment_limiters, &conversation.delta, conversation.known_messages)
+                    .await?;
+                let permit = enter().await?;
+                match plan.continue_chat(&platform, &qwen, &anchor.chat_id, &anchor.response_id, &input).await {
+                    Ok(stream) => return Ok(Opened { stream, chat_id: anchor.chat_id.clone(), permit }),
+                    Err(error) if error.kind() == ErrorKind::ChatGone => {
+                        conversations.forget(&platform, conversation).await
+                    }
                     Err(error) if error.kind() == ErrorKind::ChatBusy => {}
                     Err(error) => return Err(error),
                 }
                 // A place that was had is kept, unless there is more to fetch.
-                held = Some(pass).filter(|_| !plan.has_files(&thread.whole, 0));
+                held = Some(permit).filter(|_| !plan.has_files(&conversation.whole, 0));
             }
-            let prompt = plan.prepare(&platform, &qwen, &shares, &thread.whole, 0).await?;
-            let pass = match held {
-                Some(pass) => pass,
+            let input = plan.prepare(&platform, &qwen, &attachment_limiters, &conversation.whole, 0).await?;
+            let permit = match held {
+                Some(permit) => permit,
                 None => enter().await?,
             };
-            let chat_id = qwen.new_chat(&platform, &plan.intent.model).await?;
-            let stream = qwen.complete(&platform, &plan.turn(&chat_id, None, &prompt)).await?;
-            Ok(Opened { stream, chat_id, pass })
+            let chat_id = qwen.new_chat(&platform, &plan.options.model).await?;
+            let stream = qwen.complete(&platform, &plan.turn(&chat_id, None, &input)).await?;
+            Ok(Opened { stream, chat_id, permit })
         }));
     }
 
@@ -326,7 +330,7 @@ impl<P: Platform> Answer<P> {
             if self.output.waiting() > 0 {
                 return Poll::Ready(Ok(()));
             }
-            if self.poll_alarm(cx, false)? || limit.as_mut().poll(cx).is_ready() {
+            if self.poll_timer(cx, false)? || limit.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
             Poll::Pending
@@ -334,8 +338,8 @@ impl<P: Platform> Answer<P> {
         .await
         .inspect_err(|error| self.note(error))?;
         // From here on heartbeats count, from the status line.
-        self.told_at = self.platform.now();
-        self.alarm = None;
+        self.flushed_at = self.platform.now();
+        self.timer = None;
         Ok(())
     }
 
@@ -352,7 +356,7 @@ impl<P: Platform> Answer<P> {
                     Poll::Pending => break,
                 }
             }
-            self.poll_alarm(cx, false)?;
+            self.poll_timer(cx, false)?;
             Poll::Pending
         })
         .await
@@ -375,7 +379,7 @@ impl<P: Platform> Answer<P> {
                 Err(error) => error,
             };
             self.stage = Stage::Ended;
-            self.pass = None;
+            self.permit = None;
             if error.kind() == ErrorKind::ContentFilter && self.output.began() {
                 self.complete(FinishReason::ContentFilter);
                 return Poll::Ready(Ok(()));
@@ -386,19 +390,21 @@ impl<P: Platform> Answer<P> {
                 self.fail(&error);
                 return Poll::Ready(Ok(()));
             }
-            if let Some(lease) = self.lease.take_if(|_| error.kind() == ErrorKind::SessionExpired && !self.healed) {
+            if let Some(lease) =
+                self.lease.take_if(|_| error.kind() == ErrorKind::SessionExpired && !self.session_was_refreshed)
+            {
                 self.qwen.note(&self.platform, &lease, &error);
-                self.healed = true;
+                self.session_was_refreshed = true;
                 self.open(Some((lease, error)));
                 continue;
             }
-            if !error.is_retryable() || self.repeats_left == 0 {
+            if !error.is_retryable() || self.retries_left == 0 {
                 return Poll::Ready(Err(error));
             }
             tracing::warn!(%error, "repeating a turn of which nothing was sent");
-            self.anew |= matches!(error.kind(), ErrorKind::ChatGone | ErrorKind::ChatBusy);
-            self.gone |= error.kind() == ErrorKind::ChatGone;
-            self.repeats_left = self.repeats_left.saturating_sub(1);
+            self.needs_new_chat |= matches!(error.kind(), ErrorKind::ChatGone | ErrorKind::ChatBusy);
+            self.chat_is_gone |= error.kind() == ErrorKind::ChatGone;
+            self.retries_left = self.retries_left.saturating_sub(1);
             self.open(None);
         }
     }
@@ -408,13 +414,13 @@ impl<P: Platform> Answer<P> {
             match &mut self.stage {
                 Stage::Ended => return Poll::Ready(Ok(())),
                 Stage::Opening(opening) => {
-                    let Opened { stream: TurnStream { body, lease }, chat_id, pass } =
+                    let Opened { stream: TurnStream { body, lease }, chat_id, permit } =
                         ready!(opening.as_mut().poll(cx))?;
                     self.stage = Stage::Reading(body);
                     self.chat_id = chat_id;
-                    (self.pass, self.lease) = (Some(pass), Some(lease));
-                    self.heard_at = self.platform.now();
-                    self.event_at = self.heard_at;
+                    (self.permit, self.lease) = (Some(permit), Some(lease));
+                    self.received_at = self.platform.now();
+                    self.event_at = self.received_at;
                 }
                 Stage::Recording(recording) => {
                     ready!(recording.as_mut().poll(cx));
@@ -422,19 +428,19 @@ impl<P: Platform> Answer<P> {
                 }
                 Stage::Reading(body) => match body.as_mut().poll_next(cx) {
                     Poll::Ready(Some(Ok(piece))) => {
-                        self.heard_at = self.platform.now();
+                        self.received_at = self.platform.now();
                         let events = self.stream.events();
                         let goes_on = self.stream.feed(&piece, &mut self.output)?;
                         if self.stream.events() > events {
-                            self.event_at = self.heard_at;
+                            self.event_at = self.received_at;
                         }
                         if !goes_on {
                             self.end()?;
                             continue;
                         }
-                        self.gathering.bytes = self.gathering.bytes.saturating_add(piece.len());
-                        let early = self.heard_at < self.gathering.early_until;
-                        if self.output.waiting() >= if early { 1 } else { MOST_WAITING } {
+                        self.coalescer.bytes = self.coalescer.bytes.saturating_add(piece.len());
+                        let early = self.received_at < self.coalescer.early_until;
+                        if self.output.waiting() >= if early { 1 } else { MAX_UNSENT } {
                             return Poll::Ready(Ok(()));
                         }
                     }
@@ -457,7 +463,7 @@ impl<P: Platform> Answer<P> {
         let finish = self.stream.finished();
         // Dropping the body of a cut answer cancels what would still come.
         let body = std::mem::replace(&mut self.stage, Stage::Ended);
-        self.pass = None;
+        self.permit = None;
         let (Some(finish), Some(answer), Some(response_id)) = (finish, self.output.said(), self.stream.response_id())
         else {
             self.complete(finish.unwrap_or(FinishReason::Stop));
@@ -470,16 +476,16 @@ impl<P: Platform> Answer<P> {
         if let Stage::Reading(body) = body {
             let platform = self.platform.clone();
             self.platform.defer(async move {
-                let rest = body.take(REST_PIECES).for_each(|_| std::future::ready(()));
-                crate::platform::timeout(&platform, REST_SECONDS, rest).await;
+                let rest = body.take(MAX_DRAIN_PIECES).for_each(|_| std::future::ready(()));
+                crate::platform::timeout(&platform, DRAIN_TIMEOUT, rest).await;
             });
         }
         let (answer, response_id) = (answer.to_owned(), response_id.to_owned());
         let (platform, plan, chat_id) = (self.platform.clone(), Arc::clone(&self.plan), self.chat_id.clone());
         let conversations = Arc::clone(&self.conversations);
         self.stage = Stage::Recording(Box::pin(async move {
-            let Plan { intent, thread, .. } = &*plan;
-            conversations.record(&platform, thread, &chat_id, &response_id, &intent.model, &answer).await;
+            let Plan { options, conversation, .. } = &*plan;
+            conversations.record(&platform, conversation, &chat_id, &response_id, &options.model, &answer).await;
         }));
         Ok(())
     }
@@ -506,13 +512,13 @@ impl<P: Platform> Answer<P> {
     }
 
     /// Looks whether the site or we have been silent for too long. `true` = a heartbeat was written.
-    fn poll_alarm(&mut self, cx: &mut Context<'_>, heartbeats: bool) -> Result<bool> {
+    fn poll_timer(&mut self, cx: &mut Context<'_>, heartbeats: bool) -> Result<bool> {
         loop {
-            let rings = self.alarm.as_mut().map(|alarm| alarm.as_mut().poll(cx));
+            let rings = self.timer.as_mut().map(|timer| timer.as_mut().poll(cx));
             if rings == Some(Poll::Pending) {
                 return Ok(false);
             }
-            self.alarm = None;
+            self.timer = None;
             let now = self.platform.now();
             let left =
                 |since: u64, limit: Duration| limit.saturating_sub(Duration::from_millis(now.saturating_sub(since)));
@@ -522,7 +528,7 @@ impl<P: Platform> Answer<P> {
                     self.stage = Stage::Ended;
                     return Err(self.qwen.idle_error());
                 }
-                if heartbeats && left(self.told_at, self.timing.heartbeat).is_zero() {
+                if heartbeats && left(self.flushed_at, self.timing.heartbeat).is_zero() {
                     self.output.heartbeat();
                     return Ok(true);
                 }
@@ -532,33 +538,33 @@ impl<P: Platform> Answer<P> {
             } else {
                 self.timing.idle
             };
-            let wait = if heartbeats { idle.min(left(self.told_at, self.timing.heartbeat)) } else { idle };
+            let wait = if heartbeats { idle.min(left(self.flushed_at, self.timing.heartbeat)) } else { idle };
             // A timer may fire a little early; a wait of nothing would then spin.
-            self.alarm = Some(self.platform.sleep(wait.max(Duration::from_millis(1))));
+            self.timer = Some(self.platform.sleep(wait.max(Duration::from_millis(1))));
         }
     }
 
     /// Whether what is written may wait for more.
-    fn is_early(&self) -> bool {
+    fn is_coalescing(&self) -> bool {
         matches!(self.stage, Stage::Reading(_))
-            && self.heard_at < self.gathering.early_until
-            && self.output.waiting() < MOST_WAITING
+            && self.received_at < self.coalescer.early_until
+            && self.output.waiting() < MAX_UNSENT
     }
 
-    fn hand_out(&mut self) -> Poll<Option<Result<Bytes, FetchError>>> {
-        self.told_at = self.platform.now();
+    fn flush(&mut self) -> Poll<Option<Result<Bytes, FetchError>>> {
+        self.flushed_at = self.platform.now();
         if self.output.began() {
-            if !self.first_told {
-                self.first_told = true;
+            if !self.first_token_recorded {
+                self.first_token_recorded = true;
                 let took = self.platform.clock().saturating_sub(self.began_at);
                 self.platform.request_metrics().record().first_token = Some(took);
             }
             let is_open = !matches!(self.stage, Stage::Ended);
             // The platform had no room for all that was there, so the rest need not wait.
-            let is_all = std::mem::take(&mut self.gathering.bytes) < MUCH;
+            let is_all = std::mem::take(&mut self.coalescer.bytes) < READ_SIZE;
             if is_open && is_all && !self.timing.coalesce.is_zero() {
                 let is_fast = self.output.deltas() > 1;
-                self.gathering.begin(&self.platform, self.told_at, self.timing.coalesce, is_fast);
+                self.coalescer.begin(&self.platform, self.flushed_at, self.timing.coalesce, is_fast);
             }
         }
         Poll::Ready(Some(Ok(self.output.take())))
@@ -571,7 +577,7 @@ impl<P: Platform> Answer<P> {
         self.note(error);
         self.output.fail(error);
         self.stage = Stage::Ended;
-        self.pass = None;
+        self.permit = None;
     }
 }
 
@@ -580,12 +586,12 @@ impl<P: Platform + Unpin> Stream for Answer<P> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        ready!(this.gathering.poll_pause(&this.platform, this.output.waiting() > 0, cx));
+        ready!(this.coalescer.poll_pause(&this.platform, this.output.waiting() > 0, cx));
         let mut progress = this.poll_progress(cx);
-        while progress.is_ready() && this.is_early() {
+        while progress.is_ready() && this.is_coalescing() {
             // The rest of the time in which nothing need go out is slept through, and the site is read afterwards.
-            this.gathering.sleep(&this.platform, this.heard_at);
-            ready!(this.gathering.poll_pause(&this.platform, true, cx));
+            this.coalescer.sleep(&this.platform, this.received_at);
+            ready!(this.coalescer.poll_pause(&this.platform, true, cx));
             progress = this.poll_progress(cx);
         }
         if let Poll::Ready(Err(error)) = &progress {
@@ -593,19 +599,19 @@ impl<P: Platform + Unpin> Stream for Answer<P> {
         }
         if this.output.waiting() > 0 {
             if progress.is_pending() {
-                ready!(this.gathering.poll_drained(cx));
+                ready!(this.coalescer.poll_drained(cx));
             }
-            return this.hand_out();
+            return this.flush();
         }
         if progress.is_ready() {
             return Poll::Ready(None);
         }
-        match this.poll_alarm(cx, true) {
+        match this.poll_timer(cx, true) {
             Ok(false) => Poll::Pending,
-            Ok(true) => this.hand_out(),
+            Ok(true) => this.flush(),
             Err(error) => {
                 this.fail(&error);
-                this.hand_out()
+                this.flush()
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
 use crate::platform::{BoxFuture, Platform};
 
 /// A platform takes so long at the most to give what has come.
-const DRAIN: Duration = Duration::from_millis(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(5);
 
 /// Between two writes: what the site sends within `COALESCE_MS` goes out together.
 ///
@@ -16,7 +16,7 @@ const DRAIN: Duration = Duration::from_millis(5);
 /// site that is slower than that is simply read. One that is faster is read late: its events gather in the platform, which
 /// gives them as one piece.
 #[derive(Default)]
-pub(super) struct Gathering {
+pub(super) struct Coalescer {
     /// What comes before (milliseconds since 1970) waits for more. A timer for the last quarter would cost more than it saves.
     pub(super) early_until: u64,
     /// Nothing waits longer than this.
@@ -28,7 +28,7 @@ pub(super) struct Gathering {
     pub(super) bytes: usize,
 }
 
-impl Gathering {
+impl Coalescer {
     /// Something was written; `is_fast`: it was more than one delta.
     pub(super) fn begin(&mut self, platform: &impl Platform, now: u64, time: Duration, is_fast: bool) {
         let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -49,7 +49,7 @@ impl Gathering {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
-            self.drain = is_waiting.then(|| (platform.sleep(DRAIN), self.bytes));
+            self.drain = is_waiting.then(|| (platform.sleep(DRAIN_TIMEOUT), self.bytes));
         }
         Poll::Ready(())
     }

@@ -15,55 +15,55 @@ use crate::{
 };
 
 /// The longest wait for a turn.
-const PATIENCE: Duration = Duration::from_secs(60);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(60);
 /// What to tell those who find the queue full, or waited in vain.
-const COME_AGAIN: Duration = Duration::from_secs(10);
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// On the edge a request must not be woken by another one's event, so it looks by itself.
-const NAP: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How many requests at once may fetch and upload what is attached to them. Each holds up to 20 MiB for each of three files.
-const ATTACHING: usize = match PRODUCT {
+const MAX_ATTACHING: usize = match PRODUCT {
     Product::Native => 64,
     Product::Worker => 8,
 };
 
 /// Lets a bounded number through at once, in the order of their coming.
 #[derive(Debug)]
-pub struct Gate {
+pub struct ConcurrencyLimiter {
     state: Mutex<State>,
-    most_waiting: usize,
+    max_waiting: usize,
 }
 
 /// The gates for what is attached to messages: one for each key, so that slow links of one hold no place of another's. They
 /// are passed before a turn's own.
 #[derive(Debug)]
-pub struct Shares {
-    gates: Mutex<HashMap<String, Arc<Gate>>>,
+pub struct KeyedLimiters {
+    limiters: Mutex<HashMap<String, Arc<ConcurrencyLimiter>>>,
     inside: usize,
     waiting: usize,
 }
 
-impl Shares {
+impl KeyedLimiters {
     /// So many for each of `keys` that all together stay bounded; `waiting` in each one's queue.
     #[must_use]
     pub fn new(keys: usize, waiting: usize) -> Self {
-        let inside = ATTACHING.checked_div(keys).unwrap_or(ATTACHING).max(1);
-        Self { gates: Mutex::default(), inside, waiting }
+        let inside = MAX_ATTACHING.checked_div(keys).unwrap_or(MAX_ATTACHING).max(1);
+        Self { limiters: Mutex::default(), inside, waiting }
     }
 
     /// Waits for leave to fetch and upload on behalf of `scope`, a key's; dropping the future leaves the queue.
     ///
     /// # Errors
-    /// `rate_limit_exceeded`, as of [`Gate::enter`].
-    pub async fn enter(&self, platform: &impl Platform, scope: &str) -> Result<Pass> {
-        let gate = {
-            let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+    /// `rate_limit_exceeded`, as of [`ConcurrencyLimiter::enter`].
+    pub async fn enter(&self, platform: &impl Platform, scope: &str) -> Result<Permit> {
+        let limiter = {
+            let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
             // Nobody is in those, and nobody waits.
-            gates.retain(|known, gate| known == scope || Arc::strong_count(gate) > 1);
-            let new = || Arc::new(Gate::new(self.inside, self.waiting));
-            Arc::clone(gates.entry(scope.to_owned()).or_insert_with(new))
+            limiters.retain(|known, limiter| known == scope || Arc::strong_count(limiter) > 1);
+            let new = || Arc::new(ConcurrencyLimiter::new(self.inside, self.waiting));
+            Arc::clone(limiters.entry(scope.to_owned()).or_insert_with(new))
         };
-        gate.enter(platform).await
+        limiter.enter(platform).await
     }
 }
 
@@ -83,14 +83,14 @@ struct Waiting {
 
 /// One turn's leave to be inside; ends when dropped.
 #[derive(Debug)]
-pub struct Pass(Arc<Gate>);
+pub struct Permit(Arc<ConcurrencyLimiter>);
 
-impl Gate {
+impl ConcurrencyLimiter {
     /// At most `inside` at once and `waiting` in the queue.
     #[must_use]
     pub fn new(inside: usize, waiting: usize) -> Self {
         let state = State { free: inside, inside: 0, next: 0, waiting: VecDeque::new() };
-        Self { state: Mutex::new(state), most_waiting: waiting }
+        Self { state: Mutex::new(state), max_waiting: waiting }
     }
 
     /// How many are inside and how many wait.
@@ -104,35 +104,36 @@ impl Gate {
     ///
     /// # Errors
     /// `rate_limit_exceeded` when the queue is full, or did not come to this turn within a minute.
-    pub async fn enter(self: &Arc<Self>, platform: &impl Platform) -> Result<Pass> {
-        let place = {
+    pub async fn enter(self: &Arc<Self>, platform: &impl Platform) -> Result<Permit> {
+        let ticket = {
             let mut state = self.state();
-            if state.waiting.len() >= self.most_waiting && (state.free == 0 || !state.waiting.is_empty()) {
+            if state.waiting.len() >= self.max_waiting && (state.free == 0 || !state.waiting.is_empty()) {
                 return Err(busy("the queue for the Qwen account is full"));
             }
             let ticket = state.next;
             state.next = ticket.wrapping_add(1);
             state.waiting.push_back(Waiting { ticket, waker: None });
-            Place { gate: self, ticket }
+            QueueTicket { limiter: self, ticket }
         };
         // Most need not wait, and a timer is not made for them.
         let mut timers: Option<(BoxFuture<()>, BoxFuture<()>)> = None;
         poll_fn(|cx| {
-            if place.try_enter(cx.waker()) {
-                return Poll::Ready(Ok(Pass(Arc::clone(self))));
+            if ticket.try_enter(cx.waker()) {
+                return Poll::Ready(Ok(Permit(Arc::clone(self))));
             }
-            let (limit, nap) = timers.get_or_insert_with(|| (platform.sleep(PATIENCE), platform.sleep(NAP)));
+            let (limit, poll_interval) =
+                timers.get_or_insert_with(|| (platform.sleep(QUEUE_TIMEOUT), platform.sleep(POLL_INTERVAL)));
             if limit.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(busy("the queue for the Qwen account did not move")));
             }
-            while PRODUCT == Product::Worker && nap.as_mut().poll(cx).is_ready() {
+            while PRODUCT == Product::Worker && poll_interval.as_mut().poll(cx).is_ready() {
                 if platform.client_left() {
                     return Poll::Ready(Err(Error::new(ErrorKind::UpstreamError, "The client left the queue.")));
                 }
-                if place.try_enter(cx.waker()) {
-                    return Poll::Ready(Ok(Pass(Arc::clone(self))));
+                if ticket.try_enter(cx.waker()) {
+                    return Poll::Ready(Ok(Permit(Arc::clone(self))));
                 }
-                *nap = platform.sleep(NAP);
+                *poll_interval = platform.sleep(POLL_INTERVAL);
             }
             Poll::Pending
         })
@@ -155,21 +156,21 @@ impl Gate {
 }
 
 /// A place in the queue.
-struct Place<'a> {
-    gate: &'a Gate,
+struct QueueTicket<'a> {
+    limiter: &'a ConcurrencyLimiter,
     ticket: u64,
 }
 
-impl Place<'_> {
+impl QueueTicket<'_> {
     fn try_enter(&self, waker: &Waker) -> bool {
-        let mut state = self.gate.state();
+        let mut state = self.limiter.state();
         let is_next = state.waiting.front().is_some_and(|next| next.ticket == self.ticket);
         if is_next && state.free > 0 {
             state.waiting.pop_front();
             state.free = state.free.saturating_sub(1);
             state.inside = state.inside.saturating_add(1);
             drop(state);
-            self.gate.wake_next();
+            self.limiter.wake_next();
             return true;
         }
         if PRODUCT == Product::Native
@@ -181,14 +182,14 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueueTicket<'_> {
     fn drop(&mut self) {
-        self.gate.state().waiting.retain(|waiting| waiting.ticket != self.ticket);
-        self.gate.wake_next();
+        self.limiter.state().waiting.retain(|waiting| waiting.ticket != self.ticket);
+        self.limiter.wake_next();
     }
 }
 
-impl Drop for Pass {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.free = state.free.saturating_add(1);
@@ -200,5 +201,5 @@ impl Drop for Pass {
 
 fn busy(what: &str) -> Error {
     Error::new(ErrorKind::RateLimited, format!("Too many requests at once: {what}. Send the request again later."))
-        .with_retry_after(COME_AGAIN)
+        .with_retry_after(RETRY_AFTER)
 }

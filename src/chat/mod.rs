@@ -5,10 +5,10 @@ mod attachments;
 mod coalesce;
 mod conversations;
 mod filters;
-mod fold;
-mod intent;
+mod generation_options;
 mod limiter;
 mod output;
+mod render_prompt;
 #[cfg(test)]
 mod scaling_tests;
 #[cfg(test)]
@@ -16,8 +16,8 @@ mod stream_tests;
 
 pub use answer::{Answer, Timing};
 pub use attachments::Attachments;
-pub use conversations::{Conversations, Hints, Thread, history_key, scope};
-pub use fold::check;
-pub use intent::{Intent, intent};
-pub use limiter::{Gate, Shares};
-pub use output::{Form, Output};
+pub use conversations::{ConversationHint, ConversationMatch, Conversations, history_key, scope};
+pub use generation_options::{GenerationOptions, generation_options};
+pub use limiter::{ConcurrencyLimiter, KeyedLimiters};
+pub use output::{Delivery, Output};
+pub use render_prompt::check;

@@ -11,7 +11,7 @@ use crate::{
 
 /// How the answer is delivered.
 #[derive(Debug)]
-pub enum Form {
+pub enum Delivery {
     /// As chunks; with a usage chunk at the end if asked for.
     Stream {
         /// Whether a usage chunk ends the stream.
@@ -42,17 +42,18 @@ pub struct Output {
 }
 
 /// More digits than any mark of a source has.
-const MOST_DIGITS: usize = 6;
+const MAX_CITATION_DIGITS: usize = 6;
 /// The most that is kept of an answer, thinking included, in bytes. The largest output that the site is known to give is a
 /// twentieth of it.
-const MOST_KEPT: usize = 16 * 1024 * 1024;
+const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 impl Output {
     /// An answer without a word so far.
     #[must_use]
-    pub fn new(identity: Identity, form: &Form, stop: Vec<String>, max_tokens: Option<u64>) -> Self {
-        let include_usage = matches!(form, Form::Stream { include_usage: true });
-        let writer = matches!(form, Form::Stream { .. }).then(|| ChunkWriter::new(identity.clone(), include_usage));
+    pub fn new(identity: Identity, delivery: &Delivery, stop: Vec<String>, max_tokens: Option<u64>) -> Self {
+        let include_usage = matches!(delivery, Delivery::Stream { include_usage: true });
+        let writer =
+            matches!(delivery, Delivery::Stream { .. }).then(|| ChunkWriter::new(identity.clone(), include_usage));
         Self {
             identity,
             writer,
@@ -159,7 +160,7 @@ impl Output {
     /// Counts text that comes; cuts the answer where there is no room for more.
     fn fits(&mut self, text: &str) -> bool {
         self.length = self.length.saturating_add(text.len());
-        let fits = self.length <= MOST_KEPT;
+        let fits = self.length <= MAX_ANSWER_BYTES;
         if !fits {
             self.cut = Some(FinishReason::Length);
         }
@@ -231,7 +232,7 @@ pub(super) fn annotations(content: &str, sources: &[Source]) -> Vec<Annotation> 
     let (mut rest, mut characters) = (content, 0_usize);
     while let Some((before, inside)) = rest.split_once("[[") {
         let start = characters.saturating_add(before.chars().count());
-        let digits = inside.bytes().take_while(u8::is_ascii_digit).count().min(MOST_DIGITS);
+        let digits = inside.bytes().take_while(u8::is_ascii_digit).count().min(MAX_CITATION_DIGITS);
         let (number, after) = inside.split_at_checked(digits).unwrap_or((inside, ""));
         let index = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
         (rest, characters) = match after.strip_prefix("]]") {
@@ -280,8 +281,8 @@ mod tests {
     #[test]
     fn an_answer_without_end_is_cut() {
         let identity = Identity { id: String::new(), created: 0, model: String::new() };
-        for form in [Form::Whole, Form::Stream { include_usage: false }] {
-            let mut output = Output::new(identity.clone(), &form, Vec::new(), None);
+        for delivery in [Delivery::Whole, Delivery::Stream { include_usage: false }] {
+            let mut output = Output::new(identity.clone(), &delivery, Vec::new(), None);
             let piece = "x".repeat(1 << 20);
             assert!((0..8).all(|_| output.reasoning(&piece)) && (0..8).all(|_| output.content(&piece)));
             assert!(!output.content("x"));

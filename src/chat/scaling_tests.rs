@@ -12,8 +12,8 @@ use super::{
     conversations::digest::History,
     conversations::system_text::without_times,
     filters::StopFilter,
-    fold::{Said, check, fold, result_names},
     output::annotations,
+    render_prompt::{PromptMessage, check, render_prompt, result_names},
 };
 use crate::{
     api::openai::ChatRequest,
@@ -53,12 +53,12 @@ fn read_request(body: &str) -> Times {
     times.of("second_chance", || history.second_chance(body));
     times.of("title", || super::conversations::title(&messages));
     let names = times.of("names", || result_names(&messages));
-    let said = messages.iter().zip(&names).enumerate().map(|(index, (message, name))| Said {
+    let prompt_message = messages.iter().zip(&names).enumerate().map(|(index, (message, name))| PromptMessage {
         message,
         name: name.as_deref(),
         attached: attachments.of(index),
     });
-    times.of("fold", || fold(said, 0));
+    times.of("fold", || render_prompt(prompt_message, 0));
     times
 }
 
@@ -104,8 +104,8 @@ fn assert_linear(what: &str, bytes: usize, make: impl Fn(usize) -> String, read:
     for _ in 0..MEASUREMENTS {
         for (least, input) in least.iter_mut().zip(&inputs) {
             for (name, time) in read(input).0.into_inner() {
-                let known = least.entry(name).or_insert(time);
-                *known = time.min(*known);
+                let known_messages = least.entry(name).or_insert(time);
+                *known_messages = time.min(*known_messages);
             }
         }
         let [once, twice] = &least;

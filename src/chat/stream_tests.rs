@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde::Deserialize;
 
-use super::output::{Form, Output};
+use super::output::{Delivery, Output};
 use crate::{
     api::openai::{ChatRequest, FinishReason, Identity, Stop},
     error::{Error, ErrorKind},
@@ -36,14 +36,14 @@ impl Recorded {
         }
     }
 
-    fn output(&self, form: &Form) -> Output {
+    fn output(&self, delivery: &Delivery) -> Output {
         let identity = Identity { id: "chatcmpl-1".to_owned(), created: 1, model: "m".to_owned() };
-        Output::new(identity, form, self.stop.clone(), self.max_tokens)
+        Output::new(identity, delivery, self.stop.clone(), self.max_tokens)
     }
 
     /// What the client gets when the bytes arrive in these pieces.
-    fn client_gets<'a>(&self, form: &Form, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
-        let mut output = self.output(form);
+    fn client_gets<'a>(&self, delivery: &Delivery, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
+        let mut output = self.output(delivery);
         let mut stream = Decoder::default();
         let read = || -> Result<(), Error> {
             for piece in pieces {
@@ -75,7 +75,7 @@ impl Recorded {
     }
 
     fn stream(&self, pieces: &[&[u8]]) -> String {
-        self.client_gets(&Form::Stream { include_usage: true }, pieces.iter().copied())
+        self.client_gets(&Delivery::Stream { include_usage: true }, pieces.iter().copied())
     }
 }
 
@@ -88,7 +88,7 @@ fn recorded_streams_give_what_the_snapshots_say() {
     insta::glob!("../../tests/streams", "*.sse", |path| {
         let recorded = Recorded::read(&std::fs::read(path).unwrap());
         let stream = recorded.stream(&[&recorded.body]).replace(SAME, "… ");
-        let whole = recorded.client_gets(&Form::Whole, [&recorded.body[..]]);
+        let whole = recorded.client_gets(&Delivery::Whole, [&recorded.body[..]]);
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path("../../tests/streams");
         settings.set_prepend_module_to_snapshot(false);

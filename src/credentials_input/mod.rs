@@ -19,7 +19,7 @@ const MAX_COOKIES: usize = 32 * 1024;
 
 /// What was found in the text. Its values may stand in an HTTP header.
 #[derive(Debug, Default)]
-pub struct Pasted {
+pub struct CredentialsInput {
     /// A `Cookie` header.
     pub cookies: Option<Secret>,
     /// A token by itself.
@@ -30,7 +30,7 @@ pub struct Pasted {
     pub host: Option<String>,
 }
 
-impl Pasted {
+impl CredentialsInput {
     /// Whether somebody is signed in with it, as far as that can be seen.
     #[must_use]
     pub fn has_token(&self) -> bool {
@@ -52,7 +52,7 @@ pub fn cookie_value<'a>(jar: &'a str, wanted: &str) -> Option<&'a str> {
 ///
 /// # Errors
 /// `invalid_request`: what was looked for and not found, never what was pasted.
-pub fn read(text: &str) -> Result<Pasted> {
+pub fn read(text: &str) -> Result<CredentialsInput> {
     let pasted = read_part(text)?;
     if pasted.token.as_ref().is_some_and(|token| token.expose().len() < SHORTEST_TOKEN) {
         return Err(wrong(NEITHER));
@@ -73,7 +73,7 @@ pub const NO_TOKEN: &str =
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_part(text: &str) -> Result<Pasted> {
+pub fn read_part(text: &str) -> Result<CredentialsInput> {
     if text.len() > MAX_TEXT {
         return Err(wrong("The text is too long to be a session; copy one request's cookies."));
     }
@@ -89,7 +89,7 @@ pub fn read_part(text: &str) -> Result<Pasted> {
     from_text(text)
 }
 
-fn from_json(text: &str) -> Result<Pasted> {
+fn from_json(text: &str) -> Result<CredentialsInput> {
     let json: Json = serde_json::from_str(text).map_err(|_| {
         wrong("It looks like JSON but is not: send {\"cookies\": \"…\"}, {\"token\": \"…\"} or {\"curl\": \"…\"}.")
     })?;
@@ -114,7 +114,7 @@ fn from_json(text: &str) -> Result<Pasted> {
     }
 }
 
-fn from_text(text: &str) -> Result<Pasted> {
+fn from_text(text: &str) -> Result<CredentialsInput> {
     if curl::is_command(text) {
         return from_request(curl::read(text), "cURL command");
     }
@@ -143,7 +143,7 @@ fn is_padded_token(text: &str) -> bool {
     !text.trim_end_matches('=').contains('=') && text.contains('.') && !text.contains(';')
 }
 
-fn from_jar(jar: Jar) -> Result<Pasted> {
+fn from_jar(jar: Jar) -> Result<CredentialsInput> {
     let Jar { cookies, host } = jar;
     if cookies.is_empty() {
         return Err(wrong(
@@ -153,7 +153,7 @@ fn from_jar(jar: Jar) -> Result<Pasted> {
     found(Some(cookies), None, None, host)
 }
 
-fn from_request(request: Option<curl::Request>, what: &str) -> Result<Pasted> {
+fn from_request(request: Option<curl::Request>, what: &str) -> Result<CredentialsInput> {
     let request = request.ok_or_else(|| {
         let problem =
             format!("The text is no complete {what}: copy it from the browser once more and paste all of it.");
@@ -176,7 +176,7 @@ fn found(
     token: Option<String>,
     user_agent: Option<String>,
     host: Option<String>,
-) -> Result<Pasted> {
+) -> Result<CredentialsInput> {
     let cookies = cookies.map(|text| unquoted(&strip(unquoted(&text), &["cookie:"])).to_owned());
     let token = token.map(|text| strip(unquoted(&text), &["authorization:", "bearer ", "token="]));
     let token = token.map(|token| token.trim_end_matches(';').trim_matches(['"', '\'']).to_owned());
@@ -194,7 +194,7 @@ fn found(
         return Err(wrong(NEITHER));
     }
     let secret = |text: Option<String>| text.filter(|text| !text.is_empty()).map(Secret::new);
-    Ok(Pasted { cookies: secret(cookies), token: secret(token), user_agent, host })
+    Ok(CredentialsInput { cookies: secret(cookies), token: secret(token), user_agent, host })
 }
 
 /// The text without the quotes around it. A cookie's own quotes stay.
@@ -228,7 +228,7 @@ mod tests {
 
     fn cookie(text: &str) -> Result<String> {
         read(text).map(|pasted| {
-            let Pasted { cookies, token, .. } = pasted;
+            let CredentialsInput { cookies, token, .. } = pasted;
             let shown = |secret: &Secret| secret.expose().to_owned();
             match (cookies.as_ref().map(shown), token.as_ref().map(shown)) {
                 (Some(jar), Some(token)) => format!("{jar} + {token}"),

@@ -253,13 +253,13 @@ pub trait Platform: Clone + MaybeSend + MaybeSync + 'static {
         request: http::Request<Payload>,
     ) -> impl Future<Output = Result<FetchResponse, FetchError>> + MaybeSend;
 
-    /// The same for an address that a client chose, with a body in large pieces. Unless `anywhere`, it fails with
+    /// The same for an address that a client chose, with a body in large pieces. Unless `allow_private`, it fails with
     /// [`FetchErrorKind::Forbidden`] when what the host resolves to is not public ([`address::is_public`]). Where the runtime
     /// unpacks the body, the answer has no `Content-Encoding` and no length.
     fn fetch_foreign(
         &self,
         request: http::Request<Payload>,
-        anywhere: bool,
+        allow_private: bool,
     ) -> impl Future<Output = Result<FetchResponse, FetchError>> + MaybeSend;
 
     /// The same runtime for work that must be done also when the client has left.

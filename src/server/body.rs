@@ -26,7 +26,7 @@ const MIB: usize = 1024 * 1024;
 /// How long a client may take to send a body that is read whole.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How much of all requests together is held in memory. An isolate has 128 MiB, also for what is made of the bodies.
-const MOST_HELD: usize = match PRODUCT {
+const MAX_HELD: usize = match PRODUCT {
     Product::Native => 256 * MIB,
     Product::Worker => 48 * MIB,
 };
@@ -170,7 +170,7 @@ pub(super) struct MemoryBudget(Arc<AtomicUsize>);
 
 impl Default for MemoryBudget {
     fn default() -> Self {
-        Self::of(MOST_HELD)
+        Self::of(MAX_HELD)
     }
 }
 

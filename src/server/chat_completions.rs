@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::openai::{ChatRequest, Identity},
-    chat::{Answer, Attachments, Hints, check, intent},
+    chat::{Answer, Attachments, ConversationHint, check, generation_options},
     error::{Error, Result},
     platform::{self, Body, Headers, Platform, Request},
 };
@@ -65,28 +65,38 @@ pub(super) async fn respond<P: Platform + Unpin>(
     }
     app.qwen.session().ready(platform).await?;
     let (choice, model) = app.qwen.choose(platform, asked).await;
-    let intent = intent(&request, choice, model.as_ref())?;
+    let options = generation_options(&request, choice, model.as_ref())?;
     refresh_models_later(app, platform);
     let messages = std::mem::take(&mut request.messages);
     let (id, scope) = (reply::new_id("conv_", platform), app.scope(platform, caller).await);
-    let thread = app.conversations.thread(platform, scope, messages, attachments, &hints, id).await;
+    let conversation = app.conversations.find_match(platform, scope, messages, attachments, &hints, id).await;
     {
         let request_metrics = platform.request_metrics();
         let mut record = request_metrics.record();
         record.model = Some(asked.to_owned());
-        record.stream = Some(intent.stream);
-        record.hit = Some(thread.is_known());
+        record.stream = Some(options.stream);
+        record.hit = Some(conversation.is_known());
     }
-    let conversation = thread.id.clone();
+    let conversation_id = conversation.id.clone();
     let identity =
         Identity { id: reply::new_id("chatcmpl-", platform), created: platform.now() / 1000, model: asked.to_owned() };
     drop(request);
-    let stream = intent.stream;
-    let (qwen, conversations, gate) = (Arc::clone(&app.qwen), Arc::clone(&app.conversations), Arc::clone(&app.gate));
-    let (timing, anywhere) = (app.timing, app.config.allow_private_urls);
-    let gates = (gate, Arc::clone(&app.shares));
-    let mut answer =
-        Answer::new(platform.clone(), qwen, conversations, gates, timing, intent, thread, identity, anywhere);
+    let stream = options.stream;
+    let (qwen, conversations, limiter) =
+        (Arc::clone(&app.qwen), Arc::clone(&app.conversations), Arc::clone(&app.limiter));
+    let (timing, allow_private) = (app.timing, app.config.allow_private_urls);
+    let gates = (limiter, Arc::clone(&app.attachment_limiters));
+    let mut answer = Answer::new(
+        platform.clone(),
+        qwen,
+        conversations,
+        gates,
+        timing,
+        options,
+        conversation,
+        identity,
+        allow_private,
+    );
     let answer = if stream {
         answer.head().await?;
         reply::event_stream(Body::Stream(Box::pin(answer)))
@@ -94,11 +104,11 @@ pub(super) async fn respond<P: Platform + Unpin>(
         reply::json_text(StatusCode::OK, answer.whole().await?)
     };
     drop(reservation);
-    Ok(reply::with_conversation(answer, &conversation))
+    Ok(reply::with_conversation(answer, &conversation_id))
 }
 
 /// What the request says of its conversation beside its messages.
-fn hints(request: &ChatRequest, headers: &Headers) -> Result<Hints> {
+fn hints(request: &ChatRequest, headers: &Headers) -> Result<ConversationHint> {
     let sane = |id: &str| {
         (1..=MAX_CONVERSATION_ID).contains(&id.len()) && id.bytes().all(|byte| (b'!'..=b'~').contains(&byte))
     };
@@ -114,7 +124,7 @@ fn hints(request: &ChatRequest, headers: &Headers) -> Result<Hints> {
     let field = checked("conversation_id", request.conversation_id.clone())?;
     let header = checked("x-conversation-id", headers.get("x-conversation-id"))?;
     let open_webui = headers.get("x-openwebui-chat-id").filter(|id| sane(id));
-    Ok(Hints { explicit: field.or(header), open_webui })
+    Ok(ConversationHint { explicit: field.or(header), open_webui })
 }
 
 /// A stale list of models serves this request; the next one gets a new list.

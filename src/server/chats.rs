@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The most that one answer lists.
-const MOST_LISTED: u32 = 1000;
+const MAX_LISTED: u32 = 1000;
 /// How much one clean-up looks at, and how many chats it deletes upstream: it runs often and must stay small.
 const TURNS_A_STEP: u32 = 1000;
 const FILES_A_STEP: u32 = 1000;
@@ -75,7 +75,7 @@ fn object(conversation: Conversation) -> ChatObject {
 
 pub(super) async fn list(app: &App, platform: &impl Platform, caller: &str) -> Result<Response<Body>> {
     let scope = app.scope(platform, caller).await;
-    let found = table::list(platform, &scope, MOST_LISTED).await.map_err(|error| store::failed(&error))?;
+    let found = table::list(platform, &scope, MAX_LISTED).await.map_err(|error| store::failed(&error))?;
     let data = found.into_iter().map(object).collect();
     Ok(reply::json(StatusCode::OK, &ChatList { object: "list", data }))
 }

@@ -14,14 +14,14 @@ use super::{
 use crate::{
     api::openai::Whole,
     error::{Error, ErrorKind, Result},
-    media_type::Kind,
+    media_type::MediaKind,
     platform::{Body, Platform, Request},
     store::{self, files as table},
     upstream::qwen::{File, FileEntry, NewFile},
 };
 
 /// The most that one answer lists, as OpenAI's, and what it lists if nothing is said.
-const MOST_LISTED: u32 = 10_000;
+const MAX_LISTED: u32 = 10_000;
 const USUALLY_LISTED: u32 = 100;
 /// What a file is for unless its sender says.
 const PURPOSE: &str = "multimodal";
@@ -53,12 +53,12 @@ pub(super) async fn receive<P: Platform>(
     caller: &str,
     request: Request,
     name: &str,
-    expected: Option<Kind>,
+    expected: Option<MediaKind>,
     texts: &'static [&'static str],
 ) -> Result<Received> {
     let Request { headers, body, .. } = request;
     let limit = match expected {
-        Some(Kind::Image) => app.config.max_image_bytes,
+        Some(MediaKind::Image) => app.config.max_image_bytes,
         _ => app.config.max_image_bytes.max(app.config.max_file_bytes),
     };
     let mut form = Form::open(platform, &headers, body, limit)?;
@@ -129,7 +129,7 @@ pub(super) async fn list(
             "limit" => {
                 let wrong = || {
                     let problem =
-                        format!("'limit' must be a number from 1 to {MOST_LISTED}, or 0 for {USUALLY_LISTED}.");
+                        format!("'limit' must be a number from 1 to {MAX_LISTED}, or 0 for {USUALLY_LISTED}.");
                     Error::invalid("limit", problem)
                 };
                 let number = if value.is_empty() { Some(Whole(0)) } else { Whole::from_text(&value) };
@@ -149,7 +149,7 @@ pub(super) async fn list(
             _ => {}
         }
     }
-    let limit = limit.min(MOST_LISTED);
+    let limit = limit.min(MAX_LISTED);
     let scope = app.scope(platform, caller).await;
     let found = table::list(platform, &scope, &after, is_ascending, limit.saturating_add(1)).await;
     let mut found = found.map_err(|error| store::failed(&error))?;
@@ -237,7 +237,7 @@ pub(super) struct DeletedFile {
 
 fn object(platform: &impl Platform, file: table::File) -> FileObject {
     let table::File { upload, hash, name, size, kind, content_type, purpose, created_at } = file;
-    let kind = Kind::from_word(&kind).unwrap_or(Kind::Document);
+    let kind = MediaKind::from_word(&kind).unwrap_or(MediaKind::Document);
     let file = File { upload, hash, name, size, kind, content_type };
     let info = file.entry(platform);
     let File { upload, hash: _, name, size, kind, content_type } = file;
@@ -273,7 +273,7 @@ pub(super) async fn sts_token(app: &App, platform: &impl Platform, request: Requ
     // Some clients send the media type.
     let word = kind.split('/').next().unwrap_or_default();
     let kind =
-        Kind::from_word(if matches!(word, "application" | "text") { "file" } else { word }).ok_or_else(|| {
+        MediaKind::from_word(if matches!(word, "application" | "text") { "file" } else { word }).ok_or_else(|| {
             Error::invalid("filetype", "The field 'filetype' must be 'image', 'video', 'audio' or 'file'.")
         })?;
     app.qwen.session().ready(platform).await?;

@@ -25,10 +25,10 @@ use crate::{
 /// How long a client may take for the next piece of its body.
 const PIECE_PATIENCE: Duration = Duration::from_secs(120);
 /// What all fields but the file may have together, with their headers.
-const MAX_FIELDS: u64 = 8 * 1024 * 1024;
+const MAX_FIELD_BYTES: u64 = 8 * 1024 * 1024;
 /// How much is read in search of the next field's headers.
 const MAX_HEADERS: usize = 64 * 1024;
-const MOST_FIELDS: usize = 100;
+const MAX_FIELDS: usize = 100;
 /// How many characters of a field's name count; no field of ours has more.
 const MAX_NAME: usize = 100;
 /// How long the texts of all fields may be together.
@@ -67,7 +67,7 @@ impl Form {
         let boundary = multer::parse_boundary(content_type).map_err(|_| {
             Error::new(ErrorKind::InvalidRequest, "Send the file as multipart/form-data, as 'curl -F file=@NAME' does.")
         })?;
-        let most = limit.saturating_add(MAX_FIELDS);
+        let most = limit.saturating_add(MAX_FIELD_BYTES);
         if length.is_some_and(|length| length > most) {
             return Err(too_large(limit));
         }
@@ -81,7 +81,7 @@ impl Form {
     /// The next field; the one before must have been read to its end.
     pub(super) async fn next(&mut self) -> Result<Option<Field>> {
         self.fields = self.fields.saturating_add(1);
-        if self.fields > MOST_FIELDS {
+        if self.fields > MAX_FIELDS {
             return Err(invalid("The form has too many fields."));
         }
         self.room.store(MAX_HEADERS, Ordering::Relaxed);
@@ -177,7 +177,7 @@ fn too_large(limit: u64) -> Error {
 
 fn form_error(error: &multer::Error) -> Error {
     match error {
-        multer::Error::StreamSizeExceeded { limit } => too_large(limit.saturating_sub(MAX_FIELDS)),
+        multer::Error::StreamSizeExceeded { limit } => too_large(limit.saturating_sub(MAX_FIELD_BYTES)),
         multer::Error::StreamReadFailed(cause)
             if cause.downcast_ref::<FetchError>().is_some_and(|it| it.kind == FetchErrorKind::Undecodable) =>
         {

@@ -10,9 +10,9 @@ use crate::{
 };
 
 /// An account with more pages has been read far enough.
-const MOST_PAGES: u32 = 10_000;
+const MAX_PAGES: u32 = 10_000;
 /// After so many failures one after the other the site is left alone.
-const MOST_FAILURES: u32 = 5;
+const MAX_FAILURES: u32 = 5;
 /// Longer waits are for another day.
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
 /// How often a request that was told to wait is sent again.
@@ -58,7 +58,7 @@ impl App {
         let failed = |error| store::failed(&error);
         let read = table::imported(platform).await.map_err(failed)?;
         let (mut seen, mut done, mut failures) = (HashSet::new(), Imported::default(), 0_u32);
-        for number in 1..=MOST_PAGES {
+        for number in 1..=MAX_PAGES {
             let page = patiently(platform, async || self.qwen.past_chats(platform, number).await).await?;
             let new: Vec<_> = page.into_iter().filter(|chat| seen.insert(chat.id.clone())).collect();
             if new.is_empty() {
@@ -93,7 +93,7 @@ impl App {
                     Err(error) => {
                         failures = failures.saturating_add(1);
                         let is_final = error.needs_a_person() || error.retry_after().is_some();
-                        if is_final || failures >= MOST_FAILURES {
+                        if is_final || failures >= MAX_FAILURES {
                             return Err(error);
                         }
                         done.failed = done.failed.saturating_add(1);

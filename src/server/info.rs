@@ -151,7 +151,7 @@ pub(super) async fn ready(app: &App, platform: &impl Platform) -> Response<Body>
 /// The metrics, on the product that keeps them.
 pub(super) fn metrics(app: &App, platform: &impl Platform) -> Option<Response<Body>> {
     let session = app.qwen.session().report(platform.now());
-    let (in_flight, waiting) = app.gate.count();
+    let (in_flight, waiting) = app.limiter.count();
     let gauges = Gauges {
         store_errors: app.store_health.count(),
         in_flight: in_flight as u64,

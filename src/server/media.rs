@@ -12,7 +12,7 @@ use crate::{
     api::openai::{ChatRequest, Content, Message, Role, Whole},
     chat::Attachments,
     error::{Error, Result},
-    media_type::Kind,
+    media_type::MediaKind,
     platform::{Body, Platform, Request},
 };
 
@@ -27,7 +27,7 @@ pub(super) async fn image<P: Platform + Unpin>(
     caller: &str,
     request: Request,
 ) -> Result<Response<Body>> {
-    ask(app, platform, caller, request, ("image", Kind::Image), false).await
+    ask(app, platform, caller, request, ("image", MediaKind::Image), false).await
 }
 
 pub(super) async fn video<P: Platform + Unpin>(
@@ -36,7 +36,7 @@ pub(super) async fn video<P: Platform + Unpin>(
     caller: &str,
     request: Request,
 ) -> Result<Response<Body>> {
-    ask(app, platform, caller, request, ("video", Kind::Video), true).await
+    ask(app, platform, caller, request, ("video", MediaKind::Video), true).await
 }
 
 async fn ask<P: Platform + Unpin>(
@@ -44,7 +44,7 @@ async fn ask<P: Platform + Unpin>(
     platform: &P,
     caller: &str,
     request: Request,
-    (field, kind): (&str, Kind),
+    (field, kind): (&str, MediaKind),
     streams: bool,
 ) -> Result<Response<Body>> {
     let headers = request.headers.clone();

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::{
-    chat::{self as turns, Conversations, Gate, Shares, Timing},
+    chat::{self as turns, ConcurrencyLimiter, Conversations, KeyedLimiters, Timing},
     config::{Config, ConfigError},
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform, Request},
@@ -51,9 +51,9 @@ pub struct App {
     keys: Keys,
     qwen: Arc<Client>,
     conversations: Arc<Conversations>,
-    gate: Arc<Gate>,
+    limiter: Arc<ConcurrencyLimiter>,
     memory: MemoryBudget,
-    shares: Arc<Shares>,
+    attachment_limiters: Arc<KeyedLimiters>,
     store_health: Arc<StoreHealth>,
     timing: Timing,
 }
@@ -67,9 +67,9 @@ impl App {
             keys: Keys::new(&config.valid_tokens),
             qwen: Arc::new(Client::new(&config, Arc::clone(&store_health))),
             conversations: Arc::new(Conversations::new(config.conversation_ttl, Arc::clone(&store_health))),
-            gate: Arc::new(Gate::new(config.upstream_in_flight, config.upstream_queue)),
+            limiter: Arc::new(ConcurrencyLimiter::new(config.upstream_in_flight, config.upstream_queue)),
             memory: MemoryBudget::default(),
-            shares: Arc::new(Shares::new(config.valid_tokens.len(), config.upstream_queue)),
+            attachment_limiters: Arc::new(KeyedLimiters::new(config.valid_tokens.len(), config.upstream_queue)),
             store_health,
             timing: Timing::from(&config),
             config,

@@ -58,7 +58,7 @@ pub struct Keys {
     /// The whole history.
     pub history: Option<String>,
     /// The history without its tool steps, where that is another one.
-    pub collapsed: Option<String>,
+    pub without_tools: Option<String>,
     /// The newest question and its answer.
     pub pair: Option<String>,
     /// The newest answer alone.
@@ -88,18 +88,18 @@ fn anchor(row: Row) -> Option<(String, Anchor)> {
 pub async fn find(
     platform: &impl Platform,
     exact: &str,
-    collapsed: &str,
+    without_tools: &str,
     not_before: u64,
 ) -> Result<Option<Anchor>, DatabaseError> {
     // A list of keys costs a row read of its own, so the ordinary case goes without.
-    let sql = if exact == collapsed {
+    let sql = if exact == without_tools {
         "SELECT key, conversation, chat_id, response_id, system, depth FROM turns \
          WHERE key = ?1 AND ?1 = ?2 AND created_at >= ?3 AND kind = 'history'"
     } else {
         "SELECT key, conversation, chat_id, response_id, system, depth FROM turns \
          WHERE key IN (?1, ?2) AND created_at >= ?3 AND kind = 'history'"
     };
-    let read = Statement { sql, parameters: vec![text(exact), text(collapsed), integer(not_before)] };
+    let read = Statement { sql, parameters: vec![text(exact), text(without_tools), integer(not_before)] };
     let mut found: Vec<_> = rows(platform, read).await?.into_iter().filter_map(anchor).collect();
     let best = found.iter().position(|(key, _)| key == exact).unwrap_or(0);
     Ok((best < found.len()).then(|| found.swap_remove(best).1))
@@ -156,7 +156,7 @@ pub async fn head(
 /// # Errors
 /// The database's own words.
 pub async fn record(platform: &impl Platform, turn: &Turn, now: u64) -> Result<(), DatabaseError> {
-    let Turn { scope, anchor, keys: Keys { history, collapsed, pair, answer }, title, model } = turn;
+    let Turn { scope, anchor, keys: Keys { history, without_tools, pair, answer }, title, model } = turn;
     let Anchor { conversation, chat_id, response_id, system, depth } = anchor;
     let key = |key: &Option<String>| key.as_deref().map_or(Value::Null, text);
     let keys = Statement {
@@ -175,7 +175,7 @@ pub async fn record(platform: &impl Platform, turn: &Turn, now: u64) -> Result<(
               created_at = CASE WHEN turns.chat_id IS NULL THEN turns.created_at ELSE excluded.created_at END",
         parameters: vec![
             key(history),
-            key(collapsed),
+            key(without_tools),
             key(pair),
             key(answer),
             text(scope),

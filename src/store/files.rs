@@ -223,7 +223,7 @@ pub async fn list(
 ///
 /// # Errors
 /// The database's own words.
-pub async fn relink(platform: &impl Platform, scope: &str, upload: &Upload) -> Result<(), DatabaseError> {
+pub async fn refresh_url(platform: &impl Platform, scope: &str, upload: &Upload) -> Result<(), DatabaseError> {
     let write = Statement {
         sql: "UPDATE files SET url = ?3, expires_at = ?4 WHERE scope = ?1 AND id = ?2",
         parameters: vec![text(scope), text(&upload.id), text(&upload.url), integer(upload.expires_at)],

@@ -14,8 +14,8 @@ enum Open<'a> {
 }
 
 /// How many characters of a key are told, and of a whole path.
-const MOST_OF_KEY: usize = 100;
-const MOST_OF_PATH: usize = 300;
+const MAX_KEY_SHOWN: usize = 100;
+const MAX_PATH_SHOWN: usize = 300;
 
 fn path(open: &[Open<'_>]) -> String {
     let mut path = String::new();
@@ -26,11 +26,11 @@ fn path(open: &[Open<'_>]) -> String {
                 if !path.is_empty() {
                     path.push('.');
                 }
-                path.extend(key.chars().take(MOST_OF_KEY));
+                path.extend(key.chars().take(MAX_KEY_SHOWN));
             }
         }
     }
-    path.chars().take(MOST_OF_PATH).collect()
+    path.chars().take(MAX_PATH_SHOWN).collect()
 }
 
 /// Finds the place behind the first `end` bytes of a valid JSON text, in time that grows with the text. (A library that does

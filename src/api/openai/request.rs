@@ -302,26 +302,26 @@ macro_rules! unread_list {
 
 unread_list! {
     /// Objects, unread.
-    Objects of Object, at most MOST_TOOLS, expecting "an array of objects"
+    Objects of Object, at most MAX_TOOLS, expecting "an array of objects"
 }
 unread_list! {
     /// Texts, unread.
-    Words of Cow<'de, str>, at most MOST_PARTS, expecting "an array of strings"
+    Words of Cow<'de, str>, at most MAX_PARTS, expecting "an array of strings"
 }
 
 /// The most messages of a request.
-const MOST_MESSAGES: usize = 10_000;
+const MAX_MESSAGES: usize = 10_000;
 /// The most content parts, and the most tool calls, of a message.
-const MOST_PARTS: usize = 1_000;
+const MAX_PARTS: usize = 1_000;
 /// The most tools of a request.
-const MOST_TOOLS: usize = 512;
+const MAX_TOOLS: usize = 512;
 /// The most stop texts of a request. OpenAI allows four; more are harmless, without bound they are not.
-const MOST_STOPS: usize = 16;
+const MAX_STOPS: usize = 16;
 
 /// How the problem of a list begins that is too long.
 const TOO_MANY: &str = "too many elements";
 /// How many characters of a problem are told.
-const MOST_OF_PROBLEM: usize = 300;
+const MAX_PROBLEM_SHOWN: usize = 300;
 
 fn too_many<E: de::Error>(most: usize) -> E {
     E::custom(format!("{TOO_MANY}, at most {most} are possible"))
@@ -350,7 +350,7 @@ fn messages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Message>, 
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Vec<Message>, A::Error> {
-            bounded(items, MOST_MESSAGES)
+            bounded(items, MAX_MESSAGES)
         }
     }
     deserializer.deserialize_seq(Messages)
@@ -375,7 +375,7 @@ impl<'de> Deserialize<'de> for Stop {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Stop, A::Error> {
-                bounded(items, MOST_STOPS).map(Stop)
+                bounded(items, MAX_STOPS).map(Stop)
             }
         }
         deserializer.deserialize_any(OneOrMore)
@@ -435,7 +435,7 @@ fn tool_calls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<T
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
-            let mut calls: Vec<ToolCall> = bounded(items, MOST_PARTS)?;
+            let mut calls: Vec<ToolCall> = bounded(items, MAX_PARTS)?;
             // One that says nothing takes more memory than text.
             calls.retain(|call| call.id.is_some() || call.function.is_some());
             calls.shrink_to_fit();
@@ -473,7 +473,7 @@ impl<'de> Deserialize<'de> for Content {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Content, A::Error> {
-                bounded(items, MOST_PARTS).map(Content::Parts)
+                bounded(items, MAX_PARTS).map(Content::Parts)
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, part: A) -> Result<Content, A::Error> {
@@ -510,7 +510,7 @@ pub enum AttachedAs {
 }
 
 /// The most attachments of a request, in all its messages.
-const MOST_ATTACHED: usize = 1_000;
+const MAX_ATTACHED: usize = 1_000;
 
 thread_local! {
     /// The number of attachments in the request that this thread parses, counted during parsing because each takes more
@@ -554,8 +554,8 @@ impl TryFrom<PartFields> for Part {
         };
         let count = ATTACHED.get().saturating_add(1);
         ATTACHED.set(count);
-        if count > MOST_ATTACHED {
-            return Err(format!("more than {MOST_ATTACHED} attachments in one request are not possible"));
+        if count > MAX_ATTACHED {
+            return Err(format!("more than {MAX_ATTACHED} attachments in one request are not possible"));
         }
         let is_said = media.is_some() || file_id.is_some() || file_data.is_some() || file_info.is_some();
         let media = is_said.then(|| {
@@ -733,7 +733,7 @@ fn describe(text: &str, error: &serde_json::Error) -> Error {
     let at = at.saturating_add(usize::from(begins));
     let place = locate(text, at);
     // The values of fields may stand in it.
-    let problem: String = error.to_string().chars().take(MOST_OF_PROBLEM).collect();
+    let problem: String = error.to_string().chars().take(MAX_PROBLEM_SHOWN).collect();
     // What is missing, or there twice, is named in the error itself.
     let named = ["missing field `", "duplicate field `"].iter().find_map(|start| problem.strip_prefix(start));
     let param = match named.and_then(|rest| rest.split('`').next()) {
@@ -899,19 +899,19 @@ mod tests {
     #[test]
     fn what_there_is_much_of_is_bounded() {
         for (item, before, after, most, param) in [
-            (r#"{"role":"user"}"#, r#"{"messages":["#, "]}", MOST_MESSAGES, "messages"),
+            (r#"{"role":"user"}"#, r#"{"messages":["#, "]}", MAX_MESSAGES, "messages"),
             (
                 r#"{"type":"text"}"#,
                 r#"{"messages":[{"role":"user","content":["#,
                 "]}]}",
-                MOST_PARTS,
+                MAX_PARTS,
                 "messages[0].content",
             ),
-            ("{}", r#"{"messages":[{"role":"assistant","tool_calls":["#, "]}]}", MOST_PARTS, "messages[0].tool_calls"),
-            ("{}", r#"{"messages":[],"tools":["#, "]}", MOST_TOOLS, "tools"),
-            ("{}", r#"{"messages":[],"functions":["#, "]}", MOST_TOOLS, "functions"),
-            (r#""a""#, r#"{"messages":[],"stop":["#, "]}", MOST_STOPS, "stop"),
-            (r#""a""#, r#"{"messages":[],"modalities":["#, "]}", MOST_PARTS, "modalities"),
+            ("{}", r#"{"messages":[{"role":"assistant","tool_calls":["#, "]}]}", MAX_PARTS, "messages[0].tool_calls"),
+            ("{}", r#"{"messages":[],"tools":["#, "]}", MAX_TOOLS, "tools"),
+            ("{}", r#"{"messages":[],"functions":["#, "]}", MAX_TOOLS, "functions"),
+            (r#""a""#, r#"{"messages":[],"stop":["#, "]}", MAX_STOPS, "stop"),
+            (r#""a""#, r#"{"messages":[],"modalities":["#, "]}", MAX_PARTS, "modalities"),
         ] {
             let body = |count: usize| format!("{before}{}{after}", vec![item; count].join(","));
             assert!(ChatRequest::from_json(body(most).as_bytes()).is_ok(), "{param}");

@@ -17,16 +17,16 @@ mod remote;
 use crate::{
     api::openai::{AttachedAs, Content, Media, Message, Part, Role},
     error::{Error, ErrorKind, Result},
-    media_type::{Kind, ending, matches_kind},
+    media_type::{MediaKind, extension, matches_kind},
     platform::Platform,
     store::{self, files as table},
     upstream::qwen::{Client, File, FileEntry, NewFile, content_hash, plain_name},
 };
 
 /// The most files that one message upstream takes along. The site's own page stops at five, its API took more.
-const MOST_SENT: usize = 20;
+const MAX_SENT: usize = 20;
 /// How many are uploaded at once.
-const AT_ONCE: usize = 3;
+const CONCURRENT_UPLOADS: usize = 3;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -40,9 +40,9 @@ pub(in crate::chat) struct Attachment {
     message: usize,
     /// The field to name in errors.
     param: String,
-    expected: Option<Kind>,
+    expected: Option<MediaKind>,
     name: String,
-    mark: String,
+    fingerprint: String,
     source: Mutex<Source>,
 }
 
@@ -68,8 +68,8 @@ impl Attachment {
     }
 
     /// What tells it from others: the hash of its content, or its link or id.
-    pub(in crate::chat) fn mark(&self) -> &str {
-        &self.mark
+    pub(in crate::chat) fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// An attachment that cannot be had any more.
@@ -83,11 +83,17 @@ impl Attachment {
             }
         };
         let source = Mutex::new(Source::Lost);
-        Self { message, param, expected: None, name, mark: "lost".to_owned(), source }
+        Self { message, param, expected: None, name, fingerprint: "lost".to_owned(), source }
     }
 
     /// The entry for the site; uploads it unless that was done.
-    async fn entry<P: Platform>(&self, platform: &P, qwen: &Client, scope: &str, anywhere: bool) -> Result<FileEntry> {
+    async fn entry<P: Platform>(
+        &self,
+        platform: &P,
+        qwen: &Client,
+        scope: &str,
+        allow_private: bool,
+    ) -> Result<FileEntry> {
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (expected, param) = (self.expected, self.param.clone());
         let entry = match source {
@@ -100,7 +106,7 @@ impl Attachment {
             Source::Link(url) => match qwen.entry_for(platform, &url, expected) {
                 Some(entry) => entry,
                 None => {
-                    let new = remote::open(platform, url, expected, &param, anywhere).await?;
+                    let new = remote::open(platform, url, expected, &param, allow_private).await?;
                     qwen.upload(platform, scope, new).await?.entry(platform)
                 }
             },
@@ -120,15 +126,15 @@ impl Attachment {
                 format!("There is no file '{id}' among those uploaded with this key. GET /v1/files lists them.");
             return Err(Error::invalid(self.param.clone(), problem));
         };
-        let kind = Kind::from_word(&kind).unwrap_or(Kind::Document);
+        let kind = MediaKind::from_word(&kind).unwrap_or(MediaKind::Document);
         if let Some(expected) = self.expected.filter(|expected| *expected != kind) {
             let problem = format!("The file '{name}' is {kind} ({content_type}), but {expected} is wanted here.");
             return Err(Error::new(ErrorKind::UnsupportedFileType, problem).with_param(self.param.clone()));
         }
         let had = upload.expires_at;
-        let upload = qwen.relink(platform, upload).await;
+        let upload = qwen.refresh_url(platform, upload).await;
         if upload.expires_at != had {
-            qwen.store_health().ok_or_log("noting a new link", table::relink(platform, scope, &upload).await);
+            qwen.store_health().ok_or_log("noting a new link", table::refresh_url(platform, scope, &upload).await);
         }
         Ok(File { upload, hash, name, size, kind, content_type })
     }
@@ -177,9 +183,9 @@ impl Attachments {
                 }
             }
             *parts = kept;
-            if message >= newest_turn && all.len().saturating_sub(before) > MOST_SENT {
+            if message >= newest_turn && all.len().saturating_sub(before) > MAX_SENT {
                 let problem =
-                    format!("A message takes at most {MOST_SENT} attachments; send the others in another one.");
+                    format!("A message takes at most {MAX_SENT} attachments; send the others in another one.");
                 return Err(Error::invalid(format!("messages[{message}].content"), problem));
             }
         }
@@ -194,7 +200,7 @@ impl Attachments {
             param: String::new(),
             expected: None,
             name: file.name.clone(),
-            mark: mark_of_content(&file.hash),
+            fingerprint: content_fingerprint(&file.hash),
             source: Mutex::new(Source::Ready(file.entry(platform))),
         };
         Self { all: vec![attachment], newest_turn: 0 }
@@ -216,7 +222,7 @@ impl Attachments {
     /// Those that go along when the chat knows `known` messages: the newest, if there are too many.
     pub(in crate::chat) fn sent(&self, known: usize) -> impl Iterator<Item = &Attachment> {
         let start = self.all.partition_point(|attachment| attachment.message < known);
-        self.all.iter().skip(start.max(self.all.len().saturating_sub(MOST_SENT)))
+        self.all.iter().skip(start.max(self.all.len().saturating_sub(MAX_SENT)))
     }
 
     /// Their entries, in their order; uploads what is not yet uploaded.
@@ -225,10 +231,11 @@ impl Attachments {
         platform: &P,
         qwen: &Client,
         scope: &str,
-        anywhere: bool,
+        allow_private: bool,
         known: usize,
     ) -> Result<Entries> {
-        let upload = async |attachment: &Attachment| match attachment.entry(platform, qwen, scope, anywhere).await {
+        let upload = async |attachment: &Attachment| match attachment.entry(platform, qwen, scope, allow_private).await
+        {
             Ok(entry) => Ok(Ok(entry)),
             Err(error) if attachment.message < self.newest_turn && is_of_the_file(&error) => {
                 tracing::info!(%error, "an attachment of an earlier message is no longer available");
@@ -238,7 +245,7 @@ impl Attachments {
         };
         let uploads: Vec<_> = self.sent(known).map(upload).collect();
         let mut entries = Entries::default();
-        let mut done = futures::stream::iter(uploads).buffered(AT_ONCE);
+        let mut done = futures::stream::iter(uploads).buffered(CONCURRENT_UPLOADS);
         while let Some(uploaded) = done.next().await {
             match uploaded? {
                 Ok(entry) => entries.files.push(entry),
@@ -271,7 +278,7 @@ fn is_of_the_file(error: &Error) -> bool {
     )
 }
 
-fn mark_of_content(hash: &str) -> String {
+fn content_fingerprint(hash: &str) -> String {
     format!("sha256:{hash}")
 }
 
@@ -290,9 +297,9 @@ fn attachment(message: usize, param: String, part: Part) -> Result<Attachment> {
     match part {
         Part::Attached(attached, media) => {
             let expected = match attached {
-                AttachedAs::Image => Some(Kind::Image),
-                AttachedAs::Video => Some(Kind::Video),
-                AttachedAs::Audio => Some(Kind::Audio),
+                AttachedAs::Image => Some(MediaKind::Image),
+                AttachedAs::Video => Some(MediaKind::Video),
+                AttachedAs::Audio => Some(MediaKind::Audio),
                 AttachedAs::File => None,
             };
             source(message, param, word(attached), expected, media.map(|media| *media).unwrap_or_default())
@@ -308,25 +315,25 @@ fn attachment(message: usize, param: String, part: Part) -> Result<Attachment> {
     }
 }
 
-fn source(message: usize, param: String, field: &str, expected: Option<Kind>, media: Media) -> Result<Attachment> {
+fn source(message: usize, param: String, field: &str, expected: Option<MediaKind>, media: Media) -> Result<Attachment> {
     let Media { url, data, format, file_id, file_data, filename, file_url, file_info } = media;
     let named = |kind: Option<&str>| {
-        let stem =
-            expected.map_or("file", |expected| if expected == Kind::Document { "document" } else { expected.as_str() });
+        let stem = expected
+            .map_or("file", |expected| if expected == MediaKind::Document { "document" } else { expected.as_str() });
         match (filename.as_deref().filter(|name| !name.trim().is_empty()), kind) {
             (Some(name), _) => plain_name(name),
-            (None, Some(ending)) => format!("{stem}.{ending}"),
+            (None, Some(extension)) => format!("{stem}.{extension}"),
             (None, None) => stem.to_owned(),
         }
     };
-    let made = |name: String, mark: String, source: Source, param: String| {
-        Ok(Attachment { message, param, expected, name, mark, source: Mutex::new(source) })
+    let made = |name: String, fingerprint: String, source: Source, param: String| {
+        Ok(Attachment { message, param, expected, name, fingerprint, source: Mutex::new(source) })
     };
     if let Some(info) = file_info.filter(|info| !matches!(info.get(), "null" | "\"\"")) {
         let entry = FileEntry::from_client(&info, &format!("{param}.file_info"))?;
         let name = entry.json().get("name").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        let mark = format!("file:{}", entry.identity());
-        return made(name, mark, Source::Ready(entry), param);
+        let fingerprint = format!("file:{}", entry.identity());
+        return made(name, fingerprint, Source::Ready(entry), param);
     }
     let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
     if let Some(id) = given(file_id) {
@@ -377,11 +384,11 @@ fn source(message: usize, param: String, field: &str, expected: Option<Kind>, me
     if content.is_empty() {
         return Err(Error::invalid(param, "The attached content is empty."));
     }
-    let declared =
-        declared.or_else(|| format.filter(|_| expected == Some(Kind::Audio)).map(|format| format!("audio/{format}")));
+    let declared = declared
+        .or_else(|| format.filter(|_| expected == Some(MediaKind::Audio)).map(|format| format!("audio/{format}")));
     let hash = content_hash(&content);
-    let name = named(declared.as_deref().and_then(ending));
-    made(name, mark_of_content(&hash), Source::Content { content, hash, declared }, param)
+    let name = named(declared.as_deref().and_then(extension));
+    made(name, content_fingerprint(&hash), Source::Content { content, hash, declared }, param)
 }
 
 /// A signed link changes with each signature, what it leads to does not.
@@ -444,7 +451,7 @@ mod tests {
     fn taken(parts: &str) -> Result<Vec<String>> {
         let body = format!(r#"{{"messages":[{{"role":"user","content":[{parts}]}}]}}"#);
         let mut request = ChatRequest::from_json(body.as_bytes()).unwrap();
-        let told = |Attachment { expected, name, mark, source, .. }: Attachment| {
+        let told = |Attachment { expected, name, fingerprint, source, .. }: Attachment| {
             let source = match source.into_inner().unwrap() {
                 Source::Content { content, declared, hash: _ } => {
                     format!("{} {}", String::from_utf8_lossy(&content), declared.unwrap_or_default())
@@ -454,8 +461,12 @@ mod tests {
                 Source::Ready(entry) => entry.json()["url"].as_str().unwrap().to_owned(),
                 Source::Lost => "lost".to_owned(),
             };
-            let mark = if mark.starts_with("sha256:") { "sha256" } else { mark.get(..8).unwrap_or(&mark) };
-            format!("{} {name} {mark} {source}", expected.map_or("any", Kind::as_str)).trim_end().to_owned()
+            let fingerprint = if fingerprint.starts_with("sha256:") {
+                "sha256"
+            } else {
+                fingerprint.get(..8).unwrap_or(&fingerprint)
+            };
+            format!("{} {name} {fingerprint} {source}", expected.map_or("any", MediaKind::as_str)).trim_end().to_owned()
         };
         Ok(Attachments::take(&mut request.messages)?.all.into_iter().map(told).collect())
     }
@@ -559,7 +570,7 @@ mod tests {
             let error = taken(part).unwrap_err();
             assert_eq!((error.kind(), error.param()), (ErrorKind::InvalidRequest, Some(param)), "{part}");
         }
-        let many = [r#"{"type":"file","file":{"file_id":"x"}}"#; MOST_SENT + 1].join(",");
+        let many = [r#"{"type":"file","file":{"file_id":"x"}}"#; MAX_SENT + 1].join(",");
         assert_eq!(taken(&many).unwrap_err().param(), Some("messages[0].content"));
     }
 
@@ -595,17 +606,17 @@ mod tests {
                 assert_eq!((taken.all[0].name(), taken.all[5].name()), ("hologram", "b.pdf"));
             }
         }
-        let many = [r#"{"type":"file","file":{"file_id":"x"}}"#; MOST_SENT + 1].join(",");
+        let many = [r#"{"type":"file","file":{"file_id":"x"}}"#; MAX_SENT + 1].join(",");
         let body = format!(r#"{{"messages":[{},{answer},{}]}}"#, user(&many), user(""));
         let mut request = ChatRequest::from_json(body.as_bytes()).unwrap();
         let taken = Attachments::take(&mut request.messages).unwrap();
-        assert_eq!(taken.sent(0).count(), MOST_SENT, "the newest of them");
+        assert_eq!(taken.sent(0).count(), MAX_SENT, "the newest of them");
     }
 
     #[test]
     fn a_links_signature_is_no_part_of_its_mark() {
-        let mark = |url: &str| unsigned(&Url::parse(url).unwrap());
-        assert_eq!(mark("https://x/a?x-oss-signature=1&b=2"), mark("https://x/a?x-oss-signature=2"));
-        assert_ne!(mark("https://x/a?v=1"), mark("https://x/a?v=2"));
+        let fingerprint = |url: &str| unsigned(&Url::parse(url).unwrap());
+        assert_eq!(fingerprint("https://x/a?x-oss-signature=1&b=2"), fingerprint("https://x/a?x-oss-signature=2"));
+        assert_ne!(fingerprint("https://x/a?v=1"), fingerprint("https://x/a?v=2"));
     }
 }

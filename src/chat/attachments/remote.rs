@@ -10,20 +10,20 @@ use url::Url;
 use crate::{
     content_encoding::{Coding, decoded},
     error::{Error, Result},
-    media_type::{Kind, ending},
+    media_type::{MediaKind, extension},
     platform::telemetry::UpstreamKind,
     platform::{self, ByteStream, FetchError, FetchErrorKind, FetchResponse, Payload, Platform},
     upstream::qwen::NewFile,
 };
 
 /// How many redirects are followed.
-const MOST_REDIRECTS: usize = 5;
+const MAX_REDIRECTS: usize = 5;
 /// How long a host may take to answer, and then for each piece.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
-const PIECE_PATIENCE: Duration = Duration::from_secs(60);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const PIECE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long all pieces together may be waited for, beyond what they take at the least speed (bytes a second).
-const SLACK: Duration = Duration::from_secs(120);
-const LEAST_SPEED: u64 = 100_000;
+const TOTAL_SLACK: Duration = Duration::from_secs(120);
+const MIN_BYTES_PER_SECOND: u64 = 100_000;
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
 /// Opens what a link leads to.
@@ -33,12 +33,12 @@ const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VE
 pub(in crate::chat) async fn open<P: Platform>(
     platform: &P,
     mut url: Url,
-    expected: Option<Kind>,
+    expected: Option<MediaKind>,
     param: &str,
-    anywhere: bool,
+    allow_private: bool,
 ) -> Result<NewFile> {
     let refused = |problem: &str| Err(Error::invalid(param, format!("The link cannot be fetched: {problem}.")));
-    for _ in 0..=MOST_REDIRECTS {
+    for _ in 0..=MAX_REDIRECTS {
         if !matches!(url.scheme(), "http" | "https") {
             return refused("only http and https links are");
         }
@@ -55,8 +55,8 @@ pub(in crate::chat) async fn open<P: Platform>(
         request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let asked = platform::timeout(
             platform,
-            HEAD_PATIENCE,
-            platform::ask(platform, UpstreamKind::Link, platform.fetch_foreign(request, anywhere)),
+            HEAD_TIMEOUT,
+            platform::ask(platform, UpstreamKind::Link, platform.fetch_foreign(request, allow_private)),
         )
         .await;
         let answer = match asked {
@@ -80,7 +80,7 @@ pub(in crate::chat) async fn open<P: Platform>(
             None => return refused(&format!("its host answered with status {}", status.as_u16())),
         }
     }
-    refused(&format!("its host redirects more than {MOST_REDIRECTS} times"))
+    refused(&format!("its host redirects more than {MAX_REDIRECTS} times"))
 }
 
 const fn reason(kind: FetchErrorKind) -> &'static str {
@@ -104,9 +104,9 @@ fn steady<P: Platform>(platform: P, body: ByteStream) -> ByteStream {
     }
     let next = async |coming: Option<Coming<P>>| {
         let Coming { platform, mut body, waited, bytes } = coming?;
-        let allowed = SLACK.saturating_add(Duration::from_secs(bytes / LEAST_SPEED));
+        let allowed = TOTAL_SLACK.saturating_add(Duration::from_secs(bytes / MIN_BYTES_PER_SECOND));
         let begun = platform.clock();
-        let patience = PIECE_PATIENCE.min(allowed.saturating_sub(waited));
+        let patience = PIECE_TIMEOUT.min(allowed.saturating_sub(waited));
         let Some(piece) = platform::timeout(&platform, patience, body.next()).await else {
             let error = FetchError { kind: FetchErrorKind::Timeout, detail: "no more came in time".to_owned() };
             return Some((Err(error), None));
@@ -123,7 +123,7 @@ fn file<P: Platform>(
     platform: &P,
     answer: FetchResponse,
     url: &Url,
-    expected: Option<Kind>,
+    expected: Option<MediaKind>,
     param: &str,
     coding: Option<Coding>,
 ) -> NewFile {
@@ -138,9 +138,9 @@ fn file<P: Platform>(
     let last = url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default();
     let mut name = percent_decode_str(last).decode_utf8_lossy().into_owned();
     if !name.contains('.')
-        && let Some(ending) = declared.as_deref().and_then(ending)
+        && let Some(extension) = declared.as_deref().and_then(extension)
     {
-        name = format!("{}.{ending}", if name.is_empty() { "file" } else { &name });
+        name = format!("{}.{extension}", if name.is_empty() { "file" } else { &name });
     }
     let broken = {
         let param = param.to_owned();
@@ -188,10 +188,10 @@ mod tests {
         async fn fetch_foreign(
             &self,
             request: http::Request<Payload>,
-            anywhere: bool,
+            allow_private: bool,
         ) -> Result<FetchResponse, FetchError> {
             let url = Url::parse(&request.uri().to_string()).unwrap();
-            if !anywhere {
+            if !allow_private {
                 address::check_host(url.host())?;
             }
             let mut asked = self.asked.lock().unwrap();
@@ -229,10 +229,10 @@ mod tests {
         }
     }
 
-    fn opened(hops: &[&'static str], anywhere: bool) -> (Result<String>, Vec<String>) {
+    fn opened(hops: &[&'static str], allow_private: bool) -> (Result<String>, Vec<String>) {
         let web = Web { hops: Arc::new(hops.to_vec()), asked: Arc::default(), started: None };
         let url = Url::parse("https://example.com/start.png#part").unwrap();
-        let opened = block_on(open(&web, url, None, "field", anywhere)).map(|new| new.name);
+        let opened = block_on(open(&web, url, None, "field", allow_private)).map(|new| new.name);
         let asked = web.asked.lock().unwrap().clone();
         (opened, asked)
     }

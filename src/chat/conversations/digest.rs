@@ -11,27 +11,27 @@ use sha2::{Digest as _, Sha256};
 use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quick};
 
 use super::{
-    super::{attachments::Attachments, fold::content_text},
+    super::{attachments::Attachments, render_prompt::content_text},
     system_text::without_times,
 };
 use crate::api::openai::{Message, Role};
 
 /// The keys of the history up to and with one of its answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::chat) struct Boundary {
+pub(in crate::chat) struct HistoryKey {
     /// How many of the request's messages it covers.
-    pub(in crate::chat) covers: usize,
+    pub(in crate::chat) message_count: usize,
     /// The exact chain.
     pub(in crate::chat) exact: String,
     /// The chain without tool steps.
-    pub(in crate::chat) collapsed: String,
+    pub(in crate::chat) without_tools: String,
 }
 
 /// A request's messages, digested.
 #[derive(Clone, Debug)]
 pub(in crate::chat) struct History {
     /// One entry for each answer in the history, oldest first.
-    pub(in crate::chat) boundaries: Vec<Boundary>,
+    pub(in crate::chat) keys: Vec<HistoryKey>,
     /// Digest of the system text; empty when there is none.
     pub(in crate::chat) system: String,
     /// How many questions of the user it has, tool results not counted.
@@ -50,7 +50,7 @@ const TELLING: usize = 64;
 #[derive(Clone, Debug)]
 struct State {
     exact: [u8; 32],
-    collapsed: [u8; 32],
+    without_tools: [u8; 32],
     /// Answers that no question has followed yet, as one.
     pending: Option<AnswerHash>,
 }
@@ -101,13 +101,13 @@ fn key(digest: [u8; 32]) -> String {
 impl State {
     fn new(scope: &str) -> Self {
         let start = link([0; 32], b's', scope.as_bytes());
-        Self { exact: start, collapsed: start, pending: None }
+        Self { exact: start, without_tools: start, pending: None }
     }
 
     fn question(&mut self, text: &str) {
         self.exact = link(self.exact, b'u', text.as_bytes());
         if !is_tool_result(text) {
-            self.collapsed = link(self.after_pending(), b'u', text.as_bytes());
+            self.without_tools = link(self.after_pending(), b'u', text.as_bytes());
             self.pending = None;
         }
     }
@@ -127,7 +127,7 @@ impl State {
         if !shown.is_empty() {
             match &mut self.pending {
                 Some(pending) => pending.push("\n\n"),
-                None => self.pending = Some(AnswerHash::new(self.collapsed)),
+                None => self.pending = Some(AnswerHash::new(self.without_tools)),
             }
             if let Some(pending) = &mut self.pending {
                 pending.push(shown);
@@ -136,11 +136,11 @@ impl State {
     }
 
     fn after_pending(&self) -> [u8; 32] {
-        self.pending.clone().map_or(self.collapsed, |pending| pending.end(""))
+        self.pending.clone().map_or(self.without_tools, |pending| pending.end(""))
     }
 
-    fn boundary(&self, covers: usize) -> Boundary {
-        Boundary { covers, exact: key(self.exact), collapsed: key(self.after_pending()) }
+    fn key(&self, message_count: usize) -> HistoryKey {
+        HistoryKey { message_count, exact: key(self.exact), without_tools: key(self.after_pending()) }
     }
 }
 
@@ -148,7 +148,7 @@ impl History {
     /// Digests `messages` within `scope` (API key and account).
     pub(in crate::chat) fn new(scope: &str, messages: &[Message], attachments: &Attachments) -> Self {
         let mut state = State::new(scope);
-        let mut boundaries = Vec::new();
+        let mut keys = Vec::new();
         let mut system = String::new();
         let mut questions = 0_usize;
         let (mut asked, mut answered) = (None, None);
@@ -157,7 +157,7 @@ impl History {
             let mut text = canonical(&text);
             if message.role != Role::Assistant {
                 for attachment in attachments.of(index) {
-                    text.to_mut().push_str(&format!("\0{}", attachment.mark()));
+                    text.to_mut().push_str(&format!("\0{}", attachment.fingerprint()));
                 }
             }
             match message.role {
@@ -177,7 +177,7 @@ impl History {
                     state.answer(&text, &calls(message));
                     // An answer at the very end is the beginning of the one that is asked for.
                     if index.saturating_add(1) < messages.len() {
-                        boundaries.push(state.boundary(index.saturating_add(1)));
+                        keys.push(state.key(index.saturating_add(1)));
                         answered = asked;
                     }
                 }
@@ -188,7 +188,7 @@ impl History {
         let question = |index: usize| {
             let mut text = messages.get(index).map(|message| normalised(&content_text(message))).unwrap_or_default();
             for attachment in attachments.of(index) {
-                text.push_str(&format!("\0{}", attachment.mark()));
+                text.push_str(&format!("\0{}", attachment.fingerprint()));
             }
             link([0; 32], b'q', text.as_bytes())
         };
@@ -199,19 +199,19 @@ impl History {
             }
             (asked, answered) => (asked.map(question), answered.map(question)),
         };
-        Self { boundaries, system, questions, scope: scope.to_owned(), state, answered, asked }
+        Self { keys, system, questions, scope: scope.to_owned(), state, answered, asked }
     }
 
     /// How many answers it has.
     pub(in crate::chat) fn depth(&self) -> i64 {
-        i64::try_from(self.boundaries.len()).unwrap_or(i64::MAX)
+        i64::try_from(self.keys.len()).unwrap_or(i64::MAX)
     }
 
     /// The keys of this history with `answer` to it.
-    pub(in crate::chat) fn with_answer(&self, answer: &str) -> Boundary {
+    pub(in crate::chat) fn with_answer(&self, answer: &str) -> HistoryKey {
         let mut state = self.state.clone();
         state.answer(&canonical(answer), "");
-        state.boundary(0)
+        state.key(0)
     }
 
     /// The keys of a second chance for the history as it stands, up to its newest answer: the text `answer`.
@@ -255,7 +255,7 @@ pub fn scope(api_key: &str, account: &str) -> String {
 /// The key that the history in `messages` is looked up by; `None` when nobody has answered in it yet.
 #[must_use]
 pub fn history_key(scope: &str, messages: &[Message], attachments: &Attachments) -> Option<String> {
-    History::new(scope, messages, attachments).boundaries.pop().map(|boundary| boundary.exact)
+    History::new(scope, messages, attachments).keys.pop().map(|key| key.exact)
 }
 
 fn calls(message: &Message) -> String {
@@ -383,8 +383,8 @@ mod tests {
         History::new("scope", &request.messages, &Attachments::default())
     }
 
-    fn last(messages: &str) -> Boundary {
-        history(messages).boundaries.pop().unwrap()
+    fn last(messages: &str) -> HistoryKey {
+        history(messages).keys.pop().unwrap()
     }
 
     const BASE: &str =
@@ -401,7 +401,7 @@ mod tests {
 
     #[test]
     fn without_tools_one_key_does() {
-        assert_eq!(last(BASE).exact, last(BASE).collapsed);
+        assert_eq!(last(BASE).exact, last(BASE).without_tools);
     }
 
     #[test]
@@ -414,7 +414,11 @@ mod tests {
             r#"[{"role":"user","content":"q"},{"role":"assistant","content":"<details type=\"reasoning\" done=\"true\">hm</details>\na"},{"role":"user","content":"x"}]"#,
             r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"x"},{"role":"user","content":"y"}]"#,
         ] {
-            assert_eq!((last(other).exact, last(other).collapsed), (last(BASE).exact, last(BASE).collapsed), "{other}");
+            assert_eq!(
+                (last(other).exact, last(other).without_tools),
+                (last(BASE).exact, last(BASE).without_tools),
+                "{other}"
+            );
         }
         let composed = r#"[{"role":"user","content":"caf\u00e9"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#;
         let decomposed = r#"[{"role":"user","content":"cafe\u0301"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#;
@@ -432,11 +436,11 @@ mod tests {
             r#"[{"role":"user","content":"a b"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#,
         ] {
             assert_ne!(last(other).exact, last(BASE).exact, "{other}");
-            assert_ne!(last(other).collapsed, last(BASE).collapsed, "{other}");
+            assert_ne!(last(other).without_tools, last(BASE).without_tools, "{other}");
         }
         let request = ChatRequest::from_json(format!(r#"{{"messages":{BASE}}}"#).as_bytes()).unwrap();
         let elsewhere = History::new("another scope", &request.messages, &Attachments::default());
-        assert_ne!(elsewhere.boundaries.last().unwrap().exact, last(BASE).exact);
+        assert_ne!(elsewhere.keys.last().unwrap().exact, last(BASE).exact);
         let (one, other) = (elsewhere.second_chance("a"), history(BASE).second_chance("a"));
         assert!(one.pair.is_some() && one.pair != other.pair);
         let long = "a".repeat(TELLING);
@@ -447,9 +451,9 @@ mod tests {
     #[test]
     fn the_key_of_an_answer_is_the_boundary_of_the_next_turn() {
         let asked = history(r#"[{"role":"system","content":"s"},{"role":"user","content":"q"}]"#);
-        assert!(asked.boundaries.is_empty());
+        assert!(asked.keys.is_empty());
         let answered = asked.with_answer("<think>x</think> a ");
-        assert_eq!((&answered.exact, &answered.collapsed), (&last(BASE).exact, &last(BASE).collapsed));
+        assert_eq!((&answered.exact, &answered.without_tools), (&last(BASE).exact, &last(BASE).without_tools));
     }
 
     #[test]
@@ -459,7 +463,7 @@ mod tests {
         let shown = last(
             r#"[{"role":"user","content":"q"},{"role":"assistant","content":"I look.\n\nIt is 7."},{"role":"user","content":"next"}]"#,
         );
-        assert_eq!(looped.collapsed, shown.collapsed);
+        assert_eq!(looped.without_tools, shown.without_tools);
         assert_ne!(looped.exact, shown.exact);
         let other_result = history(&format!("[{}]", step.replace(">7<", ">8<"))).with_answer("It is 7.");
         assert_ne!(other_result.exact, looped.exact, "the exact key tells results apart");
@@ -467,7 +471,7 @@ mod tests {
         let function = history(
             r#"[{"role":"user","content":"q"},{"role":"assistant","content":"I look.","tool_calls":[{"id":"1","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"1","content":"7"}]"#,
         );
-        assert_eq!(function.with_answer("It is 7.").collapsed, shown.collapsed);
+        assert_eq!(function.with_answer("It is 7.").without_tools, shown.without_tools);
         assert_eq!(function.questions, 1);
         // An answer that is nothing but a tool call is not shown at all.
         let silent = history(
@@ -476,7 +480,7 @@ mod tests {
         let shown = last(
             r#"[{"role":"user","content":"q"},{"role":"assistant","content":"It is 7."},{"role":"user","content":"next"}]"#,
         );
-        assert_eq!(silent.with_answer("It is 7.").collapsed, shown.collapsed);
+        assert_eq!(silent.with_answer("It is 7.").without_tools, shown.without_tools);
     }
 
     #[test]

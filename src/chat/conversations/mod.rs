@@ -7,12 +7,12 @@ use std::{sync::Arc, time::Duration};
 pub(in crate::chat) mod digest;
 pub(in crate::chat) mod system_text;
 
-use digest::{Boundary, History, SecondChance};
+use digest::{History, HistoryKey, SecondChance};
 pub use digest::{history_key, scope};
 
 use super::{
     attachments::Attachments,
-    fold::{Folded, Said, content_text, fold, result_names, text_length},
+    render_prompt::{PromptMessage, RenderedPrompt, content_text, render_prompt, result_names, text_length},
 };
 #[cfg(not(target_arch = "wasm32"))]
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// How many earlier answers of an unknown history are looked up.
-const MOST_EARLIER: usize = 40;
+const MAX_EARLIER: usize = 40;
 /// A request with a new system text and at most so many questions is a side call (title, tags, translation).
 const SIDE_CALL_QUESTIONS: usize = 2;
 const TITLE_CHARACTERS: usize = 80;
@@ -44,7 +44,7 @@ pub struct Conversations {
 
 /// What a request says of its conversation beside its messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hints {
+pub struct ConversationHint {
     /// The client's own id: field `conversation_id` or header `x-conversation-id`.
     pub explicit: Option<String>,
     /// Open WebUI's chat id, which its side calls carry as well.
@@ -53,17 +53,17 @@ pub struct Hints {
 
 /// One turn's place in a conversation.
 #[derive(Debug)]
-pub struct Thread {
+pub struct ConversationMatch {
     /// The conversation's id, for the client to name it by.
     pub id: String,
     pub(in crate::chat) anchor: Option<Anchor>,
     /// What the chat at `anchor` has not heard yet.
-    pub(in crate::chat) news: Folded,
+    pub(in crate::chat) delta: RenderedPrompt,
     /// The whole conversation, for a new chat.
-    pub(in crate::chat) whole: Folded,
+    pub(in crate::chat) whole: RenderedPrompt,
     pub(in crate::chat) attachments: Attachments,
     /// How many messages the chat at `anchor` knows.
-    pub(in crate::chat) known: usize,
+    pub(in crate::chat) known_messages: usize,
     history: History,
     pub(in crate::chat) scope: String,
     title: String,
@@ -71,16 +71,16 @@ pub struct Thread {
 }
 
 /// What a request says, for looking at it more than once.
-struct Told {
+struct Transcript {
     messages: Vec<Message>,
     /// Who says it, or what it answers.
     names: Vec<Option<String>>,
     attachments: Attachments,
 }
 
-impl Told {
-    fn all(&self) -> impl Iterator<Item = Said<'_>> + Clone {
-        self.messages.iter().zip(&self.names).enumerate().map(|(index, (message, name))| Said {
+impl Transcript {
+    fn all(&self) -> impl Iterator<Item = PromptMessage<'_>> + Clone {
+        self.messages.iter().zip(&self.names).enumerate().map(|(index, (message, name))| PromptMessage {
             message,
             name: name.as_deref(),
             attached: self.attachments.of(index),
@@ -88,7 +88,7 @@ impl Told {
     }
 }
 
-impl Thread {
+impl ConversationMatch {
     /// Whether a chat of the site knows what was said before.
     #[must_use]
     pub fn is_known(&self) -> bool {
@@ -109,65 +109,77 @@ impl Conversations {
     }
 
     /// Finds where a request goes on, within `scope` (API key and account); `new_id` is for a new conversation.
-    pub async fn thread(
+    pub async fn find_match(
         &self,
         platform: &impl Platform,
         scope: String,
         messages: Vec<Message>,
         attachments: Attachments,
-        hints: &Hints,
+        hints: &ConversationHint,
         new_id: String,
-    ) -> Thread {
+    ) -> ConversationMatch {
         let length = messages.iter().map(text_length).fold(0, usize::saturating_add);
         let within = scope.clone();
-        let (said, history, whole) = platform::work_on(platform, length, move || {
-            let said = Told { names: result_names(&messages), messages, attachments };
-            let history = History::new(&within, &said.messages, &said.attachments);
-            let whole = fold(said.all(), said.attachments.sent(0).count());
-            (said, history, whole)
+        let (prompt_message, history, whole) = platform::work_on(platform, length, move || {
+            let prompt_message = Transcript { names: result_names(&messages), messages, attachments };
+            let history = History::new(&within, &prompt_message.messages, &prompt_message.attachments);
+            let whole = render_prompt(prompt_message.all(), prompt_message.attachments.sent(0).count());
+            (prompt_message, history, whole)
         })
         .await;
-        let mut thread = Thread {
+        let mut conversation = ConversationMatch {
             id: hints.explicit.clone().or_else(|| hints.open_webui.clone()).unwrap_or_else(|| new_id.clone()),
             anchor: None,
-            news: Folded::default(),
+            delta: RenderedPrompt::default(),
             whole,
-            known: 0,
+            known_messages: 0,
             attachments: Attachments::default(),
-            title: title(&said.messages),
+            title: title(&prompt_message.messages),
             throwaway: false,
             history,
             scope,
         };
-        let (anchor, covers) = match self.find(platform, &thread.scope, &thread.history, &said.messages, hints).await {
-            Found::Anchor(anchor, covers) => (anchor, covers),
-            Found::Nothing => return Thread { attachments: said.attachments, ..thread },
+        let (anchor, message_count) = match self
+            .find(platform, &conversation.scope, &conversation.history, &prompt_message.messages, hints)
+            .await
+        {
+            Found::Anchor(anchor, message_count) => (anchor, message_count),
+            Found::Nothing => return ConversationMatch { attachments: prompt_message.attachments, ..conversation },
             Found::SideCall => {
-                return Thread { throwaway: true, id: new_id, attachments: said.attachments, ..thread };
+                return ConversationMatch {
+                    throwaway: true,
+                    id: new_id,
+                    attachments: prompt_message.attachments,
+                    ..conversation
+                };
             }
-            Found::AnotherBeginning => return Thread { id: new_id, attachments: said.attachments, ..thread },
+            Found::AnotherBeginning => {
+                return ConversationMatch { id: new_id, attachments: prompt_message.attachments, ..conversation };
+            }
         };
-        let system_changed = anchor.system != thread.history.system && !thread.history.system.is_empty();
-        let (news, files, attachments) = platform::work_on(platform, length, move || {
-            let is_system = |said: &Said<'_>| matches!(said.message.role, Role::System | Role::Developer);
-            let system = said.all().filter(is_system).filter(|_| system_changed);
-            let fresh = said.all().skip(covers).filter(|said| !is_system(said));
-            let files = said.attachments.sent(covers).count();
-            (fold(system.chain(fresh), files), files, said.attachments)
+        let system_changed = anchor.system != conversation.history.system && !conversation.history.system.is_empty();
+        let (delta, files, attachments) = platform::work_on(platform, length, move || {
+            let is_system = |prompt_message: &PromptMessage<'_>| {
+                matches!(prompt_message.message.role, Role::System | Role::Developer)
+            };
+            let system = prompt_message.all().filter(is_system).filter(|_| system_changed);
+            let fresh = prompt_message.all().skip(message_count).filter(|prompt_message| !is_system(prompt_message));
+            let files = prompt_message.attachments.sent(message_count).count();
+            (render_prompt(system.chain(fresh), files), files, prompt_message.attachments)
         })
         .await;
-        thread.attachments = attachments;
-        if news.text.trim().is_empty() && files == 0 {
+        conversation.attachments = attachments;
+        if delta.text.trim().is_empty() && files == 0 {
             // Nothing new was said in a chat that is known; only a new one can make sense of it.
-            return thread;
+            return conversation;
         }
-        thread.news = news;
-        thread.known = covers;
+        conversation.delta = delta;
+        conversation.known_messages = message_count;
         if hints.explicit.is_none() {
-            thread.id.clone_from(&anchor.conversation);
+            conversation.id.clone_from(&anchor.conversation);
         }
-        thread.anchor = Some(anchor);
-        thread
+        conversation.anchor = Some(anchor);
+        conversation
     }
 
     /// Finds the place to go on from, by the client's own id, by the history, or by the last answer.
@@ -177,17 +189,17 @@ impl Conversations {
         scope: &str,
         history: &History,
         messages: &[Message],
-        hints: &Hints,
+        hints: &ConversationHint,
     ) -> Found {
         let not_before = self.not_before(platform.now());
-        let last = history.boundaries.last();
+        let last = history.keys.last();
         let by_history = match last {
             Some(last) => {
-                let found = table::find(platform, &last.exact, &last.collapsed, not_before);
+                let found = table::find(platform, &last.exact, &last.without_tools, not_before);
                 self.store_health
                     .ok_or_log("finding a history", found.await)
                     .flatten()
-                    .map(|anchor| (anchor, last.covers))
+                    .map(|anchor| (anchor, last.message_count))
             }
             None => None,
         };
@@ -196,20 +208,20 @@ impl Conversations {
             (found, _) => found,
         };
         match (found, &hints.explicit, &hints.open_webui) {
-            (Some((anchor, covers)), Some(_), _) => Found::Anchor(anchor, covers),
+            (Some((anchor, message_count)), Some(_), _) => Found::Anchor(anchor, message_count),
             (Some((anchor, _)), None, _) if is_side_call(history, &anchor) => Found::SideCall,
-            (Some((anchor, covers)), None, _) => Found::Anchor(anchor, covers),
+            (Some((anchor, message_count)), None, _) => Found::Anchor(anchor, message_count),
             (None, Some(id), _) => {
                 // Nothing of the history is known, or there is none: then the id means the conversation's end.
                 let head = table::head(platform, scope, id, not_before);
                 let head = self.store_health.ok_or_log("finding a conversation", head.await).flatten();
-                head.map_or(Found::Nothing, |head| Found::Anchor(head, last.map_or(0, |last| last.covers)))
+                head.map_or(Found::Nothing, |head| Found::Anchor(head, last.map_or(0, |last| last.message_count)))
             }
             (None, None, Some(id)) if last.is_none() => {
                 // A side call, or the first question anew: neither is the conversation's next turn.
                 let head = table::head(platform, scope, id, not_before).await;
-                let known = self.store_health.ok_or_log("finding a conversation", head).flatten().is_some();
-                if known { Found::AnotherBeginning } else { Found::Nothing }
+                let known_messages = self.store_health.ok_or_log("finding a conversation", head).flatten().is_some();
+                if known_messages { Found::AnotherBeginning } else { Found::Nothing }
             }
             (None, None, _) => Found::Nothing,
         }
@@ -224,33 +236,33 @@ impl Conversations {
         messages: &[Message],
         not_before: u64,
     ) -> Option<(Anchor, usize)> {
-        let last = history.boundaries.last()?;
-        let answer = messages.get(last.covers.checked_sub(1)?).map(content_text)?;
+        let last = history.keys.last()?;
+        let answer = messages.get(last.message_count.checked_sub(1)?).map(content_text)?;
         let SecondChance { pair, answer } = history.second_chance(&answer);
-        let earlier = history.boundaries.iter().rev().skip(1).take(MOST_EARLIER);
+        let earlier = history.keys.iter().rev().skip(1).take(MAX_EARLIER);
         let mut keys: Vec<&str> =
-            earlier.clone().flat_map(|boundary| [boundary.exact.as_str(), boundary.collapsed.as_str()]).collect();
+            earlier.clone().flat_map(|key| [key.exact.as_str(), key.without_tools.as_str()]).collect();
         keys.extend(pair.as_deref());
         keys.extend(answer.as_deref());
         let shown = history.depth();
         let found = table::find_first(platform, scope, &keys, shown, not_before);
         let (key, anchor) = self.store_health.ok_or_log("finding an earlier history", found.await).flatten()?;
-        let covers = earlier.clone().find(|boundary| boundary.exact == key || boundary.collapsed == key);
-        Some((anchor, covers.map_or(last.covers, |boundary| boundary.covers)))
+        let message_count = earlier.clone().find(|earlier| earlier.exact == key || earlier.without_tools == key);
+        Some((anchor, message_count.map_or(last.message_count, |key| key.message_count)))
     }
 
     /// Records a finished turn.
     pub(in crate::chat) async fn record(
         &self,
         platform: &impl Platform,
-        thread: &Thread,
+        conversation: &ConversationMatch,
         chat_id: &str,
         response_id: &str,
         model: &str,
         answer: &str,
     ) {
-        let Thread { id, history, scope, title, throwaway, anchor, .. } = thread;
-        let known = anchor.as_ref().map_or(0, |anchor| anchor.depth);
+        let ConversationMatch { id, history, scope, title, throwaway, anchor, .. } = conversation;
+        let known_messages = anchor.as_ref().map_or(0, |anchor| anchor.depth);
         let turn = table::Turn {
             scope: scope.clone(),
             anchor: Anchor {
@@ -258,7 +270,7 @@ impl Conversations {
                 chat_id: chat_id.to_owned(),
                 response_id: response_id.to_owned(),
                 system: history.system.clone(),
-                depth: known.max(history.depth()).saturating_add(1),
+                depth: known_messages.max(history.depth()).saturating_add(1),
             },
             keys: if *throwaway { Keys::default() } else { keys(history, answer) },
             title: title.clone(),
@@ -279,10 +291,10 @@ impl Conversations {
         chat_id: &str,
         chat: &PastChat,
     ) -> Result<usize, DatabaseError> {
-        let (mut said, mut turns) = (Vec::new(), 0_usize);
+        let (mut prompt_message, mut turns) = (Vec::new(), 0_usize);
         for PastMessage { id, is_answer, text, is_finished } in &chat.messages {
             if *is_answer && *is_finished && !text.trim().is_empty() {
-                let history = History::new(scope, &said, &Attachments::default());
+                let history = History::new(scope, &prompt_message, &Attachments::default());
                 let keys = keys(&history, text);
                 let anchor = Anchor {
                     conversation: chat_id.to_owned(),
@@ -296,7 +308,7 @@ impl Conversations {
                 table::record(platform, &turn, platform.now()).await?;
                 turns = turns.saturating_add(1);
             }
-            said.push(Message {
+            prompt_message.push(Message {
                 role: if *is_answer { Role::Assistant } else { Role::User },
                 content: Some(Content::Text(text.clone())),
                 name: None,
@@ -309,18 +321,18 @@ impl Conversations {
     }
 
     /// Forgets a place whose chat is no more.
-    pub(in crate::chat) async fn forget(&self, platform: &impl Platform, thread: &Thread) {
-        let keys: Vec<&str> = thread
+    pub(in crate::chat) async fn forget(&self, platform: &impl Platform, conversation: &ConversationMatch) {
+        let keys: Vec<&str> = conversation
             .history
-            .boundaries
+            .keys
             .iter()
             .rev()
-            .take(MOST_EARLIER)
-            .flat_map(|boundary| [boundary.exact.as_str(), boundary.collapsed.as_str()])
+            .take(MAX_EARLIER)
+            .flat_map(|key| [key.exact.as_str(), key.without_tools.as_str()])
             .collect();
         self.store_health.ok_or_log("forgetting a chat", table::forget(platform, &keys).await);
-        if let Some(anchor) = &thread.anchor {
-            let remove = table::remove(platform, &thread.scope, &anchor.conversation).await;
+        if let Some(anchor) = &conversation.anchor {
+            let remove = table::remove(platform, &conversation.scope, &anchor.conversation).await;
             self.store_health.ok_or_log("forgetting a chat", remove);
         }
     }
@@ -328,10 +340,10 @@ impl Conversations {
 
 /// By what a turn is found again: its whole history, that without tool steps, and how it ends.
 fn keys(history: &History, answer: &str) -> Keys {
-    let Boundary { exact, collapsed, covers: _ } = history.with_answer(answer);
+    let HistoryKey { exact, without_tools, message_count: _ } = history.with_answer(answer);
     let SecondChance { pair, answer } = history.second_chance_with(answer);
-    let collapsed = Some(collapsed).filter(|collapsed| *collapsed != exact);
-    Keys { history: Some(exact), collapsed, pair, answer }
+    let without_tools = Some(without_tools).filter(|without_tools| *without_tools != exact);
+    Keys { history: Some(exact), without_tools, pair, answer }
 }
 
 /// What the look-ups say of a request.

@@ -42,18 +42,19 @@ type HttpClient = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Payload>>
 
 /// An HTTP/1.1 and HTTP/2 client. Each thread has its own connections, see [`super::workers`].
 pub(super) struct Fetcher {
-    anywhere: bool,
+    allow_private: bool,
     clients: ThreadLocal<HttpClient>,
 }
 
 impl Fetcher {
-    /// A client that connects to `anywhere`, or to public addresses only.
-    pub(super) fn new(anywhere: bool) -> Self {
-        Self { anywhere, clients: ThreadLocal::new() }
+    /// A client that connects to `allow_private`, or to public addresses only.
+    pub(super) fn new(allow_private: bool) -> Self {
+        Self { allow_private, clients: ThreadLocal::new() }
     }
 
     fn client(&self) -> HttpClient {
-        let mut tcp = HttpConnector::new_with_resolver(Resolver { inner: GaiResolver::new(), anywhere: self.anywhere });
+        let mut tcp =
+            HttpConnector::new_with_resolver(Resolver { inner: GaiResolver::new(), allow_private: self.allow_private });
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -101,7 +102,7 @@ impl Fetcher {
 #[derive(Clone)]
 struct Resolver {
     inner: GaiResolver,
-    anywhere: bool,
+    allow_private: bool,
 }
 
 /// A name leads to addresses that are not public.
@@ -126,11 +127,11 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let (found, anywhere) = (self.inner.call(name), self.anywhere);
+        let (found, allow_private) = (self.inner.call(name), self.allow_private);
         Box::pin(async move {
             let found: Vec<SocketAddr> = found.await?.collect();
             // One that is not public makes the name suspect as a whole.
-            if !anywhere && !found.iter().map(SocketAddr::ip).all(address::is_public) {
+            if !allow_private && !found.iter().map(SocketAddr::ip).all(address::is_public) {
                 return Err(NotPublic.into());
             }
             Ok(found.into_iter())

@@ -87,9 +87,9 @@ impl Platform for Native {
     async fn fetch_foreign(
         &self,
         request: http::Request<Payload>,
-        anywhere: bool,
+        allow_private: bool,
     ) -> Result<FetchResponse, FetchError> {
-        if anywhere {
+        if allow_private {
             return self.fetch(request).await;
         }
         // The resolver is not asked for hosts that are addresses already.

@@ -52,7 +52,7 @@ impl Headers {
 pub struct RequestBody(Option<Incoming>);
 
 /// How much of an unwanted body is still taken, and for how long.
-const MOST_UNWANTED: usize = 64 * 1024 * 1024;
+const MAX_UNWANTED: usize = 64 * 1024 * 1024;
 const UNWANTED_PATIENCE: Duration = Duration::from_secs(15);
 
 impl RequestBody {
@@ -103,7 +103,7 @@ impl Drop for RequestBody {
             let mut taken = 0_usize;
             while let Some(Ok(frame)) = body.frame().await {
                 taken = taken.saturating_add(frame.data_ref().map_or(0, Bytes::len));
-                if taken > MOST_UNWANTED {
+                if taken > MAX_UNWANTED {
                     break;
                 }
             }

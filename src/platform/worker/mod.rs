@@ -75,9 +75,9 @@ impl Platform for Worker {
     async fn fetch_foreign(
         &self,
         request: http::Request<Payload>,
-        anywhere: bool,
+        allow_private: bool,
     ) -> Result<FetchResponse, FetchError> {
-        if !anywhere {
+        if !allow_private {
             resolve::check(request.uri(), self.client.as_ref()).await?;
         }
         fetch::fetch_bulk(request, self.client.as_ref()).await

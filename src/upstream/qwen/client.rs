@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use crate::{
     config::Config,
-    credentials_input::Pasted,
+    credentials_input::CredentialsInput,
     error::{Error, ErrorKind, Result},
     platform::telemetry::UpstreamKind,
     platform::{ByteStream, Platform},
@@ -118,8 +118,8 @@ impl Client {
     ///
     /// # Errors
     /// What the site says against it; on the edge also `store_unavailable`.
-    pub async fn give_session(&self, platform: &impl Platform, pasted: Pasted) -> Result<bool> {
-        let Pasted { cookies, token, user_agent, host: _ } = pasted;
+    pub async fn give_session(&self, platform: &impl Platform, pasted: CredentialsInput) -> Result<bool> {
+        let CredentialsInput { cookies, token, user_agent, host: _ } = pasted;
         let (cookies, token) = (cookies.as_ref().map(Secret::expose), token.as_ref().map(Secret::expose));
         match Credentials::new(cookies, token) {
             Some(credentials) => self.session.replace(platform, credentials.of_browser(user_agent)).await,

@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use qwen_edge::{
     api::openai::{FinishReason, Identity},
-    chat::{Form, Output},
+    chat::{Delivery, Output},
     upstream::qwen::Decoder,
 };
 use serde_json::{Value, json};
@@ -96,7 +96,7 @@ fn translated(fixture: &Fixture) -> Result<Vec<Value>, u16> {
     };
     let limit = fixture.request["max_completion_tokens"].as_u64().or_else(|| fixture.request["max_tokens"].as_u64());
     let identity = Identity { id: String::new(), created: 0, model: String::new() };
-    let mut output = Output::new(identity, &Form::Stream { include_usage: true }, stop, limit);
+    let mut output = Output::new(identity, &Delivery::Stream { include_usage: true }, stop, limit);
     let mut stream = Decoder::default();
     let read =
         stream.feed(&fixture.body, &mut output).and_then(|more| if more { stream.finish(&mut output) } else { Ok(()) });

@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::{
     error::{Error, Result},
-    media_type::{self, Kind},
+    media_type::{self, MediaKind},
     platform::Platform,
     store::files::Upload,
     upstream::qwen::{Client, wire},
@@ -38,7 +38,7 @@ pub struct File {
     /// Bytes.
     pub size: u64,
     /// How the site treats it.
-    pub kind: Kind,
+    pub kind: MediaKind,
     /// Its media type.
     pub content_type: String,
 }
@@ -82,10 +82,10 @@ impl File {
                 object.insert(name.to_owned(), value);
             }
         };
-        if *kind == Kind::Document {
+        if *kind == MediaKind::Document {
             set(&mut meta, "parse_meta", json!({ "parse_status": "success" }));
         }
-        if *kind == Kind::Document && content_type.starts_with("text/") {
+        if *kind == MediaKind::Document && content_type.starts_with("text/") {
             set(&mut entry, "context", "full".into());
         }
         if let Some(file) = entry.get_mut("file") {
@@ -133,10 +133,11 @@ impl FileEntry {
         };
         let Some(url) = text(&entry, "url") else { return wrong("The 'file_info' has no 'url'.") };
         let name = text(&entry, "name").unwrap_or_else(|| name_in(&url).1);
-        let by_name = media_type::told(text(&entry, "file_type").as_deref(), &name);
-        let kind =
-            text(&entry, "type").and_then(|word| Kind::from_word(&word)).or_else(|| by_name.map(|found| found.kind));
-        let kind = kind.unwrap_or(Kind::Document);
+        let by_name = media_type::declared_type(text(&entry, "file_type").as_deref(), &name);
+        let kind = text(&entry, "type")
+            .and_then(|word| MediaKind::from_word(&word))
+            .or_else(|| by_name.map(|found| found.kind));
+        let kind = kind.unwrap_or(MediaKind::Document);
         let content_type = by_name.map_or("application/octet-stream", |found| found.content_type);
         for (field, value) in [
             ("type", kind.as_str()),
@@ -168,19 +169,19 @@ impl Client {
     /// The entry for a link to the site's own storage, as far as the link tells: its size stays unknown. `None` for links to
     /// other hosts.
     #[must_use]
-    pub fn entry_for(&self, platform: &impl Platform, url: &Url, expected: Option<Kind>) -> Option<FileEntry> {
+    pub fn entry_for(&self, platform: &impl Platform, url: &Url, expected: Option<MediaKind>) -> Option<FileEntry> {
         if !self.is_own(url) {
             return None;
         }
         let (id, name) = name_in(url.as_str());
-        let by_name = media_type::told(None, &name);
-        let kind = expected.or_else(|| by_name.map(|found| found.kind)).unwrap_or(Kind::Document);
+        let by_name = media_type::declared_type(None, &name);
+        let kind = expected.or_else(|| by_name.map(|found| found.kind)).unwrap_or(MediaKind::Document);
         let content_type = by_name.filter(|found| found.kind == kind).map_or_else(
             || match kind {
-                Kind::Image => "image/png",
-                Kind::Video => "video/mp4",
-                Kind::Audio => "audio/mpeg",
-                Kind::Document => "application/octet-stream",
+                MediaKind::Image => "image/png",
+                MediaKind::Video => "video/mp4",
+                MediaKind::Audio => "audio/mpeg",
+                MediaKind::Document => "application/octet-stream",
             },
             |found| found.content_type,
         );

@@ -18,7 +18,7 @@ use parts::Parts;
 use super::{Client, wire};
 use crate::{
     error::{Error, ErrorKind, Result},
-    media_type::{self, Kind, MediaType},
+    media_type::{self, MediaKind, MediaType},
     oss::{Credentials, Failure, MultipartError, Object},
     platform::{BoxStream, Platform},
     secret::Secret,
@@ -42,7 +42,7 @@ pub struct NewFile {
     /// Its media type, as the sender declares it.
     pub declared: Option<String>,
     /// The only kind that will do.
-    pub expected: Option<Kind>,
+    pub expected: Option<MediaKind>,
     /// How many bytes it has, as far as that is known before they come.
     pub length: Option<u64>,
     /// SHA-256 of the content in hex, if that is known before.
@@ -140,7 +140,7 @@ pub fn plain_name(name: &str) -> String {
     if name.len() <= MAX_NAME {
         return name.to_owned();
     }
-    let ending = name.rsplit_once('.').map(|(_, ending)| ending).filter(|ending| ending.len() <= 16);
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension).filter(|extension| extension.len() <= 16);
     let mut short = String::new();
     for character in name.chars() {
         if short.len().saturating_add(character.len_utf8()) > MAX_NAME.saturating_sub(20) {
@@ -148,7 +148,7 @@ pub fn plain_name(name: &str) -> String {
         }
         short.push(character);
     }
-    ending.map_or_else(|| short.clone(), |ending| format!("{short}.{ending}"))
+    extension.map_or_else(|| short.clone(), |extension| format!("{short}.{extension}"))
 }
 
 impl Client {
@@ -164,10 +164,10 @@ impl Client {
         if first.is_empty() {
             return Err(Error::invalid(param, format!("The file '{name}' is empty.")));
         }
-        let found = media_type::recognise(&first, declared.as_deref(), &name);
+        let found = media_type::detect(&first, declared.as_deref(), &name);
         let found = found.filter(|found| expected.is_none_or(|expected| expected == found.kind));
         let MediaType { kind, content_type } = found.ok_or_else(|| unsupported(&name, expected, &first, &param))?;
-        parts.limit(if kind == Kind::Image { self.max_image } else { self.max_file }, &name, &param)?;
+        parts.limit(if kind == MediaKind::Image { self.max_image } else { self.max_file }, &name, &param)?;
         let whole = parts.is_whole(&first);
         let known = if whole { Some(parts.hash()) } else { hash };
         if let Some(hash) = known
@@ -188,17 +188,17 @@ impl Client {
         let place =
             Arc::new(credentials.place(self.oss_url.as_deref(), self.http.idle(), self.http.clock().ahead())?);
         let earlier = match (whole, kind) {
-            (true, Kind::Video) | (false, _) => {
+            (true, MediaKind::Video) | (false, _) => {
                 // The parts give it again, and use its memory again.
                 drop(first);
                 self.put_parts(platform, scope, &place, content_type, &mut parts).await?
             }
-            (true, Kind::Image) => {
+            (true, MediaKind::Image) => {
                 let form = place.post_form(platform, content_type, first.clone().into()).await;
                 or_else(form, place.put(platform, content_type, first.into())).await?;
                 None
             }
-            (true, Kind::Audio | Kind::Document) => {
+            (true, MediaKind::Audio | MediaKind::Document) => {
                 let put = place.put(platform, content_type, first.clone().into()).await;
                 or_else(put, place.post_form(platform, content_type, first.into())).await?;
                 None
@@ -209,7 +209,7 @@ impl Client {
         if let Some(upload) = earlier {
             return Ok(File { upload, hash, name, size, kind, content_type });
         }
-        if kind == Kind::Document {
+        if kind == MediaKind::Document {
             self.parse(platform, &credentials.file_id).await?;
         }
         let owner = credentials.file_path.split('/').next().unwrap_or_default().to_owned();
@@ -255,7 +255,7 @@ impl Client {
     }
 
     /// A link to a file that lives: the one at hand, or a new one. A dead one if the site gives none, as it takes those too.
-    pub async fn relink(&self, platform: &impl Platform, upload: Upload) -> Upload {
+    pub async fn refresh_url(&self, platform: &impl Platform, upload: Upload) -> Upload {
         if upload.expires_at > platform.now().saturating_add(LINK_MARGIN) {
             return upload;
         }
@@ -291,7 +291,7 @@ impl Client {
         platform: &impl Platform,
         name: &str,
         size: u64,
-        kind: Kind,
+        kind: MediaKind,
     ) -> Result<UploadCredentials> {
         let answer = data_of(self.sts_token(platform, name, size, kind.as_str()).await?);
         serde_json::from_value(answer).map_err(|_| odd("the request for a place for a file"))
@@ -373,8 +373,8 @@ fn link_end(url: &str, now: u64) -> u64 {
     now.saturating_add(seconds.unwrap_or(LINK_SECONDS).saturating_mul(1000))
 }
 
-fn unsupported(name: &str, expected: Option<Kind>, head: &[u8], param: &str) -> Error {
-    let message = match (expected, media_type::recognise(head, None, name)) {
+fn unsupported(name: &str, expected: Option<MediaKind>, head: &[u8], param: &str) -> Error {
+    let message = match (expected, media_type::detect(head, None, name)) {
         (Some(expected), Some(found)) => format!(
             "The file '{name}' is {} ({}), but {expected} is wanted here: {}.",
             found.kind,
@@ -386,10 +386,10 @@ fn unsupported(name: &str, expected: Option<Kind>, head: &[u8], param: &str) -> 
         }
         (None, _) => format!(
             "The file '{name}' is of no supported format. Images: {}. Videos: {}. Audio: {}. Documents: {}.",
-            Kind::Image.formats(),
-            Kind::Video.formats(),
-            Kind::Audio.formats(),
-            Kind::Document.formats()
+            MediaKind::Image.formats(),
+            MediaKind::Video.formats(),
+            MediaKind::Audio.formats(),
+            MediaKind::Document.formats()
         ),
     };
     Error::new(ErrorKind::UnsupportedFileType, message).with_param(param)

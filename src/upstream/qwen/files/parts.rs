@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How many parts there are in memory at most, those on their way included.
-const MOST: usize = 4;
+const MAX_PART_SIZE: usize = 4;
 
 /// Parts of a body. As a stream it gives each of them, the first one again.
 pub(super) struct Parts {
@@ -101,7 +101,7 @@ impl Parts {
 
     /// All of it, if it is still at hand; reads what has not come yet, as far as there is room.
     pub(super) async fn current_list(&mut self) -> Result<Option<Payload>> {
-        while self.given < MOST {
+        while self.given < MAX_PART_SIZE {
             if self.next().await.transpose()?.is_none() {
                 return Ok(Some(self.newest.drain(..).collect()));
             }
@@ -111,7 +111,7 @@ impl Parts {
 
     /// Memory for the next part: that of a part which is through, if there is one.
     fn room(&mut self) -> BytesMut {
-        if self.given >= MOST {
+        if self.given >= MAX_PART_SIZE {
             for _ in 0..self.newest.len() {
                 match self.newest.pop_front().map(Bytes::try_into_mut) {
                     Some(Ok(mut room)) if room.capacity() >= PART => {
@@ -170,7 +170,7 @@ impl Stream for Parts {
         if let Some(part) = &part {
             this.given = this.given.saturating_add(1);
             this.newest.push_back(part.clone());
-            if this.newest.len() > MOST {
+            if this.newest.len() > MAX_PART_SIZE {
                 this.newest.pop_front();
             }
         }
@@ -241,11 +241,11 @@ mod tests {
             let part = part.unwrap();
             places.insert(part.as_ptr());
             on_their_way.push_back(part);
-            if on_their_way.len() == MOST {
+            if on_their_way.len() == MAX_PART_SIZE {
                 on_their_way.pop_front();
             }
         }
-        assert_eq!(places.len(), MOST);
+        assert_eq!(places.len(), MAX_PART_SIZE);
     }
 
     #[test]

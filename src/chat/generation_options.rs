@@ -8,7 +8,7 @@ use crate::{
 
 /// A request's wishes, without its messages.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Intent {
+pub struct GenerationOptions {
     /// The upstream id of the model.
     pub model: String,
     /// Whether to think.
@@ -32,7 +32,7 @@ const MAX_STOP_BYTES: usize = 1024;
 ///
 /// # Errors
 /// `invalid_request` for several answers (`n`) or too long stop texts.
-pub fn intent(request: &ChatRequest, choice: Choice, model: Option<&Model>) -> Result<Intent> {
+pub fn generation_options(request: &ChatRequest, choice: Choice, model: Option<&Model>) -> Result<GenerationOptions> {
     if request.n.is_some_and(|n| n != Whole(1)) {
         return Err(Error::invalid("n", "Only one answer a request is possible: leave 'n' out or set it to 1."));
     }
@@ -60,7 +60,7 @@ pub fn intent(request: &ChatRequest, choice: Choice, model: Option<&Model>) -> R
     };
     let body_search = request.enable_search.or_else(|| request.extra_body.as_ref()?.enable_search);
     let limit = |limit: Option<Whole>| u64::try_from(limit?.0).ok().filter(|limit| *limit > 0);
-    Ok(Intent {
+    Ok(GenerationOptions {
         model: id,
         thinking,
         search: search || request.web_search_options.is_some() || body_search.unwrap_or(false),
@@ -143,9 +143,9 @@ mod tests {
 
     const ON: Thinking = Thinking::On { budget: None };
 
-    fn asked(fields: &str, suffix: Option<bool>, model: Option<&Model>) -> Result<Intent> {
+    fn asked(fields: &str, suffix: Option<bool>, model: Option<&Model>) -> Result<GenerationOptions> {
         let request = ChatRequest::from_json(format!(r#"{{"messages":[]{fields}}}"#).as_bytes()).unwrap();
-        intent(&request, Choice { id: "m".to_owned(), thinking: suffix, search: false }, model)
+        generation_options(&request, Choice { id: "m".to_owned(), thinking: suffix, search: false }, model)
     }
 
     fn budget(tokens: u32) -> Thinking {

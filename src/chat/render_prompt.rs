@@ -26,7 +26,7 @@ pub fn check(messages: &[Message], attachments: &Attachments) -> Result<()> {
 
 /// A message with what is attached to it.
 #[derive(Clone, Copy)]
-pub(super) struct Said<'a> {
+pub(super) struct PromptMessage<'a> {
     pub(super) message: &'a Message,
     /// Who exactly speaks, or which call this is the result of.
     pub(super) name: Option<&'a str>,
@@ -35,7 +35,7 @@ pub(super) struct Said<'a> {
 
 /// A text for one message upstream, and the text of a file that goes along because it would have been too long.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Folded {
+pub(super) struct RenderedPrompt {
     pub(super) text: String,
     pub(super) file: Option<Bytes>,
 }
@@ -44,7 +44,7 @@ pub(super) struct Folded {
 pub(super) const FILE_NAME: &str = "conversation.txt";
 /// Longer texts go along as a file: from 128 KiB on the site's firewall answers with its captcha page, and the body holds
 /// more than the text.
-const MOST_INLINE: usize = 94 * 1024;
+const MAX_INLINE: usize = 94 * 1024;
 /// What stays in the message then.
 const KEPT_INLINE: usize = 48 * 1024;
 const EARLIER_IN_FILE: &str = "[The earlier part of this conversation is in the attached file conversation.txt. Read it first; its newest part follows.]";
@@ -60,23 +60,30 @@ const ROOM_PER_FILE: usize = 3 * 1024;
 
 /// Folds messages into one text: a lone user message as it is, else each with its role in front, the newest last. `files` =
 /// how many attachments go along.
-pub(super) fn fold<'a>(said: impl IntoIterator<Item = Said<'a>>, files: usize) -> Folded {
-    let texts = said.into_iter().map(|said| (said, message_text(said.message))).map(|(said, text)| {
-        // That there is nothing is a result too.
-        let is_empty_result = is_result(said.message) && text.trim().is_empty() && said.attached.is_empty();
-        (said, if is_empty_result { Cow::Borrowed(EMPTY_RESULT) } else { text })
-    });
-    let mut texts: Vec<(Said<'_>, Cow<'_, str>)> =
-        texts.filter(|(said, text)| !text.trim().is_empty() || !said.attached.is_empty()).collect();
+pub(super) fn render_prompt<'a>(
+    prompt_message: impl IntoIterator<Item = PromptMessage<'a>>,
+    files: usize,
+) -> RenderedPrompt {
+    let texts = prompt_message
+        .into_iter()
+        .map(|prompt_message| (prompt_message, message_text(prompt_message.message)))
+        .map(|(prompt_message, text)| {
+            // That there is nothing is a result too.
+            let is_empty_result =
+                is_result(prompt_message.message) && text.trim().is_empty() && prompt_message.attached.is_empty();
+            (prompt_message, if is_empty_result { Cow::Borrowed(EMPTY_RESULT) } else { text })
+        });
+    let mut texts: Vec<(PromptMessage<'_>, Cow<'_, str>)> =
+        texts.filter(|(prompt_message, text)| !text.trim().is_empty() || !prompt_message.attached.is_empty()).collect();
     let taken = files.saturating_mul(ROOM_PER_FILE);
-    if let [(Said { message: Message { role: Role::User, .. }, .. }, text)] = &mut texts[..] {
+    if let [(PromptMessage { message: Message { role: Role::User, .. }, .. }, text)] = &mut texts[..] {
         return fit(vec![std::mem::take(text).into_owned()], taken);
     }
-    fit(texts.into_iter().map(|(said, text)| labelled(said, &text)).collect(), taken)
+    fit(texts.into_iter().map(|(prompt_message, text)| labelled(prompt_message, &text)).collect(), taken)
 }
 
-fn labelled(said: Said<'_>, text: &str) -> String {
-    let Said { message, name, attached } = said;
+fn labelled(prompt_message: PromptMessage<'_>, text: &str) -> String {
+    let PromptMessage { message, name, attached } = prompt_message;
     let label = label(message.role);
     let mut line = match name {
         Some(name) if is_result(message) => format!("[{name}] {label}: {text}"),
@@ -93,12 +100,12 @@ fn labelled(said: Said<'_>, text: &str) -> String {
 }
 
 /// Joins the pieces, oldest first; moves what is too much into the file. `taken` = bytes that something else needs.
-fn fit(pieces: Vec<String>, taken: usize) -> Folded {
+fn fit(pieces: Vec<String>, taken: usize) -> RenderedPrompt {
     const BETWEEN: &str = "\n\n";
     let sent = |piece: &String| json_length(piece).saturating_add(json_length(BETWEEN));
-    let most = MOST_INLINE.saturating_sub(taken);
+    let most = MAX_INLINE.saturating_sub(taken);
     if pieces.iter().map(sent).fold(0, usize::saturating_add) <= most {
-        return Folded { text: pieces.join(BETWEEN), file: None };
+        return RenderedPrompt { text: pieces.join(BETWEEN), file: None };
     }
     let mut room = KEPT_INLINE.min(most);
     let fits = |piece: &&String| room.checked_sub(sent(piece)).inspect(|left| room = *left).is_some();
@@ -111,7 +118,7 @@ fn fit(pieces: Vec<String>, taken: usize) -> Folded {
     };
     // Of a single huge message there is one copy.
     let file = if let [only] = &mut older[..] { std::mem::take(only) } else { older.join(BETWEEN) };
-    Folded { text, file: Some(file.into()) }
+    RenderedPrompt { text, file: Some(file.into()) }
 }
 
 /// The text with the names of attachments in front that go along no longer.
@@ -224,8 +231,11 @@ mod tests {
         let request = ChatRequest::from_json(format!(r#"{{"messages":{messages}}}"#).as_bytes()).unwrap();
         check(&request.messages, &Attachments::default()).map(|()| {
             let names = result_names(&request.messages);
-            let said = request.messages.iter().zip(&names);
-            let folded = fold(said.map(|(message, name)| Said { message, name: name.as_deref(), attached: &[] }), 0);
+            let prompt_message = request.messages.iter().zip(&names);
+            let folded = render_prompt(
+                prompt_message.map(|(message, name)| PromptMessage { message, name: name.as_deref(), attached: &[] }),
+                0,
+            );
             assert_eq!(folded.file, None);
             folded.text
         })
@@ -268,8 +278,8 @@ mod tests {
     #[test]
     fn what_is_too_long_goes_along_as_a_file() {
         let piece = |letter: char, kib: usize| letter.to_string().repeat(kib * 1024);
-        let file = |folded: &Folded| folded.file.as_ref().map(|file| String::from_utf8(file.to_vec()).unwrap());
-        let all = |folded: &Folded| format!("{}{}", file(folded).unwrap_or_default(), folded.text);
+        let file = |folded: &RenderedPrompt| folded.file.as_ref().map(|file| String::from_utf8(file.to_vec()).unwrap());
+        let all = |folded: &RenderedPrompt| format!("{}{}", file(folded).unwrap_or_default(), folded.text);
         for (pieces, in_file, inline) in [
             (vec![piece('a', 93)], None, "a"),
             (vec![piece('a', 40), piece('b', 40)], None, "ab"),
