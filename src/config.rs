@@ -1,4 +1,4 @@
-//! The configuration: one list of names for the box's environment and the Worker's variables.
+//! The configuration: one list of names for the native server's environment and the Worker's variables.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr, time::Duration};
 
@@ -8,7 +8,6 @@ use url::Url;
 use crate::{
     credentials_input::{self, CredentialsInput},
     origin::Origin,
-    platform::{PRODUCT, Product},
     secret::Secret,
 };
 
@@ -49,9 +48,58 @@ pub enum LogFormat {
     Json,
 }
 
+/// What differs between the two products. Whichever starts hands its own in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Product {
+    /// The word in `GET /`.
+    pub name: &'static str,
+    /// Whether anybody on the internet reaches it. The other one listens on loopback unless it has keys or is told otherwise.
+    pub is_public: bool,
+    /// Whether several processes share the database, so that what is not stored reaches no other.
+    pub is_distributed: bool,
+    /// Whether it keeps counters for `GET /metrics`.
+    pub keeps_metrics: bool,
+    /// The default of `COALESCE_MS`.
+    pub coalesce_ms: u64,
+    /// How much memory the bodies of all requests may take together, in bytes.
+    pub body_memory: usize,
+    /// The largest chat request, in bytes.
+    pub chat_body: usize,
+    /// How many requests at once may fetch and upload what is attached to them. Each holds up to 20 MiB for each of three
+    /// files.
+    pub attaching: usize,
+}
+
+impl Product {
+    /// The native server.
+    pub const NATIVE: Self = Self {
+        name: "box",
+        is_public: false,
+        is_distributed: false,
+        keeps_metrics: true,
+        coalesce_ms: 0,
+        body_memory: 256 * MIB as usize,
+        chat_body: 32 * MIB as usize,
+        attaching: 64,
+    };
+    /// The Cloudflare Worker.
+    pub const WORKER: Self = Self {
+        name: "edge",
+        is_public: true,
+        is_distributed: true,
+        keeps_metrics: false,
+        coalesce_ms: 20,
+        body_memory: 48 * MIB as usize,
+        chat_body: 16 * MIB as usize,
+        attaching: 8,
+    };
+}
+
 /// Every setting of the program, checked. README's table explains each.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The product that runs.
+    pub product: Product,
     /// `QWEN_COOKIES`
     pub cookies: Option<Secret>,
     /// `QWEN_AUTH_TOKEN`
@@ -294,7 +342,7 @@ impl Config {
     ///
     /// # Errors
     /// Names the first variable that is wrong, without its value.
-    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>, product: Product) -> Result<Self, ConfigError> {
         let env = Lookup(lookup);
         let session_key = env.text("SESSION_KEY");
         if let Some(key) = &session_key
@@ -344,10 +392,6 @@ impl Config {
             Some("json") => Some(LogFormat::Json),
             Some(_) => return Err(wrong("LOG_FORMAT", "must be text or json")),
         };
-        let coalesce_default = match PRODUCT {
-            Product::Worker => 20,
-            Product::Native => 0,
-        };
         let host = match env.text_or("HOST", "127.0.0.1").as_str() {
             "localhost" => IpAddr::from([127, 0, 0, 1]),
             text => text.parse().map_err(|_| wrong("HOST", "must be an IP address such as 127.0.0.1 or 0.0.0.0"))?,
@@ -355,6 +399,7 @@ impl Config {
         let base_url = env.origin("QWEN_BASE_URL")?.unwrap_or_else(|| "https://chat.qwen.ai".to_owned());
         let session = session(&env, &base_url)?;
         Ok(Self {
+            product,
             cookies: session.cookies,
             auth_token: session.token,
             valid_tokens,
@@ -383,7 +428,7 @@ impl Config {
             log_format,
             heartbeat: env.seconds("HEARTBEAT_SECONDS", 15, 1..=3600)?,
             first_byte: env.seconds("FIRST_BYTE_SECONDS", 10, 0..=3600)?,
-            coalesce: env.number("COALESCE_MS", coalesce_default, 0..=10_000).map(Duration::from_millis)?,
+            coalesce: env.number("COALESCE_MS", product.coalesce_ms, 0..=10_000).map(Duration::from_millis)?,
             upstream_idle: env.seconds("UPSTREAM_IDLE_SECONDS", 120, 1..=3600)?,
             upstream_in_flight: env.count("UPSTREAM_IN_FLIGHT", 1024, 1)?,
             upstream_queue: env.count("UPSTREAM_QUEUE", 1024, 0)?,
@@ -397,11 +442,11 @@ impl Config {
 
     /// Whether keyed routes may be used without a key.
     ///
-    /// The box without keys listens on loopback only (or was told `ALLOW_ANONYMOUS`), so whoever reaches it may use it;
-    /// the Worker is public and must be told.
+    /// The native server without keys listens on loopback only (or has `ALLOW_ANONYMOUS`), so whoever reaches it may use it;
+    /// the Worker is public and needs `ALLOW_ANONYMOUS`.
     #[must_use]
     pub fn open_to_all(&self) -> bool {
-        self.valid_tokens.is_empty() && (self.allow_anonymous || PRODUCT == Product::Native)
+        self.valid_tokens.is_empty() && (self.allow_anonymous || !self.product.is_public)
     }
 
     /// Whether an administrator's key is easily guessed.
@@ -456,7 +501,10 @@ mod tests {
     use super::*;
 
     fn config(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::from_lookup(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        Config::from_lookup(
+            |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()),
+            Product::NATIVE,
+        )
     }
 
     #[test]

@@ -20,6 +20,8 @@
 )]
 
 pub mod api;
+#[cfg(test)]
+mod architecture_tests;
 pub mod chat;
 pub mod config;
 mod content_encoding;

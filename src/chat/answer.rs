@@ -27,7 +27,7 @@ use crate::{
     api::openai::{FinishReason, Identity},
     config::Config,
     error::{Error, ErrorKind, Result},
-    platform::{BoxFuture, ByteStream, FetchError, Platform},
+    platform::{BoxFuture, ByteStream, FetchError, Platform, Reach},
     upstream::qwen::{
         Client, CredentialsLease, Decoder, FileEntry, NewFile, Turn, TurnStream, empty_answer, unreachable_error,
     },
@@ -113,8 +113,8 @@ struct Plan {
     options: GenerationOptions,
     conversation: ConversationMatch,
     identity: Identity,
-    /// Whether attachments may be fetched from private addresses.
-    allow_private: bool,
+    /// Where attachments may be fetched from.
+    reach: Reach,
 }
 
 impl Plan {
@@ -142,7 +142,7 @@ impl Plan {
         }
         let ConversationMatch { attachments, scope, .. } = &self.conversation;
         let Entries { files: attached, missing } =
-            attachments.entries(platform, qwen, scope, self.allow_private, known_messages).await?;
+            attachments.entries(platform, qwen, scope, self.reach, known_messages).await?;
         files.extend(attached);
         Ok(TurnInput { text: without_missing(&folded.text, &missing), files })
     }
@@ -163,7 +163,7 @@ impl Plan {
         if !self.has_files(folded, known_messages) {
             return Ok(TurnInput { text: Cow::Borrowed(&folded.text), files: Vec::new() });
         }
-        let _share = attachment_limiters.enter(platform, &self.conversation.scope).await?;
+        let _share = attachment_limiters.acquire(platform, &self.conversation.scope).await?;
         // While it waited the site may have asked for a check.
         qwen.session().check(platform.now())?;
         self.input(platform, qwen, folded, known_messages).await
@@ -219,7 +219,7 @@ struct Opened {
 }
 
 impl<P: Platform> Answer<P> {
-    /// Prepares a turn; nothing is sent before it is polled. `allow_private` = attachments may be fetched from private addresses.
+    /// Prepares a turn; nothing is sent before it is polled. `reach`: where attachments may be fetched from.
     #[expect(clippy::too_many_arguments, reason = "each is another part of the turn")]
     pub fn new(
         platform: P,
@@ -230,9 +230,9 @@ impl<P: Platform> Answer<P> {
         options: GenerationOptions,
         conversation: ConversationMatch,
         identity: Identity,
-        allow_private: bool,
+        reach: Reach,
     ) -> Self {
-        let plan = Arc::new(Plan { options, conversation, identity, allow_private });
+        let plan = Arc::new(Plan { options, conversation, identity, reach });
         let now = platform.now();
         let mut answer = Self {
             output: plan.output(),
@@ -240,7 +240,7 @@ impl<P: Platform> Answer<P> {
             permit: None,
             lease: None,
             session_was_refreshed: false,
-            began_at: platform.clock(),
+            began_at: platform.elapsed(),
             first_token_recorded: false,
             stream: Decoder::default(),
             retries_left: MAX_RETRIES,
@@ -282,7 +282,7 @@ impl<P: Platform> Answer<P> {
                 return Err(error);
             }
             let enter = async || {
-                let permit = limiter.enter(&platform).await?;
+                let permit = limiter.acquire(&platform).await?;
                 // While it waited the site may have asked for a check.
                 qwen.session().check(platform.now()).map(|()| permit)
             };
@@ -556,7 +556,7 @@ impl<P: Platform> Answer<P> {
         if self.output.began() {
             if !self.first_token_recorded {
                 self.first_token_recorded = true;
-                let took = self.platform.clock().saturating_sub(self.began_at);
+                let took = self.platform.elapsed().saturating_sub(self.began_at);
                 self.platform.request_metrics().record().first_token = Some(took);
             }
             let is_open = !matches!(self.stage, Stage::Ended);
@@ -581,7 +581,7 @@ impl<P: Platform> Answer<P> {
     }
 }
 
-impl<P: Platform + Unpin> Stream for Answer<P> {
+impl<P: Platform> Stream for Answer<P> {
     type Item = Result<Bytes, FetchError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

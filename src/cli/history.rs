@@ -13,8 +13,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use qwen_edge::{
     config::Config,
     error::Error,
-    platform::{Platform as _, native::Native},
+    platform::{Database as _, native::Native},
     server::{App, Imported},
+    store::MIGRATIONS,
 };
 
 use super::tools::say;
@@ -47,8 +48,8 @@ fn write_private(file: &Path, text: &str) -> io::Result<()> {
 /// Reads the account's chats into the database.
 pub(super) async fn import(config: Config, pause: Duration, all: bool, sql: Option<&Path>) -> Result<ExitCode, String> {
     let path = config.database_path.clone();
-    let platform = Native::new(Path::new(&path));
-    if let Some(warning) = platform.store_warning() {
+    let platform = Native::new(Path::new(&path), MIGRATIONS);
+    if let Some(warning) = platform.database_warning() {
         return Err(warning.to_owned());
     }
     let app = App::new(config);

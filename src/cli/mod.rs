@@ -17,9 +17,10 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use qwen_edge::{
-    config::Config,
+    config::{Config, Product},
     platform::native::{Native, dotenv, serve::serve, workers::Workers},
     server::{self, App},
+    store::MIGRATIONS,
     visible,
 };
 use tokio::{net::TcpListener, signal::unix::SignalKind};
@@ -145,7 +146,7 @@ fn load() -> Result<(Config, Vec<String>), String> {
         });
         Some(value).filter(|value| !value.is_empty()).or_else(|| file.get(name).cloned())
     };
-    let config = Config::from_lookup(lookup);
+    let config = Config::from_lookup(lookup, Product::NATIVE);
     if let Some(name) = unreadable.take() {
         return Err(format!("{name}: is not text in UTF-8: copy it again"));
     }
@@ -191,7 +192,7 @@ async fn listen(config: Config, warnings: &[String]) -> Result<(), String> {
     let workers = Workers::start().map_err(|error| format!("cannot start a thread: {error}"))?;
     let mut signals = Signals::new()?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    let platform = Native::new(Path::new(&config.database_path));
+    let platform = Native::new(Path::new(&config.database_path), MIGRATIONS);
     let app = Arc::new(App::new(config));
     tracing::info!(url = %format_args!("http://{address}"), version = env!("CARGO_PKG_VERSION"), "serving");
     warn(warnings);

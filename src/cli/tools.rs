@@ -11,8 +11,9 @@ use std::{
 use qwen_edge::{
     config::Config,
     credentials_input::MAX_TEXT,
-    platform::{Platform as _, native::Native},
+    platform::{Database as _, native::Native},
     server::{App, Finding},
+    store::MIGRATIONS,
     visible,
 };
 
@@ -56,7 +57,7 @@ pub(super) async fn check(config: Config) -> Result<ExitCode, String> {
         is_good: exposure.is_ok(),
         text: exposure.err().unwrap_or_else(|| format!("serves http://{address}. {keys}")),
     };
-    let platform = Native::new(Path::new(&config.database_path));
+    let platform = Native::new(Path::new(&config.database_path), MIGRATIONS);
     let path = config.database_path.clone();
     let findings = App::new(config).check(&platform).await;
     platform.close().await;
@@ -79,7 +80,7 @@ pub(super) async fn import_curl(config: Config, file: Option<&Path>) -> Result<E
     };
     read.map_err(|error| format!("the text cannot be read: {error}"))?;
     let path = config.database_path.clone();
-    let platform = Native::new(Path::new(&path));
+    let platform = Native::new(Path::new(&path), MIGRATIONS);
     let app = App::new(config);
     let stored = app.give_session(&platform, &text).await.map_err(|error| {
         let link = error.link().map(|link| format!(" {link}")).unwrap_or_default();
@@ -87,7 +88,7 @@ pub(super) async fn import_curl(config: Config, file: Option<&Path>) -> Result<E
     })?;
     app.settle(&platform).await;
     platform.close().await;
-    if !stored || platform.store_warning().is_some() {
+    if !stored || platform.database_warning().is_some() {
         return Err(format!("the site takes this session, but it cannot be kept in {path}; see above"));
     }
     say(&format_args!("The site takes this session. It is kept in {path}; a running server uses it within seconds."));

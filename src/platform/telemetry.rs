@@ -134,3 +134,20 @@ pub enum Event<'a> {
     /// Another server answered, or did not (`None`), after this time.
     UpstreamCall(UpstreamKind, Option<u16>, Duration),
 }
+
+/// What is known without counting, for the metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Gauges {
+    /// Failures of the store since the start.
+    pub store_errors: u64,
+    /// Turns that the site is busy with.
+    pub in_flight: u64,
+    /// Turns that wait for their place.
+    pub waiting: u64,
+    /// The state of the session.
+    pub session_state: &'static str,
+    /// All states that there are.
+    pub session_states: &'static [&'static str],
+    /// When the access token ends, in seconds since 1970.
+    pub session_expires_at: Option<u64>,
+}

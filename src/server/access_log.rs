@@ -23,16 +23,16 @@ pub(super) struct AccessLog<P: Platform> {
 
 impl<P: Platform> AccessLog<P> {
     pub(super) fn new(platform: P) -> Self {
-        Self { started: platform.clock(), platform, is_stream: false }
+        Self { started: platform.elapsed(), platform, is_stream: false }
     }
 
     /// Counts the time in which a future works, not that in which it waits.
     pub(super) async fn work<F: Future>(&self, future: F) -> F::Output {
         let mut future = std::pin::pin!(future);
         std::future::poll_fn(|cx| {
-            let begun = self.platform.clock();
+            let begun = self.platform.elapsed();
             let done = future.as_mut().poll(cx);
-            self.platform.request_metrics().record_overhead(self.platform.clock().saturating_sub(begun));
+            self.platform.request_metrics().record_overhead(self.platform.elapsed().saturating_sub(begun));
             done
         })
         .await
@@ -70,7 +70,7 @@ impl<P: Platform> Drop for AccessLog<P> {
     fn drop(&mut self) {
         let request_metrics = self.platform.request_metrics();
         let mut record = request_metrics.record().clone();
-        record.total = self.platform.clock().saturating_sub(self.started);
+        record.total = self.platform.elapsed().saturating_sub(self.started);
         if self.is_stream {
             self.platform.count(Event::StreamEnded);
         }
@@ -86,17 +86,17 @@ struct LoggedBody<P: Platform> {
     bytes: u64,
 }
 
-impl<P: Platform + Unpin> Stream for LoggedBody<P> {
+impl<P: Platform> Stream for LoggedBody<P> {
     type Item = Result<Bytes, FetchError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         let platform = &this.access_log.platform;
-        let begun = platform.clock();
+        let begun = platform.elapsed();
         let polled = this.stream.as_mut().poll_next(cx);
         let request_metrics = platform.request_metrics();
         let mut record = request_metrics.record();
-        record.own = record.own.saturating_add(platform.clock().saturating_sub(begun));
+        record.own = record.own.saturating_add(platform.elapsed().saturating_sub(begun));
         match &polled {
             Poll::Ready(Some(Ok(piece))) => {
                 this.bytes = this.bytes.saturating_add(piece.len() as u64);

@@ -19,7 +19,7 @@ pub(super) async fn show(app: &App, platform: &impl Platform) -> Response<Body> 
 
 pub(super) async fn replace<P: Platform>(app: &App, platform: &P, request: Request) -> Result<Response<Body>> {
     let limit = body::Limit { bytes: credentials_input::MAX_TEXT, advice: "a session is much shorter" };
-    let body = body::collect(app, platform, &request.headers, request.body, limit).await?;
+    let body = body::collect(&app.memory, platform, &request.headers, request.body, limit).await?;
     let text =
         client_text(&body).ok_or_else(|| Error::new(ErrorKind::InvalidRequest, "The body is not text in UTF-8."))?;
     let stored = take(app, platform, &text).await?;

@@ -8,7 +8,7 @@ use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
     origin::Origin,
-    platform::{Headers, PRODUCT, Product, Request},
+    platform::{Headers, Request},
     secret::Secret,
 };
 
@@ -63,7 +63,7 @@ pub(super) fn check_admin(config: &Config, request: &Request) -> Result<()> {
     };
     // The edge listens wherever its visitors ask for it.
     let asked_here = || request.authority.as_deref().and_then(Origin::of_host).is_some_and(|own| own.is_loopback());
-    if PRODUCT == Product::Worker && config.admin_token_is_short() && !asked_here() {
+    if config.product.is_public && config.admin_token_is_short() && !asked_here() {
         return Err(Error::new(
             ErrorKind::AdminDisabled,
             "This server's ADMIN_TOKEN has fewer than 16 characters and could be guessed, so nobody may administer it here. Set a longer one: openssl rand -hex 24.",

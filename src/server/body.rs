@@ -13,11 +13,11 @@ use futures::StreamExt as _;
 
 use serde_json::Value as Json;
 
-use super::App;
 use crate::{
+    config::Product,
     content_encoding::{Coding, decoded},
     error::{Error, ErrorKind, Result},
-    platform::{self, ByteStream, FetchErrorKind, Headers, PRODUCT, Platform, Product, RequestBody},
+    platform::{self, ByteStream, FetchErrorKind, Headers, Platform, RequestBody},
     surrogates::{client_text, without_lone_surrogates},
 };
 
@@ -25,11 +25,6 @@ const MIB: usize = 1024 * 1024;
 
 /// How long a client may take to send a body that is read whole.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How much of all requests together is held in memory. An isolate has 128 MiB, also for what is made of the bodies.
-const MAX_HELD: usize = match PRODUCT {
-    Product::Native => 256 * MIB,
-    Product::Worker => 48 * MIB,
-};
 /// When to come back: by then the bodies of others are usually answered.
 const COME_BACK: Duration = Duration::from_secs(5);
 /// What is declared need not come, so memory is taken as it does.
@@ -43,14 +38,10 @@ pub(super) struct Limit {
     pub(super) advice: &'static str,
 }
 
-/// The largest chat request: several images of `MAX_IMAGE_BYTES` in base64, well below the memory that there is.
-pub(super) const CHAT: Limit = Limit {
-    bytes: match PRODUCT {
-        Product::Native => 32 * MIB,
-        Product::Worker => 16 * MIB,
-    },
-    advice: "send less, or upload large files with POST /v1/files/upload",
-};
+/// The limit of a chat request: several images of `MAX_IMAGE_BYTES` in base64, well below the memory that there is.
+pub(super) const fn chat_limit(product: &Product) -> Limit {
+    Limit { bytes: product.chat_body, advice: "send less, or upload large files with POST /v1/files/upload" }
+}
 
 impl Limit {
     fn exceeded(self) -> Error {
@@ -66,7 +57,7 @@ impl Limit {
 /// A body that is longer than `limit`, told from its declared length where there is one, that breaks off or takes too
 /// long, or for which there is no memory at the moment.
 pub(super) async fn collect<P: Platform>(
-    app: &App,
+    memory: &MemoryBudget,
     platform: &P,
     headers: &Headers,
     body: RequestBody,
@@ -80,7 +71,7 @@ pub(super) async fn collect<P: Platform>(
     }
     // What is packed has no known length, and no known bound but the limit.
     let most = declared.filter(|_| coding.is_none()).unwrap_or(limit.bytes);
-    let mut reservation = app.memory.reservation();
+    let mut reservation = memory.reservation();
     let mut bytes = Vec::with_capacity(declared.unwrap_or(0).min(FIRST_ROOM));
     let mut pieces = unpacked(body.into_stream(), coding);
     let read = async {
@@ -168,14 +159,9 @@ impl Deref for Collected {
 #[derive(Clone, Debug)]
 pub(super) struct MemoryBudget(Arc<AtomicUsize>);
 
-impl Default for MemoryBudget {
-    fn default() -> Self {
-        Self::of(MAX_HELD)
-    }
-}
-
 impl MemoryBudget {
-    fn of(bytes: usize) -> Self {
+    /// So many bytes.
+    pub(super) fn of(bytes: usize) -> Self {
         Self(Arc::new(AtomicUsize::new(bytes)))
     }
 

@@ -13,7 +13,7 @@ use crate::{
     api::openai::{ChatRequest, Identity},
     chat::{Answer, Attachments, ConversationHint, check, generation_options},
     error::{Error, Result},
-    platform::{self, Body, Headers, Platform, Request},
+    platform::{self, Body, Headers, Platform, Reach, Request},
 };
 
 /// The name goes into requests whose size the site limits, and into each chunk.
@@ -21,7 +21,7 @@ const MAX_MODEL_NAME: usize = 200;
 /// The longest id of a conversation that a client may choose.
 const MAX_CONVERSATION_ID: usize = 200;
 
-pub(super) async fn completions<P: Platform + Unpin>(
+pub(super) async fn completions<P: Platform>(
     app: &Arc<App>,
     platform: &P,
     caller: &str,
@@ -29,7 +29,7 @@ pub(super) async fn completions<P: Platform + Unpin>(
     default_model: &str,
 ) -> Result<Response<Body>> {
     let Request { headers, body, .. } = request;
-    let body = body::collect(app, platform, &headers, body, body::CHAT).await?;
+    let body = body::collect(&app.memory, platform, &headers, body, body::chat_limit(&app.config.product)).await?;
     let (request, attachments, reservation) = platform::work_on(platform, body.len(), move || {
         let mut request = ChatRequest::from_json(&body)?;
         let reservation = body.into_reservation();
@@ -43,7 +43,7 @@ pub(super) async fn completions<P: Platform + Unpin>(
 /// Answers a chat request whose attachments have been taken out of it. Its `reservation` in memory is kept until the answer begins: by
 /// then the attachments are uploaded.
 #[expect(clippy::too_many_arguments, reason = "each is another part of the request")]
-pub(super) async fn respond<P: Platform + Unpin>(
+pub(super) async fn respond<P: Platform>(
     app: &Arc<App>,
     platform: &P,
     caller: &str,
@@ -84,19 +84,10 @@ pub(super) async fn respond<P: Platform + Unpin>(
     let stream = options.stream;
     let (qwen, conversations, limiter) =
         (Arc::clone(&app.qwen), Arc::clone(&app.conversations), Arc::clone(&app.limiter));
-    let (timing, allow_private) = (app.timing, app.config.allow_private_urls);
+    let (timing, reach) = (app.timing, if app.config.allow_private_urls { Reach::Any } else { Reach::PublicOnly });
     let gates = (limiter, Arc::clone(&app.attachment_limiters));
-    let mut answer = Answer::new(
-        platform.clone(),
-        qwen,
-        conversations,
-        gates,
-        timing,
-        options,
-        conversation,
-        identity,
-        allow_private,
-    );
+    let mut answer =
+        Answer::new(platform.clone(), qwen, conversations, gates, timing, options, conversation, identity, reach);
     let answer = if stream {
         answer.head().await?;
         reply::event_stream(Body::Stream(Box::pin(answer)))

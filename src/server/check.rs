@@ -26,7 +26,7 @@ impl App {
             let is_good = found.is_ok();
             Finding { what, is_good, text: found.unwrap_or_else(|problem| problem) }
         };
-        let store = match (store::check(platform).await, platform.store_warning()) {
+        let store = match (store::check(platform).await, platform.database_warning()) {
             (Err(error), _) => Err(format!("does not work: {error}. Chats would work, but nothing is remembered")),
             (Ok(()), Some(warning)) => Err(warning.to_owned()),
             (Ok(()), None) => Ok("works".to_owned()),

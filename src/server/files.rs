@@ -258,7 +258,7 @@ fn object(platform: &impl Platform, file: table::File) -> FileObject {
 
 /// The site's own answer, for programs that upload by themselves.
 pub(super) async fn sts_token(app: &App, platform: &impl Platform, request: Request) -> Result<Response<Body>> {
-    let body = body::collect(app, platform, &request.headers, request.body, TOKEN_REQUEST).await?;
+    let body = body::collect(&app.memory, platform, &request.headers, request.body, TOKEN_REQUEST).await?;
     let body = body::json(&body)?;
     let name = body.get("filename").and_then(Json::as_str).filter(|name| !name.trim().is_empty());
     let name = name.ok_or_else(|| Error::invalid("filename", "The field 'filename' must be a text."))?;

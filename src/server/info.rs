@@ -8,7 +8,7 @@ use super::{
     router::{Endpoint, routes},
 };
 use crate::{
-    platform::{Body, Gauges, Headers, PRODUCT, Platform, Product},
+    platform::{Body, Gauges, Headers, Platform},
     store,
     upstream::qwen::{SessionReport, SessionState},
 };
@@ -46,17 +46,14 @@ pub(super) async fn root(app: &App, platform: &impl Platform, headers: &Headers)
     {
         return console;
     }
-    let routes = routes()
+    let routes = routes(&app.config.product)
         .filter(|route| route.endpoint != Endpoint::Asset)
         .map(|route| RouteObject { method: route.method, path: route.path, key: route.access.is_keyed(&app.config) })
         .collect();
     let information = Information {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
-        product: match PRODUCT {
-            Product::Worker => "edge",
-            Product::Native => "box",
-        },
+        product: app.config.product.name,
         message: "An OpenAI-compatible API for your own Qwen web account. Point a client at /v1.",
         docs: "/docs",
         routes,
@@ -120,7 +117,7 @@ async fn look(app: &App, platform: &impl Platform) -> Health {
     if let Some(error) = &store_problem {
         tracing::warn!(%error, "the store does not answer");
     }
-    let persistent = platform.store_warning().is_none();
+    let persistent = platform.database_warning().is_none();
     let usable = session.state.usable();
     let status = match (usable, session.state) {
         (false, _) => "unhealthy",

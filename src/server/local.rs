@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
     origin::Origin,
-    platform::{PRODUCT, Product, Request},
+    platform::Request,
 };
 
 /// Which pages of other origins may read an answer.
@@ -30,7 +30,7 @@ const MAX_WORDS: usize = 100;
 
 /// Whether routes of this access are for this machine alone.
 pub(super) fn is_guarded(config: &Config, access: Access) -> bool {
-    let without_keys = PRODUCT == Product::Native && config.valid_tokens.is_empty();
+    let without_keys = !config.product.is_public && config.valid_tokens.is_empty();
     match access {
         Access::Open => false,
         Access::Keyed | Access::StsToken => without_keys && !config.allow_anonymous,

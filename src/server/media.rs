@@ -21,7 +21,7 @@ pub(super) const DEFAULT_MODEL: &str = "qwen3-vl-plus";
 /// What a form may say beside its file.
 const FIELDS: &[&str] = &["prompt", "model", "stream", "enable_thinking", "thinking_budget", "conversation_id"];
 
-pub(super) async fn image<P: Platform + Unpin>(
+pub(super) async fn image<P: Platform>(
     app: &Arc<App>,
     platform: &P,
     caller: &str,
@@ -30,7 +30,7 @@ pub(super) async fn image<P: Platform + Unpin>(
     ask(app, platform, caller, request, ("image", MediaKind::Image), false).await
 }
 
-pub(super) async fn video<P: Platform + Unpin>(
+pub(super) async fn video<P: Platform>(
     app: &Arc<App>,
     platform: &P,
     caller: &str,
@@ -39,7 +39,7 @@ pub(super) async fn video<P: Platform + Unpin>(
     ask(app, platform, caller, request, ("video", MediaKind::Video), true).await
 }
 
-async fn ask<P: Platform + Unpin>(
+async fn ask<P: Platform>(
     app: &Arc<App>,
     platform: &P,
     caller: &str,

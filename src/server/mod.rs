@@ -2,6 +2,7 @@
 
 mod access_log;
 mod admin;
+mod app;
 mod auth;
 mod body;
 mod chat_completions;
@@ -14,6 +15,7 @@ mod form;
 pub mod fuzzing;
 #[cfg(not(target_arch = "wasm32"))]
 mod history;
+mod housekeeping;
 mod info;
 mod local;
 mod media;
@@ -29,83 +31,19 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::{
-    chat::{self as turns, ConcurrencyLimiter, Conversations, KeyedLimiters, Timing},
-    config::{Config, ConfigError},
+    config::ConfigError,
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform, Request},
-    store::{self, StoreHealth},
-    upstream::qwen::Client,
 };
 use access_log::AccessLog;
-use auth::Keys;
-use body::MemoryBudget;
+pub use app::App;
 use local::Readers;
 use router::{Access, Endpoint, Found};
 #[cfg(not(target_arch = "wasm32"))]
 pub use {check::Finding, history::Imported};
 
-/// The program's state, shared by all requests of a process or an isolate.
-#[derive(Debug)]
-pub struct App {
-    config: Config,
-    keys: Keys,
-    qwen: Arc<Client>,
-    conversations: Arc<Conversations>,
-    limiter: Arc<ConcurrencyLimiter>,
-    memory: MemoryBudget,
-    attachment_limiters: Arc<KeyedLimiters>,
-    store_health: Arc<StoreHealth>,
-    timing: Timing,
-}
-
-impl App {
-    /// The state that `config` describes.
-    #[must_use]
-    pub fn new(config: Config) -> Self {
-        let store_health = Arc::<StoreHealth>::default();
-        Self {
-            keys: Keys::new(&config.valid_tokens),
-            qwen: Arc::new(Client::new(&config, Arc::clone(&store_health))),
-            conversations: Arc::new(Conversations::new(config.conversation_ttl, Arc::clone(&store_health))),
-            limiter: Arc::new(ConcurrencyLimiter::new(config.upstream_in_flight, config.upstream_queue)),
-            memory: MemoryBudget::default(),
-            attachment_limiters: Arc::new(KeyedLimiters::new(config.valid_tokens.len(), config.upstream_queue)),
-            store_health,
-            timing: Timing::from(&config),
-            config,
-        }
-    }
-
-    /// Whose conversations and files a request may see: those of its key, with the account as it is now.
-    async fn scope(&self, platform: &impl Platform, caller: &str) -> String {
-        let session = self.qwen.session();
-        session.sync(platform).await;
-        turns::scope(caller, &session.account())
-    }
-
-    /// What is to be done every ten minutes: a look at the session, and a bounded step of the clean-up.
-    pub async fn housekeeping(&self, platform: &impl Platform) {
-        // A failure is logged there, and is a state.
-        let _ = self.qwen.session().maintain(platform).await;
-        chats::clean_up(self, platform).await;
-        let expired = store::files::expire_uploads(platform, platform.now()).await;
-        self.store_health.ok_or_log("forgetting uploads whose links have ended", expired);
-    }
-
-    /// What must be done before the process ends: waits for a renewal of the session, if one is on its way.
-    pub async fn settle(&self, platform: &impl Platform) {
-        self.qwen.session().flush(platform).await;
-    }
-
-    /// Fetches the list of models at the start, so that the first chat need not wait for it.
-    pub async fn warm_up(&self, platform: &impl Platform) {
-        // A failure is logged there, and is a state.
-        let _ = self.qwen.fetch_models(platform).await;
-    }
-}
-
 /// Answers a request. Never fails: an error becomes an answer.
-pub async fn handle<P: Platform + Unpin>(app: Arc<App>, platform: P, request: Request) -> Response<Body> {
+pub async fn handle<P: Platform>(app: Arc<App>, platform: P, request: Request) -> Response<Body> {
     let platform = platform.with_own_metrics();
     let access_log = AccessLog::new(platform.clone());
     let request_id = reply::request_id(&request.headers, &platform);
@@ -119,13 +57,13 @@ pub async fn handle<P: Platform + Unpin>(app: Arc<App>, platform: P, request: Re
         record.method = method.as_str().chars().take(20).collect();
         record.bytes_in = bytes_in.unwrap_or(0);
     }
-    let access = if app.config.valid_tokens.is_empty() { router::access(&path) } else { None };
+    let access = if app.config.valid_tokens.is_empty() { router::access(&path, &app.config.product) } else { None };
     let guarded = access.is_some_and(|access| local::is_guarded(&app.config, access));
     let (readers, refusal) = match if guarded { local::admit(&app.config, &request) } else { Ok(Readers::Everybody) } {
         Ok(readers) => (readers, None),
         Err(refusal) => (Readers::Nobody, Some(refusal)),
     };
-    let (name, answer) = match router::find(&path, &method) {
+    let (name, answer) = match router::find(&path, &method, &app.config.product) {
         Found::Preflight => ("preflight", refusal.map_or_else(|| Ok(reply::preflight(preflight.as_deref())), Err)),
         Found::Nothing => ("none", Err(not_found(&path))),
         Found::OtherMethods(methods) => ("none", Ok(method_not_allowed(&method, &methods))),
@@ -151,7 +89,7 @@ pub async fn handle<P: Platform + Unpin>(app: Arc<App>, platform: P, request: Re
     access_log.follow(answer)
 }
 
-async fn answer<P: Platform + Unpin>(
+async fn answer<P: Platform>(
     app: &Arc<App>,
     platform: &P,
     request: Request,

@@ -3,10 +3,7 @@
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use crate::{
-    config::Config,
-    platform::{PRODUCT, Product},
-};
+use crate::config::{Config, Product};
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +70,10 @@ const fn route(method: &'static str, path: &'static str, access: Access, endpoin
     Route { method, path, access, endpoint }
 }
 
-/// The routes of this product: the edge has nowhere to keep metrics.
-pub(super) fn routes() -> impl Iterator<Item = &'static Route> {
-    ROUTES.iter().filter(|route| PRODUCT == Product::Native || route.endpoint != Endpoint::Metrics)
+/// The routes of a product.
+pub(super) fn routes(product: &Product) -> impl Iterator<Item = &'static Route> {
+    let keeps_metrics = product.keeps_metrics;
+    ROUTES.iter().filter(move |route| keeps_metrics || route.endpoint != Endpoint::Metrics)
 }
 
 const ROUTES: &[Route] = &[
@@ -115,22 +113,22 @@ pub(super) enum Found {
 }
 
 /// Who may use the routes at a path. All methods of one path are for the same.
-pub(super) fn access(path: &str) -> Option<Access> {
-    let path = canonical(path);
-    routes().find(|route| fits(route.path, &path).is_some()).map(|route| route.access)
+pub(super) fn access(path: &str, product: &Product) -> Option<Access> {
+    let path = canonical(path, product);
+    routes(product).find(|route| fits(route.path, &path).is_some()).map(|route| route.access)
 }
 
-pub(super) fn find(path: &str, method: &Method) -> Found {
+pub(super) fn find(path: &str, method: &Method, product: &Product) -> Found {
     if method == Method::OPTIONS {
         return Found::Preflight;
     }
-    let path = canonical(path);
+    let path = canonical(path, product);
     // HEAD is GET without a body.
     let wanted = if method == Method::HEAD { "GET" } else { method.as_str() };
     let mut allowed = Vec::new();
     // `/v1/files/upload` is a path of its own, though it looks like a file's.
-    let is_named = routes().any(|route| route.path == path);
-    for route in routes().filter(|route| !is_named || route.path == path) {
+    let is_named = routes(product).any(|route| route.path == path);
+    for route in routes(product).filter(|route| !is_named || route.path == path) {
         if let Some(argument) = fits(route.path, &path) {
             if route.method == wanted {
                 return Found::Endpoint(route, argument);
@@ -171,14 +169,14 @@ pub(super) fn without_empty_segments(path: &str) -> String {
 
 /// The path as the table writes it: without empty segments, and with one `/v1` in front of what has one, whether the client
 /// sent none, one or several.
-fn canonical(path: &str) -> String {
+fn canonical(path: &str, product: &Product) -> String {
     let path = without_empty_segments(path);
     let mut rest = path.as_str();
     while let Some(shorter) = rest.strip_prefix("/v1").filter(|shorter| shorter.starts_with('/')) {
         rest = shorter;
     }
     let versioned = format!("/v1{rest}");
-    if routes().any(|route| fits(route.path, &versioned).is_some()) { versioned } else { path }
+    if routes(product).any(|route| fits(route.path, &versioned).is_some()) { versioned } else { path }
 }
 
 #[cfg(test)]
@@ -186,7 +184,7 @@ mod tests {
     use super::*;
 
     fn found(method: &str, path: &str) -> String {
-        match find(path, &method.parse().unwrap()) {
+        match find(path, &method.parse().unwrap(), &Product::NATIVE) {
             Found::Endpoint(route, None) => format!("{:?}", route.endpoint),
             Found::Endpoint(route, Some(argument)) => format!("{:?} {argument}", route.endpoint),
             Found::Preflight => "preflight".to_owned(),
@@ -197,10 +195,10 @@ mod tests {
 
     #[test]
     fn a_path_is_for_the_same_whatever_the_method() {
-        for route in routes() {
-            let others = routes().filter(|other| fits(other.path, route.path).is_some());
+        for route in routes(&Product::NATIVE) {
+            let others = routes(&Product::NATIVE).filter(|other| fits(other.path, route.path).is_some());
             assert!(others.into_iter().all(|other| other.access == route.access), "{}", route.path);
-            assert_eq!(access(route.path), Some(route.access), "{}", route.path);
+            assert_eq!(access(route.path, &Product::NATIVE), Some(route.access), "{}", route.path);
         }
     }
 

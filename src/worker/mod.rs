@@ -10,8 +10,8 @@ use wasm_bindgen_futures::JsFuture;
 use worker::{Context, Env, event};
 
 use crate::{
-    config::{Config, ConfigError},
-    platform::worker::{Worker, request, to_js},
+    config::{Config, ConfigError, Product},
+    platform::worker::{Unwanted, Worker, from_js, to_js},
     server::{self, App},
 };
 
@@ -32,7 +32,7 @@ fn variable(env: &Env, name: &str) -> Option<String> {
 fn app(env: &Env) -> Result<Arc<App>, ConfigError> {
     APP.with(|cell| {
         cell.get_or_init(|| {
-            let config = Config::from_lookup(|name| variable(env, name))?;
+            let config = Config::from_lookup(|name| variable(env, name), Product::WORKER)?;
             let level = &config.log;
             console::start(level).map_err(|_| ConfigError {
                 name: "LOG",
@@ -56,8 +56,8 @@ async fn on_fetch(request: web_sys::Request, env: Env, context: Context) -> work
     });
     let client = request.signal();
     let app = app(&env);
-    let unwanted = request::Unwanted::default();
-    let request = request::from_js(request, Rc::clone(&unwanted));
+    let unwanted = Unwanted::default();
+    let request = from_js(request, Rc::clone(&unwanted));
     let context = Rc::new(context);
     let platform = Worker::for_request(env, Rc::clone(&context), client.clone());
     let answer = match app {

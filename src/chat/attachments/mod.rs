@@ -18,7 +18,7 @@ use crate::{
     api::openai::{AttachedAs, Content, Media, Message, Part, Role},
     error::{Error, ErrorKind, Result},
     media_type::{MediaKind, extension, matches_kind},
-    platform::Platform,
+    platform::{Platform, Reach},
     store::{self, files as table},
     upstream::qwen::{Client, File, FileEntry, NewFile, content_hash, plain_name},
 };
@@ -87,13 +87,7 @@ impl Attachment {
     }
 
     /// The entry for the site; uploads it unless that was done.
-    async fn entry<P: Platform>(
-        &self,
-        platform: &P,
-        qwen: &Client,
-        scope: &str,
-        allow_private: bool,
-    ) -> Result<FileEntry> {
+    async fn entry<P: Platform>(&self, platform: &P, qwen: &Client, scope: &str, reach: Reach) -> Result<FileEntry> {
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (expected, param) = (self.expected, self.param.clone());
         let entry = match source {
@@ -106,7 +100,7 @@ impl Attachment {
             Source::Link(url) => match qwen.entry_for(platform, &url, expected) {
                 Some(entry) => entry,
                 None => {
-                    let new = remote::open(platform, url, expected, &param, allow_private).await?;
+                    let new = remote::open(platform, url, expected, &param, reach).await?;
                     qwen.upload(platform, scope, new).await?.entry(platform)
                 }
             },
@@ -231,11 +225,10 @@ impl Attachments {
         platform: &P,
         qwen: &Client,
         scope: &str,
-        allow_private: bool,
+        reach: Reach,
         known: usize,
     ) -> Result<Entries> {
-        let upload = async |attachment: &Attachment| match attachment.entry(platform, qwen, scope, allow_private).await
-        {
+        let upload = async |attachment: &Attachment| match attachment.entry(platform, qwen, scope, reach).await {
             Ok(entry) => Ok(Ok(entry)),
             Err(error) if attachment.message < self.newest_turn && is_of_the_file(&error) => {
                 tracing::info!(%error, "an attachment of an earlier message is no longer available");

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     media_type::{MediaKind, extension},
     platform::telemetry::UpstreamKind,
-    platform::{self, ByteStream, FetchError, FetchErrorKind, FetchResponse, Payload, Platform},
+    platform::{self, ByteStream, FetchError, FetchErrorKind, FetchResponse, Payload, Platform, Reach},
     upstream::qwen::NewFile,
 };
 
@@ -35,7 +35,7 @@ pub(in crate::chat) async fn open<P: Platform>(
     mut url: Url,
     expected: Option<MediaKind>,
     param: &str,
-    allow_private: bool,
+    reach: Reach,
 ) -> Result<NewFile> {
     let refused = |problem: &str| Err(Error::invalid(param, format!("The link cannot be fetched: {problem}.")));
     for _ in 0..=MAX_REDIRECTS {
@@ -56,7 +56,7 @@ pub(in crate::chat) async fn open<P: Platform>(
         let asked = platform::timeout(
             platform,
             HEAD_TIMEOUT,
-            platform::ask(platform, UpstreamKind::Link, platform.fetch_foreign(request, allow_private)),
+            platform::ask(platform, UpstreamKind::Link, platform.fetch_foreign(request, reach)),
         )
         .await;
         let answer = match asked {
@@ -105,7 +105,7 @@ fn steady<P: Platform>(platform: P, body: ByteStream) -> ByteStream {
     let next = async |coming: Option<Coming<P>>| {
         let Coming { platform, mut body, waited, bytes } = coming?;
         let allowed = TOTAL_SLACK.saturating_add(Duration::from_secs(bytes / MIN_BYTES_PER_SECOND));
-        let begun = platform.clock();
+        let begun = platform.elapsed();
         let patience = PIECE_TIMEOUT.min(allowed.saturating_sub(waited));
         let Some(piece) = platform::timeout(&platform, patience, body.next()).await else {
             let error = FetchError { kind: FetchErrorKind::Timeout, detail: "no more came in time".to_owned() };
@@ -113,7 +113,7 @@ fn steady<P: Platform>(platform: P, body: ByteStream) -> ByteStream {
         };
         let piece = piece?;
         let bytes = bytes.saturating_add(piece.as_ref().map_or(0, |piece| piece.len() as u64));
-        let waited = waited.saturating_add(platform.clock().saturating_sub(begun));
+        let waited = waited.saturating_add(platform.elapsed().saturating_sub(begun));
         Some((piece, Some(Coming { platform, body, waited, bytes })))
     };
     Box::pin(stream::unfold(Some(Coming { platform, body, waited: Duration::ZERO, bytes: 0 }), next))
@@ -162,79 +162,33 @@ fn file<P: Platform>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use futures::executor::block_on;
-
     use super::*;
     use crate::{
         error::ErrorKind,
-        platform::{BoxFuture, DatabaseError, Row, Statement, address},
+        platform::{Clock as _, testing::Sim},
     };
 
-    /// A web in which each address leads to the next.
-    #[derive(Clone)]
-    struct Web {
-        hops: Arc<Vec<&'static str>>,
-        asked: Arc<Mutex<Vec<String>>>,
-        started: Option<tokio::time::Instant>,
-    }
-
-    impl Platform for Web {
-        async fn fetch(&self, _: http::Request<Payload>) -> Result<FetchResponse, FetchError> {
-            panic!("a client's link goes another way")
-        }
-
-        async fn fetch_foreign(
-            &self,
-            request: http::Request<Payload>,
-            allow_private: bool,
-        ) -> Result<FetchResponse, FetchError> {
-            let url = Url::parse(&request.uri().to_string()).unwrap();
-            if !allow_private {
-                address::check_host(url.host())?;
-            }
-            let mut asked = self.asked.lock().unwrap();
-            asked.push(url.to_string());
+    /// A platform on which each address redirects to the next of `hops`.
+    fn web(hops: &[&'static str]) -> Sim {
+        let hops = hops.to_vec();
+        Sim::answering(move |_, index| {
             let mut answer = http::Response::builder();
-            if let Some(next) = self.hops.get(asked.len() - 1) {
+            if let Some(next) = hops.get(index) {
                 answer = answer.status(302).header("location", *next);
             }
-            Ok(answer.body(Box::pin(futures::stream::empty()) as _).unwrap())
-        }
-
-        fn detached(&self) -> Self {
-            self.clone()
-        }
-
-        fn sleep(&self, duration: Duration) -> BoxFuture<()> {
-            match self.started {
-                Some(_) => Box::pin(tokio::time::sleep(duration)),
-                None => Box::pin(std::future::pending()),
-            }
-        }
-
-        fn now(&self) -> u64 {
-            u64::try_from(self.started.map_or(Duration::ZERO, |started| started.elapsed()).as_millis()).unwrap()
-        }
-
-        fn random(&self) -> Result<[u8; 16], platform::NoRandomness> {
-            Ok([0; 16])
-        }
-
-        fn defer(&self, _: impl Future<Output = ()> + crate::platform::MaybeSend + 'static) {}
-
-        async fn database(&self, _: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
-            Ok(Vec::new())
-        }
+            Ok(answer.body(Box::pin(stream::empty()) as _).unwrap())
+        })
     }
 
     fn opened(hops: &[&'static str], allow_private: bool) -> (Result<String>, Vec<String>) {
-        let web = Web { hops: Arc::new(hops.to_vec()), asked: Arc::default(), started: None };
-        let url = Url::parse("https://example.com/start.png#part").unwrap();
-        let opened = block_on(open(&web, url, None, "field", allow_private)).map(|new| new.name);
-        let asked = web.asked.lock().unwrap().clone();
-        (opened, asked)
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let web = web(hops);
+            let url = Url::parse("https://example.com/start.png#part").unwrap();
+            let reach = if allow_private { Reach::Any } else { Reach::PublicOnly };
+            let opened = open(&web, url, None, "field", reach).await.map(|new| new.name);
+            (opened, web.requests().into_iter().map(|request| request.uri().to_string()).collect())
+        })
     }
 
     #[test]
@@ -279,7 +233,8 @@ mod tests {
 
     /// How long pieces of so many bytes, one after each pause, are read, and how many bytes those are.
     async fn read(pause: u64, size: usize) -> (u64, usize) {
-        let web = Web { hops: Arc::default(), asked: Arc::default(), started: Some(tokio::time::Instant::now()) };
+        let web = web(&[]);
+        let begun = web.elapsed();
         let piece = move |()| async move {
             tokio::time::sleep(Duration::from_secs(pause)).await;
             Some((Ok(vec![0; size].into()), ()))
@@ -292,11 +247,11 @@ mod tests {
                 Err(error) => {
                     assert_eq!(error.kind, FetchErrorKind::Timeout);
                     assert!(body.next().await.is_none());
-                    return (web.now() / 1000, bytes);
+                    return ((web.elapsed() - begun).as_secs(), bytes);
                 }
             }
             if bytes > 50_000_000 {
-                return (web.now() / 1000, bytes);
+                return ((web.elapsed() - begun).as_secs(), bytes);
             }
         }
     }

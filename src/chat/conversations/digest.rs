@@ -10,11 +10,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quick};
 
-use super::{
-    super::{attachments::Attachments, render_prompt::content_text},
-    system_text::without_times,
+use super::system_text::without_times;
+use crate::{
+    api::openai::{Message, Role},
+    chat::{attachments::Attachments, render_prompt::content_text},
 };
-use crate::api::openai::{Message, Role};
 
 /// The keys of the history up to and with one of its answers.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,10 +12,10 @@ use std::{
 use rusqlite::{Connection, types::ValueRef};
 use tokio::sync::oneshot;
 
-use crate::{
-    platform::{DatabaseError, Row, Statement, Value},
-    store::MIGRATIONS,
-};
+use crate::platform::{DatabaseError, Row, Statement, Value};
+
+/// Names and SQL of the migrations, in their order.
+pub type Migrations = &'static [(&'static str, &'static str)];
 
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,14 +39,14 @@ impl Database {
     ///
     /// Never fails. A file that this process may not write to, as in a volume that belongs to somebody else, is replaced by
     /// memory. A chat must work without any store, so other reasons are kept and answer each later call.
-    pub(super) fn open(path: &Path) -> Self {
+    pub(super) fn open(path: &Path, migrations: Migrations) -> Self {
         let mut warning = None;
-        let connection = match open(path) {
+        let connection = match open(path, migrations) {
             Err(Unusable { error, is_forbidden: true }) => {
                 warning = Some(format!(
                     "{error}. What is remembered is kept in memory and lost at the end: let this process write there, or set DATABASE_PATH"
                 ));
-                in_memory()
+                in_memory(migrations)
             }
             opened => opened.map_err(|unusable| unusable.error),
         };
@@ -152,7 +152,7 @@ struct Unusable {
     is_forbidden: bool,
 }
 
-fn open(path: &Path) -> Result<Connection, Unusable> {
+fn open(path: &Path, migrations: Migrations) -> Result<Connection, Unusable> {
     let problem = |what: &str, error: &dyn std::fmt::Display, is_forbidden| Unusable {
         error: DatabaseError(format!("{what} {}: {error}", path.display())),
         is_forbidden,
@@ -167,7 +167,8 @@ fn open(path: &Path) -> Result<Connection, Unusable> {
     let made = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     made.map_err(|error| problem("cannot open", &error, is_forbidden(&error)))?;
     make_private(path);
-    let opened = Connection::open(path).and_then(|mut connection| prepare(&mut connection).map(|()| connection));
+    let opened =
+        Connection::open(path).and_then(|mut connection| prepare(&mut connection, migrations).map(|()| connection));
     opened.map_err(|error| {
         // The file itself may be written to, but its folder not.
         let codes =
@@ -176,12 +177,13 @@ fn open(path: &Path) -> Result<Connection, Unusable> {
     })
 }
 
-fn in_memory() -> Result<Connection, DatabaseError> {
-    let opened = Connection::open_in_memory().and_then(|mut connection| prepare(&mut connection).map(|()| connection));
+pub(in crate::platform) fn in_memory(migrations: Migrations) -> Result<Connection, DatabaseError> {
+    let opened = Connection::open_in_memory()
+        .and_then(|mut connection| prepare(&mut connection, migrations).map(|()| connection));
     opened.map_err(|error| DatabaseError(format!("cannot prepare a database in memory: {error}")))
 }
 
-fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
+fn prepare(connection: &mut Connection, migrations: Migrations) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // In WAL mode NORMAL loses at most the last commits on a power cut and never corrupts.
@@ -196,7 +198,7 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
             applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL
         )",
     )?;
-    for (name, sql) in MIGRATIONS {
+    for (name, sql) in migrations {
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let applied: bool =
             transaction
@@ -210,7 +212,7 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn run(connection: &mut Connection, batch: &[Statement]) -> rusqlite::Result<Vec<Vec<Row>>> {
+pub(in crate::platform) fn run(connection: &mut Connection, batch: &[Statement]) -> rusqlite::Result<Vec<Vec<Row>>> {
     let transaction = connection.transaction()?;
     let mut answers = Vec::with_capacity(batch.len());
     for statement in batch {
@@ -252,6 +254,9 @@ impl rusqlite::types::FromSql for Value {
 mod tests {
     use super::*;
 
+    const MIGRATIONS: Migrations =
+        &[("1.sql", "CREATE TABLE cache (key TEXT PRIMARY KEY, value TEXT NOT NULL, updated_at INTEGER NOT NULL)")];
+
     fn statement(sql: &'static str, parameters: Vec<Value>) -> Statement {
         Statement { sql, parameters }
     }
@@ -264,16 +269,18 @@ mod tests {
         let path = folder.path().join("a/b/test.db");
         let put =
             statement(PUT, vec![Value::Text("k".into()), Value::Text("v".into()), Value::Integer(1_790_000_000_000)]);
-        Database::open(&path).run(vec![put]).await.unwrap();
-        let rows =
-            Database::open(&path).run(vec![statement("SELECT value, updated_at FROM cache", vec![])]).await.unwrap();
+        Database::open(&path, MIGRATIONS).run(vec![put]).await.unwrap();
+        let rows = Database::open(&path, MIGRATIONS)
+            .run(vec![statement("SELECT value, updated_at FROM cache", vec![])])
+            .await
+            .unwrap();
         assert_eq!(rows, [[[Value::Text("v".into()), Value::Integer(1_790_000_000_000)]]]);
     }
 
     #[test]
     fn nobody_else_may_read_it() {
         let folder = tempfile::tempdir().unwrap();
-        drop(open(&folder.path().join("test.db")).unwrap());
+        drop(open(&folder.path().join("test.db"), MIGRATIONS).unwrap());
         for entry in std::fs::read_dir(folder.path()).unwrap() {
             assert_eq!(entry.unwrap().metadata().unwrap().permissions().mode() & 0o077, 0);
         }
@@ -282,7 +289,7 @@ mod tests {
     #[tokio::test]
     async fn a_failing_statement_takes_the_batch_back() {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(&folder.path().join("test.db"));
+        let database = Database::open(&folder.path().join("test.db"), MIGRATIONS);
         let put = statement(PUT, vec![Value::Text("k".into()), Value::Text("v".into()), Value::Integer(1)]);
         assert!(database.run(vec![put.clone(), put]).await.is_err());
         assert_eq!(database.run(vec![statement("SELECT key FROM cache", vec![])]).await.unwrap(), [Vec::<Row>::new()]);
@@ -291,7 +298,7 @@ mod tests {
     #[tokio::test]
     async fn a_path_that_cannot_be_opened_is_a_reason_and_no_crash() {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(folder.path());
+        let database = Database::open(folder.path(), MIGRATIONS);
         assert!(database.problem().is_some());
         assert!(database.run(vec![]).await.is_err());
     }

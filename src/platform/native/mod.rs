@@ -24,15 +24,16 @@ use std::{
 };
 
 use bytes::Bytes;
+pub use database::Migrations;
+#[cfg(test)]
+pub(in crate::platform) use database::{in_memory as database_in_memory, run as run_batch};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::Semaphore;
 
-use crate::{
-    platform::telemetry::{Event, RequestMetrics},
-    platform::{
-        Asset, Body, BoxFuture, DatabaseError, FetchError, FetchResponse, Gauges, MaybeSend, NoRandomness, Payload,
-        Platform, Row, Statement, address,
-    },
+use crate::platform::{
+    Asset, Assets, Body, BoxFuture, Clock, Database, DatabaseError, Entropy, FetchError, FetchResponse, Gauges, Http,
+    MaybeSend, NoRandomness, Payload, Reach, Row, Statement, Tasks, Telemetry, address,
+    telemetry::{Event, RequestMetrics},
 };
 
 /// The native runtime, shared by all requests, with the notes of one.
@@ -53,10 +54,10 @@ struct Parts {
 }
 
 impl Native {
-    /// Opens the database and prepares the HTTP client. Needs a tokio runtime.
+    /// Opens the database, applies the migrations that it lacks, and prepares the HTTP client. Needs a tokio runtime.
     #[must_use]
-    pub fn new(database_path: &Path) -> Self {
-        let database = database::Database::open(database_path);
+    pub fn new(database_path: &Path, migrations: Migrations) -> Self {
+        let database = database::Database::open(database_path, migrations);
         if let Some(problem) = database.problem() {
             tracing::error!(%problem, "the store does not work; chats go on without it");
         } else if let Some(warning) = database.warning() {
@@ -79,17 +80,13 @@ impl Native {
     }
 }
 
-impl Platform for Native {
+impl Http for Native {
     async fn fetch(&self, request: http::Request<Payload>) -> Result<FetchResponse, FetchError> {
         self.parts.fetcher.fetch(request).await
     }
 
-    async fn fetch_foreign(
-        &self,
-        request: http::Request<Payload>,
-        allow_private: bool,
-    ) -> Result<FetchResponse, FetchError> {
-        if allow_private {
+    async fn fetch_foreign(&self, request: http::Request<Payload>, reach: Reach) -> Result<FetchResponse, FetchError> {
+        if reach == Reach::Any {
             return self.fetch(request).await;
         }
         // The resolver is not asked for hosts that are addresses already.
@@ -97,11 +94,9 @@ impl Platform for Native {
         address::check_host(url.host())?;
         self.parts.public_fetcher.fetch(request).await
     }
+}
 
-    fn detached(&self) -> Self {
-        self.clone()
-    }
-
+impl Clock for Native {
     fn sleep(&self, duration: Duration) -> BoxFuture<()> {
         Box::pin(tokio::time::sleep(duration))
     }
@@ -111,10 +106,67 @@ impl Platform for Native {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn clock(&self) -> Duration {
+    fn elapsed(&self) -> Duration {
         self.parts.started.elapsed()
     }
+}
 
+impl Entropy for Native {
+    fn random(&self) -> Result<[u8; 16], NoRandomness> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;
+        Ok(bytes)
+    }
+}
+
+impl Tasks for Native {
+    const WAKES_ACROSS_REQUESTS: bool = true;
+
+    fn detached(&self) -> Self {
+        self.clone()
+    }
+
+    fn client_left(&self) -> bool {
+        false
+    }
+
+    fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static) {
+        tokio::spawn(work);
+    }
+
+    async fn compute<T: MaybeSend + 'static>(&self, work: impl FnOnce() -> T + MaybeSend + 'static) -> T {
+        // As many at once as there are cores: more would end no sooner, and take time from the connections.
+        let _permit = self.parts.computing.acquire().await;
+        match tokio::task::spawn_blocking(work).await.map_err(tokio::task::JoinError::try_into_panic) {
+            Ok(done) => done,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The process ends, and with it whoever waits.
+            Err(Err(_)) => std::future::pending().await,
+        }
+    }
+}
+
+impl Database for Native {
+    async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
+        self.parts.database.run(batch).await
+    }
+
+    fn database_warning(&self) -> Option<&str> {
+        self.parts.database.warning()
+    }
+
+    async fn scrub(&self) -> Result<(), DatabaseError> {
+        self.parts.database.scrub().await
+    }
+}
+
+impl Assets for Native {
+    async fn asset(&self, path: &str, accepts_gzip: bool) -> Option<Asset> {
+        assets::find(path, accepts_gzip)
+    }
+}
+
+impl Telemetry for Native {
     fn request_metrics(&self) -> RequestMetrics {
         self.request_metrics.clone()
     }
@@ -127,45 +179,8 @@ impl Platform for Native {
         self.parts.metrics.count(event);
     }
 
-    fn metrics(&self, now: &Gauges) -> Option<String> {
-        Some(self.parts.metrics.text(now))
-    }
-
-    fn random(&self) -> Result<[u8; 16], NoRandomness> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;
-        Ok(bytes)
-    }
-
-    fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static) {
-        tokio::spawn(work);
-    }
-
-    async fn compute<T: MaybeSend + 'static>(&self, work: impl FnOnce() -> T + MaybeSend + 'static) -> T {
-        // As many at once as there are cores: more would be no sooner, and take the connections' share.
-        let _one = self.parts.computing.acquire().await;
-        match tokio::task::spawn_blocking(work).await.map_err(tokio::task::JoinError::try_into_panic) {
-            Ok(done) => done,
-            Err(Ok(panic)) => std::panic::resume_unwind(panic),
-            // The process ends, and with it whoever waits.
-            Err(Err(_)) => std::future::pending().await,
-        }
-    }
-
-    fn store_warning(&self) -> Option<&str> {
-        self.parts.database.warning()
-    }
-
-    async fn asset(&self, path: &str, accepts_gzip: bool) -> Option<Asset> {
-        assets::find(path, accepts_gzip)
-    }
-
-    async fn scrub(&self) -> Result<(), DatabaseError> {
-        self.parts.database.scrub().await
-    }
-
-    async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
-        self.parts.database.run(batch).await
+    fn metrics(&self, gauges: &Gauges) -> Option<String> {
+        Some(self.parts.metrics.text(gauges))
     }
 }
 

@@ -10,7 +10,7 @@ mod answer;
 mod assets;
 mod database;
 mod fetch;
-pub(crate) mod request;
+pub(in crate::platform) mod request;
 mod resolve;
 
 use std::{rc::Rc, time::Duration};
@@ -19,13 +19,13 @@ use futures::FutureExt as _;
 use worker::{Context, Env};
 
 pub(crate) use answer::to_js;
+pub(crate) use request::Unwanted;
+use request::{Headers, RequestBody};
 
-use crate::{
-    platform::telemetry::{Event, RequestMetrics},
-    platform::{
-        Asset, BoxFuture, DatabaseError, FetchError, FetchResponse, MaybeSend, NoRandomness, Payload, Platform, Row,
-        Statement,
-    },
+use crate::platform::{
+    Asset, Assets, BoxFuture, Clock, Database, DatabaseError, Entropy, FetchError, FetchResponse, Gauges, Http,
+    MaybeSend, NoRandomness, Payload, Reach, Request, Row, Statement, Tasks, Telemetry,
+    telemetry::{Event, RequestMetrics},
 };
 
 /// What one request may use of the runtime.
@@ -67,26 +67,20 @@ impl Worker {
     }
 }
 
-impl Platform for Worker {
+impl Http for Worker {
     async fn fetch(&self, request: http::Request<Payload>) -> Result<FetchResponse, FetchError> {
         fetch::fetch(request, self.client.as_ref()).await
     }
 
-    async fn fetch_foreign(
-        &self,
-        request: http::Request<Payload>,
-        allow_private: bool,
-    ) -> Result<FetchResponse, FetchError> {
-        if !allow_private {
+    async fn fetch_foreign(&self, request: http::Request<Payload>, reach: Reach) -> Result<FetchResponse, FetchError> {
+        if reach == Reach::PublicOnly {
             resolve::check(request.uri(), self.client.as_ref()).await?;
         }
         fetch::fetch_bulk(request, self.client.as_ref()).await
     }
+}
 
-    fn detached(&self) -> Self {
-        Self { client: None, ..self.clone() }
-    }
-
+impl Clock for Worker {
     fn sleep(&self, duration: Duration) -> BoxFuture<()> {
         // `Delay` wakes only the task that polled it first, and an answer goes on in another than it began in; `Shared`
         // wakes whoever polled last.
@@ -97,24 +91,28 @@ impl Platform for Worker {
         worker::Date::now().as_millis()
     }
 
-    fn client_left(&self) -> bool {
-        self.client.as_ref().is_some_and(web_sys::AbortSignal::aborted)
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.now())
     }
+}
 
-    fn request_metrics(&self) -> RequestMetrics {
-        self.request_metrics.clone()
-    }
-
-    fn count(&self, event: Event<'_>) {
-        if let Event::Request(record) = event {
-            analytics::write(&self.env, record);
-        }
-    }
-
+impl Entropy for Worker {
     fn random(&self) -> Result<[u8; 16], NoRandomness> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;
         Ok(bytes)
+    }
+}
+
+impl Tasks for Worker {
+    const WAKES_ACROSS_REQUESTS: bool = false;
+
+    fn detached(&self) -> Self {
+        Self { client: None, ..self.clone() }
+    }
+
+    fn client_left(&self) -> bool {
+        self.client.as_ref().is_some_and(web_sys::AbortSignal::aborted)
     }
 
     fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static) {
@@ -124,11 +122,61 @@ impl Platform for Worker {
         }
     }
 
+    async fn compute<T: MaybeSend + 'static>(&self, work: impl FnOnce() -> T + MaybeSend + 'static) -> T {
+        work()
+    }
+}
+
+impl Database for Worker {
+    async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
+        database::run(&self.env, batch).await
+    }
+
+    fn database_warning(&self) -> Option<&str> {
+        None
+    }
+
+    async fn scrub(&self) -> Result<(), DatabaseError> {
+        // D1's own affair.
+        Ok(())
+    }
+}
+
+impl Assets for Worker {
     async fn asset(&self, path: &str, _accepts_gzip: bool) -> Option<Asset> {
         assets::find(&self.env, path).await
     }
+}
 
-    async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
-        database::run(&self.env, batch).await
+impl Telemetry for Worker {
+    fn request_metrics(&self) -> RequestMetrics {
+        self.request_metrics.clone()
+    }
+
+    fn with_own_metrics(&self) -> Self {
+        Self { request_metrics: RequestMetrics::default(), ..self.clone() }
+    }
+
+    fn count(&self, event: Event<'_>) {
+        if let Event::Request(record) = event {
+            analytics::write(&self.env, record);
+        }
+    }
+
+    fn metrics(&self, _gauges: &Gauges) -> Option<String> {
+        None
+    }
+}
+
+/// The request as the rest of the program sees it. `unwanted` becomes the rest of a body that nobody reads.
+pub(crate) fn from_js(request: web_sys::Request, unwanted: Unwanted) -> Request {
+    let url = url::Url::parse(&request.url()).ok();
+    Request {
+        method: request.method().parse().unwrap_or_default(),
+        path: url.as_ref().map_or_else(|| "/".to_owned(), |url| url.path().to_owned()),
+        query: url.as_ref().and_then(|url| url.query().map(str::to_owned)),
+        authority: url.as_ref().map(|url| url.authority().to_owned()),
+        headers: Headers(request.headers()),
+        body: RequestBody { request, unwanted },
     }
 }

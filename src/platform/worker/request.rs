@@ -9,11 +9,11 @@ use wasm_bindgen::JsCast as _;
 use wasm_bindgen_futures::JsFuture;
 
 use super::fetch::{Rest, bulk_stream};
-use crate::platform::{ByteStream, FetchError, FetchErrorKind, Request};
+use crate::platform::{ByteStream, FetchError, FetchErrorKind};
 
 /// The header fields of a request.
 #[derive(Clone)]
-pub struct Headers(web_sys::Headers);
+pub struct Headers(pub(super) web_sys::Headers);
 
 impl Headers {
     /// The value of the field `name` (lower case); several fields of that name are joined by commas.
@@ -40,8 +40,8 @@ impl Headers {
 /// What nobody reads is read and thrown away by the runtime before the answer goes out, within bounds: otherwise the
 /// connection would be reset while the client still sends, and the answer (a missing key, say) would be lost with it.
 pub struct RequestBody {
-    request: web_sys::Request,
-    unwanted: Unwanted,
+    pub(super) request: web_sys::Request,
+    pub(super) unwanted: Unwanted,
 }
 
 /// The rest of a body on its way to nowhere, once there is one.
@@ -99,16 +99,4 @@ impl RequestBody {
 #[must_use]
 pub fn sendable(stream: ByteStream) -> SendWrapper<ByteStream> {
     SendWrapper::new(stream)
-}
-
-pub(crate) fn from_js(request: web_sys::Request, unwanted: Unwanted) -> Request {
-    let url = url::Url::parse(&request.url()).ok();
-    Request {
-        method: request.method().parse().unwrap_or_default(),
-        path: url.as_ref().map_or_else(|| "/".to_owned(), |url| url.path().to_owned()),
-        query: url.as_ref().and_then(|url| url.query().map(str::to_owned)),
-        authority: url.as_ref().map(|url| url.authority().to_owned()),
-        headers: Headers(request.headers()),
-        body: RequestBody { request, unwanted },
-    }
 }

@@ -13,6 +13,8 @@ use utoipa::{
     openapi::{RefOr, Schema},
 };
 
+use crate::config::Product;
+
 use super::{
     admin, chats, files, info, models,
     router::{Access, Endpoint, Route, routes},
@@ -124,7 +126,7 @@ fn parameters(route: &Route, operation: &Operation) -> Vec<Json> {
 fn document() -> Json {
     let mut paths = Map::new();
     // The pages' own files are no part of the API.
-    for route in routes().filter(|route| route.endpoint != Endpoint::Asset) {
+    for route in routes(&Product::NATIVE).filter(|route| route.endpoint != Endpoint::Asset) {
         let operation = operation(route.endpoint, route.path);
         let mut object = json!({
             "operationId": operation.id,

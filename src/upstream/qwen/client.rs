@@ -1,6 +1,6 @@
 //! The client of chat.qwen.ai: chats and turns, asked for with the account's session.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use http::Method;
@@ -20,49 +20,13 @@ use crate::{
 use super::past_chats::{self, ChatSummary, PastChat};
 use super::{
     errors,
-    files::FileEntry,
     http_client::{HttpClient, Purpose},
+    ids,
     model_cache::ModelCache,
-    models::{self, Choice, Model},
     session::{Credentials, CredentialsLease, Session},
+    turn::Turn,
     wire,
 };
-
-/// How long a chat waits for the list of models before it goes on without one.
-const MODELS_FOR_CHAT: Duration = Duration::from_secs(3);
-
-/// The thinking of one turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Thinking {
-    /// None.
-    Off,
-    /// The model decides.
-    Auto,
-    /// Always, with at most this many tokens.
-    On {
-        /// Tokens.
-        budget: Option<u32>,
-    },
-}
-
-/// One message to a chat.
-#[derive(Clone, Copy, Debug)]
-pub struct Turn<'a> {
-    /// The chat.
-    pub chat_id: &'a str,
-    /// The answer to go on from; `None` in a new chat.
-    pub parent_id: Option<&'a str>,
-    /// The upstream id of the model.
-    pub model: &'a str,
-    /// What the user says.
-    pub text: &'a str,
-    /// Uploaded files that go along.
-    pub files: &'a [FileEntry],
-    /// Whether to think.
-    pub thinking: Thinking,
-    /// Whether the model may search the web.
-    pub search: bool,
-}
 
 /// The answer to a turn as it comes.
 pub struct TurnStream {
@@ -151,7 +115,7 @@ impl Client {
                 .ok()
                 .filter(|json| head.status.is_success() && json.get("success") != Some(&Json::Bool(false)))
                 .and_then(|json| {
-                    json.pointer("/data/id").and_then(Json::as_str).filter(|id| wire::is_id(id)).map(str::to_owned)
+                    json.pointer("/data/id").and_then(Json::as_str).filter(|id| ids::is_id(id)).map(str::to_owned)
                 });
             match id {
                 Some(id) => {
@@ -168,7 +132,7 @@ impl Client {
     /// # Errors
     /// Any other refusal of the site.
     pub async fn delete_chat(&self, platform: &impl Platform, chat_id: &str) -> Result<()> {
-        if !wire::is_id(chat_id) {
+        if !ids::is_id(chat_id) {
             return Err(Error::invalid("id", "This is not the id of a chat."));
         }
         retry_after_refresh!(self, platform, used, {
@@ -255,14 +219,6 @@ impl Client {
     #[must_use]
     pub fn idle_error(&self) -> Error {
         self.http.idle_error()
-    }
-
-    /// What a client's model name means. Never fails: without a list the name is taken by its look.
-    pub async fn choose<P: Platform>(self: &Arc<Self>, platform: &P, name: &str) -> (Choice, Option<Model>) {
-        let list = self.any_models(platform, MODELS_FOR_CHAT).await;
-        let choice = models::choose(name, list.as_ref(), &self.aliases);
-        let model = list.and_then(|list| list.get(&choice.id).cloned());
-        (choice, model)
     }
 
     /// Asks for data with these credentials and reads the answer whole.

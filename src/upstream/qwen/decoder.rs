@@ -117,7 +117,7 @@ impl Decoder {
             )
             .retryable()
         } else {
-            empty_answer()
+            errors::empty_answer()
         })
     }
 
@@ -171,16 +171,6 @@ impl Decoder {
     pub fn unknown_events(&self) -> u32 {
         self.state.unknown
     }
-}
-
-/// The error of an answer without a word.
-#[must_use]
-pub fn empty_answer() -> Error {
-    Error::new(
-        ErrorKind::UpstreamEmpty,
-        "chat.qwen.ai answered with nothing. Send the request again; if it goes on, open chat.qwen.ai in the browser and look whether it asks for a check.",
-    )
-    .retryable()
 }
 
 fn settle(flow: Flow) -> Result<bool> {

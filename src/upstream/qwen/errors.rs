@@ -147,6 +147,16 @@ fn says(text: &str, any: &[&str]) -> bool {
     any.iter().any(|part| lower.contains(part))
 }
 
+/// The error of an answer without a word.
+#[must_use]
+pub fn empty_answer() -> Error {
+    Error::new(
+        ErrorKind::UpstreamEmpty,
+        "chat.qwen.ai answered with nothing. Send the request again; if it goes on, open chat.qwen.ai in the browser and look whether it asks for a check.",
+    )
+    .retryable()
+}
+
 fn from_text(status: Status, wait: Option<Duration>, text: &str) -> Error {
     let mut lines = text.lines().map(|line| line.strip_prefix("data:").unwrap_or(line).trim());
     if let Some(json) = lines.find_map(refusing_line) {
@@ -163,7 +173,7 @@ fn from_text(status: Status, wait: Option<Duration>, text: &str) -> Error {
         return challenge(CHALLENGE_PAUSE, None);
     }
     if text.is_empty() && (200..300).contains(&status.code) {
-        return super::decoder::empty_answer();
+        return empty_answer();
     }
     // A page with status 401 tells of somebody's gateway, not of the session.
     if status.code == 401 && text.starts_with('<') && !status.is_of_site {
@@ -190,7 +200,7 @@ fn from_json(status: Status, wait: Option<Duration>, json: &Json) -> Error {
         return challenge(CHALLENGE_PAUSE, link);
     }
     if json.as_object().is_some_and(serde_json::Map::is_empty) {
-        return by_status(status, wait, "").unwrap_or_else(super::decoder::empty_answer);
+        return by_status(status, wait, "").unwrap_or_else(empty_answer);
     }
     // The three places where code and words stand: in `data`, in `error`, or at the top.
     let inner = match (json.get("data"), json.get("error")) {

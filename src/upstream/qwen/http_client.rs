@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::{clock::Clock, session::Credentials, wire};
+use super::{clock::Clock, ids, session::Credentials, wire};
 use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
@@ -127,7 +127,7 @@ impl HttpClient {
         put(headers, "user-agent", own.unwrap_or(&self.user_agent));
         put(headers, "source", "web");
         put(headers, "version", &self.web_version);
-        put(headers, "x-request-id", &wire::uuid(platform));
+        put(headers, "x-request-id", &ids::uuid(platform));
         put(headers, "timezone", &wire::timezone(self.clock.of_site(platform.now())));
         put(headers, "origin", &self.base_url);
     }

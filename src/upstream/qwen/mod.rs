@@ -24,16 +24,20 @@ mod event;
 mod files;
 mod halves;
 mod http_client;
+mod ids;
+mod list_models;
 mod model_cache;
 mod models;
 #[cfg(not(target_arch = "wasm32"))]
 mod past_chats;
 mod session;
 mod sse;
+mod turn;
 mod wire;
 
-pub use client::{Client, Thinking, Turn, TurnStream};
-pub use decoder::{Decoder, EventSink, Source, empty_answer};
+pub use client::{Client, TurnStream};
+pub use decoder::{Decoder, EventSink, Source};
+pub use errors::empty_answer;
 pub use files::{File, FileEntry, NewFile, content_hash, plain_name};
 pub use http_client::unreachable_error;
 pub use models::{Choice, Model, ModelList};
@@ -42,3 +46,4 @@ pub use past_chats::{ChatSummary, PastChat, PastMessage};
 pub use session::CredentialsLease;
 pub use session::{Session, SessionReport, SessionState};
 pub use sse::{Flow, SseItem, SseReader};
+pub use turn::{Thinking, Turn};

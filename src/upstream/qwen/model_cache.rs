@@ -1,85 +1,42 @@
-//! The site's list of models as all requests share it: one asks for all, and for a while nobody asks again, whatever came of
-//! it. Anybody may ask this server for the list, without a key.
-//!
-//! Between isolates a row in the store says when the site was last asked, and what came of it. Whoever asks does so in a task
-//! of its own, so that a client who leaves cannot break it off; whoever waits for it polls: on the edge a request must not be
-//! woken by another one's event.
+//! The site's list of models as this process knows it, and what a request is to do about it. Pure: times are arguments.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::Method;
-use serde::{Deserialize, Serialize};
-
-use super::{Client, errors, models, models::ModelList, session::CredentialsLease, wire};
-use crate::{
-    error::{Error, ErrorKind, Result},
-    platform::{self, Platform},
-    store,
-};
+use super::models::{self, ModelList};
+use crate::error::{Error, ErrorKind};
 
 /// The site is asked for the list no sooner than so long after the last time, in milliseconds.
-const RETRY_PAUSE_MS: u64 = 30_000;
-/// How long the site may take. The edge ends deferred work after 30 s.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(25);
-const FIRST_POLL: Duration = Duration::from_millis(5);
-const MAX_POLL: Duration = Duration::from_millis(100);
-/// How often it is looked whether another isolate has got the list.
-const STORE_POLL: Duration = Duration::from_millis(500);
-/// The key of the last good list in the store.
-const LIST_KEY: &str = "models";
-/// The key of the last time that the site was asked: an empty text, or what came of it if that was no list.
-const ASKED_KEY: &str = "models-asked";
-/// What may come of it.
-const FAILURES: &[ErrorKind] = &[
-    ErrorKind::UpstreamError,
-    ErrorKind::UpstreamInvalid,
-    ErrorKind::UpstreamEmpty,
-    ErrorKind::UpstreamTimeout,
-    ErrorKind::UpstreamRejected,
-    ErrorKind::RateLimited,
-    ErrorKind::QuotaExceeded,
-    ErrorKind::SessionExpired,
-    ErrorKind::Challenge,
-    ErrorKind::Configuration,
-];
+pub(super) const RETRY_PAUSE_MS: u64 = 30_000;
 
 /// The list, and how it stands with it.
 #[derive(Debug, Default)]
 pub(super) struct ModelCache(Mutex<State>);
 
 #[derive(Debug, Default)]
-struct State {
-    list: Option<ModelList>,
+pub(super) struct State {
+    pub(super) list: Option<ModelList>,
     /// When the site gave it, in milliseconds since 1970.
-    fetched_at: u64,
+    pub(super) fetched_at: u64,
     /// The site is being asked, at the longest until then.
-    asking_until: u64,
-    failure: Option<Failure>,
+    pub(super) asking_until: u64,
+    pub(super) failure: Option<Failure>,
 }
 
 /// Why there is no new list.
 #[derive(Clone, Debug)]
-struct Failure {
-    at: u64,
-    kind: ErrorKind,
-    message: String,
+pub(super) struct Failure {
+    pub(super) at: u64,
+    pub(super) kind: ErrorKind,
+    pub(super) message: String,
     /// Of the credentials at that time: with others it may go better.
-    generation: u64,
-}
-
-/// A failure as other isolates read it.
-#[derive(Serialize, Deserialize)]
-struct StoredFailure {
-    code: String,
-    message: String,
+    pub(super) generation: u64,
 }
 
 /// What to do now.
-enum Next {
+pub(super) enum Next {
     Take(ModelList),
     GiveUp(Error),
     Ask,
@@ -87,7 +44,7 @@ enum Next {
 }
 
 impl State {
-    fn is_fresh(&self, now: u64) -> bool {
+    pub(super) fn is_fresh(&self, now: u64) -> bool {
         self.list.is_some() && now.saturating_sub(self.fetched_at) < models::FRESH
     }
 
@@ -99,7 +56,7 @@ impl State {
     }
 
     /// `waits` = an old list will not do while a new one is on its way.
-    fn next(&self, now: u64, generation: u64, waits: bool) -> Next {
+    pub(super) fn next(&self, now: u64, generation: u64, waits: bool) -> Next {
         if self.is_fresh(now) {
             return self.list.clone().map_or(Next::Ask, Next::Take);
         }
@@ -120,199 +77,20 @@ impl State {
 }
 
 impl ModelCache {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The list at hand, however old.
-    fn current_list(&self) -> Option<ModelList> {
+    pub(super) fn current_list(&self) -> Option<ModelList> {
         self.state().list.clone()
     }
 
-    fn put(&self, list: ModelList, fetched_at: u64) {
+    pub(super) fn put(&self, list: ModelList, fetched_at: u64) {
         let mut state = self.state();
         state.list = Some(list);
         state.fetched_at = fetched_at;
         state.failure = None;
-    }
-}
-
-impl Client {
-    /// The live list: from memory while fresh, else from the site, else the last good one, kept in the store across restarts.
-    ///
-    /// # Errors
-    /// When the site does not give the list and there never was one.
-    pub async fn models<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<ModelList> {
-        self.listed(platform, true).await
-    }
-
-    /// The list at hand, or the first that comes within `patience`.
-    pub(super) async fn any_models<P: Platform>(
-        self: &Arc<Self>,
-        platform: &P,
-        patience: Duration,
-    ) -> Option<ModelList> {
-        if let Some(list) = self.model_cache.current_list() {
-            return Some(list);
-        }
-        // Apart: else each chat took the memory of this rare way, for as long as it is being opened.
-        let fetched = Box::pin(platform::timeout(platform, patience, self.listed(platform, false)));
-        fetched.await.and_then(Result::ok)
-    }
-
-    /// Asks the site for the list, whatever came of it the last time: for the operator, not for clients.
-    ///
-    /// # Errors
-    /// When the site does not give the list and there never was one.
-    pub async fn fetch_models<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<ModelList> {
-        self.session.sync(platform).await;
-        self.begin_asking(platform, true);
-        self.listed(platform, true).await
-    }
-
-    /// Whether the list should be fetched again (it is older than 10 minutes).
-    #[must_use]
-    pub fn models_are_stale(&self, now: u64) -> bool {
-        !self.model_cache.state().is_fresh(now)
-    }
-
-    async fn listed<P: Platform>(self: &Arc<Self>, platform: &P, mut waits: bool) -> Result<ModelList> {
-        // Who finds somebody asking already takes an old list; who asks waits for the new one.
-        waits &= platform.now() >= self.model_cache.state().asking_until;
-        let mut poll_interval = FIRST_POLL;
-        loop {
-            let next = self.model_cache.state().next(platform.now(), self.session.generation(), waits);
-            match next {
-                Next::Take(list) => return Ok(list),
-                Next::GiveUp(error) => return Err(self.session.challenge(platform.now()).unwrap_or(error)),
-                Next::Ask => {
-                    self.session.sync(platform).await;
-                    self.begin_asking(platform, false);
-                }
-                Next::Wait => {
-                    platform.sleep(poll_interval).await;
-                    poll_interval = poll_interval.saturating_mul(2).min(MAX_POLL);
-                }
-            }
-        }
-    }
-
-    /// Begins to ask in the background, unless somebody does already, or, without `forced`, there is nothing to ask for.
-    fn begin_asking<P: Platform>(self: &Arc<Self>, platform: &P, forced: bool) {
-        let now = platform.now();
-        let generation = self.session.generation();
-        {
-            let mut state = self.model_cache.state();
-            if now < state.asking_until || !(forced || matches!(state.next(now, generation, true), Next::Ask)) {
-                return;
-            }
-            let most = u64::try_from(FETCH_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
-            state.asking_until = now.saturating_add(most.saturating_mul(2));
-            if forced {
-                state.fetched_at = 0;
-                state.failure = None;
-            }
-        }
-        let (qwen, detached) = (Arc::clone(self), platform.detached());
-        platform.defer(async move {
-            let asked = platform::timeout(&detached, FETCH_TIMEOUT, qwen.ask_for_all(&detached, forced)).await;
-            let took_too_long =
-                || Error::new(ErrorKind::UpstreamTimeout, "chat.qwen.ai took too long to list its models.");
-            let failure = asked.unwrap_or_else(|| Err((took_too_long(), now))).err();
-            let mut state = qwen.model_cache.state();
-            state.asking_until = 0;
-            if let Some((error, at)) = failure {
-                let message = error.message().to_owned();
-                state.failure = Some(Failure { at, kind: error.kind(), message, generation });
-            }
-        });
-    }
-
-    /// Gets the list: from the store if it is fresh there, from another isolate that asks, or from the site. A failure comes
-    /// with its time.
-    async fn ask_for_all<P: Platform>(&self, platform: &P, forced: bool) -> Result<(), (Error, u64)> {
-        self.take_kept(platform).await;
-        let now = platform.now();
-        if !forced && self.model_cache.state().is_fresh(now) {
-            return Ok(());
-        }
-        // No call at all, though this one needs no session.
-        if let Some(challenge) = self.session.challenge(now) {
-            return Err((challenge, now));
-        }
-        // Others who are as new as this one find the site being asked.
-        let last = if forced { now } else { now.saturating_sub(RETRY_PAUSE_MS) };
-        let claimed = store::claim(platform, ASKED_KEY, now, last).await;
-        if self.store_health.ok_or_log("noting that the site is asked for its models", claimed) == Some(false) {
-            return self.wait_for_another(platform).await;
-        }
-        let used = self.session.current();
-        match self.models_of_site(platform, &used).await {
-            Ok(list) => {
-                // Before anybody is told of it: a program that ends right after its answer has it kept.
-                let now = platform.now();
-                let kept = store::keep(platform, LIST_KEY, list.to_store(), now).await;
-                self.store_health.ok_or_log("keeping the list of models", kept);
-                self.model_cache.put(list, now);
-                Ok(())
-            }
-            Err(error) => {
-                tracing::warn!(%error, "no list of models from the site");
-                // Of the session itself this route tells nothing.
-                if error.kind() == ErrorKind::Challenge {
-                    self.session.refused(platform, &used, &error);
-                }
-                let stored =
-                    StoredFailure { code: error.kind().wire().code.to_owned(), message: error.message().to_owned() };
-                let stored = serde_json::to_string(&stored).unwrap_or_default();
-                let kept = store::keep(platform, ASKED_KEY, stored, now).await;
-                self.store_health.ok_or_log("noting that the site gives no list of models", kept);
-                Err((error, now))
-            }
-        }
-    }
-
-    async fn models_of_site(&self, platform: &impl Platform, used: &CredentialsLease) -> Result<ModelList> {
-        let (head, body) = self.request(platform, used, Method::GET, wire::MODELS, Bytes::new()).await?;
-        ModelList::from_upstream(&body)
-            .filter(|_| head.status.is_success())
-            .ok_or_else(|| errors::from_answer(head.status, &head.headers, &body))
-    }
-
-    /// Takes the list out of the store, where that is newer.
-    async fn take_kept(&self, platform: &impl Platform) {
-        let kept = store::cached(platform, LIST_KEY).await;
-        let kept = self.store_health.ok_or_log("reading the kept list of models", kept).flatten();
-        let known = self.model_cache.state().fetched_at;
-        if let Some((text, kept_at)) =
-            kept.filter(|(_, kept_at)| *kept_at > known || self.model_cache.current_list().is_none())
-            && let Some(list) = ModelList::from_store(&text)
-        {
-            self.model_cache.put(list, kept_at);
-        }
-    }
-
-    /// Another isolate asked within the pause: what it got counts here as well.
-    async fn wait_for_another(&self, platform: &impl Platform) -> Result<(), (Error, u64)> {
-        loop {
-            let asked = self
-                .store_health
-                .ok_or_log("reading when the models were asked for", store::cached(platform, ASKED_KEY).await);
-            let (stored, at) = asked.flatten().unwrap_or_default();
-            if let Ok(StoredFailure { code, message }) = serde_json::from_str(&stored) {
-                let kind = FAILURES.iter().copied().find(|kind| kind.wire().code == code);
-                return Err((Error::new(kind.unwrap_or(ErrorKind::UpstreamError), message), at));
-            }
-            self.take_kept(platform).await;
-            if self.model_cache.state().is_fresh(platform.now()) {
-                return Ok(());
-            }
-            if platform.now().saturating_sub(at) >= RETRY_PAUSE_MS {
-                let message = "chat.qwen.ai was asked for its models and has not answered. Send the request again.";
-                return Err((Error::new(ErrorKind::UpstreamTimeout, message), platform.now()));
-            }
-            platform.sleep(STORE_POLL).await;
-        }
     }
 }
 

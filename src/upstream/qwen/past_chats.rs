@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value as Json;
 
-use super::wire;
+use super::ids;
 
 /// Longer conversations are read from their end.
 const MAX_MESSAGES: usize = 2_000;
@@ -49,7 +49,7 @@ pub(super) fn page(body: &[u8]) -> Option<Vec<ChatSummary>> {
     let json: Json = crate::json::from_bytes(body).ok()?;
     let entries = json.get("data").filter(|_| json.get("success") != Some(&Json::Bool(false)))?.as_array()?;
     let summary = |entry: &Json| {
-        let id = entry.get("id")?.as_str().filter(|id| wire::is_id(id))?;
+        let id = entry.get("id")?.as_str().filter(|id| ids::is_id(id))?;
         let updated_at = entry.get("updated_at").and_then(Json::as_u64).unwrap_or(1);
         Some(ChatSummary { id: id.to_owned(), updated_at })
     };

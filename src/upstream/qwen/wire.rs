@@ -7,10 +7,14 @@ use serde::Serialize;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::{FileEntry, Thinking, Turn};
+use super::{
+    files::FileEntry,
+    ids::uuid,
+    turn::{Thinking, Turn},
+};
 use crate::{
     error::{Error, ErrorKind, Result},
-    platform::{self, Platform},
+    platform::Platform,
 };
 
 pub(super) const MODELS: &str = "/api/models";
@@ -38,10 +42,6 @@ pub(super) const MAX_BODY: usize = 128 * 1024;
 
 pub(super) fn completions(chat_id: &str) -> String {
     format!("/api/v2/chat/completions?chat_id={chat_id}")
-}
-
-pub(super) fn uuid(platform: &impl Platform) -> String {
-    uuid::Builder::from_random_bytes(platform::unique(platform)).into_uuid().to_string()
 }
 
 /// The body of `chats/new`.
@@ -201,12 +201,6 @@ pub(super) fn timezone(now: u64) -> String {
     )
 }
 
-/// Whether `text` looks like one of the site's ids (UUIDs): ids go into paths, so nothing else is passed on.
-pub(super) fn is_id(text: &str) -> bool {
-    (1..=128).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-}
-
 fn too_large(bytes: usize) -> Error {
     Error::new(
         ErrorKind::RequestTooLarge,
@@ -226,13 +220,5 @@ mod tests {
     fn the_time_looks_like_javascripts() {
         assert_eq!(timezone(1_790_050_415_000), "Tue Sep 22 2026 04:13:35 GMT+0000");
         assert_eq!(timezone(0), "Thu Jan 01 1970 00:00:00 GMT+0000");
-    }
-
-    #[test]
-    fn only_harmless_ids_go_into_paths() {
-        assert!(is_id("11111111-1111-4111-8111-111111111111"));
-        for id in ["", "a/b", "a?b", "..", "a b", "\u{e9}"] {
-            assert!(!is_id(id), "{id}");
-        }
     }
 }

@@ -3,14 +3,13 @@
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Value as Json, json, value::RawValue};
-use url::Url;
 
 use crate::{
     error::{Error, Result},
     media_type::{self, MediaKind},
     platform::Platform,
     store::files::Upload,
-    upstream::qwen::{Client, wire},
+    upstream::qwen::ids,
 };
 
 /// The largest entry that a client may bring along. One of ours has some 2.5 KiB.
@@ -18,7 +17,7 @@ const MAX_ENTRY: usize = 8 * 1024;
 /// The same as text, which may be indented and escaped.
 const MAX_ENTRY_TEXT: usize = 64 * 1024;
 /// Hosts whose links the site takes as they are.
-const OWN_HOSTS: &[&str] = &["qwen.ai", "qwenlm.ai"];
+pub(super) const OWN_HOSTS: &[&str] = &["qwen.ai", "qwenlm.ai"];
 /// The site's buckets. There is no other of that name, whatever the region; any other name may be somebody else's.
 const OWN_BUCKETS: &[&str] = &["qwen-webui-prod"];
 
@@ -71,11 +70,11 @@ impl File {
             "greenNet": "success",
             "size": size,
             "error": "",
-            "itemId": wire::uuid(platform),
+            "itemId": ids::uuid(platform),
             "file_type": content_type,
             "showType": kind.as_str(),
             "file_class": kind.class(),
-            "uploadTaskId": wire::uuid(platform),
+            "uploadTaskId": ids::uuid(platform),
         });
         let set = |object: &mut Json, name: &str, value: Json| {
             if let Some(object) = object.as_object_mut() {
@@ -156,7 +155,7 @@ impl FileEntry {
 }
 
 /// The id and the name in a link to the site's storage: its last part is `ID_NAME`.
-fn name_in(url: &str) -> (Option<String>, String) {
+pub(super) fn name_in(url: &str) -> (Option<String>, String) {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let last = percent_decode_str(path.rsplit('/').next().unwrap_or_default()).decode_utf8_lossy().into_owned();
     match last.split_once('_') {
@@ -165,50 +164,8 @@ fn name_in(url: &str) -> (Option<String>, String) {
     }
 }
 
-impl Client {
-    /// The entry for a link to the site's own storage, as far as the link tells: its size stays unknown. `None` for links to
-    /// other hosts.
-    #[must_use]
-    pub fn entry_for(&self, platform: &impl Platform, url: &Url, expected: Option<MediaKind>) -> Option<FileEntry> {
-        if !self.is_own(url) {
-            return None;
-        }
-        let (id, name) = name_in(url.as_str());
-        let by_name = media_type::declared_type(None, &name);
-        let kind = expected.or_else(|| by_name.map(|found| found.kind)).unwrap_or(MediaKind::Document);
-        let content_type = by_name.filter(|found| found.kind == kind).map_or_else(
-            || match kind {
-                MediaKind::Image => "image/png",
-                MediaKind::Video => "video/mp4",
-                MediaKind::Audio => "audio/mpeg",
-                MediaKind::Document => "application/octet-stream",
-            },
-            |found| found.content_type,
-        );
-        let mut segments = url.path_segments()?.rev().skip(1);
-        let upload = Upload {
-            id: id.unwrap_or_else(|| wire::uuid(platform)),
-            owner: segments.next().unwrap_or_default().to_owned(),
-            url: url.as_str().to_owned(),
-            expires_at: 0,
-        };
-        let file = File { upload, hash: String::new(), name, size: 0, kind, content_type: content_type.to_owned() };
-        Some(file.entry(platform))
-    }
-
-    fn is_own(&self, url: &Url) -> bool {
-        let own = self.oss_url.as_deref().and_then(|own| Url::parse(own).ok());
-        if own.is_some_and(|own| own.origin() == url.origin()) && name_in(url.as_str()).0.is_some() {
-            return true;
-        }
-        let Some(url::Host::Domain(host)) = url.host().filter(|_| url.scheme() == "https") else { return false };
-        OWN_HOSTS.iter().any(|own| host.strip_suffix(own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
-            || is_own_bucket(host)
-    }
-}
-
 /// Whether a host is one of the site's buckets at one of the storage's endpoints: `BUCKET.oss-….aliyuncs.com`.
-fn is_own_bucket(host: &str) -> bool {
+pub(super) fn is_own_bucket(host: &str) -> bool {
     let Some((bucket, endpoint)) = host.split_once('.') else { return false };
     let region = endpoint.strip_suffix(".aliyuncs.com").and_then(|endpoint| endpoint.strip_prefix("oss-"));
     OWN_BUCKETS.contains(&bucket) && region.is_some_and(|region| !region.is_empty() && !region.contains('.'))

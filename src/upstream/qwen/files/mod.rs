@@ -11,11 +11,13 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
+use url::Url;
 
 pub use entry::{File, FileEntry};
-use parts::Parts;
+use entry::{OWN_HOSTS, is_own_bucket, name_in};
+use parts::{Parts, hex};
 
-use super::{Client, wire};
+use super::{client::Client, ids, wire};
 use crate::{
     error::{Error, ErrorKind, Result},
     media_type::{self, MediaKind, MediaType},
@@ -122,10 +124,6 @@ fn storage_error(failure: &Failure) -> Error {
 #[must_use]
 pub fn content_hash(content: &[u8]) -> String {
     hex(&Sha256::digest(content))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The name alone, as the site takes it: of a path the last part, without control characters, not too long.
@@ -393,6 +391,48 @@ fn unsupported(name: &str, expected: Option<MediaKind>, head: &[u8], param: &str
         ),
     };
     Error::new(ErrorKind::UnsupportedFileType, message).with_param(param)
+}
+
+impl Client {
+    /// The entry for a link to the site's own storage, as far as the link tells: its size stays unknown. `None` for links to
+    /// other hosts.
+    #[must_use]
+    pub fn entry_for(&self, platform: &impl Platform, url: &Url, expected: Option<MediaKind>) -> Option<FileEntry> {
+        if !self.is_own(url) {
+            return None;
+        }
+        let (id, name) = name_in(url.as_str());
+        let by_name = media_type::declared_type(None, &name);
+        let kind = expected.or_else(|| by_name.map(|found| found.kind)).unwrap_or(MediaKind::Document);
+        let content_type = by_name.filter(|found| found.kind == kind).map_or_else(
+            || match kind {
+                MediaKind::Image => "image/png",
+                MediaKind::Video => "video/mp4",
+                MediaKind::Audio => "audio/mpeg",
+                MediaKind::Document => "application/octet-stream",
+            },
+            |found| found.content_type,
+        );
+        let mut segments = url.path_segments()?.rev().skip(1);
+        let upload = Upload {
+            id: id.unwrap_or_else(|| ids::uuid(platform)),
+            owner: segments.next().unwrap_or_default().to_owned(),
+            url: url.as_str().to_owned(),
+            expires_at: 0,
+        };
+        let file = File { upload, hash: String::new(), name, size: 0, kind, content_type: content_type.to_owned() };
+        Some(file.entry(platform))
+    }
+
+    fn is_own(&self, url: &Url) -> bool {
+        let own = self.oss_url.as_deref().and_then(|own| Url::parse(own).ok());
+        if own.is_some_and(|own| own.origin() == url.origin()) && name_in(url.as_str()).0.is_some() {
+            return true;
+        }
+        let Some(url::Host::Domain(host)) = url.host().filter(|_| url.scheme() == "https") else { return false };
+        OWN_HOSTS.iter().any(|own| host.strip_suffix(own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+            || is_own_bucket(host)
+    }
 }
 
 #[cfg(test)]

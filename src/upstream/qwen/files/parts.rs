@@ -10,7 +10,6 @@ use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 
-use super::hex;
 use crate::{
     error::{Error, ErrorKind, Result},
     oss::PART,
@@ -176,6 +175,10 @@ impl Stream for Parts {
         }
         Poll::Ready(part.map(Ok))
     }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use serde_json::Value as Json;
 use super::{Credentials, CredentialsLease, Need, Session, SessionStatus};
 use crate::{
     error::{Error, ErrorKind, Result},
+    platform::Platform,
     platform::telemetry::UpstreamKind,
-    platform::{PRODUCT, Platform, Product},
     store::{self, session::Stored},
     upstream::qwen::{errors, http_client::Purpose, wire},
 };
@@ -278,7 +278,7 @@ impl Session {
             ..SessionStatus::default()
         };
         let stored = self.put(platform, Some(&credentials), &status).await;
-        if stored.is_none() && PRODUCT == Product::Worker {
+        if stored.is_none() && self.is_distributed {
             return Err(store::failed(&crate::platform::DatabaseError("the session was not stored".to_owned())));
         }
         let mut memory = self.memory();

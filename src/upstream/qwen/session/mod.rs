@@ -163,6 +163,8 @@ pub struct Session {
     seal: Seal,
     http: Arc<HttpClient>,
     store_health: Arc<StoreHealth>,
+    /// Whether other processes use the account too, and learn of a change only from the store.
+    is_distributed: bool,
     memory: Mutex<Memory>,
 }
 
@@ -202,6 +204,7 @@ impl Session {
                 silent_until: 0,
             }),
             configured,
+            is_distributed: config.product.is_distributed,
             http,
             store_health,
         }

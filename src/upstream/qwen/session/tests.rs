@@ -1,15 +1,15 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::*;
+use crate::config::Product;
 use crate::platform::{
-    self, BoxFuture, DatabaseError, FetchError, FetchResponse, NoRandomness, Platform, Row, Statement, Value,
+    self, Value,
+    testing::{START as NOW, Sim},
 };
-
-const NOW: u64 = 1_790_000_000_000;
 
 fn session(pairs: &[(&str, &str)]) -> Session {
     let lookup = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-    let config = Config::from_lookup(lookup).unwrap();
+    let config = Config::from_lookup(lookup, Product::NATIVE).unwrap();
     Session::new(&config, Arc::new(HttpClient::new(&config)), Arc::default())
 }
 
@@ -163,64 +163,21 @@ fn the_stored_session_is_taken_over() {
     assert_eq!(cookie(), "token=other", "what is not saved yet is not given up");
 }
 
-/// A machine whose store is always changed by somebody else in between, and which may have no randomness.
-#[derive(Clone)]
-struct Rough {
-    calls: Arc<Mutex<usize>>,
-    is_random: bool,
-}
-
-impl Platform for Rough {
-    async fn fetch(&self, _: http::Request<platform::Payload>) -> Result<FetchResponse, FetchError> {
-        panic!("nobody is asked")
-    }
-
-    async fn fetch_foreign(&self, _: http::Request<platform::Payload>, _: bool) -> Result<FetchResponse, FetchError> {
-        panic!("nobody is asked")
-    }
-
-    fn detached(&self) -> Self {
-        self.clone()
-    }
-
-    fn sleep(&self, _: Duration) -> BoxFuture<()> {
-        Box::pin(std::future::pending())
-    }
-
-    fn now(&self) -> u64 {
-        NOW
-    }
-
-    fn random(&self) -> Result<[u8; 16], NoRandomness> {
-        if self.is_random { Ok([7; 16]) } else { Err(NoRandomness("none".to_owned())) }
-    }
-
-    fn defer(&self, _: impl Future<Output = ()> + platform::MaybeSend + 'static) {}
-
-    async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
-        let mut calls = self.calls.lock().unwrap();
-        *calls += 1;
-        assert!(*calls < 1000, "it never ends");
-        let version = i64::try_from(*calls).unwrap();
-        let row = || vec![Value::Integer(version), Value::Text(String::new()), Value::Text("{}".to_owned())];
-        let is_read = |statement: &Statement| statement.sql.starts_with("SELECT");
+#[tokio::test(start_paused = true)]
+async fn replacing_the_session_gives_up_when_others_write_all_the_time() {
+    let mut calls = 0;
+    let platform = Sim::alone().with_database_script(move |batch| {
+        calls += 1;
+        assert!(calls < 1000, "it never ends");
+        let row = || vec![Value::Integer(calls), Value::Text(String::new()), Value::Text("{}".to_owned())];
+        let is_read = |statement: &platform::Statement| statement.sql.starts_with("SELECT");
         Ok(batch.iter().map(|statement| if is_read(statement) { vec![row()] } else { Vec::new() }).collect())
-    }
+    });
+    assert_eq!(renewable(600).put(&platform, None, &SessionStatus::default()).await, None);
 }
 
-fn rough(is_random: bool) -> Rough {
-    Rough { calls: Arc::default(), is_random }
-}
-
-#[test]
-fn a_persons_word_against_others_is_given_up_some_time() {
-    let (session, platform) = (renewable(600), rough(true));
-    let status = SessionStatus::default();
-    assert_eq!(futures::executor::block_on(session.put(&platform, None, &status)), None);
-}
-
-#[test]
-fn nothing_is_encrypted_without_randomness() {
+#[tokio::test(start_paused = true)]
+async fn nothing_is_encrypted_without_randomness() {
     let key = base64::engine::general_purpose::STANDARD.encode([7; 32]);
     let cookies = format!("token={}", token(600));
     for (key, is_random, expected) in
@@ -230,10 +187,11 @@ fn nothing_is_encrypted_without_randomness() {
         settings.extend(key.map(|key| ("SESSION_KEY", key.as_str())));
         let session = session(&settings);
         let credentials = session.current().credentials;
-        let sealed = session.sealed(&rough(is_random), credentials.as_deref(), &SessionStatus::default(), 1);
+        let platform = if is_random { Sim::alone() } else { Sim::alone().without_randomness() };
+        let sealed = session.sealed(&platform, credentials.as_deref(), &SessionStatus::default(), 1);
         let begins = sealed.as_ref().and_then(|stored| stored.value.get(..expected.unwrap_or_default().len()));
         assert_eq!(begins, expected);
     }
-    let names = [platform::unique(&rough(false)), platform::unique(&rough(false))];
-    assert_ne!(names[0], names[1], "names are still different");
+    let platform = Sim::alone().without_randomness();
+    assert_ne!(platform::unique(&platform), platform::unique(&platform), "names are still different");
 }

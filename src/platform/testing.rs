@@ -1,0 +1,226 @@
+//! A platform for unit tests: a virtual clock (tokio's, paused, so that hours pass at once when nothing else is to be done),
+//! scripted answers of other servers, and SQLite in memory.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rusqlite::Connection;
+use tokio::time::Instant;
+
+use super::{
+    Asset, Assets, BoxFuture, ByteStream, Clock, Database, DatabaseError, Entropy, FetchError, FetchErrorKind,
+    FetchResponse, Gauges, Http, MaybeSend, NoRandomness, Payload, Reach, Row, Statement, Tasks, Telemetry, address,
+    native,
+    telemetry::{Event, RequestMetrics},
+};
+
+/// When the virtual clock starts: milliseconds since 1970.
+pub(crate) const START: u64 = 1_790_000_000_000;
+
+type Answer = Result<FetchResponse, FetchError>;
+type Script = dyn FnMut(&http::Request<Payload>, usize) -> Answer + Send;
+type DatabaseScript = dyn FnMut(&[Statement]) -> Result<Vec<Vec<Row>>, DatabaseError> + Send;
+
+/// The platform. Needs a tokio runtime with `start_paused`.
+#[derive(Clone)]
+pub(crate) struct Sim<const WAKES_ACROSS_REQUESTS: bool = true> {
+    shared: Arc<Shared>,
+    request_metrics: RequestMetrics,
+}
+
+struct Shared {
+    started: Instant,
+    script: Mutex<Box<Script>>,
+    requests: Mutex<Vec<http::Request<Payload>>>,
+    database: Mutex<Box<DatabaseScript>>,
+    is_random: AtomicBool,
+    drawn: AtomicU64,
+    client_left: AtomicBool,
+}
+
+fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sim<true> {
+    /// A platform whose other servers answer as `script` says; it gets each request and how many came before.
+    pub(crate) fn answering(script: impl FnMut(&http::Request<Payload>, usize) -> Answer + Send + 'static) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                started: Instant::now(),
+                script: Mutex::new(Box::new(script)),
+                requests: Mutex::default(),
+                database: Mutex::new(Box::new(|_| Ok(Vec::new()))),
+                is_random: AtomicBool::new(true),
+                drawn: AtomicU64::new(0),
+                client_left: AtomicBool::new(false),
+            }),
+            request_metrics: RequestMetrics::default(),
+        }
+    }
+
+    /// A platform on which no server is to be asked.
+    pub(crate) fn alone() -> Self {
+        Self::answering(|request, _| panic!("{} was asked", request.uri()))
+    }
+
+    /// The same as the Worker is: no request's event wakes another request's future.
+    pub(crate) fn without_wakes_across_requests(self) -> Sim<false> {
+        Sim { shared: self.shared, request_metrics: self.request_metrics }
+    }
+}
+
+impl<const WAKES: bool> Sim<WAKES> {
+    /// With SQLite in memory, which has the tables that these migrations make.
+    pub(crate) fn with_database(self, migrations: native::Migrations) -> Self {
+        let mut connection: Connection = native::database_in_memory(migrations).unwrap();
+        self.with_database_script(move |batch| {
+            native::run_batch(&mut connection, batch).map_err(|error| DatabaseError(error.to_string()))
+        })
+    }
+
+    /// With a database that answers as `script` says.
+    pub(crate) fn with_database_script(
+        self,
+        script: impl FnMut(&[Statement]) -> Result<Vec<Vec<Row>>, DatabaseError> + Send + 'static,
+    ) -> Self {
+        *locked(&self.shared.database) = Box::new(script);
+        self
+    }
+
+    /// Without randomness.
+    pub(crate) fn without_randomness(self) -> Self {
+        self.shared.is_random.store(false, Ordering::Relaxed);
+        self
+    }
+
+    /// The client leaves, as the Worker hears of it.
+    pub(crate) fn client_leaves(&self) {
+        self.shared.client_left.store(true, Ordering::Relaxed);
+    }
+
+    /// The requests that other servers got so far.
+    pub(crate) fn requests(&self) -> Vec<http::Request<Payload>> {
+        locked(&self.shared.requests).clone()
+    }
+}
+
+/// An answer with this status whose body comes in these pieces, each after its pause.
+pub(crate) fn streamed(
+    status: u16,
+    content_type: &str,
+    pieces: impl IntoIterator<Item = (Duration, Result<Bytes, FetchError>)>,
+) -> FetchResponse {
+    let pieces: VecDeque<_> = pieces.into_iter().collect();
+    let body: ByteStream = Box::pin(futures::stream::unfold(pieces, |mut pieces| async move {
+        let (pause, piece) = pieces.pop_front()?;
+        tokio::time::sleep(pause).await;
+        Some((piece, pieces))
+    }));
+    http::Response::builder().status(status).header("content-type", content_type).body(body).unwrap()
+}
+
+impl<const WAKES: bool> Http for Sim<WAKES> {
+    async fn fetch(&self, request: http::Request<Payload>) -> Answer {
+        let before = {
+            let mut requests = locked(&self.shared.requests);
+            requests.push(request.clone());
+            requests.len() - 1
+        };
+        locked(&self.shared.script)(&request, before)
+    }
+
+    async fn fetch_foreign(&self, request: http::Request<Payload>, reach: Reach) -> Answer {
+        if reach == Reach::PublicOnly {
+            let url = url::Url::parse(&request.uri().to_string())
+                .map_err(|error| FetchError { kind: FetchErrorKind::Connect, detail: error.to_string() })?;
+            address::check_host(url.host())?;
+        }
+        self.fetch(request).await
+    }
+}
+
+impl<const WAKES: bool> Clock for Sim<WAKES> {
+    fn sleep(&self, duration: Duration) -> BoxFuture<()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn now(&self) -> u64 {
+        START + u64::try_from(self.elapsed().as_millis()).unwrap()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+}
+
+impl<const WAKES: bool> Entropy for Sim<WAKES> {
+    fn random(&self) -> Result<[u8; 16], NoRandomness> {
+        let is_random = self.shared.is_random.load(Ordering::Relaxed);
+        let drawn = self.shared.drawn.fetch_add(1, Ordering::Relaxed) + 1;
+        is_random.then(|| u128::from(drawn).to_be_bytes()).ok_or_else(|| NoRandomness("none".to_owned()))
+    }
+}
+
+impl<const WAKES: bool> Tasks for Sim<WAKES> {
+    const WAKES_ACROSS_REQUESTS: bool = WAKES;
+
+    fn detached(&self) -> Self {
+        self.clone()
+    }
+
+    fn client_left(&self) -> bool {
+        self.shared.client_left.load(Ordering::Relaxed)
+    }
+
+    fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static) {
+        tokio::spawn(work);
+    }
+
+    async fn compute<T: MaybeSend + 'static>(&self, work: impl FnOnce() -> T + MaybeSend + 'static) -> T {
+        work()
+    }
+}
+
+impl<const WAKES: bool> Database for Sim<WAKES> {
+    async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
+        locked(&self.shared.database)(&batch)
+    }
+
+    fn database_warning(&self) -> Option<&str> {
+        None
+    }
+
+    async fn scrub(&self) -> Result<(), DatabaseError> {
+        Ok(())
+    }
+}
+
+impl<const WAKES: bool> Assets for Sim<WAKES> {
+    async fn asset(&self, _path: &str, _accepts_gzip: bool) -> Option<Asset> {
+        None
+    }
+}
+
+impl<const WAKES: bool> Telemetry for Sim<WAKES> {
+    fn request_metrics(&self) -> RequestMetrics {
+        self.request_metrics.clone()
+    }
+
+    fn with_own_metrics(&self) -> Self {
+        Self { request_metrics: RequestMetrics::default(), ..self.clone() }
+    }
+
+    fn count(&self, _event: Event<'_>) {}
+
+    fn metrics(&self, _gauges: &Gauges) -> Option<String> {
+        None
+    }
+}

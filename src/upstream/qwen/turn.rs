@@ -1,0 +1,36 @@
+//! A message to a chat.
+
+use super::files::FileEntry;
+
+/// The thinking of one turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thinking {
+    /// None.
+    Off,
+    /// The model decides.
+    Auto,
+    /// Always, with at most this many tokens.
+    On {
+        /// Tokens.
+        budget: Option<u32>,
+    },
+}
+
+/// One message to a chat.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn<'a> {
+    /// The chat.
+    pub chat_id: &'a str,
+    /// The answer to go on from; `None` in a new chat.
+    pub parent_id: Option<&'a str>,
+    /// The upstream id of the model.
+    pub model: &'a str,
+    /// What the user says.
+    pub text: &'a str,
+    /// Uploaded files that go along.
+    pub files: &'a [FileEntry],
+    /// Whether to think.
+    pub thinking: Thinking,
+    /// Whether the model may search the web.
+    pub search: bool,
+}
