@@ -8,11 +8,15 @@ use std::{alloc::System, hint::black_box};
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput};
 use qwen_edge::{
-    api::openai::{ChatRequest, ChunkWriter, Identity},
-    chat::{Attachments, Delivery, Output, history_key},
+    api::{
+        AnswerMeta, Delivery, Encoder,
+        openai::{self, ChunkWriter},
+    },
+    chat::{Attachments, Progress, Translator, history_key},
+    llm::Message,
     oss::{Credentials, Scope, Signable},
     secret::Secret,
-    upstream::qwen::{Decoder, Flow, SseReader},
+    upstream::qwen::{Flow, SseReader},
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -23,8 +27,8 @@ const CREATED: &str = "data: {\"response.created\":{\"chat_id\":\"c\",\"parent_i
 /// As the site sends it, usage and all.
 const DELTA: &str = "data: {\"choices\": [{\"delta\": {\"role\": \"assistant\", \"content\": \"seven \", \"phase\": \"answer\", \"status\": \"typing\"}}], \"response_id\": \"r\", \"usage\": {\"input_tokens\": 1049, \"output_tokens\": 7, \"characters\": 0, \"total_tokens\": 1056, \"input_tokens_details\": {\"text_tokens\": 1049}, \"output_tokens_details\": {\"reasoning_tokens\": 0, \"text_tokens\": 7}, \"prompt_tokens_details\": {\"cached_tokens\": 0}}, \"timestamp\": 1790000006}\n\n";
 
-fn identity() -> Identity {
-    Identity {
+fn meta() -> AnswerMeta {
+    AnswerMeta {
         id: "chatcmpl-0123456789abcdef0123456789abcdef".to_owned(),
         created: 1_790_000_000,
         model: "qwen3-max".to_owned(),
@@ -32,24 +36,24 @@ fn identity() -> Identity {
 }
 
 /// A stream that has begun.
-fn begun() -> (Decoder, Output) {
-    let mut output = Output::new(identity(), &Delivery::Stream { include_usage: true }, Vec::new(), None);
-    let mut stream = Decoder::default();
+fn begun() -> Translator {
+    let encoder = openai::Encoder::new(meta(), Delivery::Stream { include_usage: true });
+    let mut translator = Translator::new(Encoder::ChatCompletions(encoder), Vec::new(), None);
     for piece in [CREATED, DELTA] {
-        assert!(stream.feed(piece.as_bytes(), &mut output).unwrap());
+        assert_eq!(translator.feed(piece.as_bytes()).unwrap(), Progress::More);
     }
-    (stream, output)
+    translator
 }
 
 /// How often memory is asked for while deltas come one by one and each is handed out at once.
 fn allocations() {
     const DELTAS: usize = 10_000;
-    let (mut stream, mut output) = begun();
-    drop(output.take());
+    let mut translator = begun();
+    drop(translator.take());
     let region = Region::new(ALLOCATOR);
     for _ in 0..DELTAS {
-        stream.feed(DELTA.as_bytes(), &mut output).unwrap();
-        drop(output.take());
+        translator.feed(DELTA.as_bytes()).unwrap();
+        drop(translator.take());
     }
     let stats = region.change();
     println!("allocations for {DELTAS} deltas: {}, growths: {}", stats.allocations, stats.reallocations);
@@ -59,10 +63,10 @@ fn allocations() {
 fn step(name: &str) -> Box<dyn FnMut()> {
     match name {
         "translate" => {
-            let (mut stream, mut output) = begun();
+            let mut translator = begun();
             Box::new(move || {
-                stream.feed(black_box(DELTA.as_bytes()), &mut output).unwrap();
-                drop(black_box(output.take()));
+                translator.feed(black_box(DELTA.as_bytes())).unwrap();
+                drop(black_box(translator.take()));
             })
         }
         "read" => {
@@ -80,7 +84,7 @@ fn step(name: &str) -> Box<dyn FnMut()> {
             serde_json::from_str::<serde::de::IgnoredAny>(json.trim_end()).unwrap();
         }),
         "write" => {
-            let (writer, mut out) = (ChunkWriter::new(identity(), true), BytesMut::with_capacity(4096));
+            let (writer, mut out) = (ChunkWriter::new(meta(), true), BytesMut::with_capacity(4096));
             Box::new(move || {
                 out.clear();
                 writer.content(&mut out, black_box("seven "));
@@ -107,7 +111,7 @@ fn step(name: &str) -> Box<dyn FnMut()> {
 }
 
 /// Turns of usual length.
-fn conversation(turns: usize) -> Vec<qwen_edge::api::openai::Message> {
+fn conversation(turns: usize) -> Vec<Message> {
     let turn = |at| {
         let question = format!("Question {at}: {}", "how does one do this with that, and why? ".repeat(5));
         let answer = format!("Answer {at}: {}", "it is done in this way, because of those reasons. ".repeat(20));
@@ -118,7 +122,7 @@ fn conversation(turns: usize) -> Vec<qwen_edge::api::openai::Message> {
     };
     let mut messages: Vec<_> = (0..turns).flat_map(turn).collect();
     messages.push(serde_json::json!({"role": "user", "content": "And now?"}));
-    ChatRequest::from_json(serde_json::json!({"messages": messages}).to_string().as_bytes()).unwrap().messages
+    openai::parse(serde_json::json!({"messages": messages}).to_string().as_bytes()).unwrap().request.messages
 }
 
 const PART: Signable<'static> = Signable {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 
-/// What went wrong, as far as it decides the status, the `type` and the `code` of an answer.
+/// What went wrong. Each dialect decides which status and which words it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -66,53 +66,41 @@ pub enum ErrorKind {
     UpstreamTimeout,
 }
 
-/// How an error looks on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WireForm {
-    /// HTTP status.
-    pub status: u16,
-    /// `error.type`, in OpenAI's vocabulary.
-    pub kind: &'static str,
-    /// `error.code`, stable: clients and tests compare it.
-    pub code: &'static str,
-}
-
 impl ErrorKind {
-    /// Status, `type` and `code` of each kind. The only place that decides them.
+    /// The stable word for this kind, in every dialect, in log lines and in metrics.
     #[must_use]
-    pub const fn wire(self) -> WireForm {
-        let (status, kind, code) = match self {
-            Self::Configuration => (500, "server_error", "configuration_error"),
-            Self::StoreFailed => (503, "server_error", "store_unavailable"),
-            Self::MissingApiKey => (401, "authentication_error", "missing_api_key"),
-            Self::InvalidApiKey => (403, "permission_error", "invalid_api_key"),
-            Self::AdminDisabled => (403, "permission_error", "admin_disabled"),
-            Self::OriginNotAllowed => (403, "permission_error", "origin_not_allowed"),
-            Self::NotFound => (404, "invalid_request_error", "not_found"),
-            Self::MethodNotAllowed => (405, "invalid_request_error", "method_not_allowed"),
-            Self::InvalidJson => (400, "invalid_request_error", "invalid_json"),
-            Self::InvalidRequest => (400, "invalid_request_error", "invalid_request"),
-            Self::RequestTooLarge => (413, "invalid_request_error", "request_too_large"),
-            Self::UnsupportedEncoding => (415, "invalid_request_error", "unsupported_encoding"),
-            Self::UnsupportedFileType => (400, "invalid_request_error", "unsupported_file_type"),
-            Self::SessionMissing => (401, "authentication_error", "qwen_session_missing"),
-            Self::SessionExpired => (401, "authentication_error", "qwen_session_expired"),
-            Self::Challenge => (403, "permission_error", "qwen_challenge"),
-            Self::QuotaExceeded => (429, "rate_limit_error", "quota_exceeded"),
-            Self::RateLimited => (429, "rate_limit_error", "rate_limit_exceeded"),
-            Self::Overloaded => (503, "server_error", "overloaded"),
-            Self::ChatGone => (502, "upstream_error", "upstream_error"),
-            Self::ChatBusy => (429, "rate_limit_error", "rate_limit_exceeded"),
-            Self::ContentFilter => (400, "invalid_request_error", "content_filter"),
-            Self::ModelNotFound => (404, "invalid_request_error", "model_not_found"),
-            Self::UpstreamRejected => (400, "invalid_request_error", "upstream_rejected"),
-            Self::UpstreamEmpty => (502, "upstream_error", "upstream_empty"),
-            Self::UpstreamInvalid => (502, "upstream_error", "upstream_invalid"),
-            Self::UpstreamTruncated => (502, "upstream_error", "upstream_truncated"),
-            Self::UpstreamError => (502, "upstream_error", "upstream_error"),
-            Self::UpstreamTimeout => (504, "upstream_error", "upstream_timeout"),
-        };
-        WireForm { status, kind, code }
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration_error",
+            Self::StoreFailed => "store_unavailable",
+            Self::MissingApiKey => "missing_api_key",
+            Self::InvalidApiKey => "invalid_api_key",
+            Self::AdminDisabled => "admin_disabled",
+            Self::OriginNotAllowed => "origin_not_allowed",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::InvalidJson => "invalid_json",
+            Self::InvalidRequest => "invalid_request",
+            Self::RequestTooLarge => "request_too_large",
+            Self::UnsupportedEncoding => "unsupported_encoding",
+            Self::UnsupportedFileType => "unsupported_file_type",
+            Self::SessionMissing => "qwen_session_missing",
+            Self::SessionExpired => "qwen_session_expired",
+            Self::Challenge => "qwen_challenge",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::RateLimited => "rate_limit_exceeded",
+            Self::Overloaded => "overloaded",
+            Self::ChatGone => "upstream_error",
+            Self::ChatBusy => "rate_limit_exceeded",
+            Self::ContentFilter => "content_filter",
+            Self::ModelNotFound => "model_not_found",
+            Self::UpstreamRejected => "upstream_rejected",
+            Self::UpstreamEmpty => "upstream_empty",
+            Self::UpstreamInvalid => "upstream_invalid",
+            Self::UpstreamTruncated => "upstream_truncated",
+            Self::UpstreamError => "upstream_error",
+            Self::UpstreamTimeout => "upstream_timeout",
+        }
     }
 }
 
@@ -253,7 +241,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind().wire().code, self.message())?;
+        write!(f, "{}: {}", self.kind().code(), self.message())?;
         if let Some(detail) = self.detail() {
             write!(f, " ({detail})")?;
         }

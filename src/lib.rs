@@ -28,6 +28,7 @@ mod content_encoding;
 pub mod credentials_input;
 pub mod error;
 mod json;
+pub mod llm;
 pub mod media_type;
 pub mod origin;
 pub mod oss;

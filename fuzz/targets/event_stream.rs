@@ -6,44 +6,24 @@ mod pieces;
 
 use libfuzzer_sys::fuzz_target;
 use qwen_edge::{
-    api::openai::{FinishReason, Identity},
-    chat::{Delivery, Output},
-    error::Error,
-    upstream::qwen::Decoder,
+    api::{AnswerMeta, Delivery, Encoder, openai},
+    chat::Translator,
 };
 
-fn client_gets(delivery: &Delivery, pieces: &[&[u8]]) -> String {
-    let identity = Identity { id: "chatcmpl-1".to_owned(), created: 1, model: "m".to_owned() };
-    let mut output = Output::new(identity, delivery, vec!["STOP".to_owned()], Some(500));
-    let mut stream = Decoder::default();
-    let mut read = || -> Result<(), Error> {
-        for piece in pieces {
-            if !stream.feed(piece, &mut output)? {
-                return Ok(());
-            }
-        }
-        stream.finish(&mut output)
-    };
-    let mut whole = None;
-    match read() {
-        Ok(()) => {
-            let finish = stream.finished().unwrap_or(FinishReason::Stop);
-            whole = output.finish(finish, stream.usage(), stream.sources());
-        }
-        Err(error) if output.is_stream() && output.began() => output.fail(&error),
-        Err(error) => return qwen_edge::api::openai::error_body(&error),
-    }
-    match whole {
-        Some(whole) => whole,
-        None => String::from_utf8(output.take().to_vec()).expect("text"),
+fn client_gets(delivery: Delivery, pieces: &[&[u8]]) -> String {
+    let meta = AnswerMeta { id: "chatcmpl-1".to_owned(), created: 1, model: "m".to_owned() };
+    let encoder = Encoder::ChatCompletions(openai::Encoder::new(meta, delivery));
+    match Translator::new(encoder, vec!["STOP".to_owned()], Some(500)).run(pieces.iter().copied()) {
+        Ok(bytes) => String::from_utf8(bytes.to_vec()).expect("text"),
+        Err(error) => openai::error_body(&error),
     }
 }
 
 fuzz_target!(|input: &[u8]| {
     let Some((cuts, data)) = pieces::parts(input) else { return };
     for delivery in [Delivery::Whole, Delivery::Stream { include_usage: true }] {
-        let at_once = client_gets(&delivery, &[data]);
-        assert_eq!(at_once, client_gets(&delivery, &pieces::pieces(cuts, data)));
+        let at_once = client_gets(delivery, &[data]);
+        assert_eq!(at_once, client_gets(delivery, &pieces::pieces(cuts, data)));
         if at_once.starts_with('{') {
             serde_json::from_str::<serde_json::Value>(&at_once).expect("an object");
             continue;

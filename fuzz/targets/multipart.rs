@@ -5,6 +5,7 @@ mod pieces;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
+use qwen_edge::api::openai::wire_form;
 use qwen_edge::server::fuzzing::form;
 
 const TYPE: &str = "multipart/form-data; boundary=X";
@@ -24,7 +25,7 @@ fuzz_target!(|input: &[u8]| {
             assert!(size <= data.len() && at_once.len() <= 100);
         }
         (Err(at_once), Err(in_pieces)) => {
-            assert!((400..500).contains(&at_once.kind().wire().status));
+            assert!((400..500).contains(&wire_form(at_once.kind()).status));
             assert_eq!(at_once.kind(), in_pieces.kind());
         }
         (at_once, in_pieces) => panic!("{at_once:?} at once, {in_pieces:?} in pieces"),

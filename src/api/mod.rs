@@ -1,3 +1,14 @@
-//! Client dialects: what a client sends becomes a request of ours, what we answer becomes the bytes it expects.
+//! Client dialects: the bytes of a client become an [`Request`](crate::llm::Request), the events of an answer become the bytes that it
+//! expects. Each dialect stands alone on the neutral language; none is built on another.
 
+mod delivery;
+mod encoder;
+mod json_path;
+mod lenient;
 pub mod openai;
+mod reasoning;
+
+pub use delivery::{AnswerMeta, Delivery, Parsed};
+pub use encoder::Encoder;
+pub(crate) use lenient::Whole;
+pub(crate) use reasoning::switch as reasoning_switch;

@@ -5,32 +5,45 @@ use std::{
     time::Duration,
 };
 
-use crate::platform::{BoxFuture, Platform};
+use crate::platform::{BoxFuture, Clock, READ_SIZE};
 
-/// A platform takes so long at the most to give what has come.
-const DRAIN_TIMEOUT: Duration = Duration::from_millis(5);
+/// The longest time that a platform takes to hand over bytes it has already received.
+const HAND_OVER: Duration = Duration::from_millis(5);
 
 /// Between two writes: what the site sends within `COALESCE_MS` goes out together.
 ///
-/// On the edge each timer and each read is an entry into the isolate, and these are most of what a stream costs there. So a
+/// In the Worker each timer and each read is an entry into the isolate, and these are most of what a stream costs there. So a
 /// site that is slower than that is simply read. One that is faster is read late: its events gather in the platform, which
-/// gives them as one piece.
+/// hands them over as one piece.
 #[derive(Default)]
 pub(super) struct Coalescer {
-    /// What comes before (milliseconds since 1970) waits for more. A timer for the last quarter would cost more than it saves.
-    pub(super) early_until: u64,
-    /// Nothing waits longer than this.
+    /// What comes earlier (milliseconds since 1970) waits for more. A timer for the last quarter would cost more than it
+    /// saves.
+    early_until: u64,
+    /// Nothing waits longer than this (milliseconds since 1970).
     quiet_until: u64,
     pause: Option<BoxFuture<()>>,
-    /// How long what gathered is waited for, and how much was read before it.
-    drain: Option<(BoxFuture<()>, usize)>,
-    /// How much was read since the last write.
-    pub(super) bytes: usize,
+    /// How long what gathered is waited for, and how many bytes had been received before it.
+    drain: Option<(BoxFuture<()>, u64)>,
+    /// How many bytes had been received at the last write.
+    flushed: u64,
 }
 
 impl Coalescer {
-    /// Something was written; `is_fast`: it was more than one delta.
-    pub(super) fn begin(&mut self, platform: &impl Platform, now: u64, time: Duration, is_fast: bool) {
+    /// What comes earlier (milliseconds since 1970) waits for more.
+    pub(super) fn early_until(&self) -> u64 {
+        self.early_until
+    }
+
+    /// Something was written, when `received` bytes had come. Returns whether that was all that the platform had: if not, the
+    /// rest need not wait.
+    pub(super) fn flushed(&mut self, received: u64) -> bool {
+        let since = received.saturating_sub(std::mem::replace(&mut self.flushed, received));
+        since < READ_SIZE as u64
+    }
+
+    /// A pause begins `now`; `is_fast`: more than one delta was written.
+    pub(super) fn begin(&mut self, platform: &impl Clock, now: u64, time: Duration, is_fast: bool) {
         let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.quiet_until = now.saturating_add(time);
         self.early_until = self.quiet_until.saturating_sub(time / 4);
@@ -39,25 +52,32 @@ impl Coalescer {
         }
     }
 
-    pub(super) fn sleep(&mut self, platform: &impl Platform, now: u64) {
+    /// Reads nothing for the rest of the pause.
+    pub(super) fn sleep(&mut self, platform: &impl Clock, now: u64) {
         self.pause = Some(platform.sleep(Duration::from_millis(self.quiet_until.saturating_sub(now))));
         self.early_until = 0;
     }
 
-    /// `is_waiting`: something was written before the pause.
-    pub(super) fn poll_pause(&mut self, platform: &impl Platform, is_waiting: bool, cx: &mut Context<'_>) -> Poll<()> {
+    /// Waits for the end of the pause. `received` bytes had come before it; `is_waiting`: something was written before it.
+    pub(super) fn poll_pause(
+        &mut self,
+        platform: &impl Clock,
+        received: u64,
+        is_waiting: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
-            self.drain = is_waiting.then(|| (platform.sleep(DRAIN_TIMEOUT), self.bytes));
+            self.drain = is_waiting.then(|| (platform.sleep(HAND_OVER), received));
         }
         Poll::Ready(())
     }
 
-    /// Whether what gathered during a pause has come, if there is any.
-    pub(super) fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Waits until what gathered during a pause has come, if there is any; `received` bytes have come by now.
+    pub(super) fn poll_drained(&mut self, received: u64, cx: &mut Context<'_>) -> Poll<()> {
         if let Some((limit, before)) = &mut self.drain {
-            if self.bytes == *before {
+            if received == *before {
                 ready!(limit.as_mut().poll(cx));
             }
             self.drain = None;

@@ -1,23 +1,29 @@
-//! One turn, from a client's request to its answer.
+//! The engine: one turn, from a request to its answer.
 
-mod answer;
 mod attachments;
+mod citations;
 mod coalesce;
 mod conversations;
+mod delivery;
+mod engine;
 mod filters;
 mod generation_options;
 mod limiter;
-mod output;
+mod opening;
 mod render_prompt;
 #[cfg(test)]
 mod scaling_tests;
 #[cfg(test)]
 mod stream_tests;
+#[cfg(test)]
+mod test_requests;
+mod translator;
 
-pub use answer::{Answer, Timing};
 pub use attachments::Attachments;
 pub use conversations::{ConversationHint, ConversationMatch, Conversations, history_key, scope};
+pub use delivery::{Answer, Timing};
 pub use generation_options::{GenerationOptions, generation_options};
 pub use limiter::{ConcurrencyLimiter, KeyedLimiters};
-pub use output::{Delivery, Output};
+pub use opening::{Plan, Services};
 pub use render_prompt::check;
+pub use translator::{Progress, Translator};

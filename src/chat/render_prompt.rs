@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::attachments::{Attachment, Attachments};
 use crate::{
-    api::openai::{Content, Message, Part, Role},
     error::{Error, Result},
+    llm::{Message, Part, Role},
 };
 
 /// Checks that there is something to ask.
@@ -143,15 +143,15 @@ fn json_length(text: &str) -> usize {
 
 const fn label(role: Role) -> &'static str {
     match role {
-        Role::System | Role::Developer => "System",
+        Role::System => "System",
         Role::User => "User",
         Role::Assistant => "Assistant",
-        Role::Tool | Role::Function => "Tool result",
+        Role::Tool => "Tool result",
     }
 }
 
 fn is_result(message: &Message) -> bool {
-    matches!(message.role, Role::Tool | Role::Function)
+    message.role == Role::Tool
 }
 
 /// The names that stand beside messages: who speaks, and of a tool's result which call it answers, by the tool's name and the
@@ -168,7 +168,7 @@ pub(super) fn result_names(messages: &[Message]) -> Vec<Option<String>> {
     };
     let mut names = Vec::with_capacity(messages.len());
     for message in messages {
-        let calls = message.tool_calls.iter().flatten();
+        let calls = message.tool_calls.iter();
         tools.extend(calls.filter_map(|call| Some((call.id.as_deref()?, call.function.as_ref()?.name.as_deref()?))));
         let tool = message.tool_call_id.as_deref().and_then(|id| tools.get(id).copied());
         names.push(name(message, tool));
@@ -181,39 +181,33 @@ fn plain(name: &str) -> String {
     name.chars().take(MAX_NAME).map(|character| if "\n\r[]()".contains(character) { ' ' } else { character }).collect()
 }
 
-/// What a message's content says. Parts of other kinds than text are left out.
+/// The text of a message's content; what is attached is left out.
 pub(super) fn content_text(message: &Message) -> Cow<'_, str> {
-    match &message.content {
-        None => Cow::Borrowed(""),
-        Some(Content::Text(text)) => Cow::Borrowed(text),
-        Some(Content::Parts(parts)) => {
-            let texts = parts.iter().filter_map(|part| match part {
-                Part::Text(text) => Some(text.as_str()),
-                Part::Attached(..) | Part::Unknown(_) => None,
-            });
-            Cow::Owned(texts.collect::<Vec<_>>().join("\n"))
-        }
+    let texts = || message.parts.iter().filter_map(text_of);
+    match texts().count() {
+        0 => Cow::Borrowed(""),
+        1 => Cow::Borrowed(texts().next().unwrap_or_default()),
+        _ => Cow::Owned(texts().collect::<Vec<_>>().join("\n")),
     }
 }
 
 /// How many bytes of text a message's content has.
 pub(super) fn text_length(message: &Message) -> usize {
-    match &message.content {
-        None => 0,
-        Some(Content::Text(text)) => text.len(),
-        Some(Content::Parts(parts)) => parts.iter().fold(0, |length, part| match part {
-            Part::Text(text) => length.saturating_add(text.len()),
-            Part::Attached(..) | Part::Unknown(_) => length,
-        }),
+    message.parts.iter().filter_map(text_of).map(str::len).fold(0, usize::saturating_add)
+}
+
+fn text_of(part: &Part) -> Option<&str> {
+    match part {
+        Part::Text(text) => Some(text),
+        Part::Media(_) => None,
     }
 }
 
 /// All that a message says, with the tools it called.
 fn message_text(message: &Message) -> Cow<'_, str> {
-    let Message { role: _, content: _, name: _, tool_calls, tool_call_id: _, function_call } = message;
+    let Message { role: _, parts: _, name: _, tool_calls, tool_call_id: _ } = message;
     let mut text = content_text(message);
-    let calls = tool_calls.iter().flatten().filter_map(|call| call.function.as_ref()).chain(function_call);
-    for call in calls {
+    for call in tool_calls.iter().filter_map(|call| call.function.as_ref()) {
         let name = call.name.as_deref().unwrap_or("?");
         let arguments = call.arguments.as_deref().unwrap_or("{}");
         let line = format!("{}[called the tool {name} with {arguments}]", if text.is_empty() { "" } else { "\n" });
@@ -225,13 +219,12 @@ fn message_text(message: &Message) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::openai::ChatRequest;
 
     fn folded(messages: &str) -> Result<String> {
-        let request = ChatRequest::from_json(format!(r#"{{"messages":{messages}}}"#).as_bytes()).unwrap();
-        check(&request.messages, &Attachments::default()).map(|()| {
-            let names = result_names(&request.messages);
-            let prompt_message = request.messages.iter().zip(&names);
+        let messages = crate::chat::test_requests::messages(messages);
+        check(&messages, &Attachments::default()).map(|()| {
+            let names = result_names(&messages);
+            let prompt_message = messages.iter().zip(&names);
             let folded = render_prompt(
                 prompt_message.map(|(message, name)| PromptMessage { message, name: name.as_deref(), attached: &[] }),
                 0,

@@ -9,18 +9,13 @@ use serde_json::json;
 
 use super::{
     attachments::Attachments,
+    citations::citations,
     conversations::digest::History,
     conversations::system_text::without_times,
     filters::StopFilter,
-    output::annotations,
     render_prompt::{PromptMessage, check, render_prompt, result_names},
 };
-use crate::{
-    api::openai::ChatRequest,
-    credentials_input,
-    upstream::qwen::{Source, SseReader},
-    visible,
-};
+use crate::{api::openai, credentials_input, llm::Source, upstream::qwen::SseReader, visible};
 
 #[path = "../../tests/integration/hostile_bodies.rs"]
 #[allow(unreachable_pub, reason = "a module of two crates")]
@@ -44,7 +39,8 @@ impl Times {
 /// What becomes of a request's body before anything is asked of the site.
 fn read_request(body: &str) -> Times {
     let times = Times::default();
-    let Ok(mut request) = times.of("from_json", || ChatRequest::from_json(body.as_bytes())) else { return times };
+    let Ok(parsed) = times.of("from_json", || openai::parse(body.as_bytes())) else { return times };
+    let mut request = parsed.request;
     let Ok(attachments) = times.of("attachments", || Attachments::take(&mut request.messages)) else { return times };
     let messages = request.messages;
     drop(times.of("check", || check(&messages, &attachments)));
@@ -76,7 +72,7 @@ fn read_text(text: &str) -> Times {
     times.of("visible::text", || visible::text(text).len());
     times.of("visible::lines", || visible::lines(text).len());
     let sources = vec![Source { title: String::new(), url: String::new() }; 500];
-    times.of("annotations", || annotations(text, &sources));
+    times.of("annotations", || citations(text, &sources));
     times.of("stops", || {
         let mut filter = StopFilter::new(vec!["aab".to_owned(), "token;".to_owned()]);
         let mut length = 0;

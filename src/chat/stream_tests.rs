@@ -1,14 +1,11 @@
-//! The recorded streams in `tests/streams`: what the client gets of each is a snapshot, and any split gives the same.
+//! The recorded streams in `tests/streams`, run through the translator: what the client gets of each is a snapshot, and any
+//! split gives the same.
 
 use proptest::prelude::*;
 use serde::Deserialize;
 
-use super::output::{Delivery, Output};
-use crate::{
-    api::openai::{ChatRequest, FinishReason, Identity, Stop},
-    error::{Error, ErrorKind},
-    upstream::qwen::Decoder,
-};
+use super::translator::Translator;
+use crate::api::{AnswerMeta, Delivery, Encoder, openai};
 
 #[derive(Deserialize)]
 struct Header {
@@ -27,55 +24,25 @@ impl Recorded {
         let end = file.windows(5).position(|window| window == b"\n---\n").unwrap();
         let mut header: Header = serde_json::from_slice(&file[..end]).unwrap();
         header.request.insert("messages".to_owned(), serde_json::json!([]));
-        let request = ChatRequest::from_json(serde_json::to_string(&header.request).unwrap().as_bytes()).unwrap();
-        let limit = request.max_completion_tokens.or(request.max_tokens);
-        Self {
-            stop: request.stop.map(|Stop(texts)| texts).unwrap_or_default(),
-            max_tokens: limit.map(|limit| limit.0.try_into().unwrap()),
-            body: file[end + 5..].to_vec(),
-        }
-    }
-
-    fn output(&self, delivery: &Delivery) -> Output {
-        let identity = Identity { id: "chatcmpl-1".to_owned(), created: 1, model: "m".to_owned() };
-        Output::new(identity, delivery, self.stop.clone(), self.max_tokens)
+        let request = openai::parse(serde_json::to_string(&header.request).unwrap().as_bytes()).unwrap().request;
+        Self { stop: request.stop, max_tokens: request.max_tokens, body: file[end + 5..].to_vec() }
     }
 
     /// What the client gets when the bytes arrive in these pieces.
-    fn client_gets<'a>(&self, delivery: &Delivery, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
-        let mut output = self.output(delivery);
-        let mut stream = Decoder::default();
-        let read = || -> Result<(), Error> {
-            for piece in pieces {
-                if !stream.feed(piece, &mut output)? {
-                    return Ok(());
-                }
-            }
-            stream.finish(&mut output)
-        };
-        let end =
-            read().and_then(|()| if output.is_empty() { Err(crate::upstream::qwen::empty_answer()) } else { Ok(()) });
-        let whole = match end {
-            Ok(()) => output.finish(stream.finished().unwrap_or(FinishReason::Stop), stream.usage(), stream.sources()),
-            Err(error) if error.kind() == ErrorKind::ContentFilter && output.began() => {
-                output.finish(FinishReason::ContentFilter, stream.usage(), stream.sources())
-            }
-            Err(error) if output.is_stream() && output.began() => {
-                output.fail(&error);
-                None
-            }
+    fn client_gets<'a>(&self, delivery: Delivery, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
+        let meta = AnswerMeta { id: "chatcmpl-1".to_owned(), created: 1, model: "m".to_owned() };
+        let encoder = Encoder::ChatCompletions(openai::Encoder::new(meta, delivery));
+        match Translator::new(encoder, self.stop.clone(), self.max_tokens).run(pieces) {
+            Ok(bytes) if delivery.is_stream() => String::from_utf8(bytes.to_vec()).unwrap(),
+            Ok(bytes) => format!("{}\n", String::from_utf8(bytes.to_vec()).unwrap()),
             Err(error) => {
-                return format!("status {}\n{}\n", error.kind().wire().status, crate::api::openai::error_body(&error));
+                format!("status {}\n{}\n", openai::wire_form(error.kind()).status, openai::error_body(&error))
             }
-        };
-        match whole {
-            Some(whole) => format!("{whole}\n"),
-            None => String::from_utf8(output.take().to_vec()).unwrap(),
         }
     }
 
     fn stream(&self, pieces: &[&[u8]]) -> String {
-        self.client_gets(&Delivery::Stream { include_usage: true }, pieces.iter().copied())
+        self.client_gets(Delivery::Stream { include_usage: true }, pieces.iter().copied())
     }
 }
 
@@ -88,7 +55,7 @@ fn recorded_streams_give_what_the_snapshots_say() {
     insta::glob!("../../tests/streams", "*.sse", |path| {
         let recorded = Recorded::read(&std::fs::read(path).unwrap());
         let stream = recorded.stream(&[&recorded.body]).replace(SAME, "… ");
-        let whole = recorded.client_gets(&Delivery::Whole, [&recorded.body[..]]);
+        let whole = recorded.client_gets(Delivery::Whole, [&recorded.body[..]]);
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path("../../tests/streams");
         settings.set_prepend_module_to_snapshot(false);
@@ -146,5 +113,23 @@ proptest! {
         cuts.sort_unstable();
         let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &body[pair[0]..pair[1]]).collect();
         prop_assert_eq!(recorded.stream(&pieces), recorded.stream(&[body]), "{}", name);
+    }
+}
+
+#[test]
+fn an_answer_without_end_is_cut() {
+    for delivery in [Delivery::Whole, Delivery::Stream { include_usage: false }] {
+        let piece = "x".repeat(1 << 20);
+        let event = |phase: &str| {
+            format!(
+                "data: {{\"choices\":[{{\"delta\":{{\"content\":\"{piece}\",\"phase\":\"{phase}\",\"status\":\"typing\"}}}}]}}\n\n"
+            )
+        };
+        let (thought, text) = (event("think"), event("answer"));
+        let recorded = Recorded { stop: Vec::new(), max_tokens: None, body: Vec::new() };
+        let pieces = std::iter::repeat_n(thought.as_bytes(), 8).chain(std::iter::repeat(text.as_bytes()));
+        let got = recorded.client_gets(delivery, pieces.take(1000));
+        assert!(got.contains("\"finish_reason\":\"length\""));
+        assert!(got.len() < 20 << 20);
     }
 }

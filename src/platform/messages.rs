@@ -6,6 +6,10 @@ use bytes::Bytes;
 
 use super::boxed::BoxStream;
 
+/// A platform hands over what it has received in pieces of at least so many bytes, or all of it: a smaller piece is the last
+/// for now. The same number stands in `worker/reader.js`.
+pub const READ_SIZE: usize = 16 * 1024;
+
 /// A body that arrives in pieces.
 pub type ByteStream = BoxStream<Result<Bytes, FetchError>>;
 

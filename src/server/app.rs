@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{auth::Keys, body::MemoryBudget};
 use crate::{
-    chat::{self, ConcurrencyLimiter, Conversations, KeyedLimiters, Timing},
+    chat::{self, ConcurrencyLimiter, Conversations, KeyedLimiters, Services, Timing},
     config::Config,
     platform::Platform,
     store::StoreHealth,
@@ -44,6 +44,16 @@ impl App {
             store_health,
             timing: Timing::from(&config),
             config,
+        }
+    }
+
+    /// What a turn needs.
+    pub(super) fn services(&self) -> Services {
+        Services {
+            qwen: Arc::clone(&self.qwen),
+            conversations: Arc::clone(&self.conversations),
+            limiter: Arc::clone(&self.limiter),
+            attachment_limiters: Arc::clone(&self.attachment_limiters),
         }
     }
 

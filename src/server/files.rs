@@ -12,7 +12,7 @@ use super::{
     reply,
 };
 use crate::{
-    api::openai::Whole,
+    api::Whole,
     error::{Error, ErrorKind, Result},
     media_type::MediaKind,
     platform::{Body, Platform, Request},

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use http::Response;
 
 use super::{
-    App, chat_completions,
+    App,
+    chat_completions::{self, ChatTurn},
     files::{Received, receive},
 };
 use crate::{
-    api::openai::{ChatRequest, Content, Message, Role, Whole},
+    api::{Delivery, Parsed, Whole, reasoning_switch},
     chat::Attachments,
     error::{Error, Result},
+    llm::{self, Message, Role},
     media_type::MediaKind,
     platform::{Body, Platform, Request},
 };
@@ -52,35 +54,25 @@ async fn ask<P: Platform>(
     let prompt = received.take("prompt").filter(|prompt| !prompt.trim().is_empty());
     let prompt =
         prompt.ok_or_else(|| Error::invalid("prompt", "The form needs a field 'prompt' with the question."))?;
-    let message = Message {
-        role: Role::User,
-        content: Some(Content::Text(prompt)),
-        name: None,
-        tool_calls: None,
-        tool_call_id: None,
-        function_call: None,
-    };
-    let chat = ChatRequest {
+    let is_stream = switch(&mut received, "stream")?.unwrap_or(streams);
+    let thinks = switch(&mut received, "enable_thinking")?.unwrap_or(false);
+    let chat = llm::Request {
         model: word(&mut received, "model"),
-        stream: Some(switch(&mut received, "stream")?.unwrap_or(streams)),
-        enable_thinking: Some(switch(&mut received, "enable_thinking")?.unwrap_or(false)),
-        thinking_budget: number(&mut received, "thinking_budget")?,
+        messages: vec![Message::text(Role::User, prompt)],
+        reasoning: reasoning_switch(Some(thinks), number(&mut received, "thinking_budget")?),
         conversation_id: word(&mut received, "conversation_id"),
-        messages: vec![message],
-        ..ChatRequest::default()
+        ..llm::Request::default()
     };
-    let attachments = Attachments::uploaded(platform, &received.file);
-    chat_completions::respond(
-        app,
-        platform,
+    let delivery = if is_stream { Delivery::Stream { include_usage: false } } else { Delivery::Whole };
+    let turn = ChatTurn {
         caller,
-        &headers,
-        chat,
-        attachments,
-        DEFAULT_MODEL,
-        received.into_reservation(),
-    )
-    .await
+        headers: &headers,
+        parsed: Parsed { request: chat, delivery },
+        attachments: Attachments::uploaded(platform, &received.file),
+        default_model: DEFAULT_MODEL,
+        reservation: received.into_reservation(),
+    };
+    chat_completions::respond(app, platform, turn).await
 }
 
 /// A field's text, without blanks and without the quotes that some clients leave around it.

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::{
+    api::openai,
     config::ConfigError,
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform, Request},
@@ -78,7 +79,7 @@ pub async fn handle<P: Platform>(app: Arc<App>, platform: P, request: Request) -
     };
     let mut answer = answer.unwrap_or_else(|error| {
         log_error(&error, &request_id, name);
-        platform.request_metrics().record().code = Some(error.kind().wire().code);
+        platform.request_metrics().record().code = Some(error.kind().code());
         reply::error(&error)
     });
     if method == Method::HEAD {
@@ -162,11 +163,11 @@ fn method_not_allowed(method: &Method, allowed: &str) -> Response<Body> {
 }
 
 fn log_error(error: &Error, request_id: &str, route: &str) {
-    let form = error.kind().wire();
-    let status = StatusCode::from_u16(form.status).unwrap_or_default();
+    let code = error.kind().code();
+    let status = StatusCode::from_u16(openai::wire_form(error.kind()).status).unwrap_or_default();
     if status.is_server_error() {
-        tracing::warn!(request_id, route, code = form.code, %error, "failed");
+        tracing::warn!(request_id, route, code, %error, "failed");
     } else {
-        tracing::info!(request_id, route, code = form.code, %error, "refused");
+        tracing::info!(request_id, route, code, %error, "refused");
     }
 }

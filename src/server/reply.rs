@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
@@ -10,7 +11,7 @@ use serde::Serialize;
 
 use super::local::Readers;
 use crate::{
-    api::openai::error_body,
+    api::openai::{error_body, wire_form},
     error::{Error, ErrorKind},
     platform::{self, Body, Headers, Platform},
 };
@@ -37,7 +38,11 @@ pub(super) fn json(status: StatusCode, json: &impl Serialize) -> Response<Body> 
 }
 
 pub(super) fn json_text(status: StatusCode, json: String) -> Response<Body> {
-    answer(status, "application/json", Body::Full(json.into()))
+    json_bytes(status, json.into())
+}
+
+pub(super) fn json_bytes(status: StatusCode, json: Bytes) -> Response<Body> {
+    answer(status, "application/json", Body::Full(json))
 }
 
 pub(super) fn metrics(text: String) -> Response<Body> {
@@ -54,8 +59,7 @@ pub(super) fn event_stream(body: Body) -> Response<Body> {
 }
 
 pub(super) fn error(error: &Error) -> Response<Body> {
-    let form = error.kind().wire();
-    let status = StatusCode::from_u16(form.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = StatusCode::from_u16(wire_form(error.kind()).status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = json_text(status, error_body(error));
     let headers = answer.headers_mut();
     if error.kind() == ErrorKind::MissingApiKey {

@@ -3,7 +3,56 @@
 use bytes::BytesMut;
 use serde::Serialize;
 
-use crate::{error::Error, json::write_line};
+use crate::{
+    error::{Error, ErrorKind},
+    json::write_line,
+};
+
+/// How an error looks on the wire, beside its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WireForm {
+    /// The HTTP status.
+    pub status: u16,
+    /// `error.type`.
+    pub kind: &'static str,
+}
+
+/// Status and `type` of each kind. The only place that decides them.
+#[must_use]
+pub const fn wire_form(kind: ErrorKind) -> WireForm {
+    let (status, kind) = match kind {
+        ErrorKind::Configuration => (500, "server_error"),
+        ErrorKind::StoreFailed => (503, "server_error"),
+        ErrorKind::MissingApiKey => (401, "authentication_error"),
+        ErrorKind::InvalidApiKey => (403, "permission_error"),
+        ErrorKind::AdminDisabled => (403, "permission_error"),
+        ErrorKind::OriginNotAllowed => (403, "permission_error"),
+        ErrorKind::NotFound => (404, "invalid_request_error"),
+        ErrorKind::MethodNotAllowed => (405, "invalid_request_error"),
+        ErrorKind::InvalidJson => (400, "invalid_request_error"),
+        ErrorKind::InvalidRequest => (400, "invalid_request_error"),
+        ErrorKind::RequestTooLarge => (413, "invalid_request_error"),
+        ErrorKind::UnsupportedEncoding => (415, "invalid_request_error"),
+        ErrorKind::UnsupportedFileType => (400, "invalid_request_error"),
+        ErrorKind::SessionMissing => (401, "authentication_error"),
+        ErrorKind::SessionExpired => (401, "authentication_error"),
+        ErrorKind::Challenge => (403, "permission_error"),
+        ErrorKind::QuotaExceeded => (429, "rate_limit_error"),
+        ErrorKind::RateLimited => (429, "rate_limit_error"),
+        ErrorKind::Overloaded => (503, "server_error"),
+        ErrorKind::ChatGone => (502, "upstream_error"),
+        ErrorKind::ChatBusy => (429, "rate_limit_error"),
+        ErrorKind::ContentFilter => (400, "invalid_request_error"),
+        ErrorKind::ModelNotFound => (404, "invalid_request_error"),
+        ErrorKind::UpstreamRejected => (400, "invalid_request_error"),
+        ErrorKind::UpstreamEmpty => (502, "upstream_error"),
+        ErrorKind::UpstreamInvalid => (502, "upstream_error"),
+        ErrorKind::UpstreamTruncated => (502, "upstream_error"),
+        ErrorKind::UpstreamError => (502, "upstream_error"),
+        ErrorKind::UpstreamTimeout => (504, "upstream_error"),
+    };
+    WireForm { status, kind }
+}
 
 /// An error.
 #[derive(Serialize)]
@@ -38,20 +87,19 @@ pub fn error_body(error: &Error) -> String {
 }
 
 /// The same as one event of a stream that has already begun, appended to what is written of it. No `[DONE]` follows it.
-pub fn write_error_event(out: &mut BytesMut, error: &Error) {
+pub(super) fn write_error_event(out: &mut BytesMut, error: &Error) {
     out.extend_from_slice(b"data: ");
     write_line(out, &body(error));
     out.extend_from_slice(b"\n\n");
 }
 
 fn body(error: &Error) -> Body<'_> {
-    let form = error.kind().wire();
     Body {
         error: ErrorObject {
             message: error.message(),
-            kind: form.kind,
+            kind: wire_form(error.kind()).kind,
             param: error.param(),
-            code: form.code,
+            code: error.kind().code(),
             verify_url: error.link(),
         },
     }

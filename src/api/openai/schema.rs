@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    answer::{AnnotationObject, UsageObject},
-    request::{Media, PartFields},
+    encoder::{AnnotationObject, UsageObject},
+    message::{Media, PartFields},
 };
 
 /// Text, or parts in their order.

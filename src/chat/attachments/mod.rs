@@ -15,8 +15,8 @@ use url::Url;
 mod remote;
 
 use crate::{
-    api::openai::{AttachedAs, Content, Media, Message, Part, Role},
     error::{Error, ErrorKind, Result},
+    llm::{Media, MediaClass, MediaSource, Message, Part, Role},
     media_type::{MediaKind, extension, matches_kind},
     platform::{Platform, Reach},
     store::{self, files as table},
@@ -72,18 +72,11 @@ impl Attachment {
         &self.fingerprint
     }
 
-    /// An attachment that cannot be had any more.
-    fn lost(message: usize, param: String, part: &Part) -> Self {
-        let name = match part {
-            Part::Text(_) => String::new(),
-            Part::Unknown(kind) => kind.chars().take(40).collect(),
-            Part::Attached(kind, media) => {
-                let name = media.as_ref().and_then(|media| media.filename.as_deref());
-                name.map_or_else(|| word(*kind).to_owned(), plain_name)
-            }
-        };
+    /// An attachment that is no longer available.
+    fn lost(message: usize, media: &Media) -> Self {
+        let name = media.filename.as_deref().map_or_else(|| media.word.to_string(), plain_name);
         let source = Mutex::new(Source::Lost);
-        Self { message, param, expected: None, name, fingerprint: "lost".to_owned(), source }
+        Self { message, param: media.param.clone(), expected: None, name, fingerprint: "lost".to_owned(), source }
     }
 
     /// The entry for the site; uploads it unless that was done.
@@ -159,21 +152,17 @@ impl Attachments {
     pub fn take(messages: &mut [Message]) -> Result<Self> {
         let mut all = Vec::new();
         let newest_turn = newest_turn(messages);
-        for (message, Message { content, .. }) in messages.iter_mut().enumerate() {
-            let Some(Content::Parts(parts)) = content else { continue };
+        for (message, Message { parts, .. }) in messages.iter_mut().enumerate() {
             let before = all.len();
             let mut kept = Vec::with_capacity(parts.len());
-            for (at, part) in std::mem::take(parts).into_iter().enumerate() {
-                if let Part::Text(_) = part {
-                    kept.push(part);
-                    continue;
-                }
-                let param = format!("messages[{message}].content[{at}]");
-                if message >= newest_turn {
-                    all.push(attachment(message, param, part)?);
-                } else {
-                    let lost = Attachment::lost(message, param.clone(), &part);
-                    all.push(attachment(message, param, part).unwrap_or(lost));
+            for part in std::mem::take(parts) {
+                match part {
+                    Part::Text(_) => kept.push(part),
+                    Part::Media(media) if message >= newest_turn => all.push(attachment(message, *media)?),
+                    Part::Media(media) => {
+                        let lost = Attachment::lost(message, &media);
+                        all.push(attachment(message, *media).unwrap_or(lost));
+                    }
                 }
             }
             *parts = kept;
@@ -275,41 +264,15 @@ fn content_fingerprint(hash: &str) -> String {
     format!("sha256:{hash}")
 }
 
-/// The field of a part that says what is attached, which also is its usual type.
-const fn word(attached: AttachedAs) -> &'static str {
-    match attached {
-        AttachedAs::Image => "image_url",
-        AttachedAs::Video => "video_url",
-        AttachedAs::Audio => "input_audio",
-        AttachedAs::File => "file",
-    }
-}
-
-/// Reads a part that is not text.
-fn attachment(message: usize, param: String, part: Part) -> Result<Attachment> {
-    match part {
-        Part::Attached(attached, media) => {
-            let expected = match attached {
-                AttachedAs::Image => Some(MediaKind::Image),
-                AttachedAs::Video => Some(MediaKind::Video),
-                AttachedAs::Audio => Some(MediaKind::Audio),
-                AttachedAs::File => None,
-            };
-            source(message, param, word(attached), expected, media.map(|media| *media).unwrap_or_default())
-        }
-        Part::Unknown(kind) => {
-            let kind: String = kind.chars().take(40).collect();
-            let problem = format!(
-                "Content parts of the type '{kind}' are not supported; send text, image_url, video_url, input_video, input_audio, audio_url or file."
-            );
-            Err(Error::invalid(format!("{param}.type"), problem))
-        }
-        Part::Text(_) => Err(Error::invalid(param, "The part is text.")),
-    }
-}
-
-fn source(message: usize, param: String, field: &str, expected: Option<MediaKind>, media: Media) -> Result<Attachment> {
-    let Media { url, data, format, file_id, file_data, filename, file_url, file_info } = media;
+/// Reads something attached.
+fn attachment(message: usize, media: Media) -> Result<Attachment> {
+    let Media { class, source, filename, format, param, word } = media;
+    let expected = match class {
+        MediaClass::Image => Some(MediaKind::Image),
+        MediaClass::Video => Some(MediaKind::Video),
+        MediaClass::Audio => Some(MediaKind::Audio),
+        MediaClass::File => None,
+    };
     let named = |kind: Option<&str>| {
         let stem = expected
             .map_or("file", |expected| if expected == MediaKind::Document { "document" } else { expected.as_str() });
@@ -322,23 +285,26 @@ fn source(message: usize, param: String, field: &str, expected: Option<MediaKind
     let made = |name: String, fingerprint: String, source: Source, param: String| {
         Ok(Attachment { message, param, expected, name, fingerprint, source: Mutex::new(source) })
     };
-    if let Some(info) = file_info.filter(|info| !matches!(info.get(), "null" | "\"\"")) {
-        let entry = FileEntry::from_client(&info, &format!("{param}.file_info"))?;
-        let name = entry.json().get("name").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        let fingerprint = format!("file:{}", entry.identity());
-        return made(name, fingerprint, Source::Ready(entry), param);
-    }
-    let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-    if let Some(id) = given(file_id) {
-        return made(named(None), format!("file:{id}"), Source::Uploaded(id), param);
-    }
-    let (bare, text) = match (given(data), given(file_data), given(url).or(given(file_url))) {
-        (Some(data), _, _) | (None, Some(data), _) => (true, data),
-        (None, None, Some(url)) => (false, url),
-        (None, None, None) => {
+    let (bare, text) = match source {
+        MediaSource::Entry(entry) => {
+            let entry = FileEntry::from_client(&entry, &format!("{param}.file_info"))?;
+            let name = entry.json().get("name").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+            let fingerprint = format!("file:{}", entry.identity());
+            return made(name, fingerprint, Source::Ready(entry), param);
+        }
+        MediaSource::Upload(id) => return made(named(None), format!("file:{id}"), Source::Uploaded(id), param),
+        MediaSource::Content(content) => (true, content),
+        MediaSource::Link(link) => (false, link),
+        MediaSource::Missing => {
             let problem =
-                format!("The part has no content: '{field}' needs a link (url), content in base64 or a file_id.");
+                format!("The part has no content: '{word}' needs a link (url), content in base64 or a file_id.");
             return Err(Error::invalid(param, problem));
+        }
+        MediaSource::Unsupported => {
+            let problem = format!(
+                "Content parts of the type '{word}' are not supported; send text, image_url, video_url, input_video, input_audio, audio_url or file."
+            );
+            return Err(Error::invalid(format!("{param}.type"), problem));
         }
     };
     let text = text.trim();
@@ -439,11 +405,10 @@ fn base64(text: &str) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::openai::ChatRequest;
 
     fn taken(parts: &str) -> Result<Vec<String>> {
         let body = format!(r#"{{"messages":[{{"role":"user","content":[{parts}]}}]}}"#);
-        let mut request = ChatRequest::from_json(body.as_bytes()).unwrap();
+        let mut request = crate::chat::test_requests::request(&body);
         let told = |Attachment { expected, name, fingerprint, source, .. }: Attachment| {
             let source = match source.into_inner().unwrap() {
                 Source::Content { content, declared, hash: _ } => {
@@ -589,7 +554,7 @@ mod tests {
             (format!("{},{answer},{}", user(&all), user(BAD[0])), None),
         ] {
             let body = format!(r#"{{"messages":[{messages}]}}"#);
-            let mut request = ChatRequest::from_json(body.as_bytes()).unwrap();
+            let mut request = crate::chat::test_requests::request(&body);
             let taken = Attachments::take(&mut request.messages);
             assert_eq!(taken.as_ref().ok().map(|taken| taken.all.len()), expected, "{messages}");
             for lost in taken.iter().flat_map(|taken| &taken.all) {
@@ -601,7 +566,7 @@ mod tests {
         }
         let many = [r#"{"type":"file","file":{"file_id":"x"}}"#; MAX_SENT + 1].join(",");
         let body = format!(r#"{{"messages":[{},{answer},{}]}}"#, user(&many), user(""));
-        let mut request = ChatRequest::from_json(body.as_bytes()).unwrap();
+        let mut request = crate::chat::test_requests::request(&body);
         let taken = Attachments::take(&mut request.messages).unwrap();
         assert_eq!(taken.sent(0).count(), MAX_SENT, "the newest of them");
     }

@@ -12,8 +12,8 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quic
 
 use super::system_text::without_times;
 use crate::{
-    api::openai::{Message, Role},
     chat::{attachments::Attachments, render_prompt::content_text},
+    llm::{Message, Role},
 };
 
 /// The keys of the history up to and with one of its answers.
@@ -161,7 +161,7 @@ impl History {
                 }
             }
             match message.role {
-                Role::System | Role::Developer => {
+                Role::System => {
                     system.push_str(&text);
                     system.push('\n');
                 }
@@ -172,7 +172,7 @@ impl History {
                     }
                     state.question(&text);
                 }
-                Role::Tool | Role::Function => state.tool_result(&text),
+                Role::Tool => state.tool_result(&text),
                 Role::Assistant => {
                     state.answer(&text, &calls(message));
                     // An answer at the very end is the beginning of the one that is asked for.
@@ -259,9 +259,10 @@ pub fn history_key(scope: &str, messages: &[Message], attachments: &Attachments)
 }
 
 fn calls(message: &Message) -> String {
-    let calls = message.tool_calls.iter().flatten().filter_map(|call| call.function.as_ref());
-    calls
-        .chain(&message.function_call)
+    message
+        .tool_calls
+        .iter()
+        .filter_map(|call| call.function.as_ref())
         .map(|call| {
             let arguments = call.arguments.as_deref().unwrap_or_default().trim();
             format!("{}\0{arguments}\0", call.name.as_deref().unwrap_or_default())
@@ -376,11 +377,10 @@ fn without_citations(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::openai::ChatRequest;
+    use crate::chat::test_requests::messages;
 
     fn history(messages: &str) -> History {
-        let request = ChatRequest::from_json(format!(r#"{{"messages":{messages}}}"#).as_bytes()).unwrap();
-        History::new("scope", &request.messages, &Attachments::default())
+        History::new("scope", &crate::chat::test_requests::messages(messages), &Attachments::default())
     }
 
     fn last(messages: &str) -> HistoryKey {
@@ -438,8 +438,7 @@ mod tests {
             assert_ne!(last(other).exact, last(BASE).exact, "{other}");
             assert_ne!(last(other).without_tools, last(BASE).without_tools, "{other}");
         }
-        let request = ChatRequest::from_json(format!(r#"{{"messages":{BASE}}}"#).as_bytes()).unwrap();
-        let elsewhere = History::new("another scope", &request.messages, &Attachments::default());
+        let elsewhere = History::new("another scope", &messages(BASE), &Attachments::default());
         assert_ne!(elsewhere.keys.last().unwrap().exact, last(BASE).exact);
         let (one, other) = (elsewhere.second_chance("a"), history(BASE).second_chance("a"));
         assert!(one.pair.is_some() && one.pair != other.pair);

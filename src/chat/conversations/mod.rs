@@ -14,19 +14,18 @@ use super::{
     attachments::Attachments,
     render_prompt::{PromptMessage, RenderedPrompt, content_text, render_prompt, result_names, text_length},
 };
-#[cfg(not(target_arch = "wasm32"))]
 use crate::{
-    api::openai::Content,
-    platform::DatabaseError,
-    upstream::qwen::{PastChat, PastMessage},
-};
-use crate::{
-    api::openai::{Message, Role},
+    llm::{Message, Role},
     platform::{self, Platform},
     store::{
         StoreHealth,
         conversations::{self as table, Anchor, Keys},
     },
+};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::{
+    platform::DatabaseError,
+    upstream::qwen::{PastChat, PastMessage},
 };
 
 /// How many earlier answers of an unknown history are looked up.
@@ -60,7 +59,7 @@ pub struct ConversationMatch {
     /// What the chat at `anchor` has not heard yet.
     pub(in crate::chat) delta: RenderedPrompt,
     /// The whole conversation, for a new chat.
-    pub(in crate::chat) whole: RenderedPrompt,
+    pub(in crate::chat) full_prompt: RenderedPrompt,
     pub(in crate::chat) attachments: Attachments,
     /// How many messages the chat at `anchor` knows.
     pub(in crate::chat) known_messages: usize,
@@ -120,18 +119,18 @@ impl Conversations {
     ) -> ConversationMatch {
         let length = messages.iter().map(text_length).fold(0, usize::saturating_add);
         let within = scope.clone();
-        let (prompt_message, history, whole) = platform::work_on(platform, length, move || {
+        let (prompt_message, history, full_prompt) = platform::work_on(platform, length, move || {
             let prompt_message = Transcript { names: result_names(&messages), messages, attachments };
             let history = History::new(&within, &prompt_message.messages, &prompt_message.attachments);
-            let whole = render_prompt(prompt_message.all(), prompt_message.attachments.sent(0).count());
-            (prompt_message, history, whole)
+            let full_prompt = render_prompt(prompt_message.all(), prompt_message.attachments.sent(0).count());
+            (prompt_message, history, full_prompt)
         })
         .await;
         let mut conversation = ConversationMatch {
             id: hints.explicit.clone().or_else(|| hints.open_webui.clone()).unwrap_or_else(|| new_id.clone()),
             anchor: None,
             delta: RenderedPrompt::default(),
-            whole,
+            full_prompt,
             known_messages: 0,
             attachments: Attachments::default(),
             title: title(&prompt_message.messages),
@@ -159,9 +158,7 @@ impl Conversations {
         };
         let system_changed = anchor.system != conversation.history.system && !conversation.history.system.is_empty();
         let (delta, files, attachments) = platform::work_on(platform, length, move || {
-            let is_system = |prompt_message: &PromptMessage<'_>| {
-                matches!(prompt_message.message.role, Role::System | Role::Developer)
-            };
+            let is_system = |prompt_message: &PromptMessage<'_>| prompt_message.message.role == Role::System;
             let system = prompt_message.all().filter(is_system).filter(|_| system_changed);
             let fresh = prompt_message.all().skip(message_count).filter(|prompt_message| !is_system(prompt_message));
             let files = prompt_message.attachments.sent(message_count).count();
@@ -308,14 +305,8 @@ impl Conversations {
                 table::record(platform, &turn, platform.now()).await?;
                 turns = turns.saturating_add(1);
             }
-            prompt_message.push(Message {
-                role: if *is_answer { Role::Assistant } else { Role::User },
-                content: Some(Content::Text(text.clone())),
-                name: None,
-                tool_calls: None,
-                tool_call_id: None,
-                function_call: None,
-            });
+            let role = if *is_answer { Role::Assistant } else { Role::User };
+            prompt_message.push(Message::text(role, text.clone()));
         }
         Ok(turns)
     }

@@ -13,10 +13,9 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
 
-use crate::platform::{ByteStream, FetchError};
+use crate::platform::{ByteStream, FetchError, READ_SIZE};
 
 /// A longer piece is not waited with.
-const ENOUGH: usize = 16 * 1024;
 
 /// In the first the connection's task may still stand behind in the queue; in the second it has run.
 const TURNS: u8 = 2;
@@ -73,12 +72,12 @@ impl Stream for Gathered {
             match inner.as_mut().poll_next(cx) {
                 Poll::Ready(Some(Ok(piece))) => {
                     this.turns = 0;
-                    if this.held.is_empty() && piece.len() >= ENOUGH {
+                    if this.held.is_empty() && piece.len() >= READ_SIZE {
                         return Poll::Ready(Some(Ok(piece)));
                     }
                     this.held.extend_from_slice(&piece);
                     this.joined = this.joined.saturating_add(1);
-                    if this.held.len() >= ENOUGH {
+                    if this.held.len() >= READ_SIZE {
                         return Poll::Ready(this.take());
                     }
                 }
@@ -141,7 +140,7 @@ mod tests {
         ] {
             assert_eq!(pieces(script), expected, "{script}");
         }
-        let large: &'static str = "x".repeat(ENOUGH).leak();
+        let large: &'static str = "x".repeat(READ_SIZE).leak();
         assert_eq!(pieces(format!("{large} a").leak()), [large, "a"]);
     }
 }

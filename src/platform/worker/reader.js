@@ -5,7 +5,7 @@
 // two branches one is piped through an identity stream, which needs no JavaScript, and read from there in large pieces
 // which are thrown away; what the other gives is meanwhile kept by the runtime, for whoever reads it late.
 
-/** How much of a stream of events is read at once. The same number stands in src/chat/answer.rs: after so much there is more. */
+/** How much of a stream of events is read at once. READ_SIZE of src/platform/messages.rs: after so much there is more. */
 const EVENTS = 16 * 1024;
 /** The runtime is let ahead of the reader by so many bytes. */
 const MOST_AHEAD = 1024 * 1024;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use crate::{
+    api::openai,
     api::openai::error_body,
     error::{Error, ErrorKind, ErrorKind as K},
     server::router::Access,
@@ -108,7 +109,7 @@ const ALL: &[&[ErrorKind]] = &[
 pub(super) fn examples() -> Json {
     let kinds = ALL.iter().copied().flatten();
     let example =
-        |kind: &ErrorKind| (kind.wire().code.to_owned(), json!({ "summary": message(*kind), "value": example(*kind) }));
+        |kind: &ErrorKind| (kind.code().to_owned(), json!({ "summary": message(*kind), "value": example(*kind) }));
     kinds.map(example).collect::<serde_json::Map<_, _>>().into()
 }
 
@@ -121,15 +122,15 @@ pub(super) fn responses(access: Access, kinds: &[ErrorKind]) -> BTreeMap<u16, Js
     };
     let mut by_status = BTreeMap::<u16, Vec<ErrorKind>>::new();
     for kind in keys.iter().chain(kinds).chain(&[K::Configuration]) {
-        by_status.entry(kind.wire().status).or_default().push(*kind);
+        by_status.entry(openai::wire_form(*kind).status).or_default().push(*kind);
     }
     by_status.into_iter().map(|(status, kinds)| (status, response(status, &kinds))).collect()
 }
 
 fn response(status: u16, kinds: &[ErrorKind]) -> Json {
-    let codes: Vec<String> = kinds.iter().map(|kind| format!("`{}`", kind.wire().code)).collect();
+    let codes: Vec<String> = kinds.iter().map(|kind| format!("`{}`", kind.code())).collect();
     let example = |kind: &ErrorKind| {
-        let code = kind.wire().code;
+        let code = kind.code();
         (code.to_owned(), json!({ "$ref": format!("#/components/examples/{code}") }))
     };
     let examples: serde_json::Map<_, _> = kinds.iter().map(example).collect();

@@ -211,7 +211,7 @@ impl Client {
 
     /// After an error that came within a stream of which nothing was passed on: whether the session was healed, so that the
     /// turn may be sent once more.
-    pub async fn heal(&self, platform: &impl Platform, used: &CredentialsLease, error: &Error) -> bool {
+    pub async fn refresh_after(&self, platform: &impl Platform, used: &CredentialsLease, error: &Error) -> bool {
         self.session.heal(platform, used, error).await
     }
 

@@ -4,7 +4,7 @@
 //! signals. It knows both eras (`think`, cumulative `thinking_summary`), keeps one of several interleaved answers, and skips
 //! and counts what it does not know: the site changes monthly.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::ControlFlow};
 
 use serde_json::value::RawValue;
 
@@ -15,19 +15,15 @@ use super::{
     sse::{Flow, SseItem, SseReader},
 };
 use crate::{
-    api::openai::{FinishReason, Usage},
     error::{Error, ErrorKind, Result},
+    llm::{Event, FinishReason, Source, Usage},
 };
 
-/// Who receives the answer, piece by piece.
+/// Receives the answer, piece by piece.
 pub trait EventSink {
-    /// A piece of the thinking. `false` ends the reading.
-    fn reasoning(&mut self, text: &str) -> bool;
-    /// A piece of the answer. `false` ends the reading.
-    fn content(&mut self, text: &str) -> bool;
-    /// The output count so far, asked for only when `counts_tokens`. `false` ends the reading.
-    fn tokens(&mut self, output: u64) -> bool;
-    /// Whether `tokens` wants to be called.
+    /// Takes a piece. `Break` ends the reading: the receiver wants no more.
+    fn accept(&mut self, event: Event<'_>) -> ControlFlow<()>;
+    /// Whether it wants [`Event::OutputTokens`].
     fn counts_tokens(&self) -> bool;
 }
 
@@ -37,15 +33,6 @@ const MAX_OTHER_ANSWERS: usize = 16;
 const MAX_SOURCES: usize = 500;
 /// How much is kept of what is no event: the firewall's page, or JSON on several lines.
 const MAX_RAW: usize = 64 * 1024;
-
-/// A page that the model found on the web.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// Its address.
-    pub url: String,
-    /// Its title.
-    pub title: String,
-}
 
 /// The state between two pieces.
 #[derive(Debug, Default)]
@@ -85,26 +72,26 @@ enum Channel {
 }
 
 impl Decoder {
-    /// Reads one piece. `Ok(true)` = read on; `Ok(false)` = the answer is over, or the listener has enough.
+    /// Reads one piece. `Ok(true)` = read on; `Ok(false)` = the answer is over, or the sink has enough.
     ///
     /// # Errors
     /// What the stream itself reports as an error.
-    pub fn feed(&mut self, piece: &[u8], listener: &mut impl EventSink) -> Result<bool> {
+    pub fn feed(&mut self, piece: &[u8], sink: &mut impl EventSink) -> Result<bool> {
         let state = &mut self.state;
-        settle(self.reader.feed(piece, |item| state.item(item, listener)))
+        settle(self.reader.feed(piece, |item| state.item(item, sink)))
     }
 
     /// The bytes have ended.
     ///
     /// # Errors
     /// `upstream_empty` or `upstream_truncated` when the end of the answer was not seen.
-    pub fn finish(&mut self, listener: &mut impl EventSink) -> Result<()> {
+    pub fn finish(&mut self, sink: &mut impl EventSink) -> Result<()> {
         let state = &mut self.state;
-        if !settle(self.reader.finish(|item| state.item(item, listener)))? {
+        if !settle(self.reader.finish(|item| state.item(item, sink)))? {
             return Ok(());
         }
         if state.finished.is_some() {
-            state.end_text(listener);
+            state.end_text(sink);
             return Ok(());
         }
         if let Some(body) = &state.raw {
@@ -184,7 +171,7 @@ fn settle(flow: Flow) -> Result<bool> {
 const ENOUGH: Flow = Flow::Break(Ok(()));
 
 impl State {
-    fn item(&mut self, item: SseItem<'_>, listener: &mut impl EventSink) -> Flow {
+    fn item(&mut self, item: SseItem<'_>, sink: &mut impl EventSink) -> Flow {
         self.events = self.events.saturating_add(1);
         match item {
             SseItem::Data(b"[DONE]") => {
@@ -198,11 +185,11 @@ impl State {
                 let plain =
                     str::from_utf8(data).ok().and_then(|text| serde_json::from_str::<UpstreamEvent<'_>>(text).ok());
                 if let Some(event) = plain {
-                    return self.event(&event, data, false, listener);
+                    return self.event(&event, data, false, sink);
                 }
                 let marked = marked(data);
                 match marked.as_deref().and_then(|marked| serde_json::from_str::<UpstreamEvent<'_>>(marked).ok()) {
-                    Some(event) => self.event(&event, data, true, listener),
+                    Some(event) => self.event(&event, data, true, sink),
                     None => self.skip(),
                 }
             }
@@ -211,7 +198,7 @@ impl State {
                 let text = marked.as_deref().or_else(|| str::from_utf8(line).ok()).unwrap_or_default();
                 match serde_json::from_str::<UpstreamEvent<'_>>(text) {
                     Ok(event) if line.starts_with(b"{") && event.is_known() => {
-                        self.event(&event, line, marked.is_some(), listener)
+                        self.event(&event, line, marked.is_some(), sink)
                     }
                     _ => {
                         // Kept for the case that nothing else comes: then it tells what went wrong.
@@ -231,13 +218,7 @@ impl State {
     }
 
     /// `data` are the bytes that the frame was read from, `is_marked` = from a copy with marks ([`marked`]).
-    fn event(
-        &mut self,
-        event: &UpstreamEvent<'_>,
-        data: &[u8],
-        is_marked: bool,
-        listener: &mut impl EventSink,
-    ) -> Flow {
+    fn event(&mut self, event: &UpstreamEvent<'_>, data: &[u8], is_marked: bool, sink: &mut impl EventSink) -> Flow {
         if let Some(created) = &event.created {
             // Two answers at once: the first is kept.
             let id = created.response_id.as_str();
@@ -279,13 +260,13 @@ impl State {
         let mut go_on = true;
         match delta.phase.as_str() {
             _ if delta.role.as_str() == "function" => self.tool_result(delta.extra, is_marked),
-            "think" => go_on = self.text(Channel::Reasoning, text, is_marked, listener),
-            "thinking_summary" => go_on = self.thinking_summary(delta.extra, is_marked, listener),
-            "answer" | "" => go_on = self.text(Channel::Content, text, is_marked, listener),
+            "think" => go_on = self.text(Channel::Reasoning, text, is_marked, sink),
+            "thinking_summary" => go_on = self.thinking_summary(delta.extra, is_marked, sink),
+            "answer" | "" => go_on = self.text(Channel::Content, text, is_marked, sink),
             "image_gen" | "image_edit" => {
                 if !text.is_empty() {
                     let image = format!("![image]({})\n\n", whole(text, is_marked));
-                    go_on = self.text(Channel::Content, &image, false, listener);
+                    go_on = self.text(Channel::Content, &image, false, sink);
                 }
             }
             "web_search" | "image_search" | "image_gen_tool" | "code_interpreter" => {
@@ -302,12 +283,12 @@ impl State {
         let ends = matches!(delta.phase.as_str(), "answer" | "image_gen" | "image_edit" | "");
         if ends && delta.status.as_str() == "finished" && delta.role.as_str() != "function" {
             self.finished = Some(self.finish_reason.unwrap_or(FinishReason::Stop));
-            self.end_text(listener);
+            self.end_text(sink);
             return ENOUGH;
         }
-        if listener.counts_tokens()
+        if sink.counts_tokens()
             && let Some(output) = told.output_tokens.0
-            && !listener.tokens(output)
+            && sink.accept(Event::OutputTokens(output)).is_break()
         {
             return ENOUGH;
         }
@@ -315,27 +296,27 @@ impl State {
     }
 
     /// Hands text on, with halves of characters joined. `false` ends the reading.
-    fn text(&mut self, channel: Channel, text: &str, is_marked: bool, listener: &mut impl EventSink) -> bool {
+    fn text(&mut self, channel: Channel, text: &str, is_marked: bool, sink: &mut impl EventSink) -> bool {
         if text.is_empty() {
             return true;
         }
-        if self.channel != channel && !self.end_text(listener) {
+        if self.channel != channel && !self.end_text(sink) {
             return false;
         }
         self.channel = channel;
         self.said_something = true;
         let text = self.joiner.join(text, is_marked);
-        text.is_empty() || hand_on(channel, &text, listener)
+        text.is_empty() || emit(channel, &text, sink)
     }
 
     /// Nothing completes the half of a character that was kept back. `false` ends the reading.
-    fn end_text(&mut self, listener: &mut impl EventSink) -> bool {
+    fn end_text(&mut self, sink: &mut impl EventSink) -> bool {
         let mut rest = String::new();
         self.joiner.end(&mut rest);
-        rest.is_empty() || hand_on(self.channel, &rest, listener)
+        rest.is_empty() || emit(self.channel, &rest, sink)
     }
 
-    fn thinking_summary(&mut self, extra: Option<&RawValue>, is_marked: bool, listener: &mut impl EventSink) -> bool {
+    fn thinking_summary(&mut self, extra: Option<&RawValue>, is_marked: bool, sink: &mut impl EventSink) -> bool {
         let mut go_on = true;
         read_extra(extra, is_marked, |extra, is_marked| {
             let Self { summary, joiner, channel, said_something, .. } = self;
@@ -346,11 +327,11 @@ impl State {
                 if let Some(mut half) = of_content.take() {
                     let mut rest = String::new();
                     half.end(&mut rest);
-                    go_on &= rest.is_empty() || hand_on(Channel::Content, &rest, listener);
+                    go_on &= rest.is_empty() || emit(Channel::Content, &rest, sink);
                     *channel = Channel::Reasoning;
                 }
                 *said_something = true;
-                go_on = go_on && listener.reasoning(text);
+                go_on = go_on && sink.accept(Event::Reasoning(text)).is_continue();
             });
             *joiner = of_content.unwrap_or(kept);
         });
@@ -372,11 +353,12 @@ impl State {
     }
 }
 
-fn hand_on(channel: Channel, text: &str, listener: &mut impl EventSink) -> bool {
-    match channel {
-        Channel::Content => listener.content(text),
-        Channel::Reasoning => listener.reasoning(text),
-    }
+fn emit(channel: Channel, text: &str, sink: &mut impl EventSink) -> bool {
+    let event = match channel {
+        Channel::Content => Event::Text(text),
+        Channel::Reasoning => Event::Reasoning(text),
+    };
+    sink.accept(event).is_continue()
 }
 
 /// Reads what goes along with a delta, and hands it to `each` together with whether halves are marked in it. What cannot be

@@ -193,7 +193,7 @@ impl Client {
                     self.session.refused(platform, &used, &error);
                 }
                 let stored =
-                    StoredFailure { code: error.kind().wire().code.to_owned(), message: error.message().to_owned() };
+                    StoredFailure { code: error.kind().code().to_owned(), message: error.message().to_owned() };
                 let stored = serde_json::to_string(&stored).unwrap_or_default();
                 let kept = store::keep(platform, ASKED_KEY, stored, now).await;
                 self.store_health.ok_or_log("noting that the site gives no list of models", kept);
@@ -230,7 +230,7 @@ impl Client {
                 .ok_or_log("reading when the models were asked for", store::cached(platform, ASKED_KEY).await);
             let (stored, at) = asked.flatten().unwrap_or_default();
             if let Ok(StoredFailure { code, message }) = serde_json::from_str(&stored) {
-                let kind = FAILURES.iter().copied().find(|kind| kind.wire().code == code);
+                let kind = FAILURES.iter().copied().find(|kind| kind.code() == code);
                 return Err((Error::new(kind.unwrap_or(ErrorKind::UpstreamError), message), at));
             }
             self.take_kept(platform).await;

@@ -36,7 +36,7 @@ mod turn;
 mod wire;
 
 pub use client::{Client, TurnStream};
-pub use decoder::{Decoder, EventSink, Source};
+pub use decoder::{Decoder, EventSink};
 pub use errors::empty_answer;
 pub use files::{File, FileEntry, NewFile, content_hash, plain_name};
 pub use http_client::unreachable_error;
@@ -46,4 +46,4 @@ pub use past_chats::{ChatSummary, PastChat, PastMessage};
 pub use session::CredentialsLease;
 pub use session::{Session, SessionReport, SessionState};
 pub use sse::{Flow, SseItem, SseReader};
-pub use turn::{Thinking, Turn};
+pub use turn::Turn;

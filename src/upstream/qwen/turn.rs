@@ -1,20 +1,7 @@
 //! A message to a chat.
 
 use super::files::FileEntry;
-
-/// The thinking of one turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Thinking {
-    /// None.
-    Off,
-    /// The model decides.
-    Auto,
-    /// Always, with at most this many tokens.
-    On {
-        /// Tokens.
-        budget: Option<u32>,
-    },
-}
+use crate::llm::Reasoning;
 
 /// One message to a chat.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +17,7 @@ pub struct Turn<'a> {
     /// Uploaded files that go along.
     pub files: &'a [FileEntry],
     /// Whether to think.
-    pub thinking: Thinking,
+    pub reasoning: Reasoning,
     /// Whether the model may search the web.
     pub search: bool,
 }

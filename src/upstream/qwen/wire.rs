@@ -7,13 +7,10 @@ use serde::Serialize;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::{
-    files::FileEntry,
-    ids::uuid,
-    turn::{Thinking, Turn},
-};
+use super::{files::FileEntry, ids::uuid, turn::Turn};
 use crate::{
     error::{Error, ErrorKind, Result},
+    llm::Reasoning,
     platform::Platform,
 };
 
@@ -64,10 +61,10 @@ pub(super) fn new_chat_body(model: &str, now: u64) -> Bytes {
 /// `request_too_large` when it would reach 128 KiB: the site answers such a body with its captcha page.
 pub(super) fn turn_body(turn: &Turn<'_>, platform: &impl Platform) -> Result<Bytes> {
     let seconds = platform.now() / 1000;
-    let (thinking_enabled, auto_thinking, thinking_mode, thinking_budget) = match turn.thinking {
-        Thinking::Off => (false, false, "Fast", None),
-        Thinking::Auto => (true, true, "Auto", None),
-        Thinking::On { budget } => (true, false, "Thinking", budget),
+    let (thinking_enabled, auto_thinking, thinking_mode, thinking_budget) = match turn.reasoning {
+        Reasoning::Off => (false, false, "Fast", None),
+        Reasoning::Auto => (true, true, "Auto", None),
+        Reasoning::On { budget } => (true, false, "Thinking", budget),
     };
     let feature_config = Features {
         thinking_enabled,

@@ -1,9 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
 use qwen_edge::{
-    api::openai::{FinishReason, Identity},
-    chat::{Delivery, Output},
-    upstream::qwen::Decoder,
+    api::{AnswerMeta, Delivery, Encoder, openai},
+    chat::Translator,
 };
 use serde_json::{Value, json};
 
@@ -95,23 +94,12 @@ fn translated(fixture: &Fixture) -> Result<Vec<Value>, u16> {
         other => serde_json::from_value(other.clone()).unwrap_or_default(),
     };
     let limit = fixture.request["max_completion_tokens"].as_u64().or_else(|| fixture.request["max_tokens"].as_u64());
-    let identity = Identity { id: String::new(), created: 0, model: String::new() };
-    let mut output = Output::new(identity, &Delivery::Stream { include_usage: true }, stop, limit);
-    let mut stream = Decoder::default();
-    let read =
-        stream.feed(&fixture.body, &mut output).and_then(|more| if more { stream.finish(&mut output) } else { Ok(()) });
-    match read {
-        Ok(()) if output.is_empty() => return Err(502),
-        Ok(()) => {
-            drop(output.finish(stream.finished().unwrap_or(FinishReason::Stop), stream.usage(), stream.sources()))
-        }
-        Err(error) if !output.began() => return Err(error.kind().wire().status),
-        Err(error) if error.kind().wire().code == "content_filter" => {
-            drop(output.finish(FinishReason::ContentFilter, stream.usage(), stream.sources()));
-        }
-        Err(error) => output.fail(&error),
-    }
-    Ok(without_identity(&events(std::str::from_utf8(&output.take()).unwrap())))
+    let meta = AnswerMeta { id: String::new(), created: 0, model: String::new() };
+    let encoder = Encoder::ChatCompletions(openai::Encoder::new(meta, Delivery::Stream { include_usage: true }));
+    let bytes = Translator::new(encoder, stop, limit)
+        .run([&fixture.body[..]])
+        .map_err(|error| openai::wire_form(error.kind()).status)?;
+    Ok(without_identity(&events(std::str::from_utf8(&bytes).unwrap())))
 }
 
 /// The same text with a dash in the place of each id or placeholder of the site's.

@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
-use serde_json::{Value as Json, json, value::RawValue};
+use serde_json::{Value as Json, json};
 
 use crate::{
     error::{Error, Result},
@@ -113,15 +113,15 @@ impl FileEntry {
     ///
     /// # Errors
     /// `invalid_request` when it is no such entry.
-    pub fn from_client(entry: &RawValue, param: &str) -> Result<Self> {
+    pub fn from_client(entry: &str, param: &str) -> Result<Self> {
         let wrong = |problem: &str| {
             Err(Error::invalid(param, format!("{problem} Send 'file_info' as the upload's answer has it.")))
         };
         // Read as a tree it takes many times its text.
-        if entry.get().len() > MAX_ENTRY_TEXT {
+        if entry.len() > MAX_ENTRY_TEXT {
             return wrong("The 'file_info' is too large.");
         }
-        let Ok(Json::Object(mut entry)) = serde_json::from_str(entry.get()) else {
+        let Ok(Json::Object(mut entry)) = serde_json::from_str(entry) else {
             return wrong("The 'file_info' is not an object.");
         };
         if serde_json::to_string(&entry).map_or(usize::MAX, |text| text.len()) > MAX_ENTRY {

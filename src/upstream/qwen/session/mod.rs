@@ -476,7 +476,7 @@ impl Memory {
         let wait = Duration::from_secs(until.saturating_sub(now).div_ceil(1000));
         let message = format!(
             "The Qwen session has ended, and its renewal failed for the moment ({}); it is tried again in {} s.",
-            kind.wire().code,
+            kind.code(),
             wait.as_secs()
         );
         Some(Error::new(kind, message).with_retry_after(wait))

@@ -1,58 +1,15 @@
 //! What clients get: `chat.completion` and its chunks.
 
-use bytes::BytesMut;
+use bytes::{BufMut as _, BytesMut};
 use serde::Serialize;
 
-use crate::json::write_line;
-
-/// What all chunks of one answer share.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// `chatcmpl-…`
-    pub id: String,
-    /// Seconds since 1970.
-    pub created: u64,
-    /// What the client asked for.
-    pub model: String,
-}
-
-/// Why an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FinishReason {
-    /// The model was done, or a stop text was hit.
-    Stop,
-    /// The token limit was reached.
-    Length,
-    /// Content inspection ended it.
-    ContentFilter,
-}
-
-impl FinishReason {
-    /// The word on the wire.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stop => "stop",
-            Self::Length => "length",
-            Self::ContentFilter => "content_filter",
-        }
-    }
-}
-
-/// Token counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Tokens in.
-    pub prompt: u64,
-    /// Tokens out, thinking included.
-    pub completion: u64,
-    /// Both.
-    pub total: u64,
-    /// Thinking, when known.
-    pub reasoning: Option<u64>,
-    /// Tokens in that came from a cache, when known.
-    pub cached: Option<u64>,
-}
+use super::error::write_error_event;
+use crate::{
+    api::{AnswerMeta, Delivery},
+    error::Error,
+    json::write_line,
+    llm::{Answer, Citation, Event, FinishReason, Usage},
+};
 
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
@@ -92,43 +49,31 @@ impl From<Usage> for UsageObject {
     }
 }
 
-/// A web source of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Annotation {
-    /// Its address.
-    pub url: String,
-    /// Its title.
-    pub title: String,
-    /// Where the mark that cites it begins, in characters; 0 when it is not cited.
-    pub start: usize,
-    /// Where that mark ends.
-    pub end: usize,
-}
-
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[cfg_attr(test, schema(as = Annotation))]
 pub(super) struct AnnotationObject<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
-    url_citation: Citation<'a>,
+    url_citation: UrlCitation<'a>,
 }
 
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
-struct Citation<'a> {
+#[cfg_attr(test, schema(as = Citation))]
+struct UrlCitation<'a> {
     start_index: usize,
     end_index: usize,
     url: &'a str,
     title: &'a str,
 }
 
-fn annotation_objects(annotations: &[Annotation]) -> Vec<AnnotationObject<'_>> {
+fn annotation_objects(annotations: &[Citation]) -> Vec<AnnotationObject<'_>> {
     annotations
         .iter()
-        .map(|Annotation { url, title, start, end }| AnnotationObject {
+        .map(|Citation { url, title, start, end }| AnnotationObject {
             kind: "url_citation",
-            url_citation: Citation { start_index: *start, end_index: *end, url, title },
+            url_citation: UrlCitation { start_index: *start, end_index: *end, url, title },
         })
         .collect()
 }
@@ -183,13 +128,13 @@ struct Message<'a> {
 }
 
 /// Writes the chunks of one answer into a buffer. The part that is the same in each is made once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ChunkWriter {
     /// Up to and with `"delta":`.
     head: Vec<u8>,
     /// After the `finish_reason`'s value.
     tail: &'static [u8],
-    identity: Identity,
+    meta: AnswerMeta,
 }
 
 const TAIL: &[u8] = b"}]}\n\n";
@@ -198,15 +143,15 @@ const TAIL_WITH_USAGE: &[u8] = b"}],\"usage\":null}\n\n";
 impl ChunkWriter {
     /// A writer for one answer; `with_usage` when a usage chunk will end it.
     #[must_use]
-    pub fn new(identity: Identity, with_usage: bool) -> Self {
+    pub fn new(meta: AnswerMeta, with_usage: bool) -> Self {
         let mut head = BytesMut::from(&b"data: {\"id\":"[..]);
-        write_line(&mut head, &identity.id);
+        write_line(&mut head, &meta.id);
         head.extend_from_slice(b",\"object\":\"chat.completion.chunk\",\"created\":");
-        write_line(&mut head, &identity.created);
+        write_line(&mut head, &meta.created);
         head.extend_from_slice(b",\"model\":");
-        write_line(&mut head, &identity.model);
+        write_line(&mut head, &meta.model);
         head.extend_from_slice(b",\"choices\":[{\"index\":0,\"delta\":");
-        Self { head: head.to_vec(), tail: if with_usage { TAIL_WITH_USAGE } else { TAIL }, identity }
+        Self { head: head.to_vec(), tail: if with_usage { TAIL_WITH_USAGE } else { TAIL }, meta }
     }
 
     fn chunk(&self, out: &mut BytesMut, delta: impl FnOnce(&mut BytesMut), finish: Option<FinishReason>) {
@@ -215,7 +160,7 @@ impl ChunkWriter {
         out.extend_from_slice(b",\"finish_reason\":");
         match finish {
             None => out.extend_from_slice(b"null"),
-            Some(reason) => write_line(out, reason.as_str()),
+            Some(reason) => write_line(out, finish_word(reason)),
         }
         out.extend_from_slice(self.tail);
     }
@@ -248,7 +193,7 @@ impl ChunkWriter {
     }
 
     /// The last chunk with a choice: the reason, and the sources if there are any.
-    pub fn finish(&self, out: &mut BytesMut, reason: FinishReason, annotations: &[Annotation]) {
+    pub fn finish(&self, out: &mut BytesMut, reason: FinishReason, annotations: &[Citation]) {
         self.chunk(
             out,
             |out| {
@@ -266,10 +211,10 @@ impl ChunkWriter {
     pub fn usage(&self, out: &mut BytesMut, usage: Usage) {
         out.extend_from_slice(b"data: ");
         let chunk = UsageChunk {
-            id: &self.identity.id,
+            id: &self.meta.id,
             object: "chat.completion.chunk",
-            created: self.identity.created,
-            model: &self.identity.model,
+            created: self.meta.created,
+            model: &self.meta.model,
             choices: [],
             usage: usage.into(),
         };
@@ -289,31 +234,91 @@ impl ChunkWriter {
     }
 }
 
-/// A whole answer as one object, in JSON.
-#[must_use]
-pub fn completion(
-    identity: &Identity,
-    content: &str,
-    reasoning: &str,
-    annotations: &[Annotation],
-    finish: FinishReason,
-    usage: Usage,
-) -> String {
+/// Writes an answer as a client of chat completions expects it.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    meta: AnswerMeta,
+    /// What writes the chunks of a stream; `None` = one object at the end.
+    writer: Option<ChunkWriter>,
+    include_usage: bool,
+}
+
+impl Encoder {
+    /// An encoder for one answer.
+    #[must_use]
+    pub fn new(meta: AnswerMeta, delivery: Delivery) -> Self {
+        let include_usage = matches!(delivery, Delivery::Stream { include_usage: true });
+        let writer = matches!(delivery, Delivery::Stream { .. }).then(|| ChunkWriter::new(meta.clone(), include_usage));
+        Self { meta, writer, include_usage }
+    }
+
+    pub(in crate::api) fn is_stream(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    pub(in crate::api) fn begin(&self, out: &mut BytesMut) {
+        if let Some(writer) = &self.writer {
+            writer.role(out);
+        }
+    }
+
+    pub(in crate::api) fn event(&self, event: Event<'_>, out: &mut BytesMut) {
+        let Some(writer) = &self.writer else { return };
+        match event {
+            Event::Reasoning(text) => writer.reasoning(out, text),
+            Event::Text(text) => writer.content(out, text),
+            Event::OutputTokens(_) => {}
+        }
+    }
+
+    pub(in crate::api) fn finish(&self, answer: &Answer<'_>, out: &mut BytesMut) {
+        match &self.writer {
+            Some(writer) => {
+                writer.finish(out, answer.finish, answer.citations);
+                if self.include_usage {
+                    writer.usage(out, answer.usage);
+                }
+                ChunkWriter::done(out);
+            }
+            // A buffer takes whatever is written, and texts and numbers become JSON.
+            None => drop(serde_json::to_writer(out.writer(), &completion(&self.meta, answer))),
+        }
+    }
+
+    pub(in crate::api) fn fail(error: &Error, out: &mut BytesMut) {
+        write_error_event(out, error);
+    }
+
+    pub(in crate::api) fn keep_alive(out: &mut BytesMut) {
+        ChunkWriter::heartbeat(out);
+    }
+}
+
+/// OpenAI's word for why an answer ended.
+const fn finish_word(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::ContentFilter => "content_filter",
+    }
+}
+
+/// A whole answer as one object.
+fn completion<'a>(meta: &'a AnswerMeta, answer: &Answer<'a>) -> Completion<'a> {
+    let Answer { text, reasoning, citations, finish, usage } = answer;
     let message = Message {
         role: "assistant",
         reasoning_content: reasoning,
-        content,
+        content: text,
         refusal: (),
-        annotations: annotation_objects(annotations),
+        annotations: annotation_objects(citations),
     };
-    let completion = Completion {
-        id: &identity.id,
+    Completion {
+        id: &meta.id,
         object: "chat.completion",
-        created: identity.created,
-        model: &identity.model,
-        choices: [Choice { index: 0, message, logprobs: (), finish_reason: finish.as_str() }],
-        usage: usage.into(),
-    };
-    // Text and numbers cannot fail to become JSON.
-    serde_json::to_string(&completion).unwrap_or_default()
+        created: meta.created,
+        model: &meta.model,
+        choices: [Choice { index: 0, message, logprobs: (), finish_reason: finish_word(*finish) }],
+        usage: (*usage).into(),
+    }
 }

@@ -1,0 +1,67 @@
+//! Writing an answer, in whichever dialect.
+
+use bytes::BytesMut;
+
+use super::openai;
+use crate::{
+    error::Error,
+    llm::{Answer, Event},
+};
+
+/// Writes one answer in a dialect. One `match` a delta; the code of the engine exists once.
+#[derive(Clone, Debug)]
+pub enum Encoder {
+    /// OpenAI's chat completions.
+    ChatCompletions(openai::Encoder),
+}
+
+impl Encoder {
+    /// Whether the client gets events. If so, what was written is as good as sent.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        match self {
+            Self::ChatCompletions(encoder) => encoder.is_stream(),
+        }
+    }
+
+    /// Whether [`Self::finish`] needs the whole text of the thinking.
+    #[must_use]
+    pub fn keeps_reasoning(&self) -> bool {
+        !self.is_stream()
+    }
+
+    /// Writes what comes before the first event.
+    pub fn begin(&mut self, out: &mut BytesMut) {
+        match self {
+            Self::ChatCompletions(encoder) => encoder.begin(out),
+        }
+    }
+
+    /// Writes a piece of the answer.
+    pub fn event(&mut self, event: Event<'_>, out: &mut BytesMut) {
+        match self {
+            Self::ChatCompletions(encoder) => encoder.event(event, out),
+        }
+    }
+
+    /// Writes the end of the answer, or all of it where the client gets no events.
+    pub fn finish(&mut self, answer: &Answer<'_>, out: &mut BytesMut) {
+        match self {
+            Self::ChatCompletions(encoder) => encoder.finish(answer, out),
+        }
+    }
+
+    /// Ends a stream with an error.
+    pub fn fail(&mut self, error: &Error, out: &mut BytesMut) {
+        match self {
+            Self::ChatCompletions(_) => openai::Encoder::fail(error, out),
+        }
+    }
+
+    /// Writes what keeps the connection alive while there is nothing to say.
+    pub fn keep_alive(&mut self, out: &mut BytesMut) {
+        match self {
+            Self::ChatCompletions(_) => openai::Encoder::keep_alive(out),
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! One turn: opens it, reads the upstream through the translator, repeats it where that is allowed, records the answer.
+//!
+//! It is polled by whoever writes the response body. There is no task for reading and no channel: when the client leaves,
+//! the body is dropped, and with it the upstream request.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures::StreamExt as _;
+
+use super::{
+    limiter::Permit,
+    opening::{Attempt, Opened, Plan, Services, open},
+    translator::{Progress, Translator},
+};
+use crate::{
+    api::Encoder,
+    error::{Error, ErrorKind, Result},
+    platform::{self, BoxFuture, ByteStream, FetchError, Platform},
+    upstream::qwen::{CredentialsLease, TurnStream, unreachable_error},
+};
+
+/// So many bytes go to the client at the latest.
+pub(super) const MAX_UNSENT: usize = 32 * 1024;
+/// How long and how much is read of a stream after its finishing event. Left unread it would look like a client that
+/// broke off, and the connection could not be used again.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_DRAIN_PIECES: usize = 64;
+/// One silent repeat, and only while the client has got nothing.
+const MAX_RETRIES: u32 = 1;
+
+/// A turn in progress.
+pub(super) struct Engine<P> {
+    platform: P,
+    services: Services,
+    plan: Arc<Plan>,
+    /// The encoder as it was before the first attempt.
+    encoder: Encoder,
+    /// How long the site may be silent.
+    idle: Duration,
+    stage: Stage,
+    /// Held while the site is busy with this turn.
+    permit: Option<Permit>,
+    /// What the stream that is being read was asked for with: what the site says counts for these credentials alone.
+    lease: Option<CredentialsLease>,
+    translator: Translator,
+    attempt: Attempt,
+    retries_left: u32,
+    session_was_refreshed: bool,
+    /// When the site last sent something, in milliseconds since 1970.
+    received_at: u64,
+    /// How many bytes it has sent.
+    received: u64,
+    /// When the last event came, in milliseconds since 1970. Comments keep a connection alive, not an answer.
+    event_at: u64,
+}
+
+enum Stage {
+    Opening(BoxFuture<Result<Opened>>),
+    Reading {
+        body: ByteStream,
+        /// The chat that the answer comes from.
+        chat_id: String,
+    },
+    /// The answer is complete and is being recorded; the client gets its end afterwards, so that its next turn is known.
+    Recording(BoxFuture<()>),
+    Ended,
+}
+
+impl<P: Platform> Engine<P> {
+    /// Prepares a turn; nothing is sent before it is polled. `idle` = how long the site may be silent.
+    pub(super) fn new(platform: P, services: Services, plan: Plan, encoder: Encoder, idle: Duration) -> Self {
+        let now = platform.now();
+        let plan = Arc::new(plan);
+        let mut engine = Self {
+            translator: translator(&encoder, &plan),
+            platform,
+            services,
+            plan,
+            encoder,
+            idle,
+            stage: Stage::Ended,
+            permit: None,
+            lease: None,
+            attempt: Attempt::default(),
+            retries_left: MAX_RETRIES,
+            session_was_refreshed: false,
+            received_at: now,
+            received: 0,
+            event_at: now,
+        };
+        engine.begin(None);
+        engine
+    }
+
+    /// Begins an attempt.
+    fn begin(&mut self, refused: Option<(CredentialsLease, Error)>) {
+        self.translator = translator(&self.encoder, &self.plan);
+        (self.permit, self.lease) = (None, None);
+        let (platform, services, plan) = (self.platform.clone(), self.services.clone(), Arc::clone(&self.plan));
+        self.stage = Stage::Opening(Box::pin(open(platform, services, plan, self.attempt, refused)));
+    }
+
+    /// What the client gets.
+    pub(super) fn translator(&mut self) -> &mut Translator {
+        &mut self.translator
+    }
+
+    /// How many bytes wait for the client.
+    pub(super) fn waiting(&self) -> usize {
+        self.translator.waiting()
+    }
+
+    /// Whether the answer has ended, for better or worse.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended)
+    }
+
+    /// Whether the answer is being read.
+    pub(super) fn is_reading(&self) -> bool {
+        matches!(self.stage, Stage::Reading { .. })
+    }
+
+    /// When the site last sent something, in milliseconds since 1970.
+    pub(super) fn received_at(&self) -> u64 {
+        self.received_at
+    }
+
+    /// How many bytes the site has sent.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Works on until the answer has ended, or enough waits for the client: any byte if it came before `early_until`
+    /// (milliseconds since 1970), else [`MAX_UNSENT`]. An error is repeated once if that is allowed.
+    ///
+    /// # Errors
+    /// An error of which the client has got nothing.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, early_until: u64) -> Poll<Result<()>> {
+        loop {
+            let error = match ready!(self.poll_stage(cx, early_until)) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(error) => error,
+            };
+            self.stage = Stage::Ended;
+            self.permit = None;
+            let error = match self.translator.abort(error) {
+                Ok(None) => {
+                    self.log_unknown_events();
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(Some(error)) => {
+                    self.note_end(&error);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) => error,
+            };
+            if let Some(lease) =
+                self.lease.take_if(|_| error.kind() == ErrorKind::SessionExpired && !self.session_was_refreshed)
+            {
+                self.services.qwen.note(&self.platform, &lease, &error);
+                self.session_was_refreshed = true;
+                self.begin(Some((lease, error)));
+                continue;
+            }
+            if !error.is_retryable() || self.retries_left == 0 {
+                return Poll::Ready(Err(error));
+            }
+            tracing::warn!(%error, "repeating a turn of which nothing was sent");
+            self.attempt.needs_new_chat |= matches!(error.kind(), ErrorKind::ChatGone | ErrorKind::ChatBusy);
+            self.attempt.chat_is_gone |= error.kind() == ErrorKind::ChatGone;
+            self.retries_left = self.retries_left.saturating_sub(1);
+            self.begin(None);
+        }
+    }
+
+    fn poll_stage(&mut self, cx: &mut Context<'_>, early_until: u64) -> Poll<Result<()>> {
+        loop {
+            match &mut self.stage {
+                Stage::Ended => return Poll::Ready(Ok(())),
+                Stage::Opening(opening) => {
+                    let Opened { stream: TurnStream { body, lease }, chat_id, permit } =
+                        ready!(opening.as_mut().poll(cx))?;
+                    self.stage = Stage::Reading { body, chat_id };
+                    (self.permit, self.lease) = (Some(permit), Some(lease));
+                    self.received_at = self.platform.now();
+                    self.event_at = self.received_at;
+                }
+                Stage::Recording(recording) => {
+                    ready!(recording.as_mut().poll(cx));
+                    self.complete();
+                }
+                Stage::Reading { body, .. } => match ready!(body.as_mut().poll_next(cx)) {
+                    Some(Ok(piece)) => {
+                        self.received_at = self.platform.now();
+                        self.received = self.received.saturating_add(piece.len() as u64);
+                        let events = self.translator.events();
+                        let progress = self.translator.feed(&piece)?;
+                        if self.translator.events() > events {
+                            self.event_at = self.received_at;
+                        }
+                        if progress == Progress::Complete {
+                            self.end();
+                            continue;
+                        }
+                        let enough = if self.received_at < early_until { 1 } else { MAX_UNSENT };
+                        if self.translator.waiting() >= enough {
+                            return Poll::Ready(Ok(()));
+                        }
+                    }
+                    Some(Err(error)) => return Poll::Ready(Err(self.broken(&error))),
+                    None => {
+                        self.translator.end()?;
+                        self.end();
+                    }
+                },
+            }
+        }
+    }
+
+    /// The end of the answer was seen, or it was cut. An answer with its own end is recorded first.
+    fn end(&mut self) {
+        // Dropping the body of a cut answer cancels what would still come.
+        let stage = std::mem::replace(&mut self.stage, Stage::Ended);
+        self.permit = None;
+        let (Some((answer, response_id)), Stage::Reading { body, chat_id }) =
+            (self.translator.answer_to_record(), stage)
+        else {
+            return self.complete();
+        };
+        let (answer, response_id) = (answer.to_owned(), response_id.to_owned());
+        let platform = self.platform.clone();
+        self.platform.defer(async move {
+            let rest = body.take(MAX_DRAIN_PIECES).for_each(|_| std::future::ready(()));
+            platform::timeout(&platform, DRAIN_TIMEOUT, rest).await;
+        });
+        let (platform, plan) = (self.platform.clone(), Arc::clone(&self.plan));
+        let conversations = Arc::clone(&self.services.conversations);
+        self.stage = Stage::Recording(Box::pin(async move {
+            let Plan { options, conversation, reach: _ } = &*plan;
+            conversations.record(&platform, conversation, &chat_id, &response_id, &options.model, &answer).await;
+        }));
+    }
+
+    fn complete(&mut self) {
+        self.stage = Stage::Ended;
+        self.translator.complete();
+        self.log_unknown_events();
+    }
+
+    fn log_unknown_events(&self) {
+        let count = self.translator.unknown_events();
+        if count > 0 {
+            tracing::warn!(count, "events of the site that are not known");
+        }
+    }
+
+    fn broken(&self, error: &FetchError) -> Error {
+        if self.translator.has_text() {
+            Error::new(
+                ErrorKind::UpstreamTruncated,
+                "The connection to chat.qwen.ai broke before the end of the answer. Send the request again.",
+            )
+            .with_detail(error.detail.clone())
+            .retryable()
+        } else {
+            unreachable_error(error)
+        }
+    }
+
+    /// How long the site may still be silent at `now` (milliseconds since 1970). Opening has time limits of its own, one for
+    /// each request.
+    pub(super) fn idle_left(&self, now: u64) -> Duration {
+        let silent = if self.is_reading() { now.saturating_sub(self.event_at) } else { 0 };
+        self.idle.saturating_sub(Duration::from_millis(silent))
+    }
+
+    /// Ends the turn because the site was silent for too long.
+    pub(super) fn give_up(&mut self) -> Error {
+        self.stage = Stage::Ended;
+        self.services.qwen.idle_error()
+    }
+
+    /// The session's state follows an error that came within a stream. One that came instead of a stream was noted where it
+    /// was read.
+    pub(super) fn note(&self, error: &Error) {
+        if let Some(lease) = &self.lease {
+            self.services.qwen.note(&self.platform, lease, error);
+        }
+    }
+
+    /// Ends a stream whose status line is out with an error event.
+    pub(super) fn fail(&mut self, error: &Error) {
+        self.translator.fail(error);
+        self.stage = Stage::Ended;
+        self.permit = None;
+        self.note_end(error);
+    }
+
+    fn note_end(&self, error: &Error) {
+        tracing::warn!(%error, "a stream ended with an error");
+        self.platform.request_metrics().record().code = Some(error.kind().code());
+        self.note(error);
+    }
+}
+
+fn translator(encoder: &Encoder, plan: &Plan) -> Translator {
+    Translator::new(encoder.clone(), plan.options.stop.clone(), plan.options.max_tokens)
+}

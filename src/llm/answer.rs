@@ -1,0 +1,75 @@
+//! What a model answers.
+
+/// A piece of an answer, as it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A piece of the thinking.
+    Reasoning(&'a str),
+    /// A piece of the text.
+    Text(&'a str),
+    /// How many tokens the answer has so far.
+    OutputTokens(u64),
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model was done, or a stop sequence was found.
+    Stop,
+    /// The token limit was reached.
+    Length,
+    /// Content inspection ended it.
+    ContentFilter,
+}
+
+/// Token counts; zeros where the upstream reports none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens in.
+    pub prompt: u64,
+    /// Tokens out, thinking included.
+    pub completion: u64,
+    /// Both.
+    pub total: u64,
+    /// Tokens of the thinking, when known.
+    pub reasoning: Option<u64>,
+    /// Tokens in that came from a cache, when known.
+    pub cached: Option<u64>,
+}
+
+/// A page that the model found on the web.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its address.
+    pub url: String,
+    /// Its title.
+    pub title: String,
+}
+
+/// A source and where the text cites it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Citation {
+    /// The source's address.
+    pub url: String,
+    /// The source's title.
+    pub title: String,
+    /// Where the first mark that cites it begins, in characters; 0 when nothing cites it.
+    pub start: usize,
+    /// Where that mark ends.
+    pub end: usize,
+}
+
+/// A complete answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The text.
+    pub text: &'a str,
+    /// The thinking; empty where the encoder does not keep it.
+    pub reasoning: &'a str,
+    /// The sources, in the order of their marks.
+    pub citations: &'a [Citation],
+    /// Why it ended.
+    pub finish: FinishReason,
+    /// Token counts.
+    pub usage: Usage,
+}

@@ -1,0 +1,7 @@
+//! The neutral language between client dialects and upstreams: plain data that knows neither.
+
+mod answer;
+mod request;
+
+pub use answer::{Answer, Citation, Event, FinishReason, Source, Usage};
+pub use request::{FunctionCall, Media, MediaClass, MediaSource, Message, Part, Reasoning, Request, Role, ToolCall};

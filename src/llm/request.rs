@@ -1,0 +1,144 @@
+//! What a client asks for.
+
+/// One request: a conversation whose next answer is wanted. Which bytes the client gets is not part of it.
+#[derive(Debug, Default)]
+pub struct Request {
+    /// The model's name as the client wrote it.
+    pub model: Option<String>,
+    /// The conversation, newest turn last.
+    pub messages: Vec<Message>,
+    /// Whether to think; `None` = the client does not say.
+    pub reasoning: Option<Reasoning>,
+    /// Whether the model may search the web.
+    pub search: bool,
+    /// Texts that end the answer.
+    pub stop: Vec<String>,
+    /// The most tokens of the answer, thinking included.
+    pub max_tokens: Option<u64>,
+    /// The conversation to continue, by the id that an earlier answer reported or the client chose.
+    pub conversation_id: Option<String>,
+}
+
+/// How much a model thinks before it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reasoning {
+    /// Not at all.
+    Off,
+    /// As the model decides.
+    Auto,
+    /// Always.
+    On {
+        /// The most tokens of the thinking.
+        budget: Option<u32>,
+    },
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Instructions.
+    System,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+    /// A tool's result.
+    Tool,
+}
+
+/// One message of a conversation.
+#[derive(Debug)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// Who exactly, or which tool.
+    pub name: Option<String>,
+    /// The content.
+    pub parts: Vec<Part>,
+    /// The tools that the model called.
+    pub tool_calls: Vec<ToolCall>,
+    /// The call that this is the result of.
+    pub tool_call_id: Option<String>,
+}
+
+impl Message {
+    /// A message of text alone.
+    #[must_use]
+    pub fn text(role: Role, text: String) -> Self {
+        Self { role, name: None, parts: vec![Part::Text(text)], tool_calls: Vec::new(), tool_call_id: None }
+    }
+}
+
+/// A part of a message's content. Small, as a request may have a million of them.
+#[derive(Debug)]
+pub enum Part {
+    /// Text.
+    Text(String),
+    /// Something attached.
+    Media(Box<Media>),
+}
+
+/// Something attached to a message.
+#[derive(Debug)]
+pub struct Media {
+    /// What the client says it is.
+    pub class: MediaClass,
+    /// Where its content is.
+    pub source: MediaSource,
+    /// Its name.
+    pub filename: Option<String>,
+    /// The format of its content, such as `mp3`.
+    pub format: Option<String>,
+    /// The field of the client's request that errors name.
+    pub param: String,
+    /// The client's own word for the part, which errors name as well.
+    pub word: Box<str>,
+}
+
+/// As what something is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaClass {
+    /// A picture.
+    Image,
+    /// A video.
+    Video,
+    /// A sound.
+    Audio,
+    /// Whatever its content is.
+    File,
+}
+
+/// Where the content of something attached is.
+#[derive(Debug)]
+pub enum MediaSource {
+    /// A file that was uploaded before, by its id.
+    Upload(String),
+    /// The content itself, in base64 or as a `data:` link.
+    Content(String),
+    /// A link: `http:`, `https:` or `data:`; some clients leave the beginning of a `data:` link out.
+    Link(String),
+    /// An upstream's own description of an uploaded file, as JSON.
+    Entry(Box<str>),
+    /// Nowhere: the client names none.
+    Missing,
+    /// The part is of a type that is not supported; `word` is that type.
+    Unsupported,
+}
+
+/// A call of a tool, in an earlier answer. Small, as a request may have a million of them.
+#[derive(Debug)]
+pub struct ToolCall {
+    /// Its id.
+    pub id: Option<String>,
+    /// What was called.
+    pub function: Option<Box<FunctionCall>>,
+}
+
+/// A function and its arguments.
+#[derive(Debug)]
+pub struct FunctionCall {
+    /// The function.
+    pub name: Option<String>,
+    /// Its arguments, as JSON text.
+    pub arguments: Option<String>,
+}
