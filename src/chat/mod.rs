@@ -6,6 +6,8 @@ mod coalesce;
 mod conversations;
 mod delivery;
 mod engine;
+#[cfg(test)]
+mod engine_tests;
 mod filters;
 mod generation_options;
 mod limiter;

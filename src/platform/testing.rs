@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use super::{
     Asset, Assets, BoxFuture, ByteStream, Clock, Database, DatabaseError, Entropy, FetchError, FetchErrorKind,
-    FetchResponse, Gauges, Http, MaybeSend, NoRandomness, Payload, Reach, Row, Statement, Tasks, Telemetry, address,
-    native,
+    FetchResponse, Gauges, Http, MaybeSend, NoRandomness, Payload, READ_SIZE, Reach, Row, Statement, Tasks, Telemetry,
+    address, native,
     telemetry::{Event, RequestMetrics},
 };
 
@@ -112,17 +112,34 @@ impl<const WAKES: bool> Sim<WAKES> {
     }
 }
 
-/// An answer with this status whose body comes in these pieces, each after its pause.
+/// An answer with this status whose body comes in these pieces, each so long after the one before, whether somebody reads or
+/// not. What has come meanwhile is handed over as one piece, as platforms do.
 pub(crate) fn streamed(
     status: u16,
     content_type: &str,
     pieces: impl IntoIterator<Item = (Duration, Result<Bytes, FetchError>)>,
 ) -> FetchResponse {
-    let pieces: VecDeque<_> = pieces.into_iter().collect();
-    let body: ByteStream = Box::pin(futures::stream::unfold(pieces, |mut pieces| async move {
-        let (pause, piece) = pieces.pop_front()?;
-        tokio::time::sleep(pause).await;
-        Some((piece, pieces))
+    let mut at = Instant::now();
+    let arrivals: VecDeque<_> = pieces
+        .into_iter()
+        .map(|(pause, piece)| {
+            at += pause;
+            (at, piece)
+        })
+        .collect();
+    let body: ByteStream = Box::pin(futures::stream::unfold(arrivals, |mut arrivals| async move {
+        let (at, piece) = arrivals.pop_front()?;
+        tokio::time::sleep_until(at).await;
+        let mut whole = match piece {
+            Ok(piece) => piece.to_vec(),
+            Err(error) => return Some((Err(error), arrivals)),
+        };
+        while whole.len() < READ_SIZE
+            && let Some((_, Ok(piece))) = arrivals.pop_front_if(|(at, piece)| piece.is_ok() && *at <= Instant::now())
+        {
+            whole.extend_from_slice(&piece);
+        }
+        Some((Ok(whole.into()), arrivals))
     }));
     http::Response::builder().status(status).header("content-type", content_type).body(body).unwrap()
 }

@@ -48,7 +48,7 @@ impl App {
     }
 
     /// What a turn needs.
-    pub(super) fn services(&self) -> Services {
+    pub(crate) fn services(&self) -> Services {
         Services {
             qwen: Arc::clone(&self.qwen),
             conversations: Arc::clone(&self.conversations),
