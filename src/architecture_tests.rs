@@ -38,7 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "surrogates",
         ],
     ),
-    ("accounts", &["config", "error", "platform", "upstream"]),
+    ("accounts", &["config", "error", "platform", "store", "upstream"]),
     (
         "chat",
         &["config", "content_encoding", "error", "llm", "media_type", "platform", "store", "surrogates", "upstream"],
@@ -73,7 +73,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const ENCODER: &str = "crate::api::Encoder";
 
 /// Arrows that are still to go. Each is a defect; none may be added.
-const STILL_THERE: &[(&str, &str)] = &[("upstream", "store")];
+const STILL_THERE: &[(&str, &str)] = &[];
 
 /// A file of the crate, without its tests.
 struct Source {

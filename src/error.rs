@@ -145,6 +145,15 @@ impl Error {
         Self::new(ErrorKind::InvalidRequest, message).with_param(param)
     }
 
+    /// The request cannot do without the database, which does not answer; `detail` is for the log.
+    pub fn store_unavailable(detail: impl fmt::Display) -> Self {
+        Self::new(
+            ErrorKind::StoreFailed,
+            "The server's store does not answer; GET /health tells more. Try again later.",
+        )
+        .with_detail(detail.to_string())
+    }
+
     /// Names the request field that is wrong.
     #[must_use]
     pub fn with_param(mut self, param: impl Into<String>) -> Self {

@@ -19,6 +19,7 @@
     )
 )]
 
+pub mod accounts;
 pub mod api;
 #[cfg(test)]
 mod architecture_tests;

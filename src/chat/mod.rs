@@ -21,7 +21,7 @@ mod stream_tests;
 mod test_requests;
 mod translator;
 
-pub use attachments::Attachments;
+pub use attachments::{Attachments, from_row, to_row};
 pub use conversations::{ConversationHint, ConversationMatch, Conversations, history_key, scope};
 pub use delivery::{Answer, Timing};
 pub use generation_options::{GenerationOptions, generation_options};

@@ -1,5 +1,6 @@
 //! Alibaba Cloud's object storage: signatures, and the ways to put an object there. Knows nothing of Qwen or OpenAI.
 
+mod network;
 mod object;
 mod parts;
 mod sign;

@@ -9,12 +9,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::json;
 use time::OffsetDateTime;
 
+use super::network::Network;
 use super::sign::{
     ALGORITHM, Credentials, Scope, Signable, UNSIGNED_PAYLOAD, escape, escape_path, hex, policy_signature,
 };
 use crate::{
     platform::telemetry::UpstreamKind,
-    platform::{self, FetchErrorKind, FetchResponse, Payload, Platform},
+    platform::{self, FetchErrorKind, FetchResponse, Payload},
     secret::Secret,
 };
 
@@ -93,7 +94,7 @@ impl Object {
     ///
     /// # Errors
     /// Any answer but a good one, and none in time.
-    pub async fn put(&self, platform: &impl Platform, content_type: &str, body: Payload) -> Result<(), Failure> {
+    pub async fn put(&self, platform: &impl Network, content_type: &str, body: Payload) -> Result<(), Failure> {
         self.send(platform, Method::PUT, &[], content_type, body).await.map(drop)
     }
 
@@ -101,7 +102,7 @@ impl Object {
     ///
     /// # Errors
     /// Any answer but a good one, and none in time.
-    pub async fn post_form(&self, platform: &impl Platform, content_type: &str, body: Payload) -> Result<(), Failure> {
+    pub async fn post_form(&self, platform: &impl Network, content_type: &str, body: Payload) -> Result<(), Failure> {
         let now = self.now(platform);
         let time = timestamp(now);
         let scope = self.scope(&time);
@@ -146,7 +147,7 @@ impl Object {
     /// Sends a signed request about the object.
     pub(super) async fn send(
         &self,
-        platform: &impl Platform,
+        platform: &impl Network,
         method: Method,
         query: &[(&str, Option<&str>)],
         content_type: &str,
@@ -185,7 +186,7 @@ impl Object {
     }
 
     /// The storage's time, in milliseconds since 1970.
-    fn now(&self, platform: &impl Platform) -> u64 {
+    fn now(&self, platform: &impl Network) -> u64 {
         platform.now().saturating_add_signed(self.clock_ahead)
     }
 
@@ -198,7 +199,7 @@ impl Object {
         format!("{}/{path}{mark}{query}", self.origin).parse().map_err(|_| Failure::odd("odd address"))
     }
 
-    async fn ask(&self, platform: &impl Platform, request: http::Request<Payload>) -> Result<Answer, Failure> {
+    async fn ask(&self, platform: &impl Network, request: http::Request<Payload>) -> Result<Answer, Failure> {
         let exchange = async {
             read(
                 platform::ask(platform, UpstreamKind::Storage, platform.fetch(request))

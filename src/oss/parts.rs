@@ -6,8 +6,9 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, channel::oneshot, future::poll_fn, stream::FuturesUnordered};
 use http::Method;
 
+use super::network::Network;
 use super::object::{Answer, Failure, Object, element};
-use crate::platform::{self, BoxFuture, Payload, Platform};
+use crate::platform::{self, BoxFuture, Payload};
 
 /// The length of each part but the last.
 pub const PART: usize = 5 * 1024 * 1024;
@@ -41,7 +42,7 @@ impl<E> From<Failure> for MultipartError<E> {
 type Sending = BoxFuture<Result<(usize, String), Failure>>;
 
 /// An upload that has begun. Unless it is completed it is given up when dropped, also when the client has left.
-pub struct Upload<P: Platform> {
+pub struct Upload<P: Network> {
     platform: P,
     place: Arc<Object>,
     id: String,
@@ -51,7 +52,7 @@ pub struct Upload<P: Platform> {
     completed: bool,
 }
 
-impl<P: Platform> Drop for Upload<P> {
+impl<P: Network> Drop for Upload<P> {
     fn drop(&mut self) {
         if self.completed {
             return;
@@ -67,7 +68,7 @@ impl<P: Platform> Drop for Upload<P> {
     }
 }
 
-async fn initiate(platform: &impl Platform, place: &Object, content_type: &str) -> Result<String, Failure> {
+async fn initiate(platform: &impl Network, place: &Object, content_type: &str) -> Result<String, Failure> {
     let (_, begun) =
         place.ok_or_log(platform, Method::POST, &[("uploads", None)], content_type, Payload::default()).await;
     let answer = begun?;
@@ -75,7 +76,7 @@ async fn initiate(platform: &impl Platform, place: &Object, content_type: &str) 
     id.map(str::to_owned).ok_or_else(|| Failure::odd("no id for the upload"))
 }
 
-async fn abort(platform: &impl Platform, place: &Object, id: &str) {
+async fn abort(platform: &impl Network, place: &Object, id: &str) {
     let query = [("uploadId", Some(id))];
     match place.ok_or_log(platform, Method::DELETE, &query, "", Payload::default()).await {
         (_, Err(failure)) if failure.code != UNKNOWN_UPLOAD => {
@@ -98,7 +99,7 @@ impl Object {
         mut parts: S,
     ) -> Result<Upload<P>, MultipartError<E>>
     where
-        P: Platform,
+        P: Network,
         S: Stream<Item = Result<Bytes, E>> + Unpin,
     {
         let mut upload = self.begin(platform, content_type).await?;
@@ -143,7 +144,7 @@ impl Object {
     /// Sends a request, again while it fails for a passing reason. Tells how often it was sent.
     async fn ok_or_log(
         &self,
-        platform: &impl Platform,
+        platform: &impl Network,
         method: Method,
         query: &[(&str, Option<&str>)],
         content_type: &str,
@@ -164,7 +165,7 @@ impl Object {
     }
 
     /// Begins an upload. The request is seen through even when the client leaves amid it: nobody else knows the id.
-    async fn begin<P: Platform>(self: &Arc<Self>, platform: &P, content_type: &str) -> Result<Upload<P>, Failure> {
+    async fn begin<P: Network>(self: &Arc<Self>, platform: &P, content_type: &str) -> Result<Upload<P>, Failure> {
         let (tell, told) = oneshot::channel();
         let (place, background, content_type) = (Arc::clone(self), platform.detached(), content_type.to_owned());
         platform.defer(async move {
@@ -185,7 +186,7 @@ impl Object {
     }
 }
 
-impl<P: Platform> Upload<P> {
+impl<P: Network> Upload<P> {
     /// Sends the next part.
     fn send(&mut self, part: Bytes) {
         let (platform, place, id) = (self.platform.clone(), Arc::clone(&self.place), self.id.clone());

@@ -1,6 +1,9 @@
 //! Statements for SQLite and D1, and their rows.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// One SQL statement with its parameters.
 #[derive(Clone, Debug)]
@@ -36,3 +39,23 @@ impl fmt::Display for DatabaseError {
 }
 
 impl std::error::Error for DatabaseError {}
+
+/// Counts how often the store failed where that did not fail the request.
+#[derive(Debug, Default)]
+pub struct StoreHealth(AtomicU64);
+
+impl StoreHealth {
+    /// How often, since the start.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// A failure is logged, counted and read as `None`.
+    pub fn ok_or_log<T>(&self, what: &'static str, done: Result<T, DatabaseError>) -> Option<T> {
+        done.inspect_err(|error| {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(%error, what, "the store failed; the request goes on without it");
+        })
+        .ok()
+    }
+}

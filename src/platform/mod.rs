@@ -19,7 +19,7 @@ pub(crate) mod testing;
 pub mod worker;
 
 pub use boxed::{BoxFuture, BoxStream, MaybeSend, MaybeSync};
-pub use database::{DatabaseError, Row, Statement, Value};
+pub use database::{DatabaseError, Row, Statement, StoreHealth, Value};
 pub use helpers::{ask, patient, timeout, work_on};
 pub use messages::{Asset, Body, ByteStream, FetchError, FetchErrorKind, FetchResponse, Payload, READ_SIZE};
 pub use ports::{Assets, Clock, Database, Entropy, Http, NoRandomness, Platform, Reach, Tasks, Telemetry, unique};

@@ -7,7 +7,7 @@ use crate::{
     chat::{self, ConcurrencyLimiter, Conversations, KeyedLimiters, Services, Timing},
     config::Config,
     platform::Platform,
-    store::StoreHealth,
+    platform::StoreHealth,
     upstream::qwen::Client,
 };
 

@@ -75,14 +75,14 @@ fn object(conversation: Conversation) -> ChatObject {
 
 pub(super) async fn list(app: &App, platform: &impl Platform, caller: &str) -> Result<Response<Body>> {
     let scope = app.scope(platform, caller).await;
-    let found = table::list(platform, &scope, MAX_LISTED).await.map_err(|error| store::failed(&error))?;
+    let found = table::list(platform, &scope, MAX_LISTED).await.map_err(Error::store_unavailable)?;
     let data = found.into_iter().map(object).collect();
     Ok(reply::json(StatusCode::OK, &ChatList { object: "list", data }))
 }
 
 pub(super) async fn delete(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<Response<Body>> {
     let scope = app.scope(platform, caller).await;
-    let found = table::by_chat(platform, &scope, id).await.map_err(|error| store::failed(&error))?;
+    let found = table::by_chat(platform, &scope, id).await.map_err(Error::store_unavailable)?;
     let Some(conversation) = found else {
         return Err(Error::new(
             ErrorKind::NotFound,
@@ -91,7 +91,7 @@ pub(super) async fn delete(app: &App, platform: &impl Platform, caller: &str, id
     };
     app.qwen.session().ready(platform).await?;
     app.qwen.delete_chat(platform, &conversation.chat_id).await?;
-    table::remove(platform, &scope, &conversation.id).await.map_err(|error| store::failed(&error))?;
+    table::remove(platform, &scope, &conversation.id).await.map_err(Error::store_unavailable)?;
     let message = format!("The chat {} is deleted.", conversation.chat_id);
     let answer =
         DeletedChat { id: conversation.chat_id, object: "chat.deleted", deleted: true, success: true, message };

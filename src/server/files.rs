@@ -13,10 +13,11 @@ use super::{
 };
 use crate::{
     api::Whole,
+    chat::{from_row, to_row},
     error::{Error, ErrorKind, Result},
     media_type::MediaKind,
     platform::{Body, Platform, Request},
-    store::{self, files as table},
+    store::files as table,
     upstream::qwen::{File, FileEntry, NewFile},
 };
 
@@ -100,17 +101,7 @@ pub(super) async fn upload<P: Platform>(
     let mut received = receive(app, platform, caller, request, "file", None, &["purpose"]).await?;
     let purpose = received.take("purpose").map(|purpose| purpose.trim().chars().take(60).collect::<String>());
     let purpose = purpose.filter(|purpose| !purpose.is_empty()).unwrap_or_else(|| PURPOSE.to_owned());
-    let File { upload, hash, name, size, kind, content_type } = received.file;
-    let file = table::File {
-        upload,
-        hash,
-        name,
-        size,
-        kind: kind.as_str().to_owned(),
-        content_type,
-        purpose,
-        created_at: platform.now(),
-    };
+    let file = to_row(received.file, purpose, platform.now());
     let scope = app.scope(platform, caller).await;
     // The upload itself is good without it.
     app.store_health.ok_or_log("keeping a file", table::keep(platform, &scope, &file).await);
@@ -152,7 +143,7 @@ pub(super) async fn list(
     let limit = limit.min(MAX_LISTED);
     let scope = app.scope(platform, caller).await;
     let found = table::list(platform, &scope, &after, is_ascending, limit.saturating_add(1)).await;
-    let mut found = found.map_err(|error| store::failed(&error))?;
+    let mut found = found.map_err(Error::store_unavailable)?;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = found.len() > most;
     found.truncate(most);
@@ -164,7 +155,7 @@ pub(super) async fn list(
 
 async fn find(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<(String, table::File)> {
     let scope = app.scope(platform, caller).await;
-    match table::find(platform, &scope, id).await.map_err(|error| store::failed(&error))? {
+    match table::find(platform, &scope, id).await.map_err(Error::store_unavailable)? {
         Some(file) => Ok((scope, file)),
         None => Err(Error::new(
             ErrorKind::NotFound,
@@ -181,7 +172,7 @@ pub(super) async fn one(app: &App, platform: &impl Platform, caller: &str, id: &
 pub(super) async fn forget(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<Response<Body>> {
     let (scope, file) = find(app, platform, caller, id).await?;
     let removed = table::remove(platform, &scope, &file).await;
-    removed.map_err(|error| store::failed(&error))?;
+    removed.map_err(Error::store_unavailable)?;
     Ok(reply::json(StatusCode::OK, &DeletedFile { id: file.upload.id, object: "file", deleted: true }))
 }
 
@@ -236,9 +227,8 @@ pub(super) struct DeletedFile {
 }
 
 fn object(platform: &impl Platform, file: table::File) -> FileObject {
-    let table::File { upload, hash, name, size, kind, content_type, purpose, created_at } = file;
-    let kind = MediaKind::from_word(&kind).unwrap_or(MediaKind::Document);
-    let file = File { upload, hash, name, size, kind, content_type };
+    let (purpose, created_at) = (file.purpose.clone(), file.created_at);
+    let file = from_row(file);
     let info = file.entry(platform);
     let File { upload, hash: _, name, size, kind, content_type } = file;
     FileObject {

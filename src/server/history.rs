@@ -6,7 +6,7 @@ use super::App;
 use crate::{
     error::{Error, ErrorKind, Result},
     platform::Platform,
-    store::{self, conversations as table},
+    store::conversations as table,
 };
 
 /// An account with more pages has been read far enough.
@@ -55,7 +55,7 @@ impl App {
         for key in if keys.is_empty() { vec![""] } else { keys } {
             scopes.push(self.scope(platform, key).await);
         }
-        let failed = |error| store::failed(&error);
+        let failed = |error| Error::store_unavailable(error);
         let read = table::imported(platform).await.map_err(failed)?;
         let (mut seen, mut done, mut failures) = (HashSet::new(), Imported::default(), 0_u32);
         for number in 1..=MAX_PAGES {
@@ -114,7 +114,7 @@ impl App {
     /// # Errors
     /// When the store fails.
     pub async fn imported_sql(&self, platform: &impl Platform) -> Result<String> {
-        table::imported_sql(platform).await.map_err(|error| store::failed(&error))
+        table::imported_sql(platform).await.map_err(Error::store_unavailable)
     }
 }
 

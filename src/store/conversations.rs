@@ -1,7 +1,7 @@
 //! Conversations and their turns.
 
-use super::{integer, rows, run, text, unsigned};
-use crate::platform::{DatabaseError, Platform, Row, Statement, Value};
+use super::{Storage, integer, rows, run, text, unsigned};
+use crate::platform::{DatabaseError, Row, Statement, Value};
 
 /// Where a history stands upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ fn anchor(row: Row) -> Option<(String, Anchor)> {
 /// # Errors
 /// The database's own words.
 pub async fn find(
-    platform: &impl Platform,
+    platform: &impl Storage,
     exact: &str,
     without_tools: &str,
     not_before: u64,
@@ -111,7 +111,7 @@ pub async fn find(
 /// # Errors
 /// The database's own words.
 pub async fn find_first(
-    platform: &impl Platform,
+    platform: &impl Storage,
     scope: &str,
     keys: &[&str],
     shown: i64,
@@ -139,7 +139,7 @@ pub async fn find_first(
 /// # Errors
 /// The database's own words.
 pub async fn head(
-    platform: &impl Platform,
+    platform: &impl Storage,
     scope: &str,
     id: &str,
     not_before: u64,
@@ -155,7 +155,7 @@ pub async fn head(
 ///
 /// # Errors
 /// The database's own words.
-pub async fn record(platform: &impl Platform, turn: &Turn, now: u64) -> Result<(), DatabaseError> {
+pub async fn record(platform: &impl Storage, turn: &Turn, now: u64) -> Result<(), DatabaseError> {
     let Turn { scope, anchor, keys: Keys { history, without_tools, pair, answer }, title, model } = turn;
     let Anchor { conversation, chat_id, response_id, system, depth } = anchor;
     let key = |key: &Option<String>| key.as_deref().map_or(Value::Null, text);
@@ -210,7 +210,7 @@ pub async fn record(platform: &impl Platform, turn: &Turn, now: u64) -> Result<(
 ///
 /// # Errors
 /// The database's own words.
-pub async fn forget(platform: &impl Platform, keys: &[&str]) -> Result<(), DatabaseError> {
+pub async fn forget(platform: &impl Storage, keys: &[&str]) -> Result<(), DatabaseError> {
     let delete = Statement {
         sql: "DELETE FROM turns WHERE key IN (SELECT value FROM json_each(?1))",
         parameters: vec![Value::Text(serde_json::to_string(keys).unwrap_or_default())],
@@ -239,7 +239,7 @@ fn conversation(row: Row) -> Option<Conversation> {
 ///
 /// # Errors
 /// The database's own words.
-pub async fn list(platform: &impl Platform, scope: &str, limit: u32) -> Result<Vec<Conversation>, DatabaseError> {
+pub async fn list(platform: &impl Storage, scope: &str, limit: u32) -> Result<Vec<Conversation>, DatabaseError> {
     let read = Statement {
         sql: "SELECT scope, id, chat_id, title, model, turns, updated_at FROM conversations \
               WHERE scope = ?1 AND NOT EXISTS (SELECT 1 FROM imported_chats i WHERE i.chat_id = conversations.chat_id) \
@@ -253,7 +253,7 @@ pub async fn list(platform: &impl Platform, scope: &str, limit: u32) -> Result<V
 ///
 /// # Errors
 /// The database's own words.
-pub async fn by_chat(platform: &impl Platform, scope: &str, id: &str) -> Result<Option<Conversation>, DatabaseError> {
+pub async fn by_chat(platform: &impl Storage, scope: &str, id: &str) -> Result<Option<Conversation>, DatabaseError> {
     let read = Statement {
         sql: "SELECT scope, id, chat_id, title, model, turns, updated_at FROM conversations \
               WHERE scope = ?1 AND (id = ?2 OR chat_id = ?2) \
@@ -267,7 +267,7 @@ pub async fn by_chat(platform: &impl Platform, scope: &str, id: &str) -> Result<
 ///
 /// # Errors
 /// The database's own words.
-pub async fn is_shared(platform: &impl Platform, conversation: &Conversation) -> Result<bool, DatabaseError> {
+pub async fn is_shared(platform: &impl Storage, conversation: &Conversation) -> Result<bool, DatabaseError> {
     let read = Statement {
         sql: "SELECT 1 AS found FROM conversations WHERE scope = ?1 AND chat_id = ?2 AND id <> ?3 \
               UNION ALL SELECT 1 FROM imported_chats WHERE chat_id = ?2 LIMIT 1",
@@ -281,7 +281,7 @@ pub async fn is_shared(platform: &impl Platform, conversation: &Conversation) ->
 /// # Errors
 /// The database's own words.
 pub async fn page(
-    platform: &impl Platform,
+    platform: &impl Storage,
     after: (&str, &str),
     limit: u32,
 ) -> Result<Vec<Conversation>, DatabaseError> {
@@ -297,7 +297,7 @@ pub async fn page(
 ///
 /// # Errors
 /// The database's own words.
-pub async fn remove(platform: &impl Platform, scope: &str, id: &str) -> Result<(), DatabaseError> {
+pub async fn remove(platform: &impl Storage, scope: &str, id: &str) -> Result<(), DatabaseError> {
     let delete = Statement {
         sql: "DELETE FROM conversations WHERE scope = ?1 AND id = ?2",
         parameters: vec![text(scope), text(id)],
@@ -310,7 +310,7 @@ pub async fn remove(platform: &impl Platform, scope: &str, id: &str) -> Result<(
 /// # Errors
 /// The database's own words.
 pub async fn expire_turns(
-    platform: &impl Platform,
+    platform: &impl Storage,
     after: &str,
     before: u64,
     limit: u32,
@@ -336,7 +336,7 @@ pub async fn expire_turns(
 /// # Errors
 /// The database's own words.
 #[cfg(not(target_arch = "wasm32"))]
-pub async fn imported(platform: &impl Platform) -> Result<std::collections::HashMap<String, u64>, DatabaseError> {
+pub async fn imported(platform: &impl Storage) -> Result<std::collections::HashMap<String, u64>, DatabaseError> {
     let read = Statement { sql: "SELECT chat_id, updated_at FROM imported_chats", parameters: Vec::new() };
     let pair = |row: Row| match <[Value; 2]>::try_from(row) {
         Ok([Value::Text(chat), Value::Integer(updated_at)]) => Some((chat, unsigned(updated_at))),
@@ -350,7 +350,7 @@ pub async fn imported(platform: &impl Platform) -> Result<std::collections::Hash
 /// # Errors
 /// The database's own words.
 #[cfg(not(target_arch = "wasm32"))]
-pub async fn mark_imported(platform: &impl Platform, chat_id: &str, updated_at: u64) -> Result<(), DatabaseError> {
+pub async fn mark_imported(platform: &impl Storage, chat_id: &str, updated_at: u64) -> Result<(), DatabaseError> {
     let write = Statement {
         sql: "INSERT INTO imported_chats (chat_id, updated_at) VALUES (?1, ?2) \
               ON CONFLICT (chat_id) DO UPDATE SET updated_at = excluded.updated_at",
@@ -364,7 +364,7 @@ pub async fn mark_imported(platform: &impl Platform, chat_id: &str, updated_at: 
 /// # Errors
 /// The database's own words.
 #[cfg(not(target_arch = "wasm32"))]
-pub async fn is_begun_here(platform: &impl Platform, chat_id: &str) -> Result<bool, DatabaseError> {
+pub async fn is_begun_here(platform: &impl Storage, chat_id: &str) -> Result<bool, DatabaseError> {
     let read = Statement {
         sql: "SELECT 1 AS found FROM conversations WHERE chat_id = ?1 LIMIT 1",
         parameters: vec![text(chat_id)],
@@ -377,7 +377,7 @@ pub async fn is_begun_here(platform: &impl Platform, chat_id: &str) -> Result<bo
 /// # Errors
 /// The database's own words.
 #[cfg(not(target_arch = "wasm32"))]
-pub async fn imported_sql(platform: &impl Platform) -> Result<String, DatabaseError> {
+pub async fn imported_sql(platform: &impl Storage) -> Result<String, DatabaseError> {
     const TABLES: [(&str, &str, &str); 3] = [
         (
             "SELECT chat_id, updated_at FROM imported_chats",

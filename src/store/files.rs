@@ -1,7 +1,7 @@
 //! Uploaded files: what to reuse, and what clients keep for later.
 
-use super::{integer, rows, run, text, unsigned};
-use crate::platform::{DatabaseError, Platform, Row, Statement, Value};
+use super::{Storage, integer, rows, run, text, unsigned};
+use crate::platform::{DatabaseError, Row, Statement, Value};
 
 /// An upload at the site's storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct File {
 /// # Errors
 /// The database's own words.
 pub async fn uploaded(
-    platform: &impl Platform,
+    platform: &impl Storage,
     scope: &str,
     hash: &str,
     alive_at: u64,
@@ -63,7 +63,7 @@ pub async fn uploaded(
 ///
 /// # Errors
 /// The database's own words.
-pub async fn remember(platform: &impl Platform, scope: &str, hash: &str, upload: &Upload) -> Result<(), DatabaseError> {
+pub async fn remember(platform: &impl Storage, scope: &str, hash: &str, upload: &Upload) -> Result<(), DatabaseError> {
     let Upload { id, owner, url, expires_at } = upload;
     let write = Statement {
         sql: "INSERT INTO uploads (scope, hash, id, owner, url, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
@@ -78,7 +78,7 @@ pub async fn remember(platform: &impl Platform, scope: &str, hash: &str, upload:
 ///
 /// # Errors
 /// The database's own words.
-pub async fn expire_uploads(platform: &impl Platform, now: u64) -> Result<(), DatabaseError> {
+pub async fn expire_uploads(platform: &impl Storage, now: u64) -> Result<(), DatabaseError> {
     let delete = Statement { sql: "DELETE FROM uploads WHERE expires_at <= ?1", parameters: vec![integer(now)] };
     run(platform, vec![delete]).await.map(drop)
 }
@@ -89,7 +89,7 @@ pub async fn expire_uploads(platform: &impl Platform, now: u64) -> Result<(), Da
 /// # Errors
 /// The database's own words.
 pub async fn expire_files(
-    platform: &impl Platform,
+    platform: &impl Storage,
     after: (&str, &str),
     before: u64,
     limit: u32,
@@ -145,7 +145,7 @@ fn file(row: Row) -> Option<File> {
 ///
 /// # Errors
 /// The database's own words.
-pub async fn keep(platform: &impl Platform, scope: &str, file: &File) -> Result<(), DatabaseError> {
+pub async fn keep(platform: &impl Storage, scope: &str, file: &File) -> Result<(), DatabaseError> {
     let File {
         upload: Upload { id, owner, url, expires_at },
         hash,
@@ -184,7 +184,7 @@ pub async fn keep(platform: &impl Platform, scope: &str, file: &File) -> Result<
 ///
 /// # Errors
 /// The database's own words.
-pub async fn find(platform: &impl Platform, scope: &str, id: &str) -> Result<Option<File>, DatabaseError> {
+pub async fn find(platform: &impl Storage, scope: &str, id: &str) -> Result<Option<File>, DatabaseError> {
     let read = Statement {
         sql: "SELECT id, owner, hash, name, size, kind, content_type, purpose, url, expires_at, created_at FROM files \
               WHERE scope = ?1 AND id = ?2",
@@ -198,7 +198,7 @@ pub async fn find(platform: &impl Platform, scope: &str, id: &str) -> Result<Opt
 /// # Errors
 /// The database's own words.
 pub async fn list(
-    platform: &impl Platform,
+    platform: &impl Storage,
     scope: &str,
     after: &str,
     is_ascending: bool,
@@ -223,7 +223,7 @@ pub async fn list(
 ///
 /// # Errors
 /// The database's own words.
-pub async fn refresh_url(platform: &impl Platform, scope: &str, upload: &Upload) -> Result<(), DatabaseError> {
+pub async fn refresh_url(platform: &impl Storage, scope: &str, upload: &Upload) -> Result<(), DatabaseError> {
     let write = Statement {
         sql: "UPDATE files SET url = ?3, expires_at = ?4 WHERE scope = ?1 AND id = ?2",
         parameters: vec![text(scope), text(&upload.id), text(&upload.url), integer(upload.expires_at)],
@@ -235,7 +235,7 @@ pub async fn refresh_url(platform: &impl Platform, scope: &str, upload: &Upload)
 ///
 /// # Errors
 /// The database's own words.
-pub async fn remove(platform: &impl Platform, scope: &str, file: &File) -> Result<(), DatabaseError> {
+pub async fn remove(platform: &impl Storage, scope: &str, file: &File) -> Result<(), DatabaseError> {
     let forget = Statement {
         sql: "DELETE FROM files WHERE scope = ?1 AND id = ?2",
         parameters: vec![text(scope), text(&file.upload.id)],

@@ -4,15 +4,9 @@ pub mod conversations;
 pub mod files;
 pub mod session;
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
-use crate::{
-    error::{Error, ErrorKind},
-    platform::{self, DatabaseError, Platform, Row, Statement, Value},
-};
+use crate::platform::{self, Clock, Database, DatabaseError, Row, Statement, Telemetry, Value};
 
 /// The migrations in their order, applied by the box at its start and by `wrangler d1 migrations apply` on the edge.
 pub const MIGRATIONS: &[(&str, &str)] = &[
@@ -25,18 +19,22 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0007_uploads_by_scope.sql", include_str!("../../migrations/0007_uploads_by_scope.sql")),
 ];
 
+/// What the store needs of a runtime.
+pub trait Storage: Database + Clock + Telemetry {}
+impl<P: Database + Clock + Telemetry> Storage for P {}
+
 /// A store that takes longer is as good as none: clients wait for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs statements as one transaction, but does not wait for ever.
-async fn run(platform: &impl Platform, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
+async fn run(platform: &impl Storage, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
     let begun = platform.elapsed();
     let done = platform::timeout(platform, PATIENCE, platform.database(batch)).await;
     platform.request_metrics().record_overhead(platform.elapsed().saturating_sub(begun));
     done.unwrap_or_else(|| Err(DatabaseError("no answer in time".to_owned())))
 }
 
-async fn rows(platform: &impl Platform, statement: Statement) -> Result<Vec<Row>, DatabaseError> {
+async fn rows(platform: &impl Storage, statement: Statement) -> Result<Vec<Row>, DatabaseError> {
     Ok(run(platform, vec![statement]).await?.pop().unwrap_or_default())
 }
 
@@ -53,38 +51,11 @@ fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-/// The error of a request that cannot do without the store.
-#[must_use]
-pub fn failed(error: &DatabaseError) -> Error {
-    Error::new(ErrorKind::StoreFailed, "The server's store does not answer; GET /health tells more. Try again later.")
-        .with_detail(error.to_string())
-}
-
-/// Counts how often the store failed where that did not fail the request.
-#[derive(Debug, Default)]
-pub struct StoreHealth(AtomicU64);
-
-impl StoreHealth {
-    /// How often, since the start.
-    pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// A failure is logged, counted and read as `None`.
-    pub fn ok_or_log<T>(&self, what: &'static str, done: Result<T, DatabaseError>) -> Option<T> {
-        done.inspect_err(|error| {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(%error, what, "the store failed; the request goes on without it");
-        })
-        .ok()
-    }
-}
-
 /// Whether the store answers.
 ///
 /// # Errors
 /// The database's own words.
-pub async fn check(platform: &impl Platform) -> Result<(), DatabaseError> {
+pub async fn check(platform: &impl Storage) -> Result<(), DatabaseError> {
     // The oldest table and the newest column: migrations may be missing.
     let sql = "SELECT (SELECT key FROM cache LIMIT 1) AS a, (SELECT scope FROM uploads LIMIT 1) AS b";
     let probe = Statement { sql, parameters: vec![] };
@@ -95,7 +66,7 @@ pub async fn check(platform: &impl Platform) -> Result<(), DatabaseError> {
 ///
 /// # Errors
 /// The database's own words.
-pub async fn cached(platform: &impl Platform, key: &str) -> Result<Option<(String, u64)>, DatabaseError> {
+pub async fn cached(platform: &impl Storage, key: &str) -> Result<Option<(String, u64)>, DatabaseError> {
     let read = Statement { sql: "SELECT value, updated_at FROM cache WHERE key = ?1", parameters: vec![text(key)] };
     let row = rows(platform, read).await?.pop();
     Ok(row.and_then(|row| match <[Value; 2]>::try_from(row) {
@@ -109,7 +80,7 @@ pub async fn cached(platform: &impl Platform, key: &str) -> Result<Option<(Strin
 ///
 /// # Errors
 /// The database's own words.
-pub async fn claim(platform: &impl Platform, key: &str, now: u64, last: u64) -> Result<bool, DatabaseError> {
+pub async fn claim(platform: &impl Storage, key: &str, now: u64, last: u64) -> Result<bool, DatabaseError> {
     // A time that is still to come was noted by a clock that was wrong.
     let write = Statement {
         sql: "INSERT INTO cache (key, value, updated_at) VALUES (?1, '', ?2) \
@@ -124,7 +95,7 @@ pub async fn claim(platform: &impl Platform, key: &str, now: u64, last: u64) -> 
 ///
 /// # Errors
 /// The database's own words.
-pub async fn keep(platform: &impl Platform, key: &str, value: String, now: u64) -> Result<(), DatabaseError> {
+pub async fn keep(platform: &impl Storage, key: &str, value: String, now: u64) -> Result<(), DatabaseError> {
     let write = Statement {
         sql: "INSERT INTO cache (key, value, updated_at) VALUES (?1, ?2, ?3) \
               ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at",

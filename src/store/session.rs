@@ -1,7 +1,7 @@
 //! The stored session: one row for each configuration that a session began under, shared by all isolates.
 
-use super::{PATIENCE, integer, rows, run, text, unsigned};
-use crate::platform::{self, DatabaseError, Platform, Row, Statement, Value};
+use super::{PATIENCE, Storage, integer, rows, run, text, unsigned};
+use crate::platform::{self, DatabaseError, Row, Statement, Value};
 
 /// The stored session as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ fn stored(rows: Option<Vec<Row>>) -> Option<Stored> {
 ///
 /// # Errors
 /// The database's own words.
-pub async fn read(platform: &impl Platform, origin: &str) -> Result<Option<Stored>, DatabaseError> {
+pub async fn read(platform: &impl Storage, origin: &str) -> Result<Option<Stored>, DatabaseError> {
     let found = rows(platform, Statement { sql: READ, parameters: vec![text(origin)] }).await?;
     Ok(stored(Some(found)))
 }
@@ -42,7 +42,7 @@ pub async fn read(platform: &impl Platform, origin: &str) -> Result<Option<Store
 /// # Errors
 /// The database's own words.
 pub async fn lease(
-    platform: &impl Platform,
+    platform: &impl Storage,
     origin: &str,
     version: u64,
     now: u64,
@@ -64,7 +64,7 @@ pub async fn lease(
 ///
 /// # Errors
 /// The database's own words.
-pub async fn release(platform: &impl Platform, origin: &str, version: u64) -> Result<(), DatabaseError> {
+pub async fn release(platform: &impl Storage, origin: &str, version: u64) -> Result<(), DatabaseError> {
     let write = Statement {
         sql: "UPDATE session SET lease_until = 0 WHERE origin = ?1 AND version = ?2",
         parameters: vec![text(origin), integer(version)],
@@ -77,7 +77,7 @@ pub async fn release(platform: &impl Platform, origin: &str, version: u64) -> Re
 /// # Errors
 /// The database's own words.
 pub async fn replace(
-    platform: &impl Platform,
+    platform: &impl Storage,
     origin: &str,
     expected: u64,
     new: &Stored,
@@ -104,7 +104,7 @@ pub async fn replace(
 }
 
 /// What was replaced or deleted is to be nowhere any more. Where that fails, the next time or the end of the process does it.
-async fn erase(platform: &impl Platform) {
+async fn erase(platform: &impl Storage) {
     let erased = platform::timeout(platform, PATIENCE, platform.scrub()).await;
     if let Err(error) = erased.unwrap_or_else(|| Err(DatabaseError("no answer in time".to_owned()))) {
         tracing::warn!(%error, "an earlier session may still be in the database's files");
@@ -116,7 +116,7 @@ async fn erase(platform: &impl Platform) {
 /// # Errors
 /// The database's own words.
 pub async fn save_status(
-    platform: &impl Platform,
+    platform: &impl Storage,
     origin: &str,
     version: u64,
     status: &str,
@@ -134,7 +134,7 @@ pub async fn save_status(
 ///
 /// # Errors
 /// The database's own words.
-pub async fn forget_others(platform: &impl Platform, origin: &str, before: u64) -> Result<(), DatabaseError> {
+pub async fn forget_others(platform: &impl Storage, origin: &str, before: u64) -> Result<(), DatabaseError> {
     let write = Statement {
         sql: "DELETE FROM session WHERE origin <> ?1 AND updated_at < ?2 RETURNING version",
         parameters: vec![text(origin), integer(before)],

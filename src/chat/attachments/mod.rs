@@ -12,14 +12,17 @@ use futures::StreamExt as _;
 use percent_encoding::percent_decode;
 use url::Url;
 
+mod kept_files;
 mod remote;
+
+pub use kept_files::{from_row, to_row};
 
 use crate::{
     error::{Error, ErrorKind, Result},
     llm::{Media, MediaClass, MediaSource, Message, Part, Role},
     media_type::{MediaKind, extension, matches_kind},
     platform::{Platform, Reach},
-    store::{self, files as table},
+    store::files as table,
     upstream::qwen::{Client, File, FileEntry, NewFile, content_hash, plain_name},
 };
 
@@ -105,25 +108,28 @@ impl Attachment {
 
     /// A file that the client uploaded before.
     async fn kept(&self, platform: &impl Platform, qwen: &Client, scope: &str, id: &str) -> Result<File> {
-        let found = table::find(platform, scope, id).await.map_err(|error| store::failed(&error))?;
-        let Some(table::File { upload, hash, name, size, kind, content_type, purpose: _, created_at: _ }) = found
-        else {
+        let found = table::find(platform, scope, id).await.map_err(Error::store_unavailable)?;
+        let Some(row) = found else {
             let id: String = id.chars().take(100).collect();
             let problem =
                 format!("There is no file '{id}' among those uploaded with this key. GET /v1/files lists them.");
             return Err(Error::invalid(self.param.clone(), problem));
         };
-        let kind = MediaKind::from_word(&kind).unwrap_or(MediaKind::Document);
+        let (purpose, created_at) = (row.purpose.clone(), row.created_at);
+        let File { upload, hash, name, size, kind, content_type } = from_row(row);
         if let Some(expected) = self.expected.filter(|expected| *expected != kind) {
             let problem = format!("The file '{name}' is {kind} ({content_type}), but {expected} is wanted here.");
             return Err(Error::new(ErrorKind::UnsupportedFileType, problem).with_param(self.param.clone()));
         }
-        let had = upload.expires_at;
+        let known_until = upload.expires_at;
         let upload = qwen.refresh_url(platform, upload).await;
-        if upload.expires_at != had {
-            qwen.store_health().ok_or_log("noting a new link", table::refresh_url(platform, scope, &upload).await);
+        let is_new = upload.expires_at != known_until;
+        let file = File { upload, hash, name, size, kind, content_type };
+        if is_new {
+            let row = to_row(file.clone(), purpose, created_at);
+            qwen.store_health().ok_or_log("noting a new link", table::refresh_url(platform, scope, &row.upload).await);
         }
-        Ok(File { upload, hash, name, size, kind, content_type })
+        Ok(file)
     }
 }
 

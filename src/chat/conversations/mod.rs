@@ -16,11 +16,8 @@ use super::{
 };
 use crate::{
     llm::{Message, Role},
-    platform::{self, Platform},
-    store::{
-        StoreHealth,
-        conversations::{self as table, Anchor, Keys},
-    },
+    platform::{self, Platform, StoreHealth},
+    store::conversations::{self as table, Anchor, Keys},
 };
 #[cfg(not(target_arch = "wasm32"))]
 use crate::{

@@ -10,10 +10,11 @@ use crate::{
     config::Config,
     credentials_input::CredentialsInput,
     error::{Error, ErrorKind, Result},
+    platform::ByteStream,
+    platform::StoreHealth,
     platform::telemetry::UpstreamKind,
-    platform::{ByteStream, Platform},
     secret::Secret,
-    store,
+    upstream::Host,
 };
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -44,7 +45,7 @@ pub struct Client {
     pub(super) oss_url: Option<String>,
     pub(super) max_image: u64,
     pub(super) max_file: u64,
-    pub(super) store_health: Arc<store::StoreHealth>,
+    pub(super) store_health: Arc<StoreHealth>,
     pub(super) aliases: BTreeMap<String, String>,
     pub(super) model_cache: ModelCache,
 }
@@ -52,7 +53,7 @@ pub struct Client {
 impl Client {
     /// The site as `config` describes it.
     #[must_use]
-    pub fn new(config: &Config, store_health: Arc<store::StoreHealth>) -> Self {
+    pub fn new(config: &Config, store_health: Arc<StoreHealth>) -> Self {
         let http = Arc::new(HttpClient::new(config));
         Self {
             session: Arc::new(Session::new(config, Arc::clone(&http), Arc::clone(&store_health))),
@@ -82,7 +83,7 @@ impl Client {
     ///
     /// # Errors
     /// What the site says against it; on the edge also `store_unavailable`.
-    pub async fn give_session(&self, platform: &impl Platform, pasted: CredentialsInput) -> Result<bool> {
+    pub async fn give_session(&self, platform: &impl Host, pasted: CredentialsInput) -> Result<bool> {
         let CredentialsInput { cookies, token, user_agent, host: _ } = pasted;
         let (cookies, token) = (cookies.as_ref().map(Secret::expose), token.as_ref().map(Secret::expose));
         match Credentials::new(cookies, token) {
@@ -99,7 +100,7 @@ impl Client {
 
     /// The count of the store's failures.
     #[must_use]
-    pub fn store_health(&self) -> &store::StoreHealth {
+    pub fn store_health(&self) -> &StoreHealth {
         &self.store_health
     }
 
@@ -107,7 +108,7 @@ impl Client {
     ///
     /// # Errors
     /// Any refusal of the site.
-    pub async fn new_chat(&self, platform: &impl Platform, model: &str) -> Result<String> {
+    pub async fn new_chat(&self, platform: &impl Host, model: &str) -> Result<String> {
         retry_after_refresh!(self, platform, used, {
             let body = wire::new_chat_body(model, self.http.clock().of_site(platform.now()));
             let (head, body) = self.request(platform, &used, Method::POST, wire::NEW_CHAT, body).await?;
@@ -131,7 +132,7 @@ impl Client {
     ///
     /// # Errors
     /// Any other refusal of the site.
-    pub async fn delete_chat(&self, platform: &impl Platform, chat_id: &str) -> Result<()> {
+    pub async fn delete_chat(&self, platform: &impl Host, chat_id: &str) -> Result<()> {
         if !ids::is_id(chat_id) {
             return Err(Error::invalid("id", "This is not the id of a chat."));
         }
@@ -158,7 +159,7 @@ impl Client {
     /// # Errors
     /// Any refusal of the site.
     #[cfg(not(target_arch = "wasm32"))]
-    pub async fn past_chats(&self, platform: &impl Platform, page: u32) -> Result<Vec<ChatSummary>> {
+    pub async fn past_chats(&self, platform: &impl Host, page: u32) -> Result<Vec<ChatSummary>> {
         self.past(platform, &wire::chats(page), past_chats::page).await
     }
 
@@ -167,12 +168,12 @@ impl Client {
     /// # Errors
     /// Any refusal of the site.
     #[cfg(not(target_arch = "wasm32"))]
-    pub async fn past_chat(&self, platform: &impl Platform, chat_id: &str) -> Result<PastChat> {
+    pub async fn past_chat(&self, platform: &impl Host, chat_id: &str) -> Result<PastChat> {
         self.past(platform, &wire::chat(chat_id), past_chats::chat).await
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    async fn past<T>(&self, platform: &impl Platform, path: &str, read: fn(&[u8]) -> Option<T>) -> Result<T> {
+    async fn past<T>(&self, platform: &impl Host, path: &str, read: fn(&[u8]) -> Option<T>) -> Result<T> {
         self.session.ready(platform).await?;
         retry_after_refresh!(self, platform, used, {
             let (head, body) = self.request(platform, &used, Method::GET, path, Bytes::new()).await?;
@@ -185,7 +186,7 @@ impl Client {
     ///
     /// # Errors
     /// Any refusal of the site that comes instead of a stream; `request_too_large` before anything is sent.
-    pub async fn complete(&self, platform: &impl Platform, turn: &Turn<'_>) -> Result<TurnStream> {
+    pub async fn complete(&self, platform: &impl Host, turn: &Turn<'_>) -> Result<TurnStream> {
         let path = wire::completions(turn.chat_id);
         let body = wire::turn_body(turn, platform)?;
         retry_after_refresh!(self, platform, used, {
@@ -205,13 +206,13 @@ impl Client {
     }
 
     /// Notes an error that came within a stream, so that the session's state follows it.
-    pub fn note(&self, platform: &impl Platform, used: &CredentialsLease, error: &Error) {
+    pub fn note(&self, platform: &impl Host, used: &CredentialsLease, error: &Error) {
         self.session.refused(platform, used, error);
     }
 
     /// After an error that came within a stream of which nothing was passed on: whether the session was healed, so that the
     /// turn may be sent once more.
-    pub async fn refresh_after(&self, platform: &impl Platform, used: &CredentialsLease, error: &Error) -> bool {
+    pub async fn refresh_after(&self, platform: &impl Host, used: &CredentialsLease, error: &Error) -> bool {
         self.session.heal(platform, used, error).await
     }
 
@@ -224,7 +225,7 @@ impl Client {
     /// Asks for data with these credentials and reads the answer whole.
     pub(super) async fn request(
         &self,
-        platform: &impl Platform,
+        platform: &impl Host,
         used: &CredentialsLease,
         method: Method,
         path: &str,
@@ -237,7 +238,7 @@ impl Client {
 
     pub(super) fn refused(
         &self,
-        platform: &impl Platform,
+        platform: &impl Host,
         used: &CredentialsLease,
         head: &http::response::Parts,
         body: &[u8],

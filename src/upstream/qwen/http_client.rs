@@ -11,8 +11,9 @@ use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
     platform::telemetry::UpstreamKind,
-    platform::{self, FetchError, FetchErrorKind, FetchResponse, Payload, Platform},
+    platform::{self, FetchError, FetchErrorKind, FetchResponse, Payload},
     secret::Secret,
+    upstream::Host,
 };
 
 /// The largest answer that is no stream and is read whole. A list of models has some 100 KiB.
@@ -62,7 +63,7 @@ impl HttpClient {
     /// A request in the shape of the browser's, with the user's own cookies and headers and nothing made up.
     pub(super) fn request(
         &self,
-        platform: &impl Platform,
+        platform: &impl Host,
         credentials: Option<&Credentials>,
         method: Method,
         path: &str,
@@ -107,7 +108,7 @@ impl HttpClient {
     /// The request for a new access token (upstream-protocol 1.4): to the site's other host, with the refresh token alone.
     pub(super) fn refresh_request(
         &self,
-        platform: &impl Platform,
+        platform: &impl Host,
         credentials: &Credentials,
     ) -> Result<http::Request<Payload>> {
         let mut request = http::Request::new(Payload::default());
@@ -122,7 +123,7 @@ impl HttpClient {
     }
 
     /// What the frontend sends with each request, whatever it is for.
-    fn put_browser(&self, headers: &mut HeaderMap, platform: &impl Platform, credentials: Option<&Credentials>) {
+    fn put_browser(&self, headers: &mut HeaderMap, platform: &impl Host, credentials: Option<&Credentials>) {
         let own = credentials.and_then(Credentials::user_agent);
         put(headers, "user-agent", own.unwrap_or(&self.user_agent));
         put(headers, "source", "web");
@@ -135,7 +136,7 @@ impl HttpClient {
     /// Sends a request and waits for the head of the answer.
     pub(super) async fn send(
         &self,
-        platform: &impl Platform,
+        platform: &impl Host,
         what: UpstreamKind,
         request: http::Request<Payload>,
     ) -> Result<FetchResponse> {
@@ -153,7 +154,7 @@ impl HttpClient {
     /// Reads an answer whole.
     pub(super) async fn whole(
         &self,
-        platform: &impl Platform,
+        platform: &impl Host,
         answer: FetchResponse,
     ) -> Result<(http::response::Parts, Bytes)> {
         let (head, mut pieces) = answer.into_parts();
@@ -178,7 +179,7 @@ impl HttpClient {
     /// Sends a request and reads the answer whole.
     pub(super) async fn exchange(
         &self,
-        platform: &impl Platform,
+        platform: &impl Host,
         what: UpstreamKind,
         request: http::Request<Payload>,
     ) -> Result<(http::response::Parts, Bytes)> {

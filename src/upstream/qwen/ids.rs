@@ -1,9 +1,9 @@
 //! The site's ids are UUIDs.
 
-use crate::platform::{self, Platform};
+use crate::{platform, upstream::Host};
 
 /// A new id.
-pub(super) fn uuid(platform: &impl Platform) -> String {
+pub(super) fn uuid(platform: &impl Host) -> String {
     uuid::Builder::from_random_bytes(platform::unique(platform)).into_uuid().to_string()
 }
 

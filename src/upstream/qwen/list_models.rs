@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    platform::{self, Platform},
-    store,
+    platform,
+    upstream::Host,
 };
 
 /// How long the site may take. The edge ends deferred work after 30 s.
@@ -61,7 +61,7 @@ const MODELS_FOR_CHAT: Duration = Duration::from_secs(3);
 
 impl Client {
     /// What a client's model name means. Never fails: without a list the name is taken by its look.
-    pub async fn choose<P: Platform>(self: &Arc<Self>, platform: &P, name: &str) -> (Choice, Option<Model>) {
+    pub async fn choose<P: Host>(self: &Arc<Self>, platform: &P, name: &str) -> (Choice, Option<Model>) {
         let list = self.any_models(platform, MODELS_FOR_CHAT).await;
         let choice = models::choose(name, list.as_ref(), &self.aliases);
         let model = list.and_then(|list| list.get(&choice.id).cloned());
@@ -72,16 +72,12 @@ impl Client {
     ///
     /// # Errors
     /// When the site does not give the list and there never was one.
-    pub async fn models<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<ModelList> {
+    pub async fn models<P: Host>(self: &Arc<Self>, platform: &P) -> Result<ModelList> {
         self.listed(platform, true).await
     }
 
     /// The list at hand, or the first that comes within `patience`.
-    pub(super) async fn any_models<P: Platform>(
-        self: &Arc<Self>,
-        platform: &P,
-        patience: Duration,
-    ) -> Option<ModelList> {
+    pub(super) async fn any_models<P: Host>(self: &Arc<Self>, platform: &P, patience: Duration) -> Option<ModelList> {
         if let Some(list) = self.model_cache.current_list() {
             return Some(list);
         }
@@ -94,7 +90,7 @@ impl Client {
     ///
     /// # Errors
     /// When the site does not give the list and there never was one.
-    pub async fn fetch_models<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<ModelList> {
+    pub async fn fetch_models<P: Host>(self: &Arc<Self>, platform: &P) -> Result<ModelList> {
         self.session.sync(platform).await;
         self.begin_asking(platform, true);
         self.listed(platform, true).await
@@ -106,7 +102,7 @@ impl Client {
         !self.model_cache.state().is_fresh(now)
     }
 
-    async fn listed<P: Platform>(self: &Arc<Self>, platform: &P, mut waits: bool) -> Result<ModelList> {
+    async fn listed<P: Host>(self: &Arc<Self>, platform: &P, mut waits: bool) -> Result<ModelList> {
         // Who finds somebody asking already takes an old list; who asks waits for the new one.
         waits &= platform.now() >= self.model_cache.state().asking_until;
         let mut poll_interval = FIRST_POLL;
@@ -128,7 +124,7 @@ impl Client {
     }
 
     /// Begins to ask in the background, unless somebody does already, or, without `forced`, there is nothing to ask for.
-    fn begin_asking<P: Platform>(self: &Arc<Self>, platform: &P, forced: bool) {
+    fn begin_asking<P: Host>(self: &Arc<Self>, platform: &P, forced: bool) {
         let now = platform.now();
         let generation = self.session.generation();
         {
@@ -160,7 +156,7 @@ impl Client {
 
     /// Gets the list: from the store if it is fresh there, from another isolate that asks, or from the site. A failure comes
     /// with its time.
-    async fn ask_for_all<P: Platform>(&self, platform: &P, forced: bool) -> Result<(), (Error, u64)> {
+    async fn ask_for_all<P: Host>(&self, platform: &P, forced: bool) -> Result<(), (Error, u64)> {
         self.take_kept(platform).await;
         let now = platform.now();
         if !forced && self.model_cache.state().is_fresh(now) {
@@ -172,7 +168,7 @@ impl Client {
         }
         // Others who are as new as this one find the site being asked.
         let last = if forced { now } else { now.saturating_sub(RETRY_PAUSE_MS) };
-        let claimed = store::claim(platform, ASKED_KEY, now, last).await;
+        let claimed = platform.claim(ASKED_KEY, now, last).await;
         if self.store_health.ok_or_log("noting that the site is asked for its models", claimed) == Some(false) {
             return self.wait_for_another(platform).await;
         }
@@ -181,7 +177,7 @@ impl Client {
             Ok(list) => {
                 // Before anybody is told of it: a program that ends right after its answer has it kept.
                 let now = platform.now();
-                let kept = store::keep(platform, LIST_KEY, list.to_store(), now).await;
+                let kept = platform.keep(LIST_KEY, list.to_store(), now).await;
                 self.store_health.ok_or_log("keeping the list of models", kept);
                 self.model_cache.put(list, now);
                 Ok(())
@@ -195,14 +191,14 @@ impl Client {
                 let stored =
                     StoredFailure { code: error.kind().code().to_owned(), message: error.message().to_owned() };
                 let stored = serde_json::to_string(&stored).unwrap_or_default();
-                let kept = store::keep(platform, ASKED_KEY, stored, now).await;
+                let kept = platform.keep(ASKED_KEY, stored, now).await;
                 self.store_health.ok_or_log("noting that the site gives no list of models", kept);
                 Err((error, now))
             }
         }
     }
 
-    async fn models_of_site(&self, platform: &impl Platform, used: &CredentialsLease) -> Result<ModelList> {
+    async fn models_of_site(&self, platform: &impl Host, used: &CredentialsLease) -> Result<ModelList> {
         let (head, body) = self.request(platform, used, Method::GET, wire::MODELS, Bytes::new()).await?;
         ModelList::from_upstream(&body)
             .filter(|_| head.status.is_success())
@@ -210,8 +206,8 @@ impl Client {
     }
 
     /// Takes the list out of the store, where that is newer.
-    async fn take_kept(&self, platform: &impl Platform) {
-        let kept = store::cached(platform, LIST_KEY).await;
+    async fn take_kept(&self, platform: &impl Host) {
+        let kept = platform.cached(LIST_KEY).await;
         let kept = self.store_health.ok_or_log("reading the kept list of models", kept).flatten();
         let known = self.model_cache.state().fetched_at;
         if let Some((text, kept_at)) =
@@ -223,11 +219,10 @@ impl Client {
     }
 
     /// Another isolate asked within the pause: what it got counts here as well.
-    async fn wait_for_another(&self, platform: &impl Platform) -> Result<(), (Error, u64)> {
+    async fn wait_for_another(&self, platform: &impl Host) -> Result<(), (Error, u64)> {
         loop {
-            let asked = self
-                .store_health
-                .ok_or_log("reading when the models were asked for", store::cached(platform, ASKED_KEY).await);
+            let asked =
+                self.store_health.ok_or_log("reading when the models were asked for", platform.cached(ASKED_KEY).await);
             let (stored, at) = asked.flatten().unwrap_or_default();
             if let Ok(StoredFailure { code, message }) = serde_json::from_str(&stored) {
                 let kind = FAILURES.iter().copied().find(|kind| kind.code() == code);

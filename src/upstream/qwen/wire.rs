@@ -11,7 +11,7 @@ use super::{files::FileEntry, ids::uuid, turn::Turn};
 use crate::{
     error::{Error, ErrorKind, Result},
     llm::Reasoning,
-    platform::Platform,
+    upstream::Host,
 };
 
 pub(super) const MODELS: &str = "/api/models";
@@ -59,7 +59,7 @@ pub(super) fn new_chat_body(model: &str, now: u64) -> Bytes {
 ///
 /// # Errors
 /// `request_too_large` when it would reach 128 KiB: the site answers such a body with its captcha page.
-pub(super) fn turn_body(turn: &Turn<'_>, platform: &impl Platform) -> Result<Bytes> {
+pub(super) fn turn_body(turn: &Turn<'_>, platform: &impl Host) -> Result<Bytes> {
     let seconds = platform.now() / 1000;
     let (thinking_enabled, auto_thinking, thinking_mode, thinking_budget) = match turn.reasoning {
         Reasoning::Off => (false, false, "Fast", None),

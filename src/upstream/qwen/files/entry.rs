@@ -7,8 +7,8 @@ use serde_json::{Value as Json, json};
 use crate::{
     error::{Error, Result},
     media_type::{self, MediaKind},
-    platform::Platform,
-    store::files::Upload,
+    upstream::Host,
+    upstream::Upload,
     upstream::qwen::ids,
 };
 
@@ -45,7 +45,7 @@ pub struct File {
 impl File {
     /// The entry of a message's `files`.
     #[must_use]
-    pub fn entry(&self, platform: &impl Platform) -> FileEntry {
+    pub fn entry(&self, platform: &impl Host) -> FileEntry {
         let Self { upload: Upload { id, owner, url, expires_at: _ }, hash: _, name, size, kind, content_type } = self;
         let now = platform.now();
         let mut meta = json!({ "name": name, "size": size, "content_type": content_type });

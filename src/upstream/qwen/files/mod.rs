@@ -22,9 +22,10 @@ use crate::{
     error::{Error, ErrorKind, Result},
     media_type::{self, MediaKind, MediaType},
     oss::{Credentials, Failure, MultipartError, Object},
-    platform::{BoxStream, Platform},
+    platform::BoxStream,
     secret::Secret,
-    store::files::{self as table, Upload},
+    upstream::Host,
+    upstream::Upload,
 };
 
 /// How long parsing may take, and how often it is asked for.
@@ -154,7 +155,7 @@ impl Client {
     ///
     /// # Errors
     /// `unsupported_file_type`, `request_too_large`, what the body fails with, any refusal of the site or its storage.
-    pub async fn upload<P: Platform>(&self, platform: &P, scope: &str, new: NewFile) -> Result<File> {
+    pub async fn upload<P: Host>(&self, platform: &P, scope: &str, new: NewFile) -> Result<File> {
         let NewFile { name, declared, expected, length, hash, param, body } = new;
         let name = plain_name(&name);
         let mut parts = Parts::new(body, length);
@@ -213,14 +214,14 @@ impl Client {
         let owner = credentials.file_path.split('/').next().unwrap_or_default().to_owned();
         let expires_at = link_end(&credentials.file_url, platform.now());
         let upload = Upload { id: credentials.file_id, owner, url: credentials.file_url, expires_at };
-        let remembered = table::remember(platform, scope, &hash, &upload).await;
+        let remembered = platform.remember_upload(scope, &hash, &upload).await;
         self.store_health.ok_or_log("remembering an upload", remembered);
         Ok(File { upload, hash, name, size, kind, content_type })
     }
 
     /// Uploads in parts; where that fails and the bytes are still at hand, in one form. Gives the earlier upload of the same
     /// bytes, if it turns out at the end that there is one: then this one is given up.
-    async fn put_parts<P: Platform>(
+    async fn put_parts<P: Host>(
         &self,
         platform: &P,
         scope: &str,
@@ -246,14 +247,14 @@ impl Client {
     }
 
     /// An earlier upload of these bytes in this scope whose link still lives.
-    async fn earlier(&self, platform: &impl Platform, scope: &str, hash: &str) -> Option<Upload> {
+    async fn earlier(&self, platform: &impl Host, scope: &str, hash: &str) -> Option<Upload> {
         let alive_at = platform.now().saturating_add(LINK_MARGIN);
-        let found = table::uploaded(platform, scope, hash, alive_at).await;
+        let found = platform.find_upload(scope, hash, alive_at).await;
         self.store_health.ok_or_log("finding an earlier upload", found).flatten()
     }
 
     /// A link to a file that lives: the one at hand, or a new one. A dead one if the site gives none, as it takes those too.
-    pub async fn refresh_url(&self, platform: &impl Platform, upload: Upload) -> Upload {
+    pub async fn refresh_url(&self, platform: &impl Host, upload: Upload) -> Upload {
         if upload.expires_at > platform.now().saturating_add(LINK_MARGIN) {
             return upload;
         }
@@ -276,7 +277,7 @@ impl Client {
     ///
     /// # Errors
     /// Any refusal of the site.
-    pub async fn sts_token(&self, platform: &impl Platform, name: &str, size: u64, kind: &str) -> Result<Json> {
+    pub async fn sts_token(&self, platform: &impl Host, name: &str, size: u64, kind: &str) -> Result<Json> {
         let body = json!({ "filename": name, "filesize": size, "filetype": kind });
         let answer = self.ask_whole(platform, wire::STS_TOKEN, &body).await?;
         let is_token = answer.pointer("/data/access_key_id").or_else(|| answer.get("access_key_id")).is_some();
@@ -286,7 +287,7 @@ impl Client {
     /// Asks for a place in the storage.
     async fn credentials(
         &self,
-        platform: &impl Platform,
+        platform: &impl Host,
         name: &str,
         size: u64,
         kind: MediaKind,
@@ -296,7 +297,7 @@ impl Client {
     }
 
     /// Has a document parsed and waits for it.
-    async fn parse(&self, platform: &impl Platform, file_id: &str) -> Result<()> {
+    async fn parse(&self, platform: &impl Host, file_id: &str) -> Result<()> {
         self.ask(platform, wire::PARSE, &json!({ "file_id": file_id })).await?;
         for _ in 0..PARSE_POLLS {
             let answer = self.ask(platform, wire::PARSE_STATUS, &json!({ "file_id_list": [file_id] })).await?;
@@ -318,12 +319,12 @@ impl Client {
     }
 
     /// Posts JSON and gives the `data` of a good answer.
-    async fn ask(&self, platform: &impl Platform, path: &str, body: &Json) -> Result<Json> {
+    async fn ask(&self, platform: &impl Host, path: &str, body: &Json) -> Result<Json> {
         self.ask_whole(platform, path, body).await.map(data_of)
     }
 
     /// Posts JSON and gives a good answer as it is.
-    async fn ask_whole(&self, platform: &impl Platform, path: &str, body: &Json) -> Result<Json> {
+    async fn ask_whole(&self, platform: &impl Host, path: &str, body: &Json) -> Result<Json> {
         let body = Bytes::from(body.to_string());
         retry_after_refresh!(self, platform, used, {
             let (head, body) = self.request(platform, &used, Method::POST, path, body.clone()).await?;
@@ -397,7 +398,7 @@ impl Client {
     /// The entry for a link to the site's own storage, as far as the link tells: its size stays unknown. `None` for links to
     /// other hosts.
     #[must_use]
-    pub fn entry_for(&self, platform: &impl Platform, url: &Url, expected: Option<MediaKind>) -> Option<FileEntry> {
+    pub fn entry_for(&self, platform: &impl Host, url: &Url, expected: Option<MediaKind>) -> Option<FileEntry> {
         if !self.is_own(url) {
             return None;
         }

@@ -12,9 +12,9 @@ use serde_json::Value as Json;
 use super::{Credentials, CredentialsLease, Need, Session, SessionStatus};
 use crate::{
     error::{Error, ErrorKind, Result},
-    platform::Platform,
     platform::telemetry::UpstreamKind,
-    store::{self, session::Stored},
+    upstream::Host,
+    upstream::StoredSession,
     upstream::qwen::{errors, http_client::Purpose, wire},
 };
 
@@ -45,7 +45,7 @@ impl Session {
     ///
     /// # Errors
     /// No session, an ended one that cannot be renewed, or the pause after a challenge: then the site must not be asked.
-    pub async fn ready<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<()> {
+    pub async fn ready<P: Host>(self: &Arc<Self>, platform: &P) -> Result<()> {
         self.sync(platform).await;
         self.learn_clock_skew(platform).await;
         let now = platform.now();
@@ -65,7 +65,7 @@ impl Session {
 
     /// Asks the site once, before a token counts as ended by a clock that may be wrong: any answer tells the time. One asks
     /// for all.
-    async fn learn_clock_skew<P: Platform>(self: &Arc<Self>, platform: &P) {
+    async fn learn_clock_skew<P: Host>(self: &Arc<Self>, platform: &P) {
         let mut poll_interval = FIRST_POLL;
         let used = loop {
             {
@@ -94,7 +94,7 @@ impl Session {
     }
 
     /// Looks at the stored session, if that was not done within the last seconds.
-    pub async fn sync(&self, platform: &impl Platform) {
+    pub async fn sync(&self, platform: &impl Host) {
         let now = platform.now();
         {
             let mut memory = self.memory();
@@ -109,8 +109,8 @@ impl Session {
         self.load(platform).await;
     }
 
-    async fn load(&self, platform: &impl Platform) {
-        let found = store::session::read(platform, &self.origin).await;
+    async fn load(&self, platform: &impl Host) {
+        let found = platform.read_session(&self.origin).await;
         let Some(found) = self.store_health.ok_or_log("reading the session", found) else {
             // Without a store there is nothing to wait for.
             self.memory().synced_at = platform.now();
@@ -124,21 +124,21 @@ impl Session {
     }
 
     /// [`Session::merge`], and tells if what is stored cannot be read.
-    fn merge_or_log(&self, found: Option<Stored>, now: u64) {
+    fn merge_or_log(&self, found: Option<StoredSession>, now: u64) {
         if let Err(problem) = self.merge(found, now) {
             tracing::error!(problem, "the stored session cannot be used; the configured one is");
         }
     }
 
     /// Notes that the site took the credentials.
-    pub(in crate::upstream::qwen) fn accepted<P: Platform>(self: &Arc<Self>, platform: &P, used: &CredentialsLease) {
+    pub(in crate::upstream::qwen) fn accepted<P: Host>(self: &Arc<Self>, platform: &P, used: &CredentialsLease) {
         if self.mark_accepted(used, platform.now()) {
             self.share_later(platform);
         }
     }
 
     /// Notes an error of the site, which may be about the session.
-    pub(in crate::upstream::qwen) fn refused<P: Platform>(
+    pub(in crate::upstream::qwen) fn refused<P: Host>(
         self: &Arc<Self>,
         platform: &P,
         used: &CredentialsLease,
@@ -151,7 +151,7 @@ impl Session {
     }
 
     /// After a refusal: renews what was used, unless that has happened since. Gives whether to try once more.
-    pub(in crate::upstream::qwen) async fn heal<P: Platform>(
+    pub(in crate::upstream::qwen) async fn heal<P: Host>(
         self: &Arc<Self>,
         platform: &P,
         used: &CredentialsLease,
@@ -161,10 +161,10 @@ impl Session {
     }
 
     /// Every ten minutes: renews what will not last until the next time, and asks the site who is signed in.
-    pub(crate) async fn maintain<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<()> {
+    pub(crate) async fn maintain<P: Host>(self: &Arc<Self>, platform: &P) -> Result<()> {
         self.load(platform).await;
         let before = platform.now().saturating_sub(FORGET_AFTER);
-        let forgotten = store::session::forget_others(platform, &self.origin, before).await;
+        let forgotten = platform.forget_other_sessions(&self.origin, before).await;
         self.store_health.ok_or_log("forgetting sessions of other configurations", forgotten);
         let is_in_doubt = {
             let memory = self.memory();
@@ -194,7 +194,7 @@ impl Session {
     }
 
     /// Asks the site who is signed in; renews once if it says nobody.
-    async fn verify<P: Platform>(self: &Arc<Self>, platform: &P) -> Result<()> {
+    async fn verify<P: Host>(self: &Arc<Self>, platform: &P) -> Result<()> {
         let mut healed = false;
         loop {
             let used = self.current();
@@ -218,7 +218,7 @@ impl Session {
     }
 
     /// Who is signed in with these credentials (upstream-protocol 1.6).
-    async fn who(&self, platform: &impl Platform, credentials: &Credentials) -> Result<Who> {
+    async fn who(&self, platform: &impl Host, credentials: &Credentials) -> Result<Who> {
         let request = self.http.request(
             platform,
             Some(credentials),
@@ -247,7 +247,7 @@ impl Session {
     ///
     /// # Errors
     /// What the site says against them; on the edge also `store_unavailable`, since no other isolate would learn of them.
-    pub(crate) async fn replace<P: Platform>(self: &Arc<Self>, platform: &P, credentials: Credentials) -> Result<bool> {
+    pub(crate) async fn replace<P: Host>(self: &Arc<Self>, platform: &P, credentials: Credentials) -> Result<bool> {
         self.load(platform).await;
         let mut credentials = credentials;
         let clock = self.http.clock();
@@ -279,7 +279,7 @@ impl Session {
         };
         let stored = self.put(platform, Some(&credentials), &status).await;
         if stored.is_none() && self.is_distributed {
-            return Err(store::failed(&crate::platform::DatabaseError("the session was not stored".to_owned())));
+            return Err(Error::store_unavailable("the session was not stored"));
         }
         let mut memory = self.memory();
         let version = stored.unwrap_or(memory.version);
@@ -294,12 +294,12 @@ impl Session {
     ///
     /// # Errors
     /// `store_unavailable`: then nothing has changed.
-    pub async fn clear(&self, platform: &impl Platform) -> Result<()> {
+    pub async fn clear(&self, platform: &impl Host) -> Result<()> {
         self.load(platform).await;
         let now = platform.now();
         let status = SessionStatus { at: now, given_at: now, ..SessionStatus::default() };
         let Some(version) = self.put(platform, None, &status).await else {
-            return Err(store::failed(&crate::platform::DatabaseError("the session was not forgotten".to_owned())));
+            return Err(Error::store_unavailable("the session was not forgotten"));
         };
         let mut memory = self.memory();
         memory.adopt(self.configured.clone(), false, version);
@@ -310,15 +310,15 @@ impl Session {
     /// Stores what a person decided, over whatever is there; `None` = the store failed. Gives the version.
     pub(super) async fn put(
         &self,
-        platform: &impl Platform,
+        platform: &impl Host,
         credentials: Option<&Credentials>,
         status: &SessionStatus,
     ) -> Option<u64> {
         for _ in 0..PUT_TRIES {
-            let found = store::session::read(platform, &self.origin).await;
+            let found = platform.read_session(&self.origin).await;
             let expected = self.store_health.ok_or_log("reading the session", found)?.map_or(0, |found| found.version);
             let new = self.sealed(platform, credentials, status, expected.saturating_add(1))?;
-            let done = store::session::replace(platform, &self.origin, expected, &new, platform.now()).await;
+            let done = platform.replace_session(&self.origin, expected, &new, platform.now()).await;
             // Somebody else may have been quicker; the person's word is the last.
             if self.store_health.ok_or_log("storing the session", done)? {
                 return Some(new.version);
@@ -330,11 +330,11 @@ impl Session {
 
     pub(super) fn sealed(
         &self,
-        platform: &impl Platform,
+        platform: &impl Host,
         credentials: Option<&Credentials>,
         status: &SessionStatus,
         version: u64,
-    ) -> Option<Stored> {
+    ) -> Option<StoredSession> {
         let value = match credentials {
             Some(credentials) => {
                 let random = || {
@@ -346,11 +346,11 @@ impl Session {
             }
             None => String::new(),
         };
-        Some(Stored { version, value, status: serde_json::to_string(status).unwrap_or_default() })
+        Some(StoredSession { version, value, status: serde_json::to_string(status).unwrap_or_default() })
     }
 
     /// Renews the credentials of `generation` and waits for that; at once if they have changed since.
-    async fn renew<P: Platform>(self: &Arc<Self>, platform: &P, generation: u64) -> Result<()> {
+    async fn renew<P: Host>(self: &Arc<Self>, platform: &P, generation: u64) -> Result<()> {
         self.begin(platform, generation)?;
         let mut poll_interval = FIRST_POLL;
         loop {
@@ -371,7 +371,7 @@ impl Session {
 
     /// Waits until no renewal is on its way, as what it brings exists nowhere else until it is stored, and until the store
     /// knows how the session fares.
-    pub(crate) async fn flush(&self, platform: &impl Platform) {
+    pub(crate) async fn flush(&self, platform: &impl Host) {
         while platform.now() < self.memory().renewing_until {
             platform.sleep(MAX_POLL).await;
         }
@@ -384,7 +384,7 @@ impl Session {
     ///
     /// # Errors
     /// Why none can be begun.
-    fn begin<P: Platform>(self: &Arc<Self>, platform: &P, generation: u64) -> Result<()> {
+    fn begin<P: Host>(self: &Arc<Self>, platform: &P, generation: u64) -> Result<()> {
         let now = platform.now();
         let used = {
             let mut memory = self.memory();
@@ -412,13 +412,13 @@ impl Session {
     }
 
     /// Renews, once the lease is had; or finds that another isolate has renewed meanwhile.
-    async fn lead<P: Platform>(self: &Arc<Self>, platform: &P, used: &CredentialsLease) -> Result<()> {
+    async fn lead<P: Host>(self: &Arc<Self>, platform: &P, used: &CredentialsLease) -> Result<()> {
         let Some(credentials) = &used.credentials else { return Err(super::ended()) };
         let version = self.memory().version;
         let lease = u64::try_from(RENEWAL.as_millis()).unwrap_or(u64::MAX);
         loop {
             let now = platform.now();
-            let taken = store::session::lease(platform, &self.origin, version, now, now.saturating_add(lease)).await;
+            let taken = platform.lease_session(&self.origin, version, now, now.saturating_add(lease)).await;
             match self.store_health.ok_or_log("taking the lease on the session", taken) {
                 // Without a store there is this process alone.
                 None => break,
@@ -444,7 +444,7 @@ impl Session {
     }
 
     /// Stores renewed credentials, then uses them.
-    async fn keep_renewed(&self, platform: &impl Platform, used: &CredentialsLease, new: Credentials, version: u64) {
+    async fn keep_renewed(&self, platform: &impl Host, used: &CredentialsLease, new: Credentials, version: u64) {
         let at = platform.now();
         let status = SessionStatus { at, refused: false, renewal_refused: false, ..self.memory().status.clone() };
         let next = version.saturating_add(1);
@@ -452,7 +452,7 @@ impl Session {
         let mut unsaved = true;
         if let Some(row) = self.sealed(platform, Some(&new), &status, next) {
             loop {
-                let done = store::session::replace(platform, &self.origin, version, &row, platform.now()).await;
+                let done = platform.replace_session(&self.origin, version, &row, platform.now()).await;
                 match self.store_health.ok_or_log("storing the renewed session", done) {
                     Some(true) => {
                         unsaved = false;
@@ -482,7 +482,7 @@ impl Session {
     }
 
     /// Stores what the store has missed, over what it has.
-    async fn save(&self, platform: &impl Platform, found: u64) {
+    async fn save(&self, platform: &impl Host, found: u64) {
         let (current, status) = {
             let memory = self.memory();
             (memory.current(), memory.status.clone())
@@ -490,7 +490,7 @@ impl Session {
         let Some(row) = self.sealed(platform, current.credentials.as_deref(), &status, found.saturating_add(1)) else {
             return;
         };
-        let done = store::session::replace(platform, &self.origin, found, &row, platform.now()).await;
+        let done = platform.replace_session(&self.origin, found, &row, platform.now()).await;
         if self.store_health.ok_or_log("storing the session", done) == Some(true) {
             let mut memory = self.memory();
             if memory.generation == current.generation {
@@ -502,7 +502,7 @@ impl Session {
     }
 
     /// A renewal failed: for good, by a challenge, or for the moment.
-    async fn not_renewed<P: Platform>(self: &Arc<Self>, platform: &P, used: &CredentialsLease, error: &Error) {
+    async fn not_renewed<P: Host>(self: &Arc<Self>, platform: &P, used: &CredentialsLease, error: &Error) {
         let version = {
             let mut memory = self.memory();
             if memory.generation == used.generation {
@@ -520,12 +520,12 @@ impl Session {
             self.mark_refused(used, platform.now(), error);
         }
         self.share(platform).await;
-        let released = store::session::release(platform, &self.origin, version).await;
+        let released = platform.release_session(&self.origin, version).await;
         self.store_health.ok_or_log("giving back the lease on the session", released);
     }
 
     /// Asks the auth host for a new access token.
-    async fn ask_renewal(&self, platform: &impl Platform, credentials: &Credentials) -> Result<Credentials> {
+    async fn ask_renewal(&self, platform: &impl Host, credentials: &Credentials) -> Result<Credentials> {
         let request = self.http.refresh_request(platform, credentials)?;
         let (head, body) = self.http.exchange(platform, UpstreamKind::Renewal, request).await?;
         let json = crate::json::from_bytes::<Json>(&body).unwrap_or_default();
@@ -554,18 +554,18 @@ impl Session {
     }
 
     /// Writes down how the session fares, for other isolates and for after a restart.
-    async fn share(&self, platform: &impl Platform) {
+    async fn share(&self, platform: &impl Host) {
         let (version, status) = {
             let memory = self.memory();
             (memory.version, serde_json::to_string(&memory.status).unwrap_or_default())
         };
-        let kept = store::session::save_status(platform, &self.origin, version, &status, platform.now()).await;
+        let kept = platform.save_session_status(&self.origin, version, &status, platform.now()).await;
         self.store_health.ok_or_log("keeping how the session fares", kept);
         let mut memory = self.memory();
         memory.unshared &= serde_json::to_string(&memory.status).unwrap_or_default() != status;
     }
 
-    fn share_later<P: Platform>(self: &Arc<Self>, platform: &P) {
+    fn share_later<P: Host>(self: &Arc<Self>, platform: &P) {
         self.memory().unshared = true;
         let (session, detached) = (Arc::clone(self), platform.detached());
         platform.defer(async move { session.share(&detached).await });

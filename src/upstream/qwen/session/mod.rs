@@ -22,8 +22,9 @@ use super::{clock::Clock, http_client::HttpClient};
 use crate::{
     config::Config,
     error::{Error, ErrorKind, Result},
+    platform::StoreHealth,
     secret::Secret,
-    store::{StoreHealth, session::Stored},
+    upstream::StoredSession,
 };
 
 /// After a renewal that failed for the moment the next one waits: at first so long, then twice as long each time (milliseconds).
@@ -315,7 +316,7 @@ impl Session {
     }
 
     /// Takes over the stored session, where it is another one or newer. Gives what is to be told if it cannot be read.
-    fn merge(&self, found: Option<Stored>, now: u64) -> Result<(), &'static str> {
+    fn merge(&self, found: Option<StoredSession>, now: u64) -> Result<(), &'static str> {
         let mut memory = self.memory();
         memory.synced_at = now;
         if memory.unsaved {

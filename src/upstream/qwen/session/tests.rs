@@ -135,7 +135,7 @@ fn the_stored_session_is_taken_over() {
     let stored = |version, credentials: Option<&Credentials>, status: String| {
         let value = credentials
             .map(|credentials| session.seal.encrypt(&credentials.to_json(), &session.origin, [[1; 16]; 2]).unwrap());
-        Some(Stored { version, value: value.unwrap_or_default(), status })
+        Some(StoredSession { version, value: value.unwrap_or_default(), status })
     };
     let cookie = || session.current().credentials.unwrap().cookie().to_owned();
     let configured = cookie();
@@ -153,7 +153,7 @@ fn the_stored_session_is_taken_over() {
     assert_eq!((cookie().as_str(), session.report(NOW).stored), ("token=other", true));
     session.merge(stored(4, None, status(10, false)), NOW).unwrap();
     assert_eq!((cookie(), session.report(NOW).stored), (configured.clone(), false), "it was taken back");
-    let unreadable = Some(Stored { version: 5, value: "sealed:AAAA".to_owned(), status: "[".to_owned() });
+    let unreadable = Some(StoredSession { version: 5, value: "sealed:AAAA".to_owned(), status: "[".to_owned() });
     assert!(session.merge(unreadable, NOW).unwrap_err().contains("SESSION_KEY"));
     assert_eq!((cookie(), session.memory().version), (configured, 5));
     session.merge(stored(6, Some(&given), "{}".to_owned()), NOW).unwrap();

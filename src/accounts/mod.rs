@@ -1,0 +1,3 @@
+//! Whose Qwen account answers, and where its state is kept.
+
+mod stores;

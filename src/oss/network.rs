@@ -1,0 +1,8 @@
+//! What the storage's client needs of a runtime.
+
+use crate::platform::{Clock, Entropy, Http, MaybeSend, MaybeSync, Tasks, Telemetry};
+
+/// Requests, time, randomness, and work that goes on when the client has left.
+pub trait Network: Http + Clock + Entropy + Tasks + Telemetry + Clone + MaybeSend + MaybeSync + 'static {}
+
+impl<P> Network for P where P: Http + Clock + Entropy + Tasks + Telemetry + Clone + MaybeSend + MaybeSync + 'static {}
