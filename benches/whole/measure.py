@@ -183,7 +183,7 @@ class Workerd:
 
     def __init__(self, config):
         self.process = spawn(
-            "node", "tests/edge/harness.mjs", "--config", config, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            "node", "tests/worker/harness.mjs", "--config", config, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             stderr=(folder / "harness.log").open("a"),
         )
         self.calls = 0
