@@ -61,7 +61,7 @@ fn main() -> ExitCode {
             let run = case.run;
             let trial = Trial::test(name, move || {
                 let started = std::time::Instant::now();
-                suite.run(run, product);
+                suite.run(run, product, cases::time_limit(case.name));
                 if std::env::var_os("SHOW_TIMES").is_some() {
                     eprintln!("{} took {:?}", case.name, started.elapsed());
                 }

@@ -59,9 +59,18 @@ impl Suite {
         }
     }
 
-    pub fn run(self: Arc<Self>, run: Run, product: Product) {
+    /// Runs one case.
+    ///
+    /// # Panics
+    /// When the case panics or does not end within `limit`.
+    pub fn run(self: Arc<Self>, run: Run, product: Product, limit: Duration) {
         let case = Arc::new(Case { product, fake: Arc::clone(&self.fake), suite: Arc::clone(&self) });
-        self.runtime.block_on(self.runtime.spawn(run(case))).unwrap_or_else(|error| match error.try_into_panic() {
+        let mut task = self.runtime.spawn(run(case));
+        let Ok(ended) = self.runtime.block_on(async { timeout(limit, &mut task).await }) else {
+            task.abort();
+            panic!("the case did not end within {limit:?}");
+        };
+        ended.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(error) => panic!("{error}"),
         });

@@ -180,19 +180,45 @@ pub async fn deltas_are_forwarded_as_they_arrive(case: Arc<Case>) {
 }
 
 pub async fn deltas_are_coalesced_when_configured(case: Arc<Case>) {
+    // The first delta does not wait for the second.
     let server = case.start(&[("COALESCE_MS", "10000")]).await;
     let mut client = Raw::connect(server.http.address()).await;
-    let marker = unique("coalesce");
-    let prompt = format!("[[fake stream=count n=5 delay_ms=50 stall=3 id={marker}]]");
-    client.chat(&with(chat(&prompt), json!({"stream": true, "enable_thinking": false}))).await;
+    client
+        .chat(&with(chat("[[fake stream=count n=5 delay_ms=2000]]"), json!({"stream": true, "enable_thinking": false})))
+        .await;
     let text = client.read_until(r#""content":"1 ""#).await;
-    assert!(!text.contains(r#""content":"2 ""#), "the first delta waited for the second");
+    assert!(!text.contains(r#""content":"2 ""#), "{text}");
     client.reset();
-    let server = case.start(&[("COALESCE_MS", "300")]).await;
-    let request =
-        with(chat("[[fake stream=count n=40 delay_ms=5]]"), json!({"stream": true, "enable_thinking": false}));
-    let chunks = server.chat(&request).await.chunks();
-    assert_eq!(concat_deltas(&chunks, "content").split_whitespace().count(), 40);
+    // The number of writes tells whether the deltas after it were coalesced.
+    let mut writes = Vec::new();
+    for coalesce_ms in ["0", "10000"] {
+        let server = case.start(&[("COALESCE_MS", coalesce_ms)]).await;
+        let request =
+            with(chat("[[fake stream=count n=40 delay_ms=20]]"), json!({"stream": true, "enable_thinking": false}));
+        let mut client = Raw::connect(server.http.address()).await;
+        client.chat(&request).await;
+        let response = client.read_until("[DONE]\n\n\r\n0\r\n\r\n").await;
+        assert_eq!(response.matches(r#""content":""#).count(), 41, "the deltas and the empty one of the role");
+        writes.push(http_chunks(&response));
+    }
+    assert!(writes[0] >= 20, "without coalescing each delta is a write: {writes:?}");
+    assert!(writes[1] <= 8, "with coalescing all later deltas are one write: {writes:?}");
+}
+
+/// The number of chunks of a response with `Transfer-Encoding: chunked`.
+fn http_chunks(response: &str) -> usize {
+    let (head, mut body) = response.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("transfer-encoding: chunked") || head.contains("Transfer-Encoding: chunked"), "{head}");
+    let mut count = 0;
+    loop {
+        let (size, rest) = body.split_once("\r\n").unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            return count;
+        }
+        count += 1;
+        body = &rest[size + 2..];
+    }
 }
 
 /// After a pause everything that has arrived is read at once. Reading a part after each pause would exceed the time limit.

@@ -6,7 +6,7 @@ use tokio::process::Command;
 use crate::{
     Product,
     fake_qwen::{Fake, Outcome},
-    http::{EVENT_STREAM, Reply, chat, concat_deltas, eventually, with},
+    http::{EVENT_STREAM, Reply, concat_deltas, eventually, with},
     server::{BROKEN_STORE, Case, Server, unique},
 };
 
@@ -597,10 +597,22 @@ pub async fn expired_chats_are_cleaned_up(case: Arc<Case>) {
     assert_eq!(left, 0);
 }
 
-pub async fn a_scheduled_run_works(case: Arc<Case>) {
-    let server = case.start(&[]).await;
-    assert_eq!(server.chat(&chat("hi")).await.status, 200);
+pub async fn a_scheduled_run_deletes_expired_chats(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[("DELETE_CHATS", "expired")]).await;
+    Conversation::new(&server).ask("old").await;
+    Conversation::new(&server).ask("young").await;
+    let listed_titles = async || {
+        let chats = server.http.send("GET", "/v1/chats", &Server::auth_headers(), "").await.json();
+        let titles = chats["data"].as_array().unwrap().iter().map(|chat| chat["title"].as_str().unwrap().to_owned());
+        titles.collect::<Vec<_>>()
+    };
+    eventually("both chats are stored", || async { listed_titles().await.len() == 2 }).await;
+    let month = 31_i64 * 24 * 3600 * 1000;
+    server.sql(&format!("UPDATE conversations SET updated_at = updated_at - {month} WHERE title = 'old';")).await;
     server.scheduled().await;
+    eventually("the expired chat is deleted upstream", || async { fake.chats() == 1 }).await;
+    assert_eq!(listed_titles().await, ["young"]);
     let log = server.log().await.join("\n");
     assert!(!log.contains("failed") && !log.contains("panicked"), "{log}");
 }

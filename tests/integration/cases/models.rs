@@ -5,7 +5,7 @@ use futures::{StreamExt as _, stream};
 use crate::{
     Product,
     fake_qwen::Fake,
-    http::chat,
+    http::{chat, eventually},
     server::{Case, Server},
 };
 
@@ -68,17 +68,31 @@ pub async fn the_last_list_survives_upstream_failure_and_restart(case: Arc<Case>
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kept.db").display().to_string();
     let settings = [("DATABASE_PATH", path.as_str())];
-    let server = case.start_with(&fake, &settings).await;
-    let list = server.get("/v1/models").await.json();
-    fake.set_models_failure(Some("http_500"));
-    // The database of a Worker ends with its instance, so only the native server is restarted.
-    let server = if case.product == Product::Native {
-        server.stop().await;
-        case.start_with(&fake, &settings).await
-    } else {
-        server
+    let fetch_list = async |server: &Server| {
+        let list = server.get("/v1/models").await.json();
+        let before = list_requests(&fake);
+        fake.set_models_failure(Some("http_500"));
+        (list, before)
+    };
+    // The stored list is too old, and the second server, a restarted process or another isolate, has no list in memory.
+    let (server, list, before) = match case.product {
+        Product::Native => {
+            let server = case.start_with(&fake, &settings).await;
+            let (list, before) = fetch_list(&server).await;
+            server.stop().await;
+            rusqlite::Connection::open(&path).unwrap().execute_batch(AGE_LIST).unwrap();
+            (case.start_with(&fake, &settings).await, list, before)
+        }
+        Product::Worker => {
+            let [one, two] = case.start_pair(&fake, &[]).await;
+            let (list, before) = fetch_list(&one).await;
+            one.sql(AGE_LIST).await;
+            (two, list, before)
+        }
     };
     assert_eq!(server.get("/v1/models").await.json(), list);
+    eventually("the failing upstream is asked", || async { list_requests(&fake) > before }).await;
+    assert_eq!(server.get("/v1/models").await.json(), list, "after the failure");
     assert_eq!(server.get("/v1/models/qwen3").await.json()["id"], "qwen3-max");
     assert_eq!(server.chat(&chat("hi")).await.status, 200);
 }
