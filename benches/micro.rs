@@ -1,5 +1,5 @@
-//! What the inner steps cost, each alone: `scripts/bench micro`; or, with `MICRO_STEP` and `MICRO_TIMES`, one of them so many
-//! times and nothing else, for `scripts/bench instructions`.
+//! Benchmarks of single steps (`scripts/bench micro`). With `MICRO_STEP` and `MICRO_TIMES` it only runs one step that many
+//! times, for `scripts/bench instructions`.
 
 #![allow(missing_docs, clippy::panic, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
@@ -24,7 +24,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const CREATED: &str = "data: {\"response.created\":{\"chat_id\":\"c\",\"parent_id\":\"u\",\"response_id\":\"r\",\"response_index\":\"0\"}}\n\n";
-/// As the site sends it, usage and all.
+/// A delta event of the upstream with its usage.
 const DELTA: &str = "data: {\"choices\": [{\"delta\": {\"role\": \"assistant\", \"content\": \"seven \", \"phase\": \"answer\", \"status\": \"typing\"}}], \"response_id\": \"r\", \"usage\": {\"input_tokens\": 1049, \"output_tokens\": 7, \"characters\": 0, \"total_tokens\": 1056, \"input_tokens_details\": {\"text_tokens\": 1049}, \"output_tokens_details\": {\"reasoning_tokens\": 0, \"text_tokens\": 7}, \"prompt_tokens_details\": {\"cached_tokens\": 0}}, \"timestamp\": 1790000006}\n\n";
 
 fn meta() -> AnswerMeta {
@@ -35,7 +35,7 @@ fn meta() -> AnswerMeta {
     }
 }
 
-/// A stream that has begun.
+/// A translator after its first delta.
 fn begun() -> Translator {
     let encoder = openai::Encoder::new(meta(), Delivery::Stream { include_usage: true });
     let mut translator = Translator::new(Encoder::ChatCompletions(encoder), Vec::new(), None);
@@ -45,7 +45,7 @@ fn begun() -> Translator {
     translator
 }
 
-/// How often memory is asked for while deltas come one by one and each is handed out at once.
+/// Counts the allocations while deltas arrive one by one and each is flushed at once.
 fn allocations() {
     const DELTAS: usize = 10_000;
     let mut translator = begun();
@@ -59,7 +59,7 @@ fn allocations() {
     println!("allocations for {DELTAS} deltas: {}, growths: {}", stats.allocations, stats.reallocations);
 }
 
-/// Each step as a function that does it once, with what it needs prepared.
+/// A function that runs a step once, with its input prepared.
 fn step(name: &str) -> Box<dyn FnMut()> {
     match name {
         "translate" => {
@@ -106,11 +106,11 @@ fn step(name: &str) -> Box<dyn FnMut()> {
                 black_box(black_box(&PART).authorization(&credentials, scope));
             })
         }
-        _ => panic!("there is no step {name}"),
+        _ => panic!("unknown step {name}"),
     }
 }
 
-/// Turns of usual length.
+/// A conversation with turns of usual length.
 fn conversation(turns: usize) -> Vec<Message> {
     let turn = |at| {
         let question = format!("Question {at}: {}", "how does one do this with that, and why? ".repeat(5));

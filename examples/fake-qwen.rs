@@ -1,4 +1,4 @@
-//! A chat.qwen.ai to try qwen-edge with: no account, no network.
+//! A fake chat.qwen.ai, to try qwen-edge without an account or network.
 
 #[path = "../tests/fake_qwen/mod.rs"]
 mod fake_qwen;
@@ -7,12 +7,12 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::Parser;
-use fake_qwen::{Fake, Stage, StorageFault, Trouble};
+use fake_qwen::{Fake, FaultKind, Stage, StorageFault};
 
-const PACE_MS: u64 = 40;
-const TOKEN_LIFE: i64 = 30 * 24 * 3600;
+const DELAY_MS: u64 = 40;
+const TOKEN_SECONDS: i64 = 30 * 24 * 3600;
 
-/// Plays chat.qwen.ai and auth.qwen.ai until Ctrl-C.
+/// Serves a fake of chat.qwen.ai and auth.qwen.ai until Ctrl-C.
 #[derive(Parser)]
 #[command(name = "fake-qwen")]
 struct Options {
@@ -22,11 +22,11 @@ struct Options {
     /// Address to listen on.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
-    /// Most megabytes a second that the storage takes, of one upload.
+    /// Speed limit of one upload to the storage, in MB/s.
     #[arg(long)]
     storage_speed: Option<u64>,
     /// Milliseconds between two events of an answer.
-    #[arg(long, default_value_t = PACE_MS)]
+    #[arg(long, default_value_t = DELAY_MS)]
     delay_ms: u64,
     /// Print only KEY=VALUE lines.
     #[arg(long)]
@@ -39,12 +39,12 @@ fn main() -> io::Result<()> {
     fake.set_default_delay_ms(options.delay_ms);
     if let Some(speed) = options.storage_speed {
         let slow = |stage, parallel| {
-            StorageFault::new(stage, Trouble::SlowRead(speed.saturating_mul(1_000_000).div_ceil(parallel)))
+            StorageFault::new(stage, FaultKind::SlowRead(speed.saturating_mul(1_000_000).div_ceil(parallel)))
         };
-        // Of an upload in parts three are on their way at once.
+        // A multipart upload has three parts in flight.
         fake.set_storage_fault("", &[slow(Stage::Put, 1), slow(Stage::Part(None), 3)]);
     }
-    let (url, token) = (fake.url(), Fake::token("demo", TOKEN_LIFE));
+    let (url, token) = (fake.url(), Fake::token("demo", TOKEN_SECONDS));
     let mut out = io::stdout().lock();
     if !options.print_env {
         writeln!(out, "A fake chat.qwen.ai listens on {url}. Start qwen-edge with\n")?;
@@ -61,12 +61,12 @@ fn main() -> io::Result<()> {
 }
 
 const HINT: &str = "\
-It thinks a little and repeats the last line of the prompt. A prompt may say how a turn shall go:
+It thinks and then repeats the last line of the prompt. A directive in the prompt changes the answer:
 
-  [[fake say=Hello%20there think=Hm]]        this answer, this thinking
-  [[fake stream=count n=200 delay_ms=10]]    200 numbered pieces, 10 ms apart
+  [[fake say=Hello%20there think=Hm]]        answer and thinking
+  [[fake stream=count n=200 delay_ms=10]]    200 numbered deltas, 10 ms apart
   [[fake stream=web_search]]                 a stream from tests/streams
   [[fake fail=rate_limited num=3]]           a failure (waf_json, in_progress, error_amid, …)
   [[fake cut=900]]   [[fake hang]]   [[fake stall=4]]   [[fake gap_ms=30000 keepalive_ms=5000]]
 
-Ctrl-C ends it.";
+Ctrl-C stops it.";

@@ -1,4 +1,4 @@
-//! Loads a server for `scripts/bench` and prints what it took, as one line of JSON.
+//! Load generator of `scripts/bench`: prints its measurements as one line of JSON.
 
 #![allow(
     missing_docs,
@@ -27,29 +27,29 @@ use hyper_util::{
 };
 use serde_json::json;
 
-/// Sends the same POST again and again.
+/// Sends the same POST request repeatedly.
 #[derive(Clone, Parser)]
 struct Options {
-    /// Where to; of several, separated by commas, each request takes the next.
+    /// The URL, or several separated by commas, which the requests use in turn.
     #[arg(value_delimiter = ',')]
     urls: Vec<Uri>,
     /// Header fields, each as `name: value`.
     #[arg(short = 'H', long = "header")]
     headers: Vec<String>,
-    /// The body, or `@FILE`. `{query}` in it stands for what follows the last `=` of the URL, `{worker}` for the number of
-    /// the connection.
+    /// The body, or `@FILE`. `{query}` is replaced by the text after the last `=` of the URL, `{worker}` by the number of the
+    /// connection.
     #[arg(short, long)]
     data: String,
-    /// How many requests are sent in all.
+    /// Total number of requests.
     #[arg(short = 'n', long, default_value_t = 1)]
     requests: usize,
-    /// How many at once.
+    /// Number of concurrent connections.
     #[arg(short, long, default_value_t = 1)]
     connections: usize,
-    /// Milliseconds between the beginnings of two connections.
+    /// Milliseconds between the starts of two connections.
     #[arg(long, default_value_t = 0)]
     ramp_ms: u64,
-    /// Seconds to stay once all answers have begun, reading what comes, instead of waiting for their ends.
+    /// Seconds to keep reading after all responses have begun, instead of waiting for their ends.
     #[arg(long)]
     hold: Option<f64>,
 }
@@ -63,16 +63,16 @@ struct Load {
     open: AtomicUsize,
 }
 
-/// What one request took.
+/// The measurements of one request.
 #[derive(Clone, Copy, Default)]
-struct Took {
-    first: Duration,
-    whole: Duration,
+struct Measured {
+    first_byte: Duration,
+    total: Duration,
     bytes: usize,
 }
 
 impl Load {
-    async fn one(&self, worker: usize, number: usize) -> Took {
+    async fn one(&self, worker: usize, number: usize) -> Measured {
         let url = &self.options.urls[number % self.options.urls.len()];
         let query = url.query().and_then(|query| query.rsplit('=').next()).unwrap_or_default();
         let body = self.options.data.replace("{query}", query).replace("{worker}", &worker.to_string());
@@ -81,24 +81,24 @@ impl Load {
             let (name, value) = header.split_once(':').unwrap();
             request = request.header(name.trim(), value.trim());
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         let answer = self.http.request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
         assert_eq!(answer.status(), 200, "{:?}", answer.headers());
         let mut body = answer.into_body();
-        let mut took = Took::default();
+        let mut measured = Measured::default();
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.unwrap().into_data() else { continue };
-            if took.bytes == 0 {
-                took.first = begun.elapsed();
+            if measured.bytes == 0 {
+                measured.first_byte = started.elapsed();
                 self.open.fetch_add(1, Ordering::Relaxed);
             }
-            took.bytes += data.len();
+            measured.bytes += data.len();
         }
-        took.whole = begun.elapsed();
-        took
+        measured.total = started.elapsed();
+        measured
     }
 
-    async fn work(self: Arc<Self>, worker: usize) -> Vec<Took> {
+    async fn work(self: Arc<Self>, worker: usize) -> Vec<Measured> {
         tokio::time::sleep(Duration::from_millis(self.options.ramp_ms * worker as u64)).await;
         let mut all = Vec::new();
         loop {
@@ -121,14 +121,14 @@ fn main() {
         let (connections, hold) = (options.connections, options.hold);
         let http = Client::builder(TokioExecutor::new()).build_http();
         let load = Arc::new(Load { options, http, next: AtomicUsize::new(0), open: AtomicUsize::new(0) });
-        let begun = Instant::now();
+        let started = Instant::now();
         let workers: Vec<_> = (0..connections).map(|worker| tokio::spawn(Arc::clone(&load).work(worker))).collect();
         if let Some(seconds) = hold {
             while load.open.load(Ordering::Relaxed) < connections {
-                assert!(begun.elapsed() < Duration::from_secs(60), "only {:?} have begun", load.open);
+                assert!(started.elapsed() < Duration::from_secs(60), "only {:?} have begun", load.open);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            println!("{}", json!({ "open": connections, "after_s": begun.elapsed().as_secs_f64() }));
+            println!("{}", json!({ "open": connections, "after_s": started.elapsed().as_secs_f64() }));
             tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
             return;
         }
@@ -136,8 +136,8 @@ fn main() {
         for worker in workers {
             all.extend(worker.await.unwrap());
         }
-        let seconds = begun.elapsed().as_secs_f64();
-        let quantile = |of: fn(&Took) -> Duration, share: f64| {
+        let seconds = started.elapsed().as_secs_f64();
+        let quantile = |of: fn(&Measured) -> Duration, share: f64| {
             let mut times: Vec<Duration> = all.iter().map(of).collect();
             times.sort_unstable();
             let at = ((times.len() - 1) as f64 * share) as usize;
@@ -149,10 +149,10 @@ fn main() {
                 "requests": all.len(),
                 "seconds": seconds,
                 "per_second": all.len() as f64 / seconds,
-                "p50_ms": quantile(|took| took.whole, 0.5),
-                "p99_ms": quantile(|took| took.whole, 0.99),
-                "first_p50_ms": quantile(|took| took.first, 0.5),
-                "bytes": all.iter().map(|took| took.bytes).sum::<usize>(),
+                "p50_ms": quantile(|measured| measured.total, 0.5),
+                "p99_ms": quantile(|measured| measured.total, 0.99),
+                "first_p50_ms": quantile(|measured| measured.first_byte, 0.5),
+                "bytes": all.iter().map(|measured| measured.bytes).sum::<usize>(),
             })
         );
     });

@@ -1,18 +1,18 @@
-// The same translation of a streamed answer as a Worker in plain JavaScript, for `scripts/bench edge` to compare with.
+// The translation of a streamed answer as a Worker in plain JavaScript: the reference of `scripts/bench edge`.
 //
-// Written as one would write it by hand: the runtime's own text decoder and JSON, one template for what is the same in
-// each chunk, one write for what one read brought. It does nothing else that the program does: no keys, no conversations,
-// no session, no limits, no heartbeats, no refusals, no log. So it is the floor for a Worker that reads each event.
+// It uses the text decoder and JSON of the runtime, a template for the constant part of each chunk, and one write per read. It
+// has no keys, conversations, session, limits, heartbeats, error mapping or log, so it is the lower bound for a Worker that reads
+// each event.
 
 const ENCODER = new TextEncoder();
 
 export default {
   async fetch(request, env, context) {
     const { model, messages, stream_options: options } = await request.json();
-    const site = siteOf(env);
-    const created = await site("/api/v2/chats/new", { models: [model], chat_mode: "normal", chat_type: "t2t" });
+    const send = senderOf(env);
+    const created = await send("/api/v2/chats/new", { models: [model], chat_mode: "normal", chat_type: "t2t" });
     const chat = (await created.json()).data.id;
-    const upstream = await site(`/api/v2/chat/completions?chat_id=${chat}`, turn(chat, model, messages.at(-1).content));
+    const upstream = await send(`/api/v2/chat/completions?chat_id=${chat}`, turn(chat, model, messages.at(-1).content));
     if (!upstream.ok || !upstream.headers.get("content-type")?.startsWith("text/event-stream")) {
       return Response.json({ error: { message: await upstream.text() } }, { status: 502 });
     }
@@ -24,8 +24,8 @@ export default {
   },
 };
 
-/** Sends JSON to the chat site in the browser's shape. */
-function siteOf(env) {
+/** Returns a function that sends JSON to the upstream, like a browser. */
+function senderOf(env) {
   const headers = {
     accept: "application/json",
     "content-type": "application/json",
@@ -56,8 +56,8 @@ function turn(chat, model, content) {
   return { ...body, messages: [message] };
 }
 
-/** Reads events as they come; after the first word what is written within `coalesce` milliseconds goes out together. */
-async function translate(body, writer, model, options, coalesce) {
+/** Translates events; after the first delta, all writes within `coalesceMs` milliseconds are combined. */
+async function translate(body, writer, model, options, coalesceMs) {
   const id = `chatcmpl-${crypto.randomUUID()}`;
   const created = Math.floor(Date.now() / 1000);
   const head = `data: {"id":"${id}","object":"chat.completion.chunk","created":${created},"model":${JSON.stringify(model)},"choices":`;
@@ -75,7 +75,7 @@ async function translate(body, writer, model, options, coalesce) {
   const decoder = new TextDecoder();
   let rest = "";
   let usage;
-  let told = false;
+  let hasWritten = false;
   let finished = false;
   const event = (text) => {
     const data = JSON.parse(text);
@@ -89,16 +89,16 @@ async function translate(body, writer, model, options, coalesce) {
     if (delta.phase !== "think" && delta.status === "finished") finished = true;
   };
 
-  for await (const piece of body) {
-    rest += decoder.decode(piece, { stream: true });
+  for await (const bytes of body) {
+    rest += decoder.decode(bytes, { stream: true });
     for (let end; (end = rest.indexOf("\n")) >= 0; rest = rest.slice(end + 1)) {
       const line = rest.slice(0, end).trimEnd();
       if (line.startsWith("data: ") && !finished) event(line.slice(6));
     }
     if (out === "" || finished) continue;
-    if (!told || coalesce === 0) await flush();
-    else timer ??= setTimeout(flush, coalesce);
-    told = true;
+    if (!hasWritten || coalesceMs === 0) await flush();
+    else timer ??= setTimeout(flush, coalesceMs);
+    hasWritten = true;
   }
   clearTimeout(timer);
   out += chunk({}, "stop");

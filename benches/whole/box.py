@@ -1,11 +1,11 @@
-"""The box as a whole: its size, start and memory; whole answers; streamed deltas beside nginx. Argument: rounds."""
+"""The native server: size, start-up and memory; whole answers; streamed deltas compared with nginx. Argument: rounds."""
 
 import json
 import subprocess
 import sys
 import time
 
-from measure import JSON, KEY, RELEASE, Box, Fake, Nginx, Table, ask, load, memory, used
+from measure import JSON, KEY, RELEASE, Fake, NativeServer, Nginx, Table, ask, load, memory, used
 
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 STREAMS = 50
@@ -13,7 +13,7 @@ CLIENTS = 16
 
 
 def history(client):
-    """A conversation of the client's own."""
+    """The history of one client's conversation."""
     return [{"role": "user", "content": f"[[fake say=one]] first of {client}"}, {"role": "assistant", "content": "one"}]
 
 
@@ -21,24 +21,24 @@ def start_and_rest(fake, table):
     table.row("binary", "≤ 12 MB", [(RELEASE / "qwen-edge").stat().st_size / 1e6], "MB")
     starts, idle = [], []
     for _ in range(ROUNDS):
-        box = Box(fake)
+        server = NativeServer(fake)
         time.sleep(1)
-        starts.append(box.ready_after * 1000)
-        idle.append(memory(box.process.pid))
-        box.stop()
+        starts.append(server.ready_after * 1000)
+        idle.append(memory(server.process.pid))
+        server.stop()
     table.row("ready after the start", "≤ 50 ms", starts, "ms")
     table.row("resident at rest", "≤ 15 MB", idle, "MiB")
 
 
-def whole_answers(fake, nginx, box, table):
-    load(box.chat, ask("[[fake say=one]] first of {worker}", False), "-n", CLIENTS, "-c", CLIENTS)
+def whole_answers(fake, nginx, server, table):
+    load(server.chat, ask("[[fake say=one]] first of {worker}", False), "-n", CLIENTS, "-c", CLIENTS)
     again = ask("[[fake say=two]] second", False, history("{worker}"))
     chats = [fake.new_chat() for _ in range(CLIENTS)]
     turn = fake.turn("[[fake say=two]] second")
     straight, through = {"p50_ms": [], "p99_ms": []}, {"p50_ms": [], "p99_ms": []}
     for _ in range(ROUNDS):
         direct = load(fake.completions(chats[:1]), turn, "-n", 2000, headers=fake.headers)
-        served = load(box.chat, again, "-n", 2000)
+        served = load(server.chat, again, "-n", 2000)
         for name in straight:
             straight[name].append(direct[name])
             through[name].append(served[name])
@@ -48,7 +48,7 @@ def whole_answers(fake, nginx, box, table):
         table.row(what, target, added, "ms", 2, straight[name], "the site alone")
     spent, beside, rates = [], [], []
     for _ in range(ROUNDS):
-        took, done = used(box, lambda: load(box.chat, again, "-n", 10_000, "-c", CLIENTS))
+        took, done = used(server, lambda: load(server.chat, again, "-n", 10_000, "-c", CLIENTS))
         spent.append(took / 10_000)
         rates.append(done["per_second"])
         took, _ = used(nginx, lambda: load(fake.completions(chats, nginx.url), turn, "-n", 10_000, "-c", CLIENTS, headers=fake.headers))
@@ -58,11 +58,11 @@ def whole_answers(fake, nginx, box, table):
     table.row("… with site and client on the same two cores", "", rates, "a second", 0)
 
 
-def streams(fake, nginx, single, box, table):
+def streams(fake, nginx, single, server, table):
     deltas = 50_000
     full, beside = [], []
     for _ in range(ROUNDS):
-        took, _ = used(box, lambda: load(box.chat, ask(f"[[fake n={deltas}]] count", True)))
+        took, _ = used(server, lambda: load(server.chat, ask(f"[[fake n={deltas}]] count", True)))
         full.append(took / deltas)
         url = fake.completions([fake.new_chat()], nginx.url)
         took, _ = used(nginx, lambda: load(url, fake.turn(f"[[fake n={deltas}]] count"), headers=fake.headers))
@@ -72,7 +72,7 @@ def streams(fake, nginx, single, box, table):
     prompt = f"[[fake n={each} delay_ms=4]] count"
     chats = [fake.new_chat() for _ in range(STREAMS)]
     for _ in range(ROUNDS):
-        took, _ = used(box, lambda: load(box.chat, ask(prompt, True), "-n", STREAMS, "-c", STREAMS))
+        took, _ = used(server, lambda: load(server.chat, ask(prompt, True), "-n", STREAMS, "-c", STREAMS))
         paced.append(took / STREAMS / each)
         for other, spent in ((nginx, beside), (single, alone)):
             urls = fake.completions(chats, other.url)
@@ -80,32 +80,32 @@ def streams(fake, nginx, single, box, table):
             assert done["bytes"] > STREAMS * each * 100, done
             spent.append(took / STREAMS / each)
     table.row(f"streamed delta, one at a time, {STREAMS} streams: processor time", "≤ 1.50", paced, "µs", 1, beside, "nginx, untouched")
-    # It finds more to do at each look, as all streams are its own.
+    # A single process finds more work at each poll, because it has all streams.
     table.row("… beside nginx with a single process", "≤ 1.50", paced, "µs", 1, alone, "nginx, untouched")
 
 
 def open_streams(fake, table):
     for what, ramp in (("opened within some seconds", 3), ("opened at once", 0)):
-        box = Box(fake)
+        server = NativeServer(fake)
         body = json.dumps(ask("[[fake n=600 delay_ms=1000]] count", True))
-        command = [RELEASE / "examples/load", box.chat, "-H", KEY, "-H", JSON, "-c", "1000", "-n", "1000", "--hold", "6", "--ramp-ms", str(ramp), "-d", body]
+        command = [RELEASE / "examples/load", server.chat, "-H", KEY, "-H", JSON, "-c", "1000", "-n", "1000", "--hold", "6", "--ramp-ms", str(ramp), "-d", body]
         client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         client.stdout.readline()
         time.sleep(4)
-        table.row(f"1,000 open streams, {what}: resident", "≤ 60 MB", [memory(box.process.pid)], "MiB")
+        table.row(f"1,000 open streams, {what}: resident", "≤ 60 MB", [memory(server.process.pid)], "MiB")
         client.wait()
-        box.stop()
+        server.stop()
 
 
 def main():
     fake = Fake()
     nginx, single = Nginx(fake), Nginx(fake, 1)
-    table = Table("Box")
+    table = Table("Native server")
     start_and_rest(fake, table)
-    box = Box(fake)
-    whole_answers(fake, nginx, box, table)
-    streams(fake, nginx, single, box, table)
-    box.stop()
+    server = NativeServer(fake)
+    whole_answers(fake, nginx, server, table)
+    streams(fake, nginx, single, server, table)
+    server.stop()
     open_streams(fake, table)
 
 

@@ -1,5 +1,5 @@
-"""Three curves, drawn into docs/images: what a request costs by the length of its history, by the number of conversations
-that are stored, and a delta by the number of open streams. Needs matplotlib."""
+"""Draws three curves into docs/images: the cost of a request by the length of its history and by the number of stored
+conversations, and the cost of a delta by the number of open streams. Needs matplotlib."""
 
 import json
 import sqlite3
@@ -12,7 +12,7 @@ matplotlib.use("svg")
 matplotlib.rcParams["svg.hashsalt"] = "qwen-edge"
 from matplotlib import pyplot  # noqa: E402
 
-from measure import ROOT, Box, Fake, ask, folder, load, used  # noqa: E402
+from measure import ROOT, Fake, NativeServer, ask, folder, load, used  # noqa: E402
 
 ROUNDS = 3
 REQUESTS = 1000
@@ -33,17 +33,17 @@ def draw(name, title, axis, unit, points, log=True):
 
 
 def by_history(fake):
-    """The request's own bytes grow with its history, so what is drawn is the time for each message."""
-    box, points = Box(fake, LOG="warn"), []
+    """Draws the time per message, because the request grows with its history."""
+    server, points = NativeServer(fake, LOG="warn"), []
     for turns in (1, 5, 20, 50, 100, 200):
         messages = []
         for at in range(turns):
             messages += [{"role": "user", "content": f"[[fake say=one]] question {at} of {turns}"}, {"role": "assistant", "content": "one"}]
-        load(box.chat, ask(messages[-2]["content"], False, messages[:-2]))
+        load(server.chat, ask(messages[-2]["content"], False, messages[:-2]))
         body = ask("[[fake say=two]] next", False, messages)
-        spent = [used(box, lambda: load(box.chat, body, "-n", REQUESTS))[0] / REQUESTS for _ in range(ROUNDS)]
+        spent = [used(server, lambda: load(server.chat, body, "-n", REQUESTS))[0] / REQUESTS for _ in range(ROUNDS)]
         points.append((2 * turns + 1, statistics.median(spent)))
-    box.stop()
+    server.stop()
     draw("cost-by-history", "A request by the length of its history", "messages in the request", "µs of processor time", points, False)
 
 
@@ -51,9 +51,9 @@ def by_conversations(fake):
     points = []
     for stored in (0, 1_000, 10_000, 100_000, 1_000_000):
         path = folder / f"stored-{stored}.db"
-        Box(fake, DATABASE_PATH=str(path)).stop()
+        NativeServer(fake, DATABASE_PATH=str(path)).stop()
         database = sqlite3.connect(path)
-        # Two keys a turn and the conversation, as the program records them; random, so that they lie anywhere in the tree.
+        # Two keys per turn and one conversation, as the program records them; random, so that they are spread over the tree.
         key = lambda: uuid.uuid4().hex[:22]  # noqa: E731
         rows = ((key(), "history", key(), str(uuid.uuid4()), str(uuid.uuid4()), "", 1_790_000_000_000) for _ in range(2 * stored))
         database.executemany("INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
@@ -61,29 +61,29 @@ def by_conversations(fake):
         database.executemany("INSERT INTO conversations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         database.commit()
         database.close()
-        box = Box(fake, LOG="warn", DATABASE_PATH=str(path))
-        load(box.chat, ask("[[fake say=one]] first", False))
+        server = NativeServer(fake, LOG="warn", DATABASE_PATH=str(path))
+        load(server.chat, ask("[[fake say=one]] first", False))
         history = [{"role": "user", "content": "[[fake say=one]] first"}, {"role": "assistant", "content": "one"}]
         body = ask("[[fake say=two]] next", False, history)
-        spent = [used(box, lambda: load(box.chat, body, "-n", REQUESTS))[0] / REQUESTS for _ in range(ROUNDS)]
+        spent = [used(server, lambda: load(server.chat, body, "-n", REQUESTS))[0] / REQUESTS for _ in range(ROUNDS)]
         points.append((max(stored, 1), statistics.median(spent)))
-        box.stop()
+        server.stop()
     draw("cost-by-conversations", "A request by the number of stored conversations", "conversations", "µs of processor time", points)
 
 
 def by_streams(fake):
-    box, points = Box(fake, LOG="warn"), []
-    # The same number of deltas a second in all, so that only the number of streams differs.
+    server, points = NativeServer(fake, LOG="warn"), []
+    # The same total number of deltas per second, so that only the number of streams differs.
     for count, pause in ((10, 2), (50, 10), (100, 20), (500, 100), (1000, 200)):
         each = 10_000 // count * 2
         body = ask(f"[[fake n={each} delay_ms={pause}]] count", True)
         spent = []
         for _ in range(ROUNDS):
-            whole, _ = used(box, lambda: load(box.chat, body, "-n", count, "-c", count))
-            opened, _ = used(box, lambda: load(box.chat, ask("[[fake n=1]] count", True), "-n", count, "-c", count))
+            whole, _ = used(server, lambda: load(server.chat, body, "-n", count, "-c", count))
+            opened, _ = used(server, lambda: load(server.chat, ask("[[fake n=1]] count", True), "-n", count, "-c", count))
             spent.append((whole - opened) / count / each)
         points.append((count, statistics.median(spent)))
-    box.stop()
+    server.stop()
     draw("cost-by-streams", "A streamed delta by the number of open streams", "open streams, 5,000 deltas a second in all", "µs of processor time", points)
 
 

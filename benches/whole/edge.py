@@ -1,4 +1,5 @@
-"""The Worker in workerd beside a Worker in JavaScript that does the same translation (`benches/javascript`). Argument: rounds."""
+"""The Worker in workerd, compared with a Worker in JavaScript that does the same translation (`benches/javascript`). Argument:
+rounds."""
 
 import gzip
 import json
@@ -15,7 +16,7 @@ WAITS = ("0", "20", "200")
 
 
 def per_delta(worker, count, each, directive):
-    """Processor time in µs for a delta, less what a stream costs that has but one."""
+    """Processor time of a delta in µs, less that of a stream with a single delta."""
 
     def run(deltas):
         body = ask(f"[[fake n={deltas}{directive}]] count", True)
@@ -27,7 +28,7 @@ def per_delta(worker, count, each, directive):
 
 
 def start_up(config):
-    """Milliseconds that the processor works in the global scope, as `wrangler check startup` profiles it."""
+    """Processor time of the global scope in ms, as `wrangler check startup` profiles it."""
     profile = folder / "startup.cpuprofile"
     command = ["wrangler", "check", "startup", "--outfile", profile, "--config", config]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
@@ -49,14 +50,14 @@ def size_and_start(table):
 
 
 def main():
-    table = Table("Edge")
+    table = Table("Worker")
     size_and_start(table)
     fake = Fake()
     ours, javascript = Workerd("wrangler.toml"), Workerd("benches/javascript/wrangler.toml")
     rust = {wait: ours.start(fake, COALESCE_MS=wait) for wait in WAITS}
     script = {wait: javascript.start(fake, COALESCE_MS=wait) for wait in WAITS}
     for worker in [*rust.values(), *script.values()]:
-        # Until V8 has compiled what is hot.
+        # Warm up until V8 has compiled the hot code.
         load(worker.chat, ask("[[fake n=5000 delay_ms=1]] warm up", True), "-n", 20, "-c", 20)
     for title, count, each, directive in (
         ("at full speed", 1, FULL, ""),

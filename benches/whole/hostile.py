@@ -1,5 +1,5 @@
-"""What a hostile client costs: requests of the worst forms, four of them at once beside /health, and connections that read
-nothing. Arguments: another binary to compare with, as many as wanted."""
+"""The cost of hostile clients: the most expensive request bodies, four of them concurrently with /health, and connections that
+read nothing. Arguments: binaries to compare."""
 
 import http.client
 import json
@@ -10,18 +10,18 @@ import sys
 import threading
 import time
 
-from measure import RELEASE, Box, Fake, Table, memory
+from measure import RELEASE, Fake, NativeServer, Table, memory
 
 MIB = 2**20
 HEADERS = {"authorization": "Bearer sk-bench", "content-type": "application/json"}
 
 
-def messages(*said):
-    return '{"model":"qwen3-max","messages":[' + ",".join([*said, '{"role":"user","content":"x"}']) + "]}"
+def messages(*history):
+    return '{"model":"qwen3-max","messages":[' + ",".join([*history, '{"role":"user","content":"x"}']) + "]}"
 
 
 def forms(size):
-    """The attacks of a review of version 0.1, and what has taken most since."""
+    """The attacks of a review of version 0.1, and the most expensive bodies since."""
     return {
         "a wrong type behind a long key": '{"' + "A" * (size // 2) + '":[' + "1," * (size // 4) + '1],"n":"x"}',
         "answers in a row": messages(*['{"role":"assistant","content":"%s"}' % ("a" * (size // 9000 - 40))] * 9000),
@@ -31,33 +31,33 @@ def forms(size):
     }
 
 
-def request(box, method, path, body=None):
-    """Seconds until the whole answer is there."""
+def request(server, method, path, body=None):
+    """Seconds until the response is complete."""
     begun = time.perf_counter()
-    connection = http.client.HTTPConnection(box.url.removeprefix("http://"), timeout=300)
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=300)
     connection.request(method, path, body, HEADERS)
     connection.getresponse().read()
     connection.close()
     return time.perf_counter() - begun
 
 
-def post(box, body):
-    return request(box, "POST", "/v1/chat/completions", body.encode())
+def post(server, body):
+    return request(server, "POST", "/v1/chat/completions", body.encode())
 
 
 def main():
     binaries = [pathlib.Path(word).resolve() for word in sys.argv[1:]] or [RELEASE / "qwen-edge"]
     for binary in binaries:
-        # Two MiB are what a server stood that read some of them in quadratic time.
+        # A server with quadratic parsing can still handle 2 MiB.
         table = Table(f"Hostile requests: {binary.name}" if len(binaries) == 1 else f"Hostile requests: {binary}")
         slow = set()
         for name in forms(MIB):
             times = {}
             for size in (MIB, 2 * MIB):
                 fake = Fake()
-                box = Box(fake, binary)
-                times[size] = [post(box, forms(size)[name]) * 1000 for _ in range(3)]
-                box.stop()
+                server = NativeServer(fake, binary)
+                times[size] = [post(server, forms(size)[name]) * 1000 for _ in range(3)]
+                server.stop()
             table.row(f"{name}: 2 MiB", "≤ 2.50 of 1 MiB", times[2 * MIB], "ms", 0, times[MIB], "1 MiB")
             if min(times[2 * MIB]) > 3 * min(times[MIB]):
                 slow.add(name)
@@ -66,30 +66,30 @@ def main():
                 # It would take an hour.
                 continue
             fake = Fake()
-            box = Box(fake, binary)
-            post(box, messages())
-            idle = memory(box.process.pid)
-            post(box, body)
-            table.row(f"{name}: 12 MiB, memory above idle", "≤ 120 MB", [memory(box.process.pid, "VmHWM") - idle], "MiB")
-            box.stop()
+            server = NativeServer(fake, binary)
+            post(server, messages())
+            idle = memory(server.process.pid)
+            post(server, body)
+            table.row(f"{name}: 12 MiB, memory above idle", "≤ 120 MB", [memory(server.process.pid, "VmHWM") - idle], "MiB")
+            server.stop()
         fake = Fake()
-        box = Box(fake, binary)
-        hostile = [threading.Thread(target=post, args=(box, body)) for body in list(forms(2 * MIB).values())[:4]]
+        server = NativeServer(fake, binary)
+        hostile = [threading.Thread(target=post, args=(server, body)) for body in list(forms(2 * MIB).values())[:4]]
         for thread in hostile:
             thread.start()
-        beside = [request(box, "GET", "/health") * 1000 for _ in range(200) if not time.sleep(0.005)]
+        beside = [request(server, "GET", "/health") * 1000 for _ in range(200) if not time.sleep(0.005)]
         table.row("/health beside four at once, at the most", "≤ 100 ms", [max(beside)], "ms")
         table.row("… in the middle", "", [statistics.median(beside)], "ms", 2)
         for thread in hostile:
             thread.join()
-        idle, kept = memory(box.process.pid), []
+        idle, clients = memory(server.process.pid), []
         for _ in range(300):
-            client = socket.create_connection(box.url.removeprefix("http://").split(":"))
+            client = socket.create_connection(server.url.removeprefix("http://").split(":"))
             client.sendall(b"GET /assets/vendor/swagger-ui-bundle.js HTTP/1.1\r\nhost: localhost\r\n\r\n" * 4)
-            kept.append(client)
+            clients.append(client)
         time.sleep(2)
-        table.row("300 connections that ask for a large script four times and read nothing", "", [memory(box.process.pid) - idle], "MiB")
-        box.stop()
+        table.row("300 connections that ask for a large script four times and read nothing", "", [memory(server.process.pid) - idle], "MiB")
+        server.stop()
 
 
 main()

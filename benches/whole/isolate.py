@@ -1,4 +1,4 @@
-"""What an answer of 1,000 deltas at 50 a second costs workerd as a whole, and how much of that it holds the isolate for."""
+"""The processor time of workerd for an answer of 1,000 deltas at 50 per second, and the part of it with the isolate lock held."""
 
 import re
 import signal
@@ -11,12 +11,12 @@ from measure import Fake, Table, Workerd, ask, folder, load, used
 
 STREAMS = 20
 DELTAS = 1000
-# Frames below which a thread holds the lock of an isolate: JavaScript, WebAssembly, and what of the runtime these call.
+# Frames in which a thread holds the isolate lock: JavaScript, WebAssembly, and the parts of the runtime that they call.
 HELD = re.compile(r"runInLockScope|runInV8StackImpl|v8::|Builtins_|workerd::jsg|workerd::api")
 
 
 def held(worker, run):
-    """The part of the processor time that is spent with the isolate held, as perf samples it."""
+    """The fraction of the processor time with the isolate lock held, as perf samples it."""
     data = folder / "perf.data"
     perf = subprocess.Popen(
         ["perf", "record", "-e", "cpu-clock", "-F", "2000", "-g", "-o", data, "-p", ",".join(map(str, worker.pids))],

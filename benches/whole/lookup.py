@@ -1,5 +1,5 @@
-"""What it costs to find a conversation, for `scripts/bench lookup`: SQLite files with the real migrations and random keys, and
-the program's own statements. Arguments: how many turns, for each file."""
+"""The cost of finding a conversation, for `scripts/bench lookup`: SQLite files with the real migrations and random keys, and the
+statements of the program. Arguments: the number of turns of each file."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ TURNS_A_CONVERSATION = 10
 NOW = 1_790_000_000_000
 NOT_BEFORE = NOW - 30 * 24 * 3600 * 1000
 
-# The statements of `find` and `find_first` in src/store/conversations.rs, letter by letter (checked below).
+# The statements of `find` and `find_first` in src/store/conversations.rs, verbatim (checked below).
 HISTORY = (
     "SELECT key, conversation, chat_id, response_id, system FROM turns "
     "WHERE key = ?1 AND ?1 = ?2 AND created_at >= ?3 AND kind = 'history'"
@@ -36,7 +36,7 @@ EARLIER = (
     "AND (t.kind = 'history' OR EXISTS ( "
     "SELECT 1 FROM conversations c WHERE c.scope = ?3 AND c.id = t.conversation AND c.head = t.response_id))"
 )
-# A text of Rust goes on after a backslash at the line's end, without the blanks of the next line.
+# A Rust string continues after a backslash at the end of a line, without the leading spaces of the next line.
 source = re.sub(r"\\\n\s*", "", pathlib.Path("src/store/conversations.rs").read_text())
 for sql in (HISTORY, WITH_TOOLS, EARLIER):
     if f'"{sql}"' not in source:
@@ -53,9 +53,9 @@ def uuid4():
 SCOPE = key()
 
 def build(path, turns):
-    """Each turn with the two keys that the program records, each conversation with its row."""
+    """Writes two keys for each turn and a row for each conversation, as the program does."""
     database = sqlite3.connect(path, isolation_level=None)
-    # The box's own settings, see src/platform/native/database.rs.
+    # The settings of the native server, see src/platform/native/database.rs.
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")
     database.execute("PRAGMA cache_size = -1000000")
@@ -86,7 +86,7 @@ def build(path, turns):
     return dice.choices(known, k=LOOKUPS), depth(path, root)
 
 def depth(path, page):
-    """How many pages lie on the way from the root of a B-tree to a leaf. The tree is balanced: any way will do."""
+    """The number of pages from the root of a B-tree to a leaf. The tree is balanced, so any path will do."""
     with open(path, "rb") as file:
         file.seek(16)
         size = struct.unpack(">H", file.read(2))[0]
@@ -103,11 +103,11 @@ def parameters(sql, key):
         return (key, key, NOT_BEFORE)
     if sql is WITH_TOOLS:
         return (strangers[-1], key, NOT_BEFORE)
-    # The dearest request: 40 earlier answers with two keys each, and the last answer.
+    # The most expensive request: 40 earlier answers with two keys each, and the last answer.
     return (json.dumps([*strangers[:80], key]), NOT_BEFORE, SCOPE)
 
 def steps(database, sql, values):
-    """The instructions of SQLite's virtual machine: the same on every machine."""
+    """The number of instructions of SQLite's virtual machine, which is the same on every machine."""
     counted = 0
     def count():
         nonlocal counted
@@ -143,7 +143,7 @@ for name, sql in (("history", HISTORY), ("history with tool steps", WITH_TOOLS),
         asked = {size: keys[size] if kind == "known" else strangers for size in sizes}
         times = {size: [] for size in sizes}
         for at in range(LOOKUPS):
-            # One after the other in turn, so that a noisy moment meets all sizes alike.
+            # In turn, so that noise affects all sizes alike.
             for size in sizes:
                 times[size].append(timed(databases[size], sql, parameters(sql, asked[size][at])))
         for size in sizes:

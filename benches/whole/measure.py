@@ -1,4 +1,4 @@
-"""What all benchmarks of whole programs share: starting them, the operating system's counts, and the table."""
+"""Shared by the benchmarks of whole programs: starting them, reading the counters of the operating system, and the table."""
 
 import atexit
 import json
@@ -51,7 +51,7 @@ def free_port():
 
 
 def processor(*pids):
-    """Microseconds of processor time that all threads of the processes have used, as the kernel's scheduler counts them."""
+    """The processor time of all threads of the processes in microseconds, as the scheduler of the kernel counts it."""
     total = 0
     for pid in pids:
         for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
@@ -60,24 +60,24 @@ def processor(*pids):
 
 
 def memory(pid, name="VmRSS"):
-    """MiB."""
+    """A memory figure of a process in MiB."""
     return int(re.search(rf"{name}:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1]) / 1024
 
 
 class Table:
-    """Rows of Markdown, printed as they come: the median of each figure, its spread, and its ratio to a reference."""
+    """Prints rows of Markdown: the median of each figure, its spread, and its ratio to a reference."""
 
     def __init__(self, title):
         print(f"\n### {title}\n\n| what | target | median | spread | reference | ratio |\n|---|---|---|---|---|---|", flush=True)
 
     def row(self, what, target, values, unit, digits=1, reference=None, of=None):
-        """`reference`: values of something else in the same rounds, and `of` what they are of."""
+        """`reference`: values of something else in the same rounds; `of` names it."""
         middle = statistics.median(values)
         spread = f"{min(values):,.{digits}f}–{max(values):,.{digits}f}" if len(values) > 1 else ""
         beside = ratio = ""
         if reference:
             beside = f"{of}: {statistics.median(reference):,.{digits}f}"
-            # Round by round, so that what slows both does not count.
+            # Ratios per round, so that a slowdown of both does not count.
             pairs = [value / other for value, other in zip(values, reference, strict=True) if other > 0]
             ratio = f"{statistics.median(pairs):.2f}" if pairs else ""
         print(f"| {what} | {target} | {middle:,.{digits}f} {unit} | {spread} | {beside} | {ratio} |", flush=True)
@@ -85,7 +85,7 @@ class Table:
 
 
 class Fake:
-    """The fake chat site."""
+    """The fake upstream."""
 
     def __init__(self, *options):
         out = folder / f"fake-{len(started)}"
@@ -104,7 +104,7 @@ class Fake:
         return json.load(urllib.request.urlopen(request))["data"]["id"]
 
     def turn(self, content):
-        """The body of a turn in the chat that stands at the URL's end, see `load`."""
+        """The body of a turn in the chat at the end of the URL, see `load`."""
         message = {
             "fid": "f", "parentId": None, "childrenIds": [], "role": "user", "content": content, "user_action": "chat",
             "files": [], "timestamp": 1, "models": ["qwen3-max"], "chat_type": "t2t",
@@ -117,17 +117,17 @@ class Fake:
         }
 
     def completions(self, chats, origin=None):
-        """The URLs of turns in these chats, for `load`: a chat is busy while it answers, so each stream has its own."""
+        """The URLs of turns in these chats, for `load`. A chat is busy while it answers, so each stream has its own."""
         return ",".join(f"{origin or self.url}/api/v2/chat/completions?chat_id={chat}" for chat in chats)
 
 
-class Box:
+class NativeServer:
     """The native server in front of a fake."""
 
     def __init__(self, fake, binary=RELEASE / "qwen-edge", **settings):
         settings = {
             "PORT": str(free_port()), "VALID_TOKENS": "sk-bench", "LOG": "info", "LOG_FORMAT": "json",
-            "DATABASE_PATH": str(folder / f"box-{len(started)}.db"),
+            "DATABASE_PATH": str(folder / f"native-{len(started)}.db"),
         } | fake.settings | settings
         self.url = f"http://127.0.0.1:{settings['PORT']}"
         self.chat = f"{self.url}/v1/chat/completions"
@@ -150,12 +150,12 @@ class Box:
 
 
 class Nginx:
-    """nginx, passing everything on to the fake untouched; with a process for each processor, as the box has threads."""
+    """nginx as a reverse proxy of the fake, with one process per processor, as the native server has threads."""
 
     def __init__(self, fake, workers="auto"):
         program = shutil.which("nginx") or "/usr/sbin/nginx"
         if not pathlib.Path(program).exists():
-            sys.exit("error: nginx is needed, as what the box is compared with (Debian: apt-get install nginx-light)")
+            sys.exit("error: nginx is needed, as the reference of the native server (Debian: apt-get install nginx-light)")
         port, home = free_port(), folder / f"nginx-{len(started)}"
         home.mkdir()
         (home / "nginx.conf").write_text(
@@ -179,11 +179,11 @@ class Nginx:
 
 
 class Workerd:
-    """Workers in workerd, started by the harness of the tests."""
+    """Workers in workerd, started with the harness of the tests."""
 
     def __init__(self, config):
         self.process = spawn(
-            "node", "tests/edge/harness.mjs", "--config", config, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            "node", "tests/worker/harness.mjs", "--config", config, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             stderr=(folder / "harness.log").open("a"),
         )
         self.calls = 0

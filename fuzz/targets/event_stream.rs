@@ -1,4 +1,4 @@
-//! The site's event stream, translated for a client: any split of its bytes gives the same, and what comes out is an event
+//! The upstream's event stream, translated for a client. The result does not depend on the packet boundaries and is an event
 //! stream of JSON.
 #![no_main]
 
@@ -29,7 +29,7 @@ fuzz_target!(|input: &[u8]| {
             continue;
         }
         for event in at_once.split_terminator("\n\n") {
-            let data = event.strip_prefix("data: ").expect("nothing but data");
+            let data = event.strip_prefix("data: ").expect("a data line");
             assert!(!data.contains(['\n', '\r']));
             assert!(data == "[DONE]" || serde_json::from_str::<serde_json::Value>(data).is_ok(), "{data}");
         }

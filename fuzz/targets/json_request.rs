@@ -1,4 +1,4 @@
-//! The JSON of a chat request: whatever it is, it is understood or refused with words.
+//! The JSON of a chat request: any input is accepted or rejected with a message.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -17,7 +17,7 @@ fn read(data: &[u8]) -> Result<(), Error> {
 fuzz_target!(|data: &[u8]| {
     if let Err(error) = read(data) {
         assert!((400..500).contains(&wire_form(error.kind()).status) && !error.message().is_empty(), "{error}");
-        let told: serde_json::Value = serde_json::from_str(&error_body(&error)).expect("JSON");
-        assert_eq!(told["error"]["code"], error.kind().code());
+        let body: serde_json::Value = serde_json::from_str(&error_body(&error)).expect("JSON");
+        assert_eq!(body["error"]["code"], error.kind().code());
     }
 });

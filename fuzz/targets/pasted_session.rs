@@ -1,4 +1,4 @@
-//! A pasted session: it is understood or refused, and a refusal repeats nothing of it.
+//! Pasted credentials: any input is accepted or rejected, and the error does not repeat the input.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,13 +6,13 @@ use qwen_edge::credentials_input;
 
 fuzz_target!(|text: &str| {
     match credentials_input::read(text) {
-        Ok(pasted) => assert!(pasted.host.as_deref().is_none_or(|host| host.len() <= text.len() * 3)),
+        Ok(credentials) => assert!(credentials.host.as_deref().is_none_or(|host| host.len() <= text.len() * 3)),
         Err(error) => {
-            // What has a meaning of its own may stand in both.
-            let told = error.to_string();
+            // Short words may occur in both.
+            let message = error.to_string();
             for word in text.split(|character: char| !character.is_ascii_alphanumeric()).filter(|word| word.len() >= 16)
             {
-                assert!(!told.contains(word), "{told}");
+                assert!(!message.contains(word), "{message}");
             }
         }
     }

@@ -1,6 +1,6 @@
-//! Bytes in arbitrary pieces: the first byte of an input tells how many of the next say where to cut the rest.
+//! Splits a fuzz input: its first byte is the number of cut lengths that follow, the rest is the data.
 
-/// Cuts `data` at places that `cuts` tells.
+/// Splits `data` into chunks whose lengths `cuts` repeats.
 pub fn pieces<'a>(cuts: &[u8], mut data: &'a [u8]) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     for cut in cuts.iter().cycle().take(if cuts.is_empty() { 0 } else { 4096 }) {
@@ -15,7 +15,7 @@ pub fn pieces<'a>(cuts: &[u8], mut data: &'a [u8]) -> Vec<&'a [u8]> {
     pieces
 }
 
-/// Takes an input apart into cuts and data.
+/// Splits an input into cut lengths and data.
 pub fn parts(input: &[u8]) -> Option<(&[u8], &[u8])> {
     let (count, rest) = input.split_first()?;
     rest.split_at_checked(usize::from(count % 16))

@@ -1,4 +1,4 @@
-// A headless Chromium for the cases: the one in CHROMIUM, or of the system.
+// Starts a headless Chromium: the path in CHROMIUM, or the one of the system.
 
 import { execFileSync } from "node:child_process";
 
@@ -10,16 +10,16 @@ function chromium() {
     try {
       return execFileSync("which", [name], { encoding: "utf8" }).trim();
     } catch {
-      // The next one.
+      // Try the next name.
     }
   }
-  throw new Error("no Chromium: install it, or set CHROMIUM");
+  throw new Error("no Chromium found: install it, or set CHROMIUM");
 }
 
-/** Starts it with `more` arguments. */
+/** Starts Chromium with additional arguments. */
 export const launch = (more = []) =>
   puppeteer.launch({
     executablePath: chromium(),
-    // Root, as in containers, has no sandbox.
+    // Chromium has no sandbox for root, which containers use.
     args: ["--no-sandbox", "--no-proxy-server", ...more],
   });

@@ -1,8 +1,8 @@
-// Drives the pages of a running server in a headless Chromium, as a person would.
+// Uses the web pages of a running server in a headless Chromium.
 //
 //   BASE_URL=… API_KEY=… ADMIN_KEY=… SESSION=<new cookies> [SCREENSHOTS=folder] [CHROMIUM=path] node tests/browser/console.mjs
 //
-// Prints a line for each check; ends with 1 at the first that fails.
+// Prints a line for each check; exits with 1 at the first failure.
 
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";
@@ -13,40 +13,40 @@ import { launch } from "./chromium.mjs";
 
 const { BASE_URL, API_KEY, ADMIN_KEY, SESSION, SCREENSHOTS } = process.env;
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const PATIENCE = 20_000;
+const TIMEOUT_MS = 20_000;
 
 const browser = await launch(["--lang=en-US"]);
-const troubles = [];
+const problems = [];
 
-/** A page in which everything unexpected is noted, and nothing can leave the server. */
+/** Opens a page; records unexpected console messages, exceptions and requests to other origins. */
 async function open(where, viewport = { width: 1100, height: 900 }) {
   const context = await browser.createBrowserContext();
   await context.overridePermissions(BASE_URL, ["clipboard-read", "clipboard-write", "clipboard-sanitized-write"]);
   const page = await context.newPage();
-  page.setDefaultTimeout(PATIENCE);
+  page.setDefaultTimeout(TIMEOUT_MS);
   await page.setViewport(viewport);
   page.expected = [];
   page.on("console", (message) => {
     if (!["error", "warn", "issue"].includes(message.type())) return;
     const text = `${message.text()} ${message.location().url ?? ""}`;
-    // Chromium tells of each answer that is an error; a check may want one.
-    if (!page.expected.some((expected) => text.includes(expected))) troubles.push(`console: ${text}`);
+    // Chromium reports each error response; a check may expect one.
+    if (!page.expected.some((expected) => text.includes(expected))) problems.push(`console: ${text}`);
   });
-  page.on("pageerror", (error) => troubles.push(`exception: ${error.stack ?? error}`));
+  page.on("pageerror", (error) => problems.push(`exception: ${error.stack ?? error}`));
   page.on("requestfailed", (request) => {
-    if (request.failure().errorText !== "net::ERR_ABORTED") troubles.push(`failed: ${request.url()}`);
+    if (request.failure().errorText !== "net::ERR_ABORTED") problems.push(`failed: ${request.url()}`);
   });
   page.on("request", (request) => {
     const url = new URL(request.url());
-    if (url.origin !== BASE_URL && !["data:", "blob:"].includes(url.protocol)) troubles.push(`left the server: ${url}`);
+    if (url.origin !== BASE_URL && !["data:", "blob:"].includes(url.protocol)) problems.push(`request to another origin: ${url}`);
   });
   await page.goto(BASE_URL + where, { waitUntil: "networkidle0" });
   return page;
 }
 
 const text = (page, selector) => page.$eval(selector, (element) => element.textContent);
-const until = (page, selector, wanted) =>
-  page.waitForFunction((selector, wanted) => document.querySelector(selector)?.textContent.includes(wanted), {}, selector, wanted);
+const waitForText = (page, selector, expected) =>
+  page.waitForFunction((selector, expected) => document.querySelector(selector)?.textContent.includes(expected), {}, selector, expected);
 const setValue = (page, selector, value) =>
   page.$eval(
     selector,
@@ -57,40 +57,40 @@ const setValue = (page, selector, value) =>
     value,
   );
 
-async function accessible(page, what) {
+async function assertAccessible(page, what) {
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
   const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
-  const told = serious.map(({ id, help, nodes }) => `${id}: ${help}\n  ${nodes.map(({ html, failureSummary }) => `${html}\n  ${failureSummary}`).join("\n  ")}`);
-  assert.equal(serious.length, 0, `${what}: ${told.join("\n")}`);
+  const violationTexts = serious.map(({ id, help, nodes }) => `${id}: ${help}\n  ${nodes.map(({ html, failureSummary }) => `${html}\n  ${failureSummary}`).join("\n  ")}`);
+  assert.equal(serious.length, 0, `${what}: ${violationTexts.join("\n")}`);
 }
 
-async function shot(page, name) {
+async function screenshot(page, name) {
   if (!SCREENSHOTS) return;
   mkdirSync(SCREENSHOTS, { recursive: true });
   await page.screenshot({ path: path.join(SCREENSHOTS, `${name}.png`), fullPage: true });
 }
 
-/** Sends a message by keyboard and waits for the end of its answer. */
-async function say(page, words) {
+/** Sends a message by keyboard and waits for the end of the answer. */
+async function sendMessage(page, text) {
   const before = await page.$$eval("article.assistant", (all) => all.length);
   await page.focus("#question");
-  await page.keyboard.type(words);
+  await page.keyboard.type(text);
   await page.keyboard.press("Enter");
   await page.waitForFunction((before) => document.querySelectorAll("article.assistant").length > before, {}, before);
   await page.waitForSelector("article.assistant:last-of-type:not([aria-busy])");
 }
 
-/** A question that tells the fake site how to answer. */
+/** A prompt with a directive for the fake upstream. */
 const fake = (directive) => {
   const pairs = Object.entries(directive).map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
   return `[[fake ${pairs.join(" ")}]] x`;
 };
 
-/** Says which check this is; all troubles until its end are its own. */
+/** Runs a check; fails if it records a problem. */
 async function check(name, work) {
   await work();
-  assert.deepEqual(troubles, [], name);
+  assert.deepEqual(problems, [], name);
   console.log(`ok ${name}`);
 }
 
@@ -100,33 +100,33 @@ const ANSWER = "article.assistant:last-of-type";
 try {
   const page = await open("/");
 
-  await check("the session is shown", async () => {
+  await check("the session state is shown", async () => {
     await page.waitForFunction(() => document.querySelector("#version").textContent !== "");
     assert.match(await text(page, "#advice"), /\w/);
   });
 
-  await check("without a key the person is told what to do", async () => {
+  await check("without a key the page says what to do", async () => {
     page.expected = ["401"];
-    await say(page, fake({ say: "hello" }));
+    await sendMessage(page, fake({ say: "hello" }));
     assert.match(await text(page, `${ANSWER} .notice`), /API keys above/);
     page.expected = [];
   });
 
-  await check("an answer streams with its thinking, by keyboard alone", async () => {
+  await check("an answer streams with its thinking, using the keyboard only", async () => {
     await setValue(page, "#key", API_KEY);
     await page.click("#new");
-    await say(page, fake({ think: "Considering it", say: "**bold** and `code`" }));
+    await sendMessage(page, fake({ think: "Considering it", say: "**bold** and `code`" }));
     assert.equal(await text(page, `${ANSWER} .content`), "bold and code\n");
     assert.match(await text(page, `${ANSWER} .thinking div`), /Considering/);
-    assert.equal(await page.$eval(`${ANSWER} .thinking`, ({ open }) => open), false, "thinking folds when the answer begins");
+    assert.equal(await page.$eval(`${ANSWER} .thinking`, ({ open }) => open), false, "thinking collapses when the answer begins");
     assert.equal(await page.$eval(`${ANSWER} .content strong`, (strong) => strong.textContent), "bold");
     assert.match(await text(page, "#figures"), /first word after [\d.]+ s · \d+ tokens in, \d+ out/);
     assert.equal(await page.evaluate(() => document.activeElement.id), "question");
   });
 
-  await check("what comes in an answer is harmless", async () => {
-    await say(page, fake({ say: "![pixel](https://example.com/p.png) [bad](javascript:window.hit=1) <b style=color:red>b</b>\n\n<img src=x onerror=window.hit=1>\n\n<script>window.hit=1</script>" }));
-    await until(page, `${ANSWER} .content`, "pixel");
+  await check("active content of an answer is neutralized", async () => {
+    await sendMessage(page, fake({ say: "![pixel](https://example.com/p.png) [bad](javascript:window.hit=1) <b style=color:red>b</b>\n\n<img src=x onerror=window.hit=1>\n\n<script>window.hit=1</script>" }));
+    await waitForText(page, `${ANSWER} .content`, "pixel");
     assert.equal(await page.evaluate(() => window.hit), undefined);
     assert.equal(await page.$(`${ANSWER} .content :is(img, b, script, [href^="javascript:"])`), null);
     assert.match(await text(page, `${ANSWER} .content`), /<b style=color:red>b<\/b>/, "HTML stays text");
@@ -137,7 +137,7 @@ try {
     ]);
   });
 
-  await check("an answer that no parser takes is shown as it is", async () => {
+  await check("an answer that the Markdown parser rejects is shown as text", async () => {
     for (const odd of [`${"> ".repeat(5000)}deep`, `${"[".repeat(20000)}deep`, `${"- ".repeat(5000)}deep`]) {
       await setValue(page, "#question", fake({ say: odd }));
       await page.focus("#question");
@@ -149,11 +149,11 @@ try {
       assert.equal(await page.$eval("#send", ({ disabled }) => disabled), false);
     }
     await page.click("#new");
-    await say(page, fake({ say: "hello again" }));
+    await sendMessage(page, fake({ say: "hello again" }));
     assert.equal(await text(page, `${ANSWER} .content`), "hello again\n");
   });
 
-  await check("an image is attached by the button", async () => {
+  await check("an image is attached with the button", async () => {
     await page.$eval("#files", (list) => {
       window.progress = 0;
       new MutationObserver(() => (window.progress += list.querySelectorAll("progress").length)).observe(list, { childList: true });
@@ -167,12 +167,12 @@ try {
     }, PIXEL);
     await page.waitForSelector("#files .good");
     assert.ok((await page.evaluate(() => window.progress)) > 0, "progress was shown");
-    await say(page, fake({ say: "seen" }));
+    await sendMessage(page, fake({ say: "seen" }));
     assert.equal(await text(page, `${ANSWER} .content`), "seen\n");
     assert.equal(await text(page, "article.user:nth-last-of-type(2) .tag"), "pixel.png");
   });
 
-  await check("files are dropped, removed, and refused with a reason", async () => {
+  await check("files are dropped, removed, and rejected with a reason", async () => {
     const drop = (name, content) =>
       page.evaluate(
         (name, content) => {
@@ -194,30 +194,30 @@ try {
     page.expected = [];
     await drop("notes.txt", "some notes");
     await page.waitForSelector("#files .good");
-    await say(page, fake({ say: "read" }));
+    await sendMessage(page, fake({ say: "read" }));
     assert.equal(await text(page, `${ANSWER} .content`), "read\n");
   });
 
-  await check("an error within the answer is told, and repeated on wish", async () => {
-    await say(page, fake({ say: "some words and then nothing more to be said of it", delay_ms: 50, cut: 1200 }));
+  await check("an error in an answer is shown with a button to retry", async () => {
+    await sendMessage(page, fake({ say: "some words and then nothing more to be said of it", delay_ms: 50, cut: 1200 }));
     await page.waitForSelector(`${ANSWER} .notice`);
     assert.match(await text(page, `${ANSWER} .notice`), /\w/);
     assert.equal(await text(page, `${ANSWER} .foot button:last-child`), "Try again");
   });
 
-  await check("an answer is stopped", async () => {
+  await check("an answer can be stopped", async () => {
     await page.click("#new");
     await page.focus("#question");
     await page.keyboard.type(fake({ say: "one two three four five six seven eight nine ten", thinking: 0, delay_ms: 400 }));
     await page.keyboard.press("Enter");
-    await until(page, `${ANSWER} .content`, "one");
+    await waitForText(page, `${ANSWER} .content`, "one");
     await page.click("#stop");
     await page.waitForSelector(`${ANSWER}:not([aria-busy])`);
     assert.doesNotMatch(await text(page, ANSWER), /ten|broke off/);
     assert.equal(await page.$eval("#send", ({ disabled }) => disabled), false);
   });
 
-  await check("models are filtered and put to use", async () => {
+  await check("models are filtered and selected", async () => {
     await setValue(page, "#filter", "qwen3-coder");
     const found = await page.$$eval("#model-list code", (codes) => codes.map((code) => code.textContent));
     assert.ok(found.length > 0 && found.every((id) => id.includes("coder")), found);
@@ -226,7 +226,7 @@ try {
     await setValue(page, "#filter", "");
   });
 
-  await check("settings for clients are copied, the key only on wish", async () => {
+  await check("client settings are copied, with the key only on request", async () => {
     await page.click("#client-curl summary");
     await page.click("#client-curl .copy");
     const copied = await page.evaluate(() => navigator.clipboard.readText());
@@ -236,7 +236,7 @@ try {
     await page.click("#with-key");
   });
 
-  await check("a session is given, and a wrong one refused", async () => {
+  await check("a session is stored, and an invalid one rejected", async () => {
     page.expected = ["400", "401", "403"];
     await page.click("#renew summary");
     await page.type("#pasted", "nonsense, this");
@@ -245,34 +245,34 @@ try {
     assert.match(await text(page, "#session-result"), /administrator's key/);
     await setValue(page, "#admin-key", ADMIN_KEY);
     await page.click("#session-form .main");
-    await until(page, "#session-result", "neither");
-    assert.equal(await page.$eval("#pasted", ({ value }) => value), "nonsense, this", "nothing typed is lost");
+    await waitForText(page, "#session-result", "neither");
+    assert.equal(await page.$eval("#pasted", ({ value }) => value), "nonsense, this", "the input is kept");
     page.expected = [];
     await setValue(page, "#pasted", SESSION);
     await page.click("#session-form .main");
-    await until(page, "#session-result", "in use");
+    await waitForText(page, "#session-result", "in use");
     assert.equal(await page.$eval("#pasted", ({ value }) => value), "");
     assert.equal(await text(page, "#state"), "works");
     assert.match(await text(page, "#session-facts"), /the database/);
   });
 
-  await check("keys stay in the tab", async () => {
-    const [kept, tab] = await page.evaluate(() => [JSON.stringify({ ...localStorage }), JSON.stringify({ ...sessionStorage })]);
-    assert.ok(!kept.includes(API_KEY) && !kept.includes(ADMIN_KEY) && tab.includes(API_KEY), kept);
+  await check("keys are stored only for the tab", async () => {
+    const [local, tab] = await page.evaluate(() => [JSON.stringify({ ...localStorage }), JSON.stringify({ ...sessionStorage })]);
+    assert.ok(!local.includes(API_KEY) && !local.includes(ADMIN_KEY) && tab.includes(API_KEY), local);
     assert.ok(!page.url().includes(API_KEY));
   });
 
-  await check("language and theme change, are kept, and are accessible", async () => {
+  await check("language and theme are stored and accessible", async () => {
     await page.click("#new");
-    await say(page, fake({ think: "Air scatters short waves more.", say: "**Rayleigh scattering**: see `λ⁻⁴`.\n\n| colour | share |\n|---|---|\n| blue | most |\n\n```\nI ∝ 1/λ⁴\n```" }));
+    await sendMessage(page, fake({ think: "Air scatters short waves more.", say: "**Rayleigh scattering**: see `λ⁻⁴`.\n\n| colour | share |\n|---|---|\n| blue | most |\n\n```\nI ∝ 1/λ⁴\n```" }));
     await page.$eval(`${ANSWER} .thinking`, (details) => (details.open = true));
     for (const [theme, language] of [["light", "en"], ["dark", "zh"], ["dark", "en"], ["light", "zh"]]) {
       await page.select("#theme", theme);
       await page.select("#language", language);
       assert.equal(await text(page, "#send"), language === "zh" ? "发送" : "Send");
       assert.equal(await page.evaluate(() => document.documentElement.lang), language === "zh" ? "zh-CN" : "en");
-      await accessible(page, `${theme} ${language}`);
-      await shot(page, `console-${theme}-${language}`);
+      await assertAccessible(page, `${theme} ${language}`);
+      await screenshot(page, `console-${theme}-${language}`);
     }
     await page.reload({ waitUntil: "networkidle0" });
     assert.equal(await text(page, "#send"), "发送");
@@ -280,30 +280,30 @@ try {
       const { words } = await import("/assets/console/words.js");
       return Object.values(words).map((language) => Object.keys(language));
     });
-    assert.deepEqual(words[0], words[1], "both languages have the same words");
+    assert.deepEqual(words[0], words[1], "both languages have the same keys");
   });
 
-  await check("it fits a phone", async () => {
+  await check("the page fits a phone", async () => {
     const phone = await open("/", { width: 360, height: 740, isMobile: true, hasTouch: true });
     await setValue(phone, "#key", API_KEY);
-    await say(phone, fake({ say: "long".repeat(60) }));
-    const { page: width, window: room } = await phone.evaluate(() => ({ page: document.documentElement.scrollWidth, window: innerWidth }));
-    assert.ok(width <= room, `${width} > ${room}`);
-    await accessible(phone, "phone");
-    await shot(phone, "console-phone");
+    await sendMessage(phone, fake({ say: "long".repeat(60) }));
+    const { page: width, window: available } = await phone.evaluate(() => ({ page: document.documentElement.scrollWidth, window: innerWidth }));
+    assert.ok(width <= available, `${width} > ${available}`);
+    await assertAccessible(phone, "phone");
+    await screenshot(phone, "console-phone");
     await phone.close();
   });
 
-  await check("the API's document is a page", async () => {
+  await check("the API document is a page", async () => {
     const docs = await open("/docs");
     await docs.waitForSelector("#operations-Chat-createChatCompletion");
     await docs.click("#operations-Chat-createChatCompletion .opblock-summary-control");
     await docs.waitForSelector("#operations-Chat-createChatCompletion .responses-table");
-    await shot(docs, "docs");
+    await screenshot(docs, "docs");
     await docs.close();
   });
 } catch (error) {
-  for (const trouble of troubles) console.error(trouble);
+  for (const problem of problems) console.error(problem);
   console.error(error);
   process.exitCode = 1;
 } finally {

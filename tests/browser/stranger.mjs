@@ -1,9 +1,9 @@
-// What a page of another program on the same machine can do at a server without keys, in a headless Chromium: nothing; and
-// that the server's own pages can do everything.
+// A page of another origin on the same machine has no access to a server without keys, and the server's own pages have full
+// access, in a headless Chromium.
 //
 //   BASE_URL=… [CHROMIUM=path] node tests/browser/stranger.mjs
 //
-// Prints a line for each request that got what it should; ends with 1 at the first that did not.
+// Prints a line for each request with the expected result; exits with 1 at the first other result.
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
@@ -14,32 +14,32 @@ const { BASE_URL } = process.env;
 const body = (content) => JSON.stringify({ model: "qwen3-max", messages: [{ role: "user", content }] });
 const session = async () => (await fetch(`${BASE_URL}/admin/session`)).json();
 
-const stranger = createServer((_, answer) => answer.writeHead(200, { "content-type": "text/html" }).end("<!doctype html>"));
-await new Promise((listening) => stranger.listen(0, "127.0.0.1", listening));
+const foreign = createServer((_, answer) => answer.writeHead(200, { "content-type": "text/html" }).end("<!doctype html>"));
+await new Promise((listening) => foreign.listen(0, "127.0.0.1", listening));
 const browser = await launch();
 
-/** Asks for each keyed route in the page, in the ways that pages have; what comes of it, and whether the page may read it. */
+/** Requests each keyed route from the page; returns the responses and whether the page may read them. */
 const ask = (page, routes, mode, body) =>
   page.evaluate(
     async (base, routes, mode, body) => {
-      const told = [];
+      const results = [];
       for (const { method, path } of routes) {
-        const where = base + path.replace("{id}", "some-id");
-        const has = !["GET", "HEAD", "DELETE"].includes(method);
-        // "text/plain" needs no preflight: it is what a page tries first.
-        for (const type of has ? ["application/json", "text/plain"] : [undefined]) {
+        const url = base + path.replace("{id}", "some-id");
+        const hasBody = !["GET", "HEAD", "DELETE"].includes(method);
+        // "text/plain" needs no preflight.
+        for (const type of hasBody ? ["application/json", "text/plain"] : [undefined]) {
           const options = { method, mode, credentials: "include" };
-          if (has) Object.assign(options, { body, headers: { "content-type": type } });
+          if (hasBody) Object.assign(options, { body, headers: { "content-type": type } });
           try {
-            const answer = await fetch(where, options);
+            const answer = await fetch(url, options);
             const readable = answer.type !== "opaque";
-            told.push({ method, path, type, status: answer.status, readable, text: await answer.text() });
+            results.push({ method, path, type, status: answer.status, readable, text: await answer.text() });
           } catch (error) {
-            told.push({ method, path, type, blocked: String(error) });
+            results.push({ method, path, type, blocked: String(error) });
           }
         }
       }
-      return told;
+      return results;
     },
     BASE_URL,
     routes,
@@ -53,14 +53,14 @@ try {
   const before = await session();
   for (const host of ["127.0.0.1", "localhost"]) {
     const page = await browser.newPage();
-    await page.goto(`http://${host}:${stranger.address().port}/`);
+    await page.goto(`http://${host}:${foreign.address().port}/`);
     for (const mode of ["cors", "no-cors"]) {
-      for (const told of await ask(page, routes, mode, body("from a stranger"))) {
-        assert(told.blocked || (!told.readable && told.text === ""), JSON.stringify(told));
-        console.log(`ok ${host} ${mode} ${told.method} ${told.path} ${told.type ?? ""}`);
+      for (const result of await ask(page, routes, mode, body("from a stranger"))) {
+        assert(result.blocked || (!result.readable && result.text === ""), JSON.stringify(result));
+        console.log(`ok ${host} ${mode} ${result.method} ${result.path} ${result.type ?? ""}`);
       }
     }
-    // Forms and frames may be sent anywhere; nothing of the answer shows in the page.
+    // A page may submit forms and load images from any origin, but cannot read the response.
     await page.evaluate(
       async (base, body) => {
         document.body.innerHTML = `<iframe name="frame"></iframe><form method="post" target="frame" enctype="text/plain">
@@ -80,7 +80,7 @@ try {
       BASE_URL,
       body("from a stranger"),
     );
-    console.log(`ok ${host} forms and pictures`);
+    console.log(`ok ${host} forms and images`);
     await page.close();
   }
 
@@ -88,14 +88,14 @@ try {
 
   const own = await browser.newPage();
   await own.goto(`${BASE_URL}/console`);
-  for (const told of await ask(own, routes, "cors", body("from its own page"))) {
-    assert(told.readable && told.status !== 403, JSON.stringify(told));
-    console.log(`ok own ${told.method} ${told.path} ${told.type ?? ""}`);
+  for (const result of await ask(own, routes, "cors", body("from its own page"))) {
+    assert(result.readable && result.status !== 403, JSON.stringify(result));
+    console.log(`ok own ${result.method} ${result.path} ${result.type ?? ""}`);
   }
 } catch (error) {
   console.error(error);
   process.exitCode = 1;
 } finally {
   await browser.close();
-  stranger.close();
+  foreign.close();
 }

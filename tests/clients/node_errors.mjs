@@ -1,4 +1,4 @@
-// Errors as the `openai` package sees them: their class, and whether it asks again, with its default of two retries.
+// Errors in the `openai` package: their class, and whether the client retries, with its default of two retries.
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
@@ -11,7 +11,7 @@ const {
   RateLimitError,
 } = OpenAI;
 
-// What repeating does not mend.
+// Errors that a retry does not fix.
 const FINAL = [
   ["unauthorized", AuthenticationError, 401, "qwen_session_expired"],
   ["rate_limited_hours", RateLimitError, 429, "quota_exceeded"],
@@ -23,7 +23,7 @@ const FINAL = [
   ["validation", BadRequestError, 400, "upstream_rejected"],
   ["http_413", APIError, 413, "request_too_large"],
 ];
-// What is to be repeated after so many seconds, and how many tries of the site one request takes.
+// Errors to retry after a number of seconds, and the upstream attempts per request.
 const LATER = [
   ["http_429_with_a_wait", 7, 1],
   ["parallel_limited", 30, 1],
@@ -31,7 +31,7 @@ const LATER = [
   ["http_429_with_the_longest_wait_for_clients", 60, 1],
   ["in_progress", 5, 2],
 ];
-// What may be repeated soon. The server has tried twice before it tells.
+// Errors to retry soon. The server has retried once before it returns them.
 const SOON = [
   ["stream_empty", "upstream_empty"],
   ["sign_in_page", "upstream_invalid"],
@@ -44,7 +44,7 @@ const FORMS = [{}, { stream: true }];
 const recorded = (row) => `fail=recorded name=${row}`;
 const newPatient = (options = {}) => newClient({ maxRetries: undefined, ...options });
 
-/** The error, after so many requests; with the waits between them, none of which is kept. */
+/** Returns the error after `requests` requests, and the waits between them, which are skipped. */
 async function refused(client, kind, status, code, requests, ask) {
   const before = client.sent.length;
   const { result: error, waits } = await withoutWaiting(() => refusal(kind, status, ask()));
@@ -53,7 +53,7 @@ async function refused(client, kind, status, code, requests, ask) {
   return { error, waits };
 }
 
-/** The client's first retry meets a site that is well again. */
+/** The first retry of the client succeeds. */
 async function heals(client, directive, expected, forms = FORMS) {
   for (const form of forms) {
     const [before, own] = [client.sent.length, `${directive} say=Healed id=${randomUUID()}`];
@@ -108,7 +108,7 @@ export const errors = {
         await refused(patient, InternalServerError, 502, code, 3, () => create(patient, recorded(row), form));
       await heals(patient, `${recorded(row)} times=2`);
     }
-    // As a stream this one has begun, and cannot be repeated.
+    // A stream has begun by then and cannot be retried.
     const ask = () => create(patient, recorded("stream_cut"));
     await refused(patient, InternalServerError, 502, "upstream_truncated", 3, ask);
     await heals(patient, `${recorded("stream_cut")} times=2`, undefined, [{}]);

@@ -1,4 +1,4 @@
-// What the cases for the `openai` package share: clients, prompts, and what streams say.
+// Shared by the cases of the `openai` package: clients, prompts, and the content of streams.
 
 import assert from "node:assert/strict";
 import OpenAI from "openai";
@@ -8,23 +8,23 @@ export const THINKER = "qwen3-max";
 export const PLAIN = "qwen3-coder-plus";
 export const INCLUDE_USAGE = { stream: true, stream_options: { include_usage: true } };
 
-/** A client that notes the headers of each request it sends. */
+/** A client that records the headers of each request. */
 export function newClient(options = {}) {
   const sent = [];
-  const noting = (url, init) => {
+  const recordingFetch = (url, init) => {
     sent.push(new Headers(init.headers));
     return fetch(url, init);
   };
-  const client = new OpenAI({ baseURL, apiKey, maxRetries: 0, timeout: 60_000, fetch: noting, ...options });
+  const client = new OpenAI({ baseURL, apiKey, maxRetries: 0, timeout: 60_000, fetch: recordingFetch, ...options });
   return Object.assign(client, { sent });
 }
 
-/** What the work gives, and the seconds that clients would have waited meanwhile: none is waited for. */
+/** Returns the result of the work, and the waits of the clients in seconds, which are skipped. */
 export async function withoutWaiting(work) {
   const waits = [];
   const timer = globalThis.setTimeout;
   globalThis.setTimeout = (callback, milliseconds, ...more) => {
-    // Node's own `fetch` has timers too.
+    // Node's `fetch` also uses timers.
     const isSleep = new Error().stack.includes("/openai/internal/utils/sleep.mjs");
     if (!isSleep) return timer(callback, milliseconds, ...more);
     waits.push(milliseconds / 1000);
@@ -54,7 +54,7 @@ export const choicesOf = (chunks) => chunks.flatMap((chunk) => chunk.choices);
 export const contentOf = (chunks) => choicesOf(chunks).map(({ delta }) => delta.content ?? "").join("");
 export const finishes = (chunks) => choicesOf(chunks).flatMap((choice) => choice.finish_reason ?? []);
 
-/** The error of exactly that class. */
+/** Returns the error; checks its exact class and its status. */
 export async function refusal(kind, status, work) {
   const error = await work.then(() => assert.fail(`no ${kind.name}`), (error) => error);
   assert.deepEqual([error.constructor.name, error.status], [kind.name, status], String(error));
@@ -62,7 +62,7 @@ export async function refusal(kind, status, work) {
   return error;
 }
 
-/** Tries each case; those named on the command line if any are. */
+/** Runs the cases named on the command line, or all. */
 export async function run(cases) {
   const wanted = process.argv.slice(2);
   for (const [name, attempt] of Object.entries(cases)) {

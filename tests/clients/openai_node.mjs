@@ -2,10 +2,10 @@
 //
 //   BASE_URL=http://127.0.0.1:8000/v1 API_KEY=sk-test node tests/clients/openai_node.mjs [NAME ...]
 //
-// The server's upstream must be the fake one (tests/fake_qwen), which obeys the directives in the prompts.
-// HEARTBEAT_SECONDS=1, if the server runs with it, makes the `heartbeat` case insist on comment lines. Some errors need a
-// server of their own: CHALLENGED_URL before an upstream that nobody else asks, SESSIONLESS_URL without a Qwen session,
-// HASTY_URL with UPSTREAM_IDLE_SECONDS=1.
+// The server's upstream must be the fake (tests/fake_qwen), which follows the directives in the prompts. With
+// HEARTBEAT_SECONDS=1, the setting of the server, the `heartbeat` case requires comment lines. Some errors need separate servers:
+// CHALLENGED_URL in front of an upstream that no other server uses, SESSIONLESS_URL without a Qwen session, HASTY_URL with
+// UPSTREAM_IDLE_SECONDS=1.
 // Prints `ok NAME` or `FAILED NAME: reason` for each case and exits 1 if any failed.
 
 import assert from "node:assert/strict";
@@ -49,8 +49,8 @@ const cases = {
     assert.deepEqual([choice.index, choice.finish_reason, choice.message.role], [0, "stop", "assistant"]);
     assert.equal(choice.message.content, TEXT);
     assert.match(choice.message.reasoning_content, /Hmm/);
-    const told = TEXT.split(" ").length;
-    assert.deepEqual([usage.completion_tokens, usage.completion_tokens_details.reasoning_tokens], [told + 1, 1]);
+    const wordCount = TEXT.split(" ").length;
+    assert.deepEqual([usage.completion_tokens, usage.completion_tokens_details.reasoning_tokens], [wordCount + 1, 1]);
     assert(usage.prompt_tokens >= 1000);
     assert.equal(usage.total_tokens, usage.prompt_tokens + usage.completion_tokens);
     assert.equal(usage.prompt_tokens_details.cached_tokens, 0);
@@ -78,7 +78,7 @@ const cases = {
       assert(thoughts.at(-1) < texts[0], "thinking after the text began");
       const thought = deltas.map((delta) => delta.reasoning_content ?? "").join("");
       if (style === "old") assert.equal(thought, thinking);
-      // The paragraphs of the newer form have titles.
+      // The paragraphs of the newer formatat have titles.
       const rest = words(thought).values();
       for (const word of words(thinking)) assert(rest.some((other) => other === word), `thinking: ${thought}`);
       assert.equal(contentOf(chunks), TEXT);
@@ -113,7 +113,7 @@ const cases = {
     assert((await runner.totalUsage()).completion_tokens > 0, "totalUsage");
   },
 
-  // The pauses before and amid the answer are longer than a second.
+  // The pauses before and within the answer are longer than one second.
   async heartbeat(client) {
     const directive = "n=2 gap_ms=2500 delay_ms=1500";
     const raw = async () => {
@@ -182,8 +182,8 @@ const cases = {
       const wrong = await refusal(OpenAI.PermissionDeniedError, 403, create(other, "say=no", wishes));
       assert.equal(wrong.code, "invalid_api_key");
       const work = create(other, "say=no", wishes, { headers: { Authorization: null } });
-      const none = await refusal(OpenAI.AuthenticationError, 401, work);
-      assert.deepEqual([none.code, none.headers.get("www-authenticate")], ["missing_api_key", "Bearer"]);
+      const missing = await refusal(OpenAI.AuthenticationError, 401, work);
+      assert.deepEqual([missing.code, missing.headers.get("www-authenticate")], ["missing_api_key", "Bearer"]);
     }
   },
 
@@ -217,7 +217,7 @@ const cases = {
     assert.equal(client.sent.length, 2, "requests");
   },
 
-  // Two faults: the server's own repeat meets the second, the client's retry an upstream that is well again.
+  // The upstream fails twice: for the request and for the server's retry. The client's retry succeeds.
   async sdk_retry() {
     const directive = "say=Healed fail=bad_gateway_html times=2";
     const patient = newClient({ maxRetries: undefined });
@@ -271,9 +271,9 @@ const cases = {
   async request_id(client) {
     const { data, response, request_id } = await create(client, "say=Hi").withResponse();
     assert.equal(data.choices[0].message.content, "Hi");
-    const told = response.headers.get("x-request-id");
-    assert(told, "no x-request-id");
-    assert.deepEqual([request_id, data._request_id], [told, told]);
+    const sentId = response.headers.get("x-request-id");
+    assert(sentId, "no x-request-id");
+    assert.deepEqual([request_id, data._request_id], [sentId, sentId]);
     const mine = `mine-${randomUUID()}`;
     const options = { headers: { "X-Request-Id": mine } };
     assert.equal((await create(client, "say=Hi", {}, options))._request_id, mine, "own id");
@@ -303,8 +303,8 @@ const cases = {
       { type: "file", file: { filename: "ein Bild.jpg", file_data: url } },
     ]) {
       const messages = [{ role: "user", content: [{ type: "text", text: "[[fake files=1]]" }, part] }];
-      const { content: told } = (await create(client, "", { messages })).choices[0].message;
-      assert(told.startsWith("image ") && told.endsWith(` ${content.length} ${digest}`), told);
+      const { content: description } = (await create(client, "", { messages })).choices[0].message;
+      assert(description.startsWith("image ") && description.endsWith(` ${content.length} ${digest}`), description);
     }
     const { id, deleted } = await client.files.delete(file.id);
     assert.deepEqual([id, deleted], [file.id, true]);

@@ -2,10 +2,10 @@
 
     BASE_URL=http://127.0.0.1:8000/v1 API_KEY=sk-test python tests/clients/openai_python.py [NAME ...]
 
-The server's upstream must be the fake one (`tests/fake_qwen`), which obeys the directives in the prompts.
-HEARTBEAT_SECONDS=1, if the server runs with it, makes the `heartbeat` case insist on comment lines. Some errors need a
-server of their own: CHALLENGED_URL before an upstream that nobody else asks, SESSIONLESS_URL without a Qwen session,
-HASTY_URL with UPSTREAM_IDLE_SECONDS=1.
+The server's upstream must be the fake (`tests/fake_qwen`), which follows the directives in the prompts. With
+HEARTBEAT_SECONDS=1, the setting of the server, the `heartbeat` case requires comment lines. Some errors need separate servers:
+CHALLENGED_URL in front of an upstream that no other server uses, SESSIONLESS_URL without a Qwen session, HASTY_URL with
+UPSTREAM_IDLE_SECONDS=1.
 Prints `ok NAME` or `FAILED NAME: reason` for each case and exits 1 if any failed.
 """
 
@@ -85,7 +85,7 @@ async def stream(sdk):
         thought = "".join(map(reasoning, deltas))
         if style == "old":
             same(thought, thinking, "thinking")
-        # The paragraphs of the newer form have titles.
+        # The paragraphs of the newer format have titles.
         rest = iter(thought.split())
         check(all(word in rest for word in thinking.split()), f"thinking: {thought!r}")
         same(content_of(chunks), TEXT, "text")
@@ -120,7 +120,7 @@ async def stream_helper(sdk):
 
 
 async def heartbeat(sdk):
-    """The pauses before and amid the answer are longer than a second."""
+    """The pauses before and within the answer are longer than one second."""
     directive = "n=2 gap_ms=2500 delay_ms=1500"
 
     async def raw():
@@ -223,7 +223,7 @@ async def silent_repeat(sdk):
 
 
 async def sdk_retry(sdk):
-    """Two faults: the server's own repeat meets the second, the client's retry an upstream that is well again."""
+    """The upstream fails twice: for the request and for the server's retry. The client's retry succeeds."""
     directive = "say=Healed fail=bad_gateway_html times=2"
     async with Sdk(sdk.name, max_retries=openai.DEFAULT_MAX_RETRIES) as patient:
         answer = await patient.create(f"{directive} id={uuid.uuid4()}")
@@ -327,8 +327,9 @@ async def files(sdk):
         answer = await settle(
             sdk.client.chat.completions.create(model=PLAIN, messages=[{"role": "user", "content": question}])
         )
-        told = answer.choices[0].message.content
-        check(told.startswith("image ") and told.endswith(f" {len(content)} {digest}"), f"{part['type']}: {told}")
+        description = answer.choices[0].message.content
+        is_complete = description.startswith("image ") and description.endswith(f" {len(content)} {digest}")
+        check(is_complete, f"{part['type']}: {description}")
     gone = await settle(sdk.client.files.delete(file.id))
     same((gone.id, gone.deleted), (file.id, True))
     await refusal(openai.NotFoundError, 404, sdk.client.files.retrieve, file.id)

@@ -1,4 +1,4 @@
-"""Errors as the `openai` package sees them: their class, and whether it asks again, with its default of two retries."""
+"""Errors in the `openai` package: their class, and whether the client retries, with its default of two retries."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from unittest import mock
 import openai
 from python_sdk import Sdk, check, content_of, refusal, same
 
-# What repeating does not mend.
+# Errors that a retry does not fix.
 FINAL = [
     ("unauthorized", openai.AuthenticationError, 401, "qwen_session_expired"),
     ("rate_limited_hours", openai.RateLimitError, 429, "quota_exceeded"),
@@ -20,7 +20,7 @@ FINAL = [
     ("validation", openai.BadRequestError, 400, "upstream_rejected"),
     ("http_413", openai.APIStatusError, 413, "request_too_large"),
 ]
-# What is to be repeated after so many seconds, and how many tries of the site one request takes.
+# Errors to retry after a number of seconds, and the upstream attempts per request.
 LATER = [
     ("http_429_with_a_wait", 7, 1),
     ("parallel_limited", 30, 1),
@@ -28,7 +28,7 @@ LATER = [
     ("http_429_with_the_longest_wait_for_clients", 60, 1),
     ("in_progress", 5, 2),
 ]
-# What may be repeated soon. The server has tried twice before it tells.
+# Errors to retry soon. The server has retried once before it returns them.
 SOON = [
     ("stream_empty", "upstream_empty"),
     ("sign_in_page", "upstream_invalid"),
@@ -39,13 +39,13 @@ SOON = [
 
 
 class Patient(Sdk):
-    """A client with the retries that it has by default."""
+    """A client with the default number of retries."""
 
     def __init__(self, name, **options):
         super().__init__(name, max_retries=openai.DEFAULT_MAX_RETRIES, **options)
 
     async def refused(self, kind, status, code, requests, ask, *arguments, **wishes):
-        """The error, after so many requests; with the waits between them, none of which is kept."""
+        """Returns the error after `requests` requests, and the waits between them, which are skipped."""
         before = len(self.sent)
         with no_waiting() as waits:
             error = await refusal(kind, status, ask, *arguments, **wishes)
@@ -55,13 +55,13 @@ class Patient(Sdk):
 
 @contextlib.contextmanager
 def no_waiting():
-    """What the client would have slept."""
+    """Skips the sleeps of the client and records their seconds."""
     waits = []
 
-    async def nap(seconds):
+    async def record_sleep(seconds):
         waits.append(seconds)
 
-    with mock.patch("time.sleep", waits.append), mock.patch("anyio.sleep", nap):
+    with mock.patch("time.sleep", waits.append), mock.patch("anyio.sleep", record_sleep):
         yield waits
 
 
@@ -110,7 +110,7 @@ async def errors_to_repeat_soon(sdk):
                     openai.InternalServerError, 502, code, 3, patient.create, recorded(row), **wishes
                 )
             await heals(patient, f"{recorded(row)} times=2")
-        # As a stream this one has begun, and cannot be repeated.
+        # A stream has begun by then and cannot be retried.
         await patient.refused(
             openai.InternalServerError, 502, "upstream_truncated", 3, patient.create, recorded("stream_cut")
         )
@@ -118,7 +118,7 @@ async def errors_to_repeat_soon(sdk):
 
 
 async def heals(patient, directive, expected=None, streams=True):
-    """The client's first retry meets a site that is well again."""
+    """The first retry of the client succeeds."""
     for stream in (False, True)[: 1 + streams]:
         before, directive_of_its_own = len(patient.sent), f"{directive} say=Healed id={uuid.uuid4()}"
         with no_waiting() as waits:

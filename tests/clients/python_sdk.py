@@ -1,4 +1,4 @@
-"""What the cases for the `openai` package share: its two clients behind one face, and checks."""
+"""Shared by the cases of the `openai` package: a common interface of its two clients, and checks."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ THINKER, PLAIN = "qwen3-max", "qwen3-coder-plus"
 
 
 class Sdk:
-    """One of the two clients; `settle` and `each` hide which."""
+    """The synchronous or the asynchronous client; `settle` and `each` work with both."""
 
     def __init__(self, name, **options):
         self.name, self.sent = name, []
@@ -45,7 +45,7 @@ class Sdk:
         return [chunk async for chunk in each(await self.create(directive, stream=True, **wishes))]
 
     async def gather(self, jobs):
-        """All at once: with threads where the client blocks."""
+        """Runs all jobs concurrently, in threads if the client is synchronous."""
         if self.name == "sync":
             jobs = [asyncio.to_thread(asyncio.run, job) for job in jobs]
         return await asyncio.gather(*jobs)
@@ -82,7 +82,7 @@ async def entered(manager):
 
 
 async def refusal(kind, status, ask, *arguments, **wishes):
-    """The error of exactly that class."""
+    """Returns the error; checks its exact class and its status."""
     try:
         await settle(ask(*arguments, **wishes))
     except openai.APIStatusError as error:
@@ -116,7 +116,7 @@ def finishes(chunks):
 
 
 async def run(cases):
-    """Tries each case with both clients; those named on the command line if any are. Tells whether one failed."""
+    """Runs the cases named on the command line, or all, with both clients. Returns whether one failed."""
     wanted, failed = set(sys.argv[1:]), False
     for kind in ("sync", "async"):
         for case in cases:
@@ -127,7 +127,7 @@ async def run(cases):
                 async with Sdk(kind) as sdk:
                     await case(sdk)
                 print(f"ok {name}", flush=True)
-            except Exception as error:  # every case is to be tried
+            except Exception as error:  # run the other cases
                 failed = True
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
                 print(f"FAILED {name}: {reason}", flush=True)

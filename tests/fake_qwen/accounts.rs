@@ -19,19 +19,19 @@ pub(super) struct Accounts {
     revoked: HashSet<String>,
     quotas: HashMap<String, u64>,
     settings: HashMap<String, Value>,
-    access_life: Option<i64>,
+    access_token_seconds: Option<i64>,
 }
 
-/// What a request shows of its sender.
+/// The sender of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Sender {
-    /// The cookie `token` is good.
+    /// The cookie `token` is valid.
     Cookie(String),
-    /// Only the `Authorization` header is good.
+    /// Only the `Authorization` header is valid.
     Bearer(String),
-    /// A token came and is expired, revoked or unreadable.
-    Refused,
-    Nobody,
+    /// The token is expired, revoked or unreadable.
+    Rejected,
+    Anonymous,
 }
 
 impl Accounts {
@@ -39,13 +39,13 @@ impl Accounts {
         self.revoked.insert(token.to_owned());
     }
 
-    /// Seconds that an access token from a refresh lives.
-    pub(super) fn access_life(&self) -> i64 {
-        self.access_life.unwrap_or(900)
+    /// The lifetime of an access token that a refresh issues.
+    pub(super) fn access_token_seconds(&self) -> i64 {
+        self.access_token_seconds.unwrap_or(900)
     }
 
-    pub(super) fn set_access_life(&mut self, seconds: i64) {
-        self.access_life = Some(seconds);
+    pub(super) fn set_access_token_seconds(&mut self, seconds: i64) {
+        self.access_token_seconds = Some(seconds);
     }
 
     pub(super) fn set_quota(&mut self, account: &str, left: Option<u64>) {
@@ -55,7 +55,7 @@ impl Accounts {
         };
     }
 
-    /// Uses up one completion; false when none is left.
+    /// Takes one completion off the quota; returns false when none is left.
     pub(super) fn spend(&mut self, account: &str) -> bool {
         match self.quotas.get_mut(account) {
             Some(0) => false,
@@ -75,8 +75,8 @@ impl Accounts {
         let bearer = headers.get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         match bearer.and_then(|token| self.account_of(token)) {
             Some(account) => Sender::Bearer(account),
-            None if bearer.is_some() || cookie.is_some() => Sender::Refused,
-            None => Sender::Nobody,
+            None if bearer.is_some() || cookie.is_some() => Sender::Rejected,
+            None => Sender::Anonymous,
         }
     }
 
@@ -90,8 +90,8 @@ impl Accounts {
         (claims["exp"].as_i64()? > now()).then(|| account.to_owned())
     }
 
-    /// The account of the refresh token in the cookies, with that token.
-    pub(super) fn refresher(&self, headers: &HeaderMap) -> Option<(String, String)> {
+    /// The account of the refresh token in the cookies, and the token.
+    pub(super) fn refresh_account(&self, headers: &HeaderMap) -> Option<(String, String)> {
         let token = cookie(headers, "refresh_token")?;
         if self.revoked.contains(&token) {
             return None;
@@ -101,7 +101,7 @@ impl Accounts {
         Some((account, token))
     }
 
-    /// Settings of an account, to read or to change.
+    /// The settings of an account.
     pub(super) fn settings(&mut self, account: &str) -> &mut Value {
         self.settings.entry(account.to_owned()).or_insert_with(|| {
             json!({
@@ -114,7 +114,7 @@ impl Accounts {
     }
 }
 
-/// Merges a partial object into `target`, object by object.
+/// Merges a partial object into `target`, recursively.
 pub(super) fn merge(target: &mut Value, partial: &Value) {
     match (target, partial) {
         (Value::Object(target), Value::Object(partial)) => {
@@ -126,13 +126,13 @@ pub(super) fn merge(target: &mut Value, partial: &Value) {
     }
 }
 
-pub(super) fn token(account: &str, expires_in: i64) -> String {
+pub(super) fn token(account: &str, lifetime_seconds: i64) -> String {
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signature = [*Uuid::new_v4().as_bytes(), *Uuid::new_v4().as_bytes()].concat();
     format!(
         "{}.{}.{}",
         part(json!({"alg": "HS256", "typ": "JWT"})),
-        part(json!({"id": account, "last_password_change": 1_750_000_000, "exp": now() + expires_in})),
+        part(json!({"id": account, "last_password_change": 1_750_000_000, "exp": now() + lifetime_seconds})),
         URL_SAFE_NO_PAD.encode(signature)
     )
 }
@@ -142,24 +142,25 @@ pub(super) fn refresh_token(account: &str) -> String {
 }
 
 thread_local! {
-    /// How far the clock of the fake that this thread belongs to is ahead, in seconds.
-    static AHEAD: RefCell<Arc<AtomicI64>> = RefCell::default();
+    /// The clock skew in seconds of the fake that owns this thread.
+    static CLOCK_SKEW: RefCell<Arc<AtomicI64>> = RefCell::default();
 }
 
-/// Makes this thread one of a fake's.
-pub(super) fn keep_time_by(ahead: Arc<AtomicI64>) {
-    AHEAD.with(|clock| *clock.borrow_mut() = ahead);
+/// Makes this thread use the clock of a fake.
+pub(super) fn set_thread_clock(skew_seconds: Arc<AtomicI64>) {
+    CLOCK_SKEW.with(|clock| *clock.borrow_mut() = skew_seconds);
 }
 
-/// Seconds since 1970, by the clock of the fake that this thread belongs to.
+/// The Unix time in seconds by the clock of the fake that owns this thread.
 pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("later than 1970").as_secs();
-    i64::try_from(since).expect("a time of this age") + AHEAD.with(|clock| clock.borrow().load(Ordering::Relaxed))
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    i64::try_from(since).expect("a Unix time that fits i64")
+        + CLOCK_SKEW.with(|clock| clock.borrow().load(Ordering::Relaxed))
 }
 
-/// The same for a `Date` header.
+/// [`now`] for a `Date` header.
 pub(super) fn time() -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(now().try_into().expect("later than 1970"))
+    UNIX_EPOCH + Duration::from_secs(now().try_into().expect("after 1970"))
 }
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {

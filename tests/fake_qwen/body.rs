@@ -11,26 +11,26 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use super::log::Ticket;
+use super::log::OutcomeGuard;
 use super::turn::Turn;
 
-/// When the response headers come.
+/// When the response headers are sent.
 pub(super) enum Start {
     After(Duration),
     Never,
-    /// The connection closes instead.
+    /// The connection is closed instead.
     Reset,
 }
 
 pub(super) enum Step {
-    /// One write of its own.
+    /// One write.
     Bytes(Bytes),
     Pause(Duration),
-    /// The same write again and again, a pause before each, until the peer leaves.
+    /// The same write, repeated with a pause before each, until the client disconnects.
     Repeat(Bytes, Duration),
-    /// Silence until the peer leaves.
+    /// Nothing until the client disconnects.
     Stall,
-    /// The connection breaks without a proper end of the body.
+    /// Closes the connection without a proper end of the body.
     Abort,
 }
 
@@ -39,13 +39,13 @@ pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
     pub(super) steps: Vec<Step>,
-    /// The length is announced; otherwise the body is chunked.
+    /// Whether the length is declared; otherwise the body is chunked.
     pub(super) sized: bool,
     pub(super) turn: Option<Turn>,
 }
 
 impl Reply {
-    /// A whole body at once.
+    /// A response with the whole body in one write.
     pub(super) fn whole(status: u16, content_type: &str, body: impl Into<Bytes>) -> Reply {
         Reply {
             start: Start::After(Duration::ZERO),
@@ -71,22 +71,22 @@ impl Reply {
     }
 }
 
-/// Plays the steps; knows when the peer went away because it is dropped then.
+/// A body that runs the steps. It is dropped when the client disconnects, which sets the outcome of the request.
 pub(super) struct StepBody {
     steps: VecDeque<Step>,
     pause: Option<Pin<Box<Sleep>>>,
-    /// Lets hyper write what it has before the next step.
-    breathe: bool,
+    /// Yield once, so that hyper writes its buffer before the next step.
+    yield_once: bool,
     length: Option<u64>,
     turn: Option<Turn>,
-    ticket: Ticket,
+    outcome: OutcomeGuard,
 }
 
 impl StepBody {
-    pub(super) fn new(steps: Vec<Step>, sized: bool, turn: Option<Turn>, ticket: Ticket) -> StepBody {
+    pub(super) fn new(steps: Vec<Step>, sized: bool, turn: Option<Turn>, outcome: OutcomeGuard) -> StepBody {
         let length = sized
             .then(|| steps.iter().map(|step| if let Step::Bytes(bytes) = step { bytes.len() as u64 } else { 0 }).sum());
-        StepBody { steps: steps.into(), pause: None, breathe: false, length, turn, ticket }
+        StepBody { steps: steps.into(), pause: None, yield_once: false, length, turn, outcome }
     }
 }
 
@@ -100,8 +100,8 @@ impl Body for StepBody {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            if self.breathe {
-                self.breathe = false;
+            if self.yield_once {
+                self.yield_once = false;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -111,11 +111,11 @@ impl Body for StepBody {
                     if let Some(turn) = &mut self.turn {
                         turn.sending(&bytes);
                     }
-                    // A body of known length is not polled again after its last piece.
+                    // hyper does not poll a body of known length after its last frame.
                     if self.length.is_some() && self.steps.is_empty() {
-                        self.ticket.finished();
+                        self.outcome.finished();
                     }
-                    self.breathe = true;
+                    self.yield_once = true;
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Some(Step::Pause(pause)) => self.pause = Some(Box::pin(tokio::time::sleep(pause))),
@@ -128,11 +128,11 @@ impl Body for StepBody {
                     return Poll::Pending;
                 }
                 Some(Step::Abort) => {
-                    self.ticket.closed_by_fake();
-                    return Poll::Ready(Some(Err(io::Error::other("cut by the script"))));
+                    self.outcome.closed_by_fake();
+                    return Poll::Ready(Some(Err(io::Error::other("the directive cuts the response"))));
                 }
                 None => {
-                    self.ticket.finished();
+                    self.outcome.finished();
                     self.turn = None;
                     return Poll::Ready(None);
                 }

@@ -1,4 +1,4 @@
-//! The model list, with the fields of both years.
+//! The model list, with the fields of 2025 and 2026.
 
 use serde_json::{Value, json};
 
@@ -9,9 +9,9 @@ pub(super) struct Model {
     year: u16,
     context: u32,
     output: u32,
-    /// 0 none, 1 one mode, 3 auto/thinking/fast.
+    /// 0: no thinking, 1: one mode, 3: the modes auto, thinking and fast.
     thinking: u8,
-    /// Longest thinking of models that take an explicit budget.
+    /// The maximum thinking budget, of models with an explicit budget.
     budget: Option<u32>,
     modality: &'static [&'static str],
     must_think: bool,
@@ -54,12 +54,12 @@ const MODELS: &[Model] = &[
     Model { thinking: 1, ..model("qwq-32b", "QwQ-32B", 2025, 131_072, 8_192) },
 ];
 
-/// The model of that id.
+/// The model with this id.
 pub(super) fn find(id: &str) -> Option<&'static Model> {
     MODELS.iter().find(|model| model.id == id)
 }
 
-/// All models, as `data` of the lists.
+/// All models as the `data` array of the lists.
 pub(super) fn list() -> Vec<Value> {
     MODELS.iter().map(Model::json).collect()
 }
@@ -69,7 +69,7 @@ impl Model {
         self.thinking > 0
     }
 
-    /// Refuses `thinking_enabled: false`.
+    /// Whether the model rejects `thinking_enabled: false`.
     pub(super) fn must_think(&self) -> bool {
         self.must_think
     }

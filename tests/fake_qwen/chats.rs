@@ -1,4 +1,4 @@
-//! The account's chats: trees of messages.
+//! The chats of the accounts: trees of messages.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ enum Message {
     Assistant { model: String, answer: Transcript },
 }
 
-/// What stands against a turn in a chat.
+/// The reason why a chat cannot take a turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Obstacle {
     Missing,
@@ -82,7 +82,7 @@ impl Chats {
         id
     }
 
-    /// Whether `account` has that chat.
+    /// Checks that the chat exists and belongs to `account`.
     pub(super) fn check(&self, account: &str, id: &str) -> Result<(), Obstacle> {
         match self.chats.get(id) {
             Some(chat) if chat.account == account => Ok(()),
@@ -99,7 +99,7 @@ impl Chats {
         self.chats.get(id).is_some_and(|chat| chat.busy || chat.busy_until.is_some_and(|until| until > Instant::now()))
     }
 
-    /// Makes the chat busy; false if it was, or is gone.
+    /// Marks the chat busy; returns false if it is busy already or does not exist.
     pub(super) fn set_busy(&mut self, id: &str) -> bool {
         let free = !self.is_busy(id);
         match self.chats.get_mut(id) {
@@ -118,7 +118,7 @@ impl Chats {
         }
     }
 
-    /// Adds the user's message and the answer to it.
+    /// Adds the question and the answer.
     pub(super) fn record(&mut self, exchange: &Exchange, answer: Transcript) {
         let Some(chat) = self.chats.get_mut(&exchange.chat_id) else { return };
         let user = Message::User {
@@ -141,12 +141,12 @@ impl Chats {
     }
 
     pub(super) fn delete(&mut self, id: &str) -> bool {
-        let was = self.chats.remove(id).is_some();
-        if was {
+        let existed = self.chats.remove(id).is_some();
+        if existed {
             self.order.retain(|known| known != id);
             self.deleted.insert(id.to_owned());
         }
-        was
+        existed
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,4 +1,4 @@
-//! `POST /api/v2/chat/completions`: the checks, in the upstream's order.
+//! `POST /api/v2/chat/completions`: the checks, in the order of the upstream.
 
 use std::sync::Arc;
 
@@ -17,24 +17,24 @@ use super::script::{self, Allowed};
 use super::storage;
 use super::turn::{Exchange, Turn};
 
-/// From this size on the WAF answers.
-const MAX_BODY: usize = 131_072;
+/// The WAF rejects bodies of this size and above.
+const WAF_BODY_LIMIT: usize = 131_072;
 
 pub(super) fn answer(shared: &Arc<Shared>, call: &Call) -> Reply {
-    run(shared, call).unwrap_or_else(|refused| *refused)
+    run(shared, call).unwrap_or_else(|refusal| *refusal)
 }
 
 fn run(shared: &Arc<Shared>, call: &Call) -> Result<Reply, Box<Reply>> {
     let id = call.request_id.as_str();
     let refuse = |code: &str, details: &str| Err(Box::new(failures::refusal(200, id, code, details)));
-    if call.body.len() >= MAX_BODY {
+    if call.body.len() >= WAF_BODY_LIMIT {
         return Err(Box::new(failures::waf_html()));
     }
     let account = match shared.accounts.lock().unwrap().sender(&call.headers) {
         Sender::Cookie(account) => account,
         Sender::Bearer(_) => return Err(Box::new(failures::waf_json())),
-        Sender::Refused => return refuse("Unauthorized", "Your session has expired, please sign in again."),
-        Sender::Nobody => return Err(Box::new(failures::refusal(401, id, "Unauthorized", "Please sign in."))),
+        Sender::Rejected => return refuse("Unauthorized", "Your session has expired, please sign in again."),
+        Sender::Anonymous => return Err(Box::new(failures::refusal(401, id, "Unauthorized", "Please sign in."))),
     };
     let body = call.json();
     let Some(chat_id) = body["chat_id"].as_str().filter(|id| !id.is_empty()) else {
@@ -87,7 +87,7 @@ fn run(shared: &Arc<Shared>, call: &Call) -> Result<Reply, Box<Reply>> {
     let wants_thinking = features["thinking_enabled"] != false;
     let mut directive = Directive::last_of(&exchange.prompt);
     if directive.on("files") {
-        directive.set("say", &storage::told_files(&shared.storage.lock().unwrap(), &account, &exchange.files));
+        directive.set("say", &storage::describe_files(&shared.storage.lock().unwrap(), &account, &exchange.files));
     }
     if model.is_some_and(catalogue::Model::must_think) && !wants_thinking {
         directive = Directive::default();
@@ -124,7 +124,7 @@ fn exchange(chat_id: &str, body: &Value, message: &Value) -> Exchange {
     }
 }
 
-/// Plain text, or the text parts of an array.
+/// The text of a message, or the text parts of an array.
 fn prompt(content: &Value) -> String {
     match content {
         Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n"),

@@ -1,21 +1,21 @@
-//! `[[fake key=value …]]` in a prompt: how this turn shall go.
+//! `[[fake key=value …]]` in a prompt: the response to this turn.
 //!
 //! | Keys | Meaning |
 //! |---|---|
 //! | `stream=NAME` | a file of `tests/streams`, or `default` (2026), `old` (2025), `plain` (no thinking), `count` |
-//! | `say` `think` | the answer and the thinking, percent-encoded; `piece=K` cuts them into K characters a delta |
+//! | `say` `think` | the answer and the thinking, percent-encoded; `piece=K` splits them into K characters per delta |
 //! | `files=1` | the answer is a line for each file of the message: kind, name, size, SHA-256 |
-//! | `n` `thinking` | so many numbered deltas instead |
+//! | `n` `thinking` | that many numbered deltas instead |
 //! | `usage=0` `ascii` `cumulative` `crlf` `done` `charset` | variations of the format |
 //! | `first_ms` `delay_ms` `gap_ms` `keepalive_ms` | pauses before the headers, between events, after the first event |
-//! | `split=K` `group=N` | K bytes a write (0: all in one), N events a write |
-//! | `cut=N` `cut_clean=N` `stall=N` | break or end after N bytes, silence after N events |
+//! | `split=K` `group=N` | K bytes per write (0: a single write), N events per write |
+//! | `cut=N` `cut_clean=N` `stall=N` | break or end the response after N bytes, stall after N events |
 //! | `hang` `reset` | no response headers; no response |
 //! | `fail=NAME` `num` `code` | see `failures.rs`; `error_*`, `created_only`, `empty`, `bare_error` shape the stream |
-//! | `fail=recorded` `name=ROW` | an answer of `tests/refusals/table.json`, cut by `split=K` |
+//! | `fail=recorded` `name=ROW` | a response of `tests/refusals/table.json`, split by `split=K` |
 //! | `status=CODE` `body=…` | any other response |
-//! | `times=N` `id=ID` | the failing keys count only for the first N requests with that id |
-//! | `linger_ms` | the chat stays busy for that long after the turn |
+//! | `times=N` `id=ID` | the failing keys apply only to the first N requests with this id |
+//! | `linger_ms` | the chat stays busy for this long after the turn |
 
 /// The last directive of a prompt; values are percent-decoded (`+` stays a plus), a key without a value counts as `1`.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +24,7 @@ pub(super) struct Directive {
     source: String,
 }
 
-/// Keys that make a turn fail; they are forgotten once `times` is used up.
+/// Keys that make a turn fail; they are ignored after `times` requests.
 const FAILING: &[&str] = &["fail", "status", "cut", "cut_clean", "hang", "stall", "reset", "first_ms"];
 
 const OPEN: &str = "[[fake ";
@@ -59,7 +59,7 @@ impl Directive {
         self.get(key).is_some_and(|value| value != "0")
     }
 
-    /// What `times` is counted for.
+    /// The key under which `times` counts.
     pub(super) fn id(&self) -> &str {
         self.get("id").unwrap_or(&self.source)
     }
@@ -68,13 +68,13 @@ impl Directive {
         self.pairs.push((key.to_owned(), value.to_owned()));
     }
 
-    /// Takes the failures out.
-    pub(super) fn recover(&mut self) {
+    /// Removes the failing keys.
+    pub(super) fn remove_failures(&mut self) {
         self.pairs.retain(|(key, _)| !FAILING.contains(&key.as_str()));
     }
 }
 
-/// The prompt's last line that says something besides directives.
+/// The last line of the prompt that has text besides directives.
 pub(super) fn last_line(prompt: &str) -> String {
     let mut plain = String::new();
     let mut rest = prompt;

@@ -1,4 +1,4 @@
-//! Answers that are no stream: the WAF, business errors in a 200, real HTTP errors.
+//! Responses that are not a stream: pages of the WAF, application errors with status 200, HTTP errors.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ pub(super) fn success(request_id: &str, data: &Value) -> Reply {
     enveloped(200, true, request_id, data)
 }
 
-/// A business error in a response of `status`.
+/// An application error in a response with this status.
 pub(super) fn refusal(status: u16, request_id: &str, code: &str, details: &str) -> Reply {
     refusal_with(status, request_id, &json!({"code": code, "details": details}))
 }
@@ -37,7 +37,7 @@ fn refusal_with(status: u16, request_id: &str, data: &Value) -> Reply {
     enveloped(status, false, request_id, data)
 }
 
-/// Keys in the upstream's order.
+/// Has the keys in the order of the upstream.
 fn enveloped(status: u16, success: bool, request_id: &str, data: &Value) -> Reply {
     let request_id = Value::from(request_id);
     Reply::whole(status, JSON, format!(r#"{{"success":{success},"request_id":{request_id},"data":{data}}}"#))
@@ -55,7 +55,7 @@ pub(super) fn chat_deleted(request_id: &str) -> Reply {
     refusal(200, request_id, "CHAT_NOT_FOUND", "This chat has been deleted. Please start a new chat to continue.")
 }
 
-/// The page of something that stands between.
+/// The page of a gateway in front of the upstream.
 fn gateway(status: u16, title: &str, text: &str) -> Reply {
     Reply::whole(
         status,
@@ -64,9 +64,9 @@ fn gateway(status: u16, title: &str, text: &str) -> Reply {
     )
 }
 
-/// A typo in a test shall not look like a normal answer.
+/// The response to an unknown name, so that a typo in a test does not look like an answer.
 pub(super) fn unknown(name: &str) -> Reply {
-    Reply::whole(501, "text/plain", format!("the fake knows no {name}"))
+    Reply::whole(501, "text/plain", format!("the fake does not know {name}"))
 }
 
 pub(super) fn daily_limit(hours: u64, request_id: &str) -> Reply {
@@ -74,7 +74,7 @@ pub(super) fn daily_limit(hours: u64, request_id: &str) -> Reply {
     refusal_with(200, request_id, &json!({"code": "RateLimited", "details": details, "num": hours}))
 }
 
-/// The failure of that name; `None` for names that only a stream can have, and unknown ones.
+/// The failure with this name; `None` for failures within a stream and for unknown names.
 pub(super) fn named(name: &str, num: Option<u64>, request_id: &str) -> Option<Reply> {
     let plain = |code: &str, details: &str| refusal(200, request_id, code, details);
     let limited = |details: &str| {
@@ -136,7 +136,7 @@ pub(super) fn named(name: &str, num: Option<u64>, request_id: &str) -> Option<Re
     })
 }
 
-/// The answer to a sender that the WAF dislikes.
+/// The response of the WAF to a suspicious request.
 pub(super) fn waf_json() -> Reply {
     let url = "https://chat.qwen.ai:443//api/v2/chat/completions/_____tmd_____/punish?x5secdata=xdFake0000&x5step=2&action=captcha&pureCaptcha=";
     let busy = "RGV587_ERROR::SM::哎哟喂,被挤爆啦,请稍后重试";
@@ -144,12 +144,12 @@ pub(super) fn waf_json() -> Reply {
     Reply::whole(200, "application/json;charset=utf-8", body).header("bxpunish", "1")
 }
 
-/// The slider page.
+/// The captcha page of the WAF.
 pub(super) fn waf_html() -> Reply {
     Reply::whole(200, HTML, SLIDER)
 }
 
-/// An error as the stream carries it; unknown codes give the plain text form.
+/// An error event of a stream; unknown codes return the plain text form.
 pub(super) fn in_stream(code: &str, response_id: &str, request_id: &str) -> String {
     match code {
         "invalid_input" => {

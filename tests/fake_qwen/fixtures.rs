@@ -1,27 +1,27 @@
-//! Hand-written upstream streams in `tests/streams`.
+//! The upstream streams in `tests/streams`.
 
 use std::path::PathBuf;
 
 use serde_json::Value;
 
-/// One stream, as bytes, and what it is about.
+/// A stream with its description.
 #[derive(Clone, Debug)]
 pub struct Fixture {
     /// File name without `.sse`.
     pub name: String,
-    /// What the stream shows.
+    /// The purpose of the stream.
     pub about: String,
-    /// Fields of an OpenAI request that belong to the case; an empty object if none.
+    /// Fields of the OpenAI request; an empty object without any.
     pub request: Value,
-    /// The upstream's body, placeholders `{chat_id}`, `{user_id}` and `{response_id}` included.
+    /// The upstream's body with the placeholders `{chat_id}`, `{user_id}` and `{response_id}`.
     pub body: Vec<u8>,
 }
 
 impl Fixture {
-    /// The fixture of that name, if there is one.
+    /// Loads the fixture with this name, if it exists.
     ///
     /// # Panics
-    /// When the file is not a fixture.
+    /// When the file has no valid header.
     pub fn load(name: &str) -> Option<Fixture> {
         if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
             return None;
@@ -40,7 +40,7 @@ impl Fixture {
     /// All fixtures, by name.
     ///
     /// # Panics
-    /// When the folder cannot be read or holds something that is not a fixture.
+    /// When the folder cannot be read or a file has no valid header.
     pub fn all() -> Vec<Fixture> {
         let files = std::fs::read_dir(folder()).expect("the folder of streams");
         let mut names: Vec<String> =
@@ -64,7 +64,7 @@ pub(super) fn filled(body: &[u8], chat_id: &str, user_id: &str, response_id: &st
     body
 }
 
-/// Cuts a stream after its blank lines.
+/// Splits a stream after its blank lines.
 pub(super) fn events(body: &[u8]) -> Vec<Vec<u8>> {
     let mut events = Vec::new();
     let mut event = Vec::new();

@@ -1,4 +1,4 @@
-//! What was asked, and what became of it.
+//! The recorded requests and their outcomes.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -11,50 +11,50 @@ const MAX_REQUESTS: usize = 200_000;
 const MAX_LOGGED_BODY: usize = 256 << 10;
 const MAX_LOGGED_BYTES: usize = 256 << 20;
 
-/// How far a response came.
+/// The progress of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// No response headers yet.
+    /// The response headers are not sent yet.
     Pending,
-    /// Headers are out, the body is not.
+    /// The headers are sent, the body is incomplete.
     Answered,
-    /// The whole body was delivered.
+    /// The whole body was sent.
     Finished,
-    /// The peer went away before that.
+    /// The client disconnected before that.
     ClosedByPeer,
-    /// The connection was cut because the script said so.
+    /// The fake cut the connection.
     ClosedByFake,
 }
 
 const OUTCOMES: [Outcome; 5] =
     [Outcome::Pending, Outcome::Answered, Outcome::Finished, Outcome::ClosedByPeer, Outcome::ClosedByFake];
 
-/// A request as it arrived; its outcome is live.
+/// A request as received; the outcome changes while it is answered.
 #[derive(Debug)]
-pub struct Seen {
+pub struct RecordedRequest {
     /// Upper-case method.
     pub method: String,
     /// Path with the query, as sent.
     pub path_and_query: String,
-    /// Lower-case names, in order of arrival, repeated ones repeated.
+    /// Names in lower case, in the order of arrival, including repeated fields.
     pub headers: Vec<(String, String)>,
-    /// Body as text, at most 256 KiB of it; empty for requests to the storage.
+    /// The first 256 KiB of the body as text; empty for requests to the storage.
     pub body: String,
     outcome: AtomicU8,
 }
 
-impl Seen {
-    /// How far the response has come by now.
+impl RecordedRequest {
+    /// The current progress of the response.
     pub fn outcome(&self) -> Outcome {
         OUTCOMES[usize::from(self.outcome.load(Ordering::SeqCst))]
     }
 
-    /// First header of that name (lower case).
+    /// The first header with this name, in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body as JSON; `Null` if it is none.
+    /// The body as JSON; `Null` if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
@@ -65,19 +65,19 @@ pub(super) struct Log(Mutex<Entries>);
 
 #[derive(Default)]
 struct Entries {
-    seen: VecDeque<Arc<Seen>>,
+    requests: VecDeque<Arc<RecordedRequest>>,
     bytes: usize,
-    /// Of all requests, also those no longer held.
+    /// The number of all requests, including removed ones.
     total: usize,
 }
 
 impl Log {
-    pub(super) fn record(&self, parts: &Parts, body: &[u8]) -> Ticket {
+    pub(super) fn record(&self, parts: &Parts, body: &[u8]) -> OutcomeGuard {
         let headers = parts
             .headers
             .iter()
             .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
-        let seen = Arc::new(Seen {
+        let request = Arc::new(RecordedRequest {
             method: parts.method.to_string(),
             path_and_query: parts.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
             headers: headers.collect(),
@@ -86,17 +86,17 @@ impl Log {
         });
         let mut entries = self.0.lock().unwrap();
         entries.total += 1;
-        entries.bytes += seen.body.len();
-        entries.seen.push_back(seen.clone());
-        while entries.seen.len() > MAX_REQUESTS || entries.bytes > MAX_LOGGED_BYTES {
-            let Some(old) = entries.seen.pop_front() else { break };
+        entries.bytes += request.body.len();
+        entries.requests.push_back(request.clone());
+        while entries.requests.len() > MAX_REQUESTS || entries.bytes > MAX_LOGGED_BYTES {
+            let Some(old) = entries.requests.pop_front() else { break };
             entries.bytes -= old.body.len();
         }
-        Ticket(seen)
+        OutcomeGuard(request)
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<Seen>> {
-        self.0.lock().unwrap().seen.iter().cloned().collect()
+    pub(super) fn all(&self) -> Vec<Arc<RecordedRequest>> {
+        self.0.lock().unwrap().requests.iter().cloned().collect()
     }
 
     pub(super) fn total(&self) -> usize {
@@ -104,10 +104,10 @@ impl Log {
     }
 }
 
-/// Goes with a request until its response ends; dropped early, it says that the peer left.
-pub(super) struct Ticket(Arc<Seen>);
+/// Sets the outcome of a request. Dropping it before the response has ended means that the client disconnected.
+pub(super) struct OutcomeGuard(Arc<RecordedRequest>);
 
-impl Ticket {
+impl OutcomeGuard {
     pub(super) fn answered(&self) {
         self.set(Outcome::Answered);
     }
@@ -125,7 +125,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for OutcomeGuard {
     fn drop(&mut self) {
         if matches!(self.0.outcome(), Outcome::Pending | Outcome::Answered) {
             self.set(Outcome::ClosedByPeer);

@@ -1,15 +1,10 @@
-//! A stand-in for chat.qwen.ai, auth.qwen.ai and the object storage on loopback.
+//! A fake of chat.qwen.ai, auth.qwen.ai and the object storage on loopback.
 //!
-//! It keeps real chats, checks requests in the order the upstream does, and plays whatever stream or failure the prompt
-//! asks for with a `[[fake key=value …]]` directive (see [`directive`]). Uploads are checked down to their signatures; trouble
-//! with them comes from [`Fake::set_storage_fault`]. Below `/web/` it is a foreign host with the pages of [`Fake::web`].
+//! It stores chats, checks requests in the order of the upstream, and sends the stream or failure that the prompt requests with
+//! a `[[fake key=value …]]` directive (see [`directive`]). It verifies the signatures of uploads; [`Fake::set_storage_fault`]
+//! makes them fail. Below `/web/` it is a foreign host with the pages of [`Fake::serve_page`].
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    unused_imports,
-    reason = "a public face, of which each binary that includes it uses a part"
-)]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "a shared module; each binary uses a part of it")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -51,12 +46,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 pub use fixtures::Fixture;
-pub use log::{Outcome, Seen};
+pub use log::{Outcome, RecordedRequest};
 pub(crate) use recorded::{Row, all as recorded};
-pub use storage::{Object, Stage, StorageFault, Trouble};
+pub use storage::{FaultKind, Object, Stage, StorageFault};
 pub use web::Page;
 
-/// What all requests share.
+/// State shared by all requests.
 #[derive(Default)]
 struct Shared {
     log: log::Log,
@@ -65,21 +60,21 @@ struct Shared {
     storage: Mutex<storage::Storage>,
     web: Mutex<web::Pages>,
     addr: OnceLock<SocketAddr>,
-    open: AtomicUsize,
-    rotate: AtomicBool,
-    pace_ms: AtomicU64,
-    /// Path prefix → name of the failure it answers with.
+    open_streams: AtomicUsize,
+    rotate_refresh_tokens: AtomicBool,
+    default_delay_ms: AtomicU64,
+    /// Path prefix → name of the failure that it returns.
     failures: Mutex<HashMap<String, String>>,
-    /// Path prefix → wait before the response headers.
-    waits: Mutex<HashMap<String, Duration>>,
+    /// Path prefix → delay of the response headers.
+    delays: Mutex<HashMap<String, Duration>>,
     counters: Mutex<HashMap<String, u64>>,
-    /// How far its clock is ahead, in seconds.
-    ahead: Arc<AtomicI64>,
+    /// Seconds by which the fake's clock is ahead of this machine's.
+    clock_skew_seconds: Arc<AtomicI64>,
 }
 
 impl Shared {
-    /// Counts a use of `key`; true for the first `times` of them.
-    fn among_first(&self, key: &str, times: u64) -> bool {
+    /// Counts a use of `key`; returns whether it is one of the first `times`.
+    fn is_among_first(&self, key: &str, times: u64) -> bool {
         let mut counters = self.counters.lock().unwrap();
         let count = counters.entry(key.to_owned()).or_default();
         *count += 1;
@@ -87,7 +82,7 @@ impl Shared {
     }
 }
 
-/// A running fake; it stops when dropped.
+/// A running fake; dropping it stops it.
 pub struct Fake {
     shared: Arc<Shared>,
     addr: SocketAddr,
@@ -101,10 +96,10 @@ impl Fake {
         Fake::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free loopback port")
     }
 
-    /// Starts on `addr`, HTTP/1.1 and HTTP/2 in clear text, with threads of its own.
+    /// Starts on `addr` with its own threads; serves HTTP/1.1 and HTTP/2 without TLS.
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// The error of binding the address.
     pub fn bind(addr: SocketAddr) -> io::Result<Fake> {
         let shared = Arc::new(Shared::default());
         let (addr, stop, thread) = server::spawn(addr, shared.clone())?;
@@ -116,48 +111,48 @@ impl Fake {
         format!("http://{}", self.addr)
     }
 
-    /// An access token of `account` that expires in `expires_in_secs` (negative: has expired).
-    pub fn token(account: &str, expires_in_secs: i64) -> String {
-        accounts::token(account, expires_in_secs)
+    /// An access token of `account` that expires in `lifetime_seconds`; a negative value makes an expired token.
+    pub fn token(account: &str, lifetime_seconds: i64) -> String {
+        accounts::token(account, lifetime_seconds)
     }
 
-    /// A refresh token of `account`, good for `GET /api/v2/auths/refresh` until revoked or rotated away.
+    /// A refresh token of `account`, valid for `GET /api/v2/auths/refresh` until it is revoked or rotated.
     pub fn refresh_token(account: &str) -> String {
         accounts::refresh_token(account)
     }
 
-    /// From now on this access or refresh token is refused.
+    /// Rejects this access or refresh token from now on.
     pub fn revoke(&self, token: &str) {
         self.shared.accounts.lock().unwrap().revoke(token);
     }
 
-    /// Whether a refresh also replaces the refresh token (and revokes the one used).
-    pub fn refresh_rotation(&self, on: bool) {
-        self.shared.rotate.store(on, Ordering::Relaxed);
+    /// Sets whether a refresh also issues a new refresh token and revokes the used one.
+    pub fn set_refresh_rotation(&self, on: bool) {
+        self.shared.rotate_refresh_tokens.store(on, Ordering::Relaxed);
     }
 
-    /// How many seconds the access tokens of refreshes live; 900 unless set.
-    pub fn set_access_life(&self, seconds: i64) {
-        self.shared.accounts.lock().unwrap().set_access_life(seconds);
+    /// Sets the lifetime of access tokens that a refresh issues; the default is 900 s.
+    pub fn set_access_token_seconds(&self, seconds: i64) {
+        self.shared.accounts.lock().unwrap().set_access_token_seconds(seconds);
     }
 
-    /// How many more completions `account` may ask for before `RateLimited`; `None` lifts the limit.
+    /// Sets the number of completions that `account` has left before `RateLimited`; `None` removes the limit.
     pub fn set_quota(&self, account: &str, left: Option<u64>) {
         self.shared.accounts.lock().unwrap().set_quota(account, left);
     }
 
-    /// Sets its clock: so many seconds ahead of this machine's, by which tokens, signatures and its own `Date` go.
-    pub fn set_clock(&self, ahead: i64) {
-        self.shared.ahead.store(ahead, Ordering::Relaxed);
+    /// Sets how far the fake's clock is ahead of this machine's. Tokens, signatures and the `Date` header use it.
+    pub fn set_clock_skew_seconds(&self, seconds: i64) {
+        self.shared.clock_skew_seconds.store(seconds, Ordering::Relaxed);
     }
 
     /// Makes every request whose path starts with `path` fail as `name` (a `fail=` name, `hang`, `reset`, `html_login` or
-    /// `empty_body`), before any other check; `None` ends it.
+    /// `empty_body`), before any other check; `None` removes the failure.
     ///
     /// # Panics
-    /// When there is no failure of that name.
+    /// When no failure has this name.
     pub fn set_failure(&self, path: &str, name: Option<&str>) {
-        assert!(name.is_none_or(|name| failures::named(name, None, "").is_some()), "no failure is called {name:?}");
+        assert!(name.is_none_or(|name| failures::named(name, None, "").is_some()), "unknown failure {name:?}");
         let mut failures = self.shared.failures.lock().unwrap();
         match name {
             Some(name) => failures.insert(path.to_owned(), name.to_owned()),
@@ -172,38 +167,39 @@ impl Fake {
         }
     }
 
-    /// Makes every request whose path starts with `path` wait before its response headers; 0 ends it.
-    pub fn set_first_ms(&self, path: &str, ms: u64) {
-        self.shared.waits.lock().unwrap().insert(path.to_owned(), Duration::from_millis(ms));
+    /// Delays the response headers of every request whose path starts with `path`; 0 removes the delay.
+    pub fn set_first_byte_delay_ms(&self, path: &str, ms: u64) {
+        self.shared.delays.lock().unwrap().insert(path.to_owned(), Duration::from_millis(ms));
     }
 
-    /// [`Fake::set_first_ms`] for both model lists.
-    pub fn set_first_ms_models(&self, ms: u64) {
+    /// [`Fake::set_first_byte_delay_ms`] for both model lists.
+    pub fn set_models_first_byte_delay_ms(&self, ms: u64) {
         for path in routes::MODELS {
-            self.set_first_ms(path, ms);
+            self.set_first_byte_delay_ms(path, ms);
         }
     }
 
-    /// Pause between events of streams whose directive does not say `delay_ms`.
+    /// Sets the delay between events of streams whose directive has no `delay_ms`.
     pub fn set_default_delay_ms(&self, ms: u64) {
-        self.shared.pace_ms.store(ms, Ordering::Relaxed);
+        self.shared.default_delay_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// What goes wrong with uploads of files whose name contains `marker` (empty: all files), in the place of what was set
-    /// for that marker before; an empty list ends it.
+    /// Sets the faults of uploads of files whose name contains `marker` (empty: all files). They replace the previous faults of
+    /// this marker; an empty list removes them.
     ///
     /// # Panics
-    /// When a fault names an error that there is not.
+    /// When a fault names an unknown error.
     pub fn set_storage_fault(&self, marker: &str, faults: &[StorageFault]) {
         self.shared.storage.lock().unwrap().set_faults(marker, faults);
     }
 
-    /// How many more upload tokens `account` gets before `RateLimited` (the upstream gives about 20); `None` lifts the limit.
+    /// Sets the number of upload credentials that `account` gets before `RateLimited` (the upstream issues about 20); `None`
+    /// removes the limit.
     pub fn set_upload_tokens(&self, account: &str, left: Option<u64>) {
-        self.shared.storage.lock().unwrap().set_tokens(account, left);
+        self.shared.storage.lock().unwrap().set_credentials_left(account, left);
     }
 
-    /// How many polls find a document still running if its name contains `marker` (empty: all); 1 unless set.
+    /// Sets how many polls report a document as running if its name contains `marker` (empty: all); the default is 1.
     pub fn set_parse_polls(&self, marker: &str, polls: u64) {
         self.shared.storage.lock().unwrap().set_polls(marker, polls);
     }
@@ -238,34 +234,34 @@ impl Fake {
         self.shared.storage.lock().unwrap().aborted_uploads(marker)
     }
 
-    /// The last requests, oldest first; those to the storage come without their bodies.
-    pub fn seen(&self) -> Vec<Arc<Seen>> {
+    /// The last requests, oldest first; those to the storage without their bodies.
+    pub fn requests(&self) -> Vec<Arc<RecordedRequest>> {
         self.shared.log.all()
     }
 
-    /// How many requests there were, also those [`Fake::seen`] has no room for.
-    pub fn requests(&self) -> usize {
+    /// The number of all requests, including those that [`Fake::requests`] no longer has.
+    pub fn request_count(&self) -> usize {
         self.shared.log.total()
     }
 
     /// The last requests whose body contains `marker`, oldest first.
-    pub fn seen_with(&self, marker: &str) -> Vec<Arc<Seen>> {
-        let mut seen = self.shared.log.all();
-        seen.retain(|seen| seen.body.contains(marker));
-        seen
+    pub fn requests_containing(&self, marker: &str) -> Vec<Arc<RecordedRequest>> {
+        let mut requests = self.shared.log.all();
+        requests.retain(|request| request.body.contains(marker));
+        requests
     }
 
-    /// Completions that passed the checks and have neither ended nor lost their peer.
+    /// The number of completions that passed the checks and whose response has neither ended nor lost its client.
     pub fn open_streams(&self) -> usize {
-        self.shared.open.load(Ordering::SeqCst)
+        self.shared.open_streams.load(Ordering::SeqCst)
     }
 
-    /// How many chats exist.
+    /// The number of existing chats.
     pub fn chats(&self) -> usize {
         self.shared.chats.lock().unwrap().len()
     }
 
-    /// Ids of the chats that exist, oldest first.
+    /// Ids of the existing chats, oldest first.
     pub fn chat_ids(&self) -> Vec<String> {
         self.shared.chats.lock().unwrap().ids()
     }
@@ -275,7 +271,7 @@ impl Fake {
         self.shared.chats.lock().unwrap().path(chat_id)
     }
 
-    /// Deletes a chat as its owner would in the browser; true if it was there.
+    /// Deletes a chat, as its owner would in the browser; returns whether it existed.
     pub fn delete_chat(&self, chat_id: &str) -> bool {
         self.shared.chats.lock().unwrap().delete(chat_id)
     }

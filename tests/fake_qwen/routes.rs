@@ -1,4 +1,4 @@
-//! Everything but completions: session, models, chats, settings.
+//! All routes but completions and storage: session, models, chats, settings.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,14 +24,14 @@ pub(super) const MODELS: [&str; 2] = ["/api/models", "/api/v2/models"];
 /// `fake-new-chat.NAME[.timesN.ID]`: creating a chat for this model fails.
 pub(super) const NEW_CHAT_MODEL: &str = "fake-new-chat.";
 
-/// A request, read.
+/// A request with its body.
 pub(super) struct Call {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) query: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    /// The sender's `x-request-id`, or a new one.
+    /// The `x-request-id` of the request, or a new one.
     pub(super) request_id: String,
 }
 
@@ -67,31 +67,31 @@ pub(super) fn answer(shared: &Arc<Shared>, call: &Call) -> Reply {
     }
     let failure = {
         let failures = shared.failures.lock().unwrap();
-        longest(failures.iter().map(|(path, name)| (path.as_str(), name.clone())), &call.path)
+        longest_prefix(failures.iter().map(|(path, name)| (path.as_str(), name.clone())), &call.path)
     };
     let mut reply =
         failure.and_then(|name| failures::named(&name, None, &call.request_id)).unwrap_or_else(|| route(shared, call));
-    let wait = {
-        let waits = shared.waits.lock().unwrap();
-        longest(waits.iter().map(|(path, wait)| (path.as_str(), *wait)), &call.path)
+    let delay = {
+        let delays = shared.delays.lock().unwrap();
+        longest_prefix(delays.iter().map(|(path, delay)| (path.as_str(), *delay)), &call.path)
     };
-    if let (Start::After(own), Some(wait)) = (&mut reply.start, wait) {
-        *own += wait;
+    if let (Start::After(start), Some(delay)) = (&mut reply.start, delay) {
+        *start += delay;
     }
     reply
         .header("x-request-id", &call.request_id)
         .header("set-cookie", "acw_tc=0a0fake0000000000000; path=/; HttpOnly; Max-Age=1800")
 }
 
-/// The entry whose path is the longest prefix of `path`.
-fn longest<'a, T>(entries: impl Iterator<Item = (&'a str, T)>, path: &str) -> Option<T> {
+/// The value whose key is the longest prefix of `path`.
+fn longest_prefix<'a, T>(entries: impl Iterator<Item = (&'a str, T)>, path: &str) -> Option<T> {
     entries
         .filter(|(prefix, _)| path.starts_with(prefix))
         .max_by_key(|(prefix, _)| prefix.len())
         .map(|(_, value)| value)
 }
 
-enum Place<'a> {
+enum Route<'a> {
     Session,
     Models,
     NewChat,
@@ -102,18 +102,18 @@ enum Place<'a> {
     Heartbeat,
 }
 
-fn place<'a>(method: &Method, path: &'a str) -> Option<Place<'a>> {
+fn find<'a>(method: &Method, path: &'a str) -> Option<Route<'a>> {
     let (get, post) = (method == Method::GET, method == Method::POST);
     Some(match path.trim_end_matches('/') {
-        "/api/v1/auths" if get => Place::Session,
-        "/api/v2/models" if get => Place::Models,
-        "/api/v2/chats/new" if post => Place::NewChat,
-        "/api/v2/chats" if get => Place::Chats,
-        "/api/v2/users/user/settings" if get => Place::Settings,
-        "/api/v2/users/user/settings/update" if post => Place::SettingsUpdate,
-        "/api/v2/users/status" if post => Place::Heartbeat,
+        "/api/v1/auths" if get => Route::Session,
+        "/api/v2/models" if get => Route::Models,
+        "/api/v2/chats/new" if post => Route::NewChat,
+        "/api/v2/chats" if get => Route::Chats,
+        "/api/v2/users/user/settings" if get => Route::Settings,
+        "/api/v2/users/user/settings/update" if post => Route::SettingsUpdate,
+        "/api/v2/users/status" if post => Route::Heartbeat,
         path if get || method == Method::DELETE => {
-            Place::Chat(path.strip_prefix("/api/v2/chats/").filter(|id| !id.is_empty() && !id.contains('/'))?)
+            Route::Chat(path.strip_prefix("/api/v2/chats/").filter(|id| !id.is_empty() && !id.contains('/'))?)
         }
         _ => return None,
     })
@@ -131,32 +131,32 @@ fn route(shared: &Arc<Shared>, call: &Call) -> Reply {
     if let Some(reply) = storage::answer_api(shared, call) {
         return reply;
     }
-    let Some(place) = place(&call.method, &call.path) else {
+    let Some(route) = find(&call.method, &call.path) else {
         return failures::not_found_page();
     };
     let sender = shared.accounts.lock().unwrap().sender(&call.headers);
     let account = match sender {
         Sender::Cookie(account) | Sender::Bearer(account) => account,
-        Sender::Refused if !matches!(place, Place::Session) => return unauthorized(200, call),
-        Sender::Refused | Sender::Nobody => return unauthorized(401, call),
+        Sender::Rejected if !matches!(route, Route::Session) => return unauthorized(200, call),
+        Sender::Rejected | Sender::Anonymous => return unauthorized(401, call),
     };
-    match place {
-        Place::Session => session(&account),
-        Place::Models => call.success(&json!({"data": catalogue::list()})),
-        Place::NewChat => new_chat(shared, call, &account),
-        Place::Chats => {
+    match route {
+        Route::Session => session(&account),
+        Route::Models => call.success(&json!({"data": catalogue::list()})),
+        Route::NewChat => new_chat(shared, call, &account),
+        Route::Chats => {
             let page = call.query_number("page").unwrap_or(1);
             call.success(&shared.chats.lock().unwrap().page(&account, page, call.query_number("limit")))
         }
-        Place::Chat(id) => chat(shared, call, &account, id),
-        Place::Settings => call.success(shared.accounts.lock().unwrap().settings(&account)),
-        Place::SettingsUpdate => {
+        Route::Chat(id) => chat(shared, call, &account, id),
+        Route::Settings => call.success(shared.accounts.lock().unwrap().settings(&account)),
+        Route::SettingsUpdate => {
             let mut accounts = shared.accounts.lock().unwrap();
             let settings = accounts.settings(&account);
             accounts::merge(settings, &call.json());
             call.success(settings)
         }
-        Place::Heartbeat => call.success(&true.into()),
+        Route::Heartbeat => call.success(&true.into()),
     }
 }
 
@@ -183,7 +183,7 @@ fn new_chat(shared: &Shared, call: &Call, account: &str) -> Reply {
         let mut parts = failure.split('.');
         let name = parts.next().unwrap_or_default();
         let times = parts.next().and_then(|times| times.strip_prefix("times")?.parse().ok()).unwrap_or(u64::MAX);
-        if shared.among_first(model, times) {
+        if shared.is_among_first(model, times) {
             return failures::named(name, None, &call.request_id).unwrap_or_else(|| failures::unknown(name));
         }
     }
@@ -209,7 +209,7 @@ fn refresh(shared: &Shared, call: &Call) -> Reply {
         return failures::refusal(400, &call.request_id, "Bad_Request", "Invalid request header");
     }
     let mut accounts = shared.accounts.lock().unwrap();
-    let Some((account, used)) = accounts.refresher(&call.headers) else {
+    let Some((account, used)) = accounts.refresh_account(&call.headers) else {
         return failures::refusal(
             401,
             &call.request_id,
@@ -217,10 +217,10 @@ fn refresh(shared: &Shared, call: &Call) -> Reply {
             "The refresh token is invalid or has been revoked.",
         );
     };
-    let life = accounts.access_life();
+    let life = accounts.access_token_seconds();
     let access = accounts::token(&account, life);
     let mut data = json!({"access_token": access, "expires_at": accounts::now() + life});
-    let rotated = shared.rotate.load(Ordering::Relaxed).then(|| accounts::refresh_token(&account));
+    let rotated = shared.rotate_refresh_tokens.load(Ordering::Relaxed).then(|| accounts::refresh_token(&account));
     if let Some(rotated) = &rotated {
         accounts.revoke(&used);
         data["refresh_token"] = rotated.as_str().into();

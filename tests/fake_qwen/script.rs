@@ -1,4 +1,4 @@
-//! From a directive to the steps of a response.
+//! Turns a directive into the steps of a response.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use super::transcript;
 use super::turn::{Exchange, Turn};
 
 const MAX_DELTAS: u64 = 100_000;
-/// Time for what was written to reach the peer before a cut.
+/// The delay before a connection is cut, so that the bytes before arrive.
 const BEFORE_CUT: Duration = Duration::from_millis(20);
 
-/// Names of `stream` that are no fixture.
+/// Values of `stream` that are generated.
 const GENERATORS: &[&str] = &["default", "old", "plain", "count"];
 
-/// Names of `fail` that need a stream around them.
+/// Values of `fail` that apply to a stream.
 const STREAM_FAILURES: &[&str] = &[
     "empty",
     "created_only",
@@ -33,7 +33,7 @@ const STREAM_FAILURES: &[&str] = &[
     "error_after",
 ];
 
-/// What the request allows.
+/// The format that the request asks for.
 pub(super) struct Allowed {
     pub(super) thinking: bool,
     pub(super) phases: bool,
@@ -49,9 +49,9 @@ pub(super) fn play(
     request_id: &str,
 ) -> Reply {
     if let Some(times) = directive.number("times")
-        && !shared.among_first(directive.id(), times)
+        && !shared.is_among_first(directive.id(), times)
     {
-        directive.recover();
+        directive.remove_failures();
     }
     let mut reply = canned(&directive, turn.exchange(), request_id).unwrap_or_else(|| {
         stream(
@@ -59,15 +59,15 @@ pub(super) fn play(
             turn.exchange(),
             allowed,
             request_id,
-            shared.pace_ms.load(std::sync::atomic::Ordering::Relaxed),
+            shared.default_delay_ms.load(std::sync::atomic::Ordering::Relaxed),
         )
     });
     if let Start::After(wait) = &mut reply.start {
         *wait = millis(&directive, "first_ms");
     }
     let mut turn = turn;
-    turn.linger(millis(&directive, "linger_ms"));
-    turn.settle_at(settle_at(&reply.steps, &turn.exchange().response_id));
+    turn.set_linger(millis(&directive, "linger_ms"));
+    turn.complete_at(complete_at(&reply.steps, &turn.exchange().response_id));
     reply.turn = Some(turn);
     reply
 }
@@ -76,7 +76,7 @@ fn millis(directive: &Directive, key: &str) -> Duration {
     Duration::from_millis(directive.number(key).unwrap_or(0))
 }
 
-/// Responses that are no stream.
+/// Responses that are not a stream.
 fn canned(directive: &Directive, exchange: &Exchange, request_id: &str) -> Option<Reply> {
     if directive.on("hang") {
         return Some(Reply::never());
@@ -96,13 +96,13 @@ fn canned(directive: &Directive, exchange: &Exchange, request_id: &str) -> Optio
     }
     let name = directive.get("fail").filter(|name| !STREAM_FAILURES.contains(name))?;
     if name == "recorded" {
-        return Some(row(directive, exchange));
+        return Some(recorded_response(directive, exchange));
     }
     Some(failures::named(name, directive.number("num"), request_id).unwrap_or_else(|| failures::unknown(name)))
 }
 
-/// An answer of the table, byte for byte but for the ids of the turn.
-fn row(directive: &Directive, exchange: &Exchange) -> Reply {
+/// A response of the table with the ids of the turn filled in.
+fn recorded_response(directive: &Directive, exchange: &Exchange) -> Reply {
     let name = directive.get("name").unwrap_or_default();
     let Some(row) = recorded::all().into_iter().find(|row| row.name == name) else {
         return failures::unknown(name);
@@ -110,11 +110,17 @@ fn row(directive: &Directive, exchange: &Exchange) -> Reply {
     let body = fixtures::filled(&row.body(), &exchange.chat_id, &exchange.user_id, &exchange.response_id);
     let headers = row.headers();
     let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
-    let steps = in_pieces(directive, vec![Step::Bytes(body.into())]);
+    let steps = regroup(directive, vec![Step::Bytes(body.into())]);
     Reply { headers, steps, ..Reply::whole(row.status().as_u16(), "", "") }
 }
 
-fn stream(directive: &Directive, exchange: &Exchange, allowed: &Allowed, request_id: &str, pace_ms: u64) -> Reply {
+fn stream(
+    directive: &Directive,
+    exchange: &Exchange,
+    allowed: &Allowed,
+    request_id: &str,
+    default_delay_ms: u64,
+) -> Reply {
     let mut events = events(directive, exchange, allowed, request_id);
     if directive.on("done") {
         events.push(b"data: [DONE]\n\n".to_vec());
@@ -124,12 +130,12 @@ fn stream(directive: &Directive, exchange: &Exchange, allowed: &Allowed, request
             *event = String::from_utf8_lossy(event).replace("\r\n", "\n").replace('\n', "\r\n").into_bytes();
         }
     }
-    let steps = in_pieces(directive, cut(directive, paced(directive, exchange, events, pace_ms)));
+    let steps = regroup(directive, cut(directive, paced(directive, exchange, events, default_delay_ms)));
     let content_type = if directive.on("charset") { "text/event-stream; charset=utf-8" } else { "text/event-stream" };
     Reply { steps, sized: false, ..Reply::whole(200, content_type, "") }.header("cache-control", "no-cache")
 }
 
-/// The events, with errors at their places, each with its line ends.
+/// The events with their line ends, and an error at its position.
 fn events(directive: &Directive, exchange: &Exchange, allowed: &Allowed, request_id: &str) -> Vec<Vec<u8>> {
     let (mut events, amid, after) = match directive.get("stream").and_then(Fixture::load) {
         Some(fixture) => {
@@ -165,17 +171,17 @@ fn shape(directive: &Directive, exchange: &Exchange, allowed: &Allowed) -> Shape
     let name = directive.get("stream").unwrap_or("default");
     let numbered = |count: u64| (1..=count.min(MAX_DELTAS)).map(|number| format!("{number} ")).collect();
     let answer = match (directive.get("say"), directive.number("n")) {
-        (Some(text), _) => pieces(text, directive.size("piece")),
+        (Some(text), _) => split_text(text, directive.size("piece")),
         (None, Some(count)) => numbered(count),
         (None, None) if name == "count" => numbered(10),
-        (None, None) => pieces(&last_line(&exchange.prompt), directive.size("piece")),
+        (None, None) => split_text(&last_line(&exchange.prompt), directive.size("piece")),
     };
     let thinking = match (directive.get("think"), directive.number("thinking")) {
         _ if !allowed.thinking || name == "plain" => Vec::new(),
-        (Some(text), _) => pieces(text, directive.size("piece")),
+        (Some(text), _) => split_text(text, directive.size("piece")),
         (None, Some(count)) => numbered(count),
         (None, None) if name == "count" => Vec::new(),
-        (None, None) => pieces("I read the last line. I repeat it.", None),
+        (None, None) => split_text("I read the last line. I repeat it.", None),
     };
     Shape {
         style: if name == "old" { Style::Think } else { Style::Summary },
@@ -189,8 +195,8 @@ fn shape(directive: &Directive, exchange: &Exchange, allowed: &Allowed) -> Shape
     }
 }
 
-/// Words with the space after them, or pieces of so many characters.
-fn pieces(text: &str, size: Option<usize>) -> Vec<String> {
+/// Splits a text into words with the space after them, or into parts of `size` characters.
+fn split_text(text: &str, size: Option<usize>) -> Vec<String> {
     match size {
         Some(size) => {
             text.chars().collect::<Vec<char>>().chunks(size.max(1)).map(|piece| piece.iter().collect()).collect()
@@ -199,9 +205,9 @@ fn pieces(text: &str, size: Option<usize>) -> Vec<String> {
     }
 }
 
-/// Puts pauses, keep-alives and silence between the events.
-fn paced(directive: &Directive, exchange: &Exchange, events: Vec<Vec<u8>>, pace_ms: u64) -> Vec<Step> {
-    let delay = Duration::from_millis(directive.number("delay_ms").unwrap_or(pace_ms));
+/// Inserts pauses, keep-alives and a stall between the events.
+fn paced(directive: &Directive, exchange: &Exchange, events: Vec<Vec<u8>>, default_delay_ms: u64) -> Vec<Step> {
+    let delay = Duration::from_millis(directive.number("delay_ms").unwrap_or(default_delay_ms));
     let gap = millis(directive, "gap_ms");
     let every = millis(directive, "keepalive_ms");
     let stall = directive.size("stall");
@@ -230,15 +236,15 @@ fn paced(directive: &Directive, exchange: &Exchange, events: Vec<Vec<u8>>, pace_
     steps
 }
 
-/// Ends the bytes early, properly or not.
+/// Ends the response early, with or without a proper end of the body.
 fn cut(directive: &Directive, mut steps: Vec<Step>) -> Vec<Step> {
-    let (limit, proper) = match (directive.size("cut"), directive.size("cut_clean")) {
+    let (limit, is_clean) = match (directive.size("cut"), directive.size("cut_clean")) {
         (Some(limit), _) => (limit, false),
         (None, Some(limit)) => (limit, true),
         (None, None) => return steps,
     };
     let mut left = limit;
-    let mut kept = 0;
+    let mut kept_steps = 0;
     for step in &mut steps {
         if left == 0 {
             break;
@@ -247,30 +253,30 @@ fn cut(directive: &Directive, mut steps: Vec<Step>) -> Vec<Step> {
             bytes.truncate(left);
             left -= bytes.len();
         }
-        kept += 1;
+        kept_steps += 1;
     }
-    steps.truncate(kept);
-    if !proper {
+    steps.truncate(kept_steps);
+    if !is_clean {
         steps.push(Step::Pause(BEFORE_CUT));
         steps.push(Step::Abort);
     }
     steps
 }
 
-/// Re-cuts the bytes: `split=K` into pieces of K, `split=0` into one, `group=N` so many events to a piece.
-fn in_pieces(directive: &Directive, steps: Vec<Step>) -> Vec<Step> {
+/// Regroups the bytes into writes: `split=K` of K bytes, `split=0` into one, `group=N` of N events.
+fn regroup(directive: &Directive, steps: Vec<Step>) -> Vec<Step> {
     let split = directive.size("split");
     let group = if split == Some(0) { Some(usize::MAX) } else { directive.size("group").filter(|size| *size > 1) };
     let mut out = Vec::new();
-    let mut held = Vec::new();
+    let mut grouped = Vec::new();
     let mut count = 0;
     for step in steps {
         match (step, group) {
             (Step::Bytes(bytes), Some(group)) => {
-                held.extend_from_slice(&bytes);
+                grouped.extend_from_slice(&bytes);
                 count += 1;
                 if count == group {
-                    out.push(Step::Bytes(std::mem::take(&mut held).into()));
+                    out.push(Step::Bytes(std::mem::take(&mut grouped).into()));
                     count = 0;
                 }
             }
@@ -281,7 +287,7 @@ fn in_pieces(directive: &Directive, steps: Vec<Step>) -> Vec<Step> {
             (Step::Pause(_), Some(usize::MAX)) => {}
             (Step::Pause(pause), _) => out.push(Step::Pause(pause)),
             (end, _) => {
-                out.push(Step::Bytes(std::mem::take(&mut held).into()));
+                out.push(Step::Bytes(std::mem::take(&mut grouped).into()));
                 if matches!(end, Step::Abort) {
                     out.push(Step::Pause(BEFORE_CUT));
                 }
@@ -289,14 +295,14 @@ fn in_pieces(directive: &Directive, steps: Vec<Step>) -> Vec<Step> {
             }
         }
     }
-    if !held.is_empty() {
-        out.push(Step::Bytes(held.into()));
+    if !grouped.is_empty() {
+        out.push(Step::Bytes(grouped.into()));
     }
     out
 }
 
-/// Where the upstream is done: with the finishing event, else with the end of a body that ends properly.
-fn settle_at(steps: &[Step], response_id: &str) -> Option<usize> {
+/// The offset at which the turn is complete: after the finishing event, or at the proper end of the body.
+fn complete_at(steps: &[Step], response_id: &str) -> Option<usize> {
     let mut bytes = Vec::new();
     for step in steps {
         match step {

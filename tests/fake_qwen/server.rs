@@ -1,4 +1,4 @@
-//! Sockets: accepts, reads a request, lets [`super::routes`] answer it.
+//! The HTTP server: accepts connections and passes requests to [`super::routes`] or [`super::storage`].
 
 use std::convert::Infallible;
 use std::fmt;
@@ -21,31 +21,31 @@ use super::Shared;
 use super::accounts;
 use super::body::{Reply, Start, StepBody};
 use super::routes::{self, Call};
-use super::storage::{self, Cut};
+use super::storage::{self, Disconnect};
 
 const MAX_BODY: usize = 64 << 20;
 
-/// The connection ends without an answer.
+/// Closes the connection without a response.
 #[derive(Debug)]
-struct Hangup;
+struct NoResponse;
 
-impl fmt::Display for Hangup {
+impl fmt::Display for NoResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no answer for this request")
+        f.write_str("no response to this request")
     }
 }
 
-impl std::error::Error for Hangup {}
+impl std::error::Error for NoResponse {}
 
 pub(super) fn spawn(
     addr: SocketAddr,
     shared: Arc<Shared>,
 ) -> io::Result<(SocketAddr, oneshot::Sender<()>, JoinHandle<()>)> {
-    let ahead = Arc::clone(&shared.ahead);
+    let clock_skew = Arc::clone(&shared.clock_skew_seconds);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("fake-qwen")
-        .on_thread_start(move || accounts::keep_time_by(Arc::clone(&ahead)))
+        .on_thread_start(move || accounts::set_thread_clock(Arc::clone(&clock_skew)))
         .enable_all()
         .build()?;
     let listener = {
@@ -87,45 +87,45 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().half_close(false);
     builder.http2().max_concurrent_streams(10_000);
-    // An error here is a peer that went away or a connection cut on purpose.
+    // An error means that the client disconnected or that the fake cut the connection.
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn serve(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Response<StepBody>, Hangup> {
+async fn serve(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Response<StepBody>, NoResponse> {
     let (parts, body) = request.into_parts();
-    let (ticket, reply) = match storage::place(shared, &parts) {
-        Some(place) => {
-            let ticket = shared.log.record(&parts, &[]);
-            let reply = match storage::answer_oss(shared, &parts, place, body).await {
+    let (outcome, reply) = match storage::target(shared, &parts) {
+        Some(target) => {
+            let outcome = shared.log.record(&parts, &[]);
+            let reply = match storage::answer_oss(shared, &parts, target, body).await {
                 Ok(reply) => reply,
-                Err(Cut::ByFake) => Reply::reset(),
-                Err(Cut::ByPeer) => return Err(Hangup),
+                Err(Disconnect::ByFake) => Reply::reset(),
+                Err(Disconnect::ByPeer) => return Err(NoResponse),
             };
-            (ticket, reply)
+            (outcome, reply)
         }
         None => {
-            let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| Hangup)?.to_bytes();
+            let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| NoResponse)?.to_bytes();
             (shared.log.record(&parts, &body), routes::answer(shared, &Call::new(parts, body)))
         }
     };
     let Reply { start, status, headers, steps, sized, turn } = reply;
-    let wait = match start {
-        Start::After(wait) => wait,
+    let delay = match start {
+        Start::After(delay) => delay,
         Start::Never => match std::future::pending::<Infallible>().await {},
         Start::Reset => {
-            ticket.closed_by_fake();
-            return Err(Hangup);
+            outcome.closed_by_fake();
+            return Err(NoResponse);
         }
     };
-    if !wait.is_zero() {
-        tokio::time::sleep(wait).await;
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
     }
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(name, value);
     }
-    // hyper would tell this machine's time.
+    // hyper would send the time of this machine.
     response = response.header("date", httpdate::fmt_http_date(accounts::time()));
-    ticket.answered();
-    response.body(StepBody::new(steps, sized, turn, ticket)).map_err(|_| Hangup)
+    outcome.answered();
+    response.body(StepBody::new(steps, sized, turn, outcome)).map_err(|_| NoResponse)
 }

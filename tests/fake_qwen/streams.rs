@@ -1,27 +1,27 @@
-//! Streams as the upstream writes them: Python-style JSON, keys in its order.
+//! Generated streams in the format of the upstream: JSON with Python's spacing and key order.
 
 use std::fmt::Write as _;
 
 use super::accounts::now;
 use super::turn::Exchange;
 
-/// How thinking is told.
+/// The format of thinking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
     /// 2026: `thinking_summary`, cumulative.
     Summary,
-    /// 2025: `think`, in pieces.
+    /// 2025: `think`, incremental.
     Think,
 }
 
-/// What a stream says, and how.
+/// The content and format of a stream.
 pub(super) struct Shape {
     pub(super) style: Style,
     pub(super) answer: Vec<String>,
     pub(super) thinking: Vec<String>,
-    /// Answer deltas repeat everything so far.
+    /// Each answer delta repeats the whole text so far.
     pub(super) cumulative: bool,
-    /// Without it thinking and answer are one (`output_schema` missing in the request).
+    /// Whether deltas have a phase; a request without `output_schema` gets none.
     pub(super) phases: bool,
     pub(super) usage: bool,
     /// `\uXXXX` instead of UTF-8.
@@ -29,7 +29,7 @@ pub(super) struct Shape {
     pub(super) input_tokens: usize,
 }
 
-/// Events without their line ends, and where errors fit in.
+/// Events without their line ends, and the positions for errors.
 pub(super) struct Stream {
     pub(super) events: Vec<String>,
     /// Index after two deltas of the answer.
@@ -42,8 +42,8 @@ struct Writer<'a> {
     shape: &'a Shape,
     response_id: &'a str,
     events: Vec<String>,
-    reasoned: usize,
-    told: usize,
+    reasoning_tokens: usize,
+    answer_tokens: usize,
 }
 
 pub(super) fn generate(shape: &Shape, exchange: &Exchange) -> Stream {
@@ -51,15 +51,15 @@ pub(super) fn generate(shape: &Shape, exchange: &Exchange) -> Stream {
         shape,
         response_id: &exchange.response_id,
         events: vec![created(shape.style, exchange)],
-        reasoned: 0,
-        told: 0,
+        reasoning_tokens: 0,
+        answer_tokens: 0,
     };
     writer.thinking();
     let start = writer.events.len();
     let mut text = String::new();
     for piece in &shape.answer {
         text.push_str(piece);
-        writer.told += 1;
+        writer.answer_tokens += 1;
         writer.delta(if shape.cumulative { &text } else { piece }, Some("answer"));
     }
     let after = writer.events.len();
@@ -82,7 +82,7 @@ fn created(style: Style, exchange: &Exchange) -> String {
     )
 }
 
-/// The event that only says that a job still runs.
+/// The keep-alive event of a long job.
 pub(super) fn keep_alive(exchange: &Exchange) -> String {
     format!(
         r#"data: {{"response.info": {{"action": "keep_alive", "chat_id": "{}", "response_id": "{}", "timestamp": {}}}}}"#,
@@ -100,13 +100,13 @@ impl Writer<'_> {
         match self.shape.style {
             _ if !self.shape.phases => {
                 for piece in &self.shape.thinking {
-                    self.reasoned += 1;
+                    self.reasoning_tokens += 1;
                     self.delta(piece, None);
                 }
             }
             Style::Think => {
                 for piece in &self.shape.thinking {
-                    self.reasoned += 1;
+                    self.reasoning_tokens += 1;
                     self.delta(piece, Some("think"));
                 }
                 self.events.push(format!(
@@ -118,13 +118,13 @@ impl Writer<'_> {
         }
     }
 
-    /// Two elements, the second opened half-way; each event repeats all.
+    /// Two paragraphs; each event repeats the whole text so far.
     fn summary(&mut self) {
         let pieces = &self.shape.thinking;
         let half = pieces.len().div_ceil(2);
         let titles = [self.quoted("Reading the question"), self.quoted("Preparing the answer")];
         for count in 1..=pieces.len() {
-            self.reasoned += 1;
+            self.reasoning_tokens += 1;
             let mut thoughts = self.quoted(&pieces[..count.min(half)].concat());
             let mut shown = titles[0].clone();
             if count > half {
@@ -155,11 +155,11 @@ impl Writer<'_> {
 
     fn tail(&self) -> String {
         let id = self.response_id;
-        let (input, reasoned, told) = (self.shape.input_tokens, self.reasoned, self.told);
-        let output = reasoned + told;
+        let (input, reasoning, answer) = (self.shape.input_tokens, self.reasoning_tokens, self.answer_tokens);
+        let output = reasoning + answer;
         let usage = if self.shape.usage {
             format!(
-                r#""usage": {{"input_tokens": {input}, "output_tokens": {output}, "characters": 0, "total_tokens": {}, "input_tokens_details": {{"text_tokens": {input}}}, "output_tokens_details": {{"reasoning_tokens": {reasoned}, "text_tokens": {told}}}, "prompt_tokens_details": {{"cached_tokens": 0}}}}, "#,
+                r#""usage": {{"input_tokens": {input}, "output_tokens": {output}, "characters": 0, "total_tokens": {}, "input_tokens_details": {{"text_tokens": {input}}}, "output_tokens_details": {{"reasoning_tokens": {reasoning}, "text_tokens": {answer}}}, "prompt_tokens_details": {{"cached_tokens": 0}}}}, "#,
                 input + output
             )
         } else {

@@ -1,11 +1,11 @@
-//! Reads a stream back as the chat keeps it.
+//! Reads a stream back into the message that the chat stores.
 
 use serde_json::Value;
 
-/// What a chat remembers of an answer.
+/// The stored content of an answer.
 #[derive(Default)]
 pub(super) struct Transcript {
-    /// Something of the answer came at all.
+    /// Whether the answer has begun.
     pub(super) begun: bool,
     pub(super) text: String,
     pub(super) thinking: String,
@@ -15,7 +15,7 @@ pub(super) struct Transcript {
 }
 
 impl Transcript {
-    /// Reads the events in `stream` that belong to `response_id` or to none.
+    /// Reads the events of `stream` that have this response id or no id.
     pub(super) fn of(stream: &[u8], response_id: &str, incremental: bool) -> Transcript {
         let mut transcript = Transcript::default();
         for (_, event) in events(stream) {
@@ -59,7 +59,7 @@ impl Transcript {
     }
 }
 
-/// Where in `stream` the finishing event of the main answer ends.
+/// The offset in `stream` at which the finishing event of the main answer ends.
 pub(super) fn end_of_answer(stream: &[u8], response_id: &str) -> Option<usize> {
     let mut transcript = Transcript::default();
     events(stream).find_map(|(end, event)| {

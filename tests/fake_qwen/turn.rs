@@ -1,4 +1,4 @@
-//! One running completion: keeps its chat busy, and leaves its messages there when it ends, however it ends.
+//! A running completion. It keeps its chat busy, and records its messages there when the response ends or is dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Shared;
 use super::transcript::Transcript;
 
-/// What one turn adds to a chat.
+/// The question of a turn and the ids of its messages.
 pub(super) struct Exchange {
     pub(super) chat_id: String,
     pub(super) parent_id: Option<String>,
@@ -26,37 +26,37 @@ pub(super) struct Exchange {
 pub(super) struct Turn {
     shared: Arc<Shared>,
     exchange: Exchange,
-    /// Number of bytes after which the upstream considers itself done.
-    settle_at: Option<usize>,
+    /// The number of sent bytes after which the turn is complete.
+    complete_at: Option<usize>,
     linger: Duration,
     sent: Vec<u8>,
-    settled: bool,
+    completed: bool,
 }
 
 impl Turn {
-    /// Marks the chat busy; `None` if another turn runs in it.
+    /// Marks the chat busy; returns `None` if another turn runs in it.
     pub(super) fn begin(shared: &Arc<Shared>, exchange: Exchange) -> Option<Turn> {
         if !shared.chats.lock().unwrap().set_busy(&exchange.chat_id) {
             return None;
         }
-        shared.open.fetch_add(1, Ordering::SeqCst);
+        shared.open_streams.fetch_add(1, Ordering::SeqCst);
         Some(Turn {
             shared: shared.clone(),
             exchange,
-            settle_at: None,
+            complete_at: None,
             linger: Duration::ZERO,
             sent: Vec::new(),
-            settled: false,
+            completed: false,
         })
     }
 
-    /// The chat is settled before the byte `at` goes out, so that a client that reacts at once finds it idle.
-    pub(super) fn settle_at(&mut self, at: Option<usize>) {
-        self.settle_at = at;
+    /// Completes the turn before the byte `at` is sent, so that a client that reacts at once finds the chat idle.
+    pub(super) fn complete_at(&mut self, at: Option<usize>) {
+        self.complete_at = at;
     }
 
-    /// The chat stays busy for that long after the turn.
-    pub(super) fn linger(&mut self, linger: Duration) {
+    /// Keeps the chat busy for this long after the turn.
+    pub(super) fn set_linger(&mut self, linger: Duration) {
         self.linger = linger;
     }
 
@@ -65,17 +65,17 @@ impl Turn {
     }
 
     pub(super) fn sending(&mut self, bytes: &[u8]) {
-        if self.settled {
+        if self.completed {
             return;
         }
         self.sent.extend_from_slice(bytes);
-        if self.settle_at.is_some_and(|at| self.sent.len() >= at) {
-            self.settle();
+        if self.complete_at.is_some_and(|at| self.sent.len() >= at) {
+            self.complete();
         }
     }
 
-    fn settle(&mut self) {
-        self.settled = true;
+    fn complete(&mut self) {
+        self.completed = true;
         let sent = std::mem::take(&mut self.sent);
         let transcript = Transcript::of(&sent, &self.exchange.response_id, self.exchange.incremental);
         let mut chats = self.shared.chats.lock().unwrap();
@@ -88,9 +88,9 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if !self.settled {
-            self.settle();
+        if !self.completed {
+            self.complete();
         }
-        self.shared.open.fetch_sub(1, Ordering::SeqCst);
+        self.shared.open_streams.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -1,4 +1,4 @@
-//! Requests with `multipart/form-data` as curl makes them, and uploads that do not fit into memory.
+//! `multipart/form-data` requests as curl writes them, and uploads that are generated while they are sent.
 
 use std::{
     io,
@@ -16,12 +16,12 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::http::{PATIENCE, Raw, Reply};
+use crate::http::{Raw, Reply, TIMEOUT};
 
 const BOUNDARY: &str = "------------------------q4E0xZk1TnV7bWcR2dHsYm";
 const BLOCK: usize = 64 * 1024;
 
-/// A form that is small enough to be held.
+/// A form that is held in memory.
 #[derive(Clone, Default)]
 pub struct Form(Vec<u8>);
 
@@ -40,7 +40,7 @@ impl Form {
         self.raw_part(&file_head(field, filename, content_type), content)
     }
 
-    /// A part with these header lines, between which stands CRLF.
+    /// A part with these header lines, which are separated by CRLF.
     #[must_use]
     pub fn raw_part(mut self, head: &str, content: impl AsRef<[u8]>) -> Self {
         self.open_part(head);
@@ -81,14 +81,14 @@ fn file_head(field: &str, filename: &str, content_type: Option<&str>) -> String 
     }
 }
 
-/// As curl and browsers write names.
+/// Escapes a name as curl and browsers do.
 fn escaped(name: &str) -> String {
     name.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// An upload whose content is made while it is sent; the same each time, with no two blocks alike.
+/// An upload whose content is generated while it is sent. The content is reproducible, and no two blocks are equal.
 #[derive(Clone)]
-pub struct Huge {
+pub struct LargeUpload {
     pub field: String,
     pub filename: String,
     pub content_type: Option<String>,
@@ -96,27 +96,27 @@ pub struct Huge {
     pub size: u64,
     /// First bytes of the content.
     pub head: Vec<u8>,
-    /// Another seed gives another content.
+    /// Selects the content.
     pub seed: u64,
     pub fields_before: Vec<(String, String)>,
     pub fields_after: Vec<(String, String)>,
-    /// Header fields beside those of the body.
+    /// Header fields besides those of the body.
     pub headers: Vec<(String, String)>,
-    /// Without `Content-Length`.
+    /// Send `Transfer-Encoding: chunked` instead of `Content-Length`.
     pub chunked: bool,
     pub bytes_per_second: Option<u64>,
 }
 
-/// The answer to an upload.
+/// The response to an upload.
 #[derive(Debug)]
-pub struct Sent {
+pub struct Uploaded {
     pub reply: Reply,
-    /// Bytes of the body that the connection had taken when the answer was whole.
+    /// Bytes of the body that were written before the response was complete.
     pub bytes: u64,
 }
 
-impl Huge {
-    /// As field `file`, with the key of the servers, at full speed.
+impl LargeUpload {
+    /// An upload in the field `file`, with the default API key, at full speed.
     pub fn new(filename: &str, size: u64) -> Self {
         Self {
             field: "file".to_owned(),
@@ -140,30 +140,30 @@ impl Huge {
         digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Length of the whole body.
+    /// Length of the request body.
     pub fn length(&self) -> u64 {
-        let (before, after) = self.around();
+        let (before, after) = self.framing();
         before.len() as u64 + self.size + after.len() as u64
     }
 
-    /// Sends all of it, or as much as the server takes, until the answer is whole.
-    pub async fn send_all(&self, address: &str, path: &str) -> Sent {
+    /// Sends the upload until the response is complete.
+    pub async fn send_all(&self, address: &str, path: &str) -> Uploaded {
         let (mut read, mut write) = TcpStream::connect(address).await.unwrap().into_split();
         let count = AtomicU64::new(0);
         let reply = {
             let mut receiving = pin!(receive(&mut read));
             tokio::select! {
                 reply = &mut receiving => reply,
-                // One that stops reading may still have answered.
+                // A server that stops reading may still have answered.
                 _ = self.send(&mut write, address, path, u64::MAX, &count) => {
-                    timeout(PATIENCE, receiving).await.expect("no answer to an upload")
+                    timeout(TIMEOUT, receiving).await.expect("no response to an upload")
                 }
             }
         };
-        Sent { reply, bytes: count.into_inner() }
+        Uploaded { reply, bytes: count.into_inner() }
     }
 
-    /// Sends the first `bytes` bytes of the body, or fewer if the server leaves before, and then nothing more.
+    /// Sends the first `bytes` bytes of the body, or fewer if the server closes the connection, and returns the connection.
     pub async fn send_some(&self, address: &str, path: &str, bytes: u64) -> Raw {
         let mut raw = Raw::connect(address).await;
         let _ = self.send(&mut raw.0, address, path, bytes, &AtomicU64::new(0)).await;
@@ -179,21 +179,21 @@ impl Huge {
         count: &AtomicU64,
     ) -> io::Result<()> {
         stream.write_all(self.request_head(address, path).as_bytes()).await?;
-        let (before, after) = self.around();
+        let (before, after) = self.framing();
         let step = self.bytes_per_second.map_or(BLOCK, |speed| (speed / 20).clamp(1, BLOCK as u64) as usize);
         let started = Instant::now();
         for block in std::iter::once(before).chain(self.blocks()).chain([after]) {
-            for piece in block.chunks(step) {
+            for chunk in block.chunks(step) {
                 let sent = count.load(Ordering::Relaxed);
-                let piece = &piece[..piece.len().min(usize::try_from(limit - sent).unwrap_or(usize::MAX))];
-                if piece.is_empty() {
+                let chunk = &chunk[..chunk.len().min(usize::try_from(limit - sent).unwrap_or(usize::MAX))];
+                if chunk.is_empty() {
                     return Ok(());
                 }
                 if let Some(speed) = self.bytes_per_second {
                     sleep_until(started + Duration::from_secs_f64(sent as f64 / speed as f64)).await;
                 }
-                timeout(PATIENCE, self.send_piece(stream, piece)).await.expect("the server takes no more")?;
-                count.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                timeout(TIMEOUT, self.send_chunk(stream, chunk)).await.expect("the server stopped reading")?;
+                count.fetch_add(chunk.len() as u64, Ordering::Relaxed);
             }
         }
         if self.chunked && count.load(Ordering::Relaxed) < limit {
@@ -202,12 +202,12 @@ impl Huge {
         Ok(())
     }
 
-    async fn send_piece(&self, stream: &mut (impl AsyncWrite + Unpin), piece: &[u8]) -> io::Result<()> {
+    async fn send_chunk(&self, stream: &mut (impl AsyncWrite + Unpin), chunk: &[u8]) -> io::Result<()> {
         if !self.chunked {
-            return stream.write_all(piece).await;
+            return stream.write_all(chunk).await;
         }
-        stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await?;
-        stream.write_all(piece).await?;
+        stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).await?;
+        stream.write_all(chunk).await?;
         stream.write_all(b"\r\n").await
     }
 
@@ -223,8 +223,8 @@ impl Huge {
         )
     }
 
-    /// What stands before the content and after it.
-    fn around(&self) -> (Vec<u8>, Vec<u8>) {
+    /// The bytes of the body before and after the content.
+    fn framing(&self) -> (Vec<u8>, Vec<u8>) {
         let mut before = Form::new().texts(&self.fields_before);
         before.open_part(&file_head(&self.field, &self.filename, self.content_type.as_deref()));
         let mut after = Form(b"\r\n".to_vec()).texts(&self.fields_after);
@@ -232,7 +232,7 @@ impl Huge {
         (before.0, after.0)
     }
 
-    /// The content: one random block over and over, each time with its number in front.
+    /// The content: one pseudo-random block, repeated, each time with its number in the first bytes.
     fn blocks(&self) -> impl Iterator<Item = Vec<u8>> + Send {
         let mut state = self.seed;
         let pattern: Vec<u8> = (0..BLOCK / 8).flat_map(|_| split_mix(&mut state).to_le_bytes()).collect();
@@ -242,8 +242,8 @@ impl Huge {
             block[..8].copy_from_slice(&(number ^ state).to_le_bytes());
             block.truncate(usize::try_from(self.size - at).unwrap_or(usize::MAX));
             let head = self.head.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or_default();
-            for (byte, given) in block.iter_mut().zip(head) {
-                *byte = *given;
+            for (byte, head_byte) in block.iter_mut().zip(head) {
+                *byte = *head_byte;
             }
             block
         })
@@ -257,18 +257,20 @@ fn split_mix(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Reads an answer to its end, past those that are only preliminary.
+/// Reads a response to its end; skips informational responses.
 async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
-    let mut held = Vec::new();
+    let mut buffer = Vec::new();
     loop {
         let end = loop {
-            match memchr::memmem::find(&held, b"\r\n\r\n") {
+            match memchr::memmem::find(&buffer, b"\r\n\r\n") {
                 Some(end) => break end,
-                None => assert!(more(stream, &mut held).await, "no answer: {:?}", String::from_utf8_lossy(&held)),
+                None => {
+                    assert!(read_more(stream, &mut buffer).await, "no response: {:?}", String::from_utf8_lossy(&buffer))
+                }
             }
         };
-        let head = String::from_utf8(held[..end].to_vec()).unwrap();
-        held.drain(..end + 4);
+        let head = String::from_utf8(buffer[..end].to_vec()).unwrap();
+        buffer.drain(..end + 4);
         let mut lines = head.lines();
         let status: StatusCode = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         if status.is_informational() {
@@ -282,28 +284,32 @@ async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
         let length = headers.get("content-length").map(|value| value.to_str().unwrap().parse().unwrap());
         loop {
             let body = match (chunked, length) {
-                (true, _) => unchunked(&held),
-                (false, Some(length)) => held.get(..length).map(<[u8]>::to_vec),
+                (true, _) => decode_chunked(&buffer),
+                (false, Some(length)) => buffer.get(..length).map(<[u8]>::to_vec),
                 (false, None) => None,
             };
             if let Some(body) = body {
                 return Reply { status, headers, body: body.into() };
             }
-            if !more(stream, &mut held).await {
-                assert!(!chunked && length.is_none(), "half an answer: {status} {}", String::from_utf8_lossy(&held));
-                return Reply { status, headers, body: held.into() };
+            if !read_more(stream, &mut buffer).await {
+                assert!(
+                    !chunked && length.is_none(),
+                    "the response ends early: {status} {}",
+                    String::from_utf8_lossy(&buffer)
+                );
+                return Reply { status, headers, body: buffer.into() };
             }
         }
     }
 }
 
-/// Reads once; false at the end.
-async fn more(stream: &mut (impl AsyncRead + Unpin), held: &mut Vec<u8>) -> bool {
-    stream.read_buf(held).await.is_ok_and(|count| count > 0)
+/// Reads once; returns false at the end of the stream.
+async fn read_more(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> bool {
+    stream.read_buf(buffer).await.is_ok_and(|count| count > 0)
 }
 
-/// The content of a chunked body, if all of it is there.
-fn unchunked(mut bytes: &[u8]) -> Option<Vec<u8>> {
+/// The content of a chunked body, or `None` while it is incomplete.
+fn decode_chunked(mut bytes: &[u8]) -> Option<Vec<u8>> {
     let mut content = Vec::new();
     loop {
         let end = memchr::memmem::find(bytes, b"\r\n")?;

@@ -1,10 +1,10 @@
-//! Requests whose form takes as much time and memory as any form can.
+//! Request bodies that are the most expensive to read.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
-/// As many of `item` as make up `bytes`, in lists of at most `most`, each between `open` and `close`.
-fn lists(item: &str, most: usize, open: &str, close: &str, bytes: usize) -> String {
-    let list = format!("{open}{}{close}", vec![item; most].join(","));
+/// Repeats `item` to about `bytes` bytes, in lists of `max_items`, each between `open` and `close`.
+fn lists(item: &str, max_items: usize, open: &str, close: &str, bytes: usize) -> String {
+    let list = format!("{open}{}{close}", vec![item; max_items].join(","));
     let count = bytes / (list.len() + 1);
     vec![list; count.max(1)].join(",")
 }
@@ -23,30 +23,30 @@ fn fill(bytes: usize, text: &str) -> String {
     text.repeat(bytes / text.len())
 }
 
-fn picture(bytes: usize) -> Vec<u8> {
+fn image(bytes: usize) -> Vec<u8> {
     [include_bytes!("../files/jfif.jpg").to_vec(), vec![0; (bytes / 4 * 3).saturating_sub(64 * 1024)]].concat()
 }
 
-/// Makes a body of some bytes.
+/// Builds a request body of about that many bytes.
 pub type Form = fn(usize) -> String;
 
-/// Forms of bodies, by their names.
+/// Body builders by name.
 pub const FORMS: &[(&str, Form)] = &[
     ("one text", |bytes| user(fill(bytes, "a"))),
     ("line ends", |bytes| user(fill(bytes, "\\n"))),
     ("escapes", |bytes| user(fill(bytes, "\\u0001"))),
     ("quotes", |bytes| user(fill(bytes, "\\\""))),
-    ("halves", |bytes| user(fill(bytes, "\\ud83d"))),
-    ("letters and marks", |bytes| user(fill(bytes, "e\u{301}"))),
-    ("marks", |bytes| user(fill(bytes, "\u{301}"))),
+    ("lone surrogates", |bytes| user(fill(bytes, "\\ud83d"))),
+    ("letters with combining marks", |bytes| user(fill(bytes, "e\u{301}"))),
+    ("combining marks", |bytes| user(fill(bytes, "\u{301}"))),
     ("words", |bytes| user(fill(bytes, "a "))),
     ("entities", |bytes| user(fill(bytes, "&amp;"))),
-    ("marks of sources", |bytes| user(fill(bytes, "[[1"))),
-    ("open blocks", |bytes| user(fill(bytes, "<think>"))),
+    ("citation markers", |bytes| user(fill(bytes, "[[1"))),
+    ("unclosed blocks", |bytes| user(fill(bytes, "<think>"))),
     ("blocks", |bytes| user(fill(bytes, "<tool_use></tool_use>"))),
-    ("blanks", |bytes| user(fill(bytes, " "))),
+    ("spaces", |bytes| user(fill(bytes, " "))),
     ("brackets", |bytes| user(fill(bytes, "[["))),
-    ("times", |bytes| messages(format!(r#"{{"role":"system","content":"{}"}}"#, fill(bytes, "1 ")))),
+    ("times of day", |bytes| messages(format!(r#"{{"role":"system","content":"{}"}}"#, fill(bytes, "1 ")))),
     ("dates", |bytes| messages(format!(r#"{{"role":"system","content":"{}"}}"#, fill(bytes, "may ")))),
     ("messages", |bytes| messages(lists(r#"{"role":"user","content":"a"}"#, 9_000, "", "", bytes.min(9_000 * 30)))),
     ("long messages", |bytes| {
@@ -55,7 +55,7 @@ pub const FORMS: &[(&str, Form)] = &[
                 .join(","),
         )
     }),
-    ("answers in a row", |bytes| {
+    ("consecutive answers", |bytes| {
         messages(
             vec![
                 format!(r#"{{"role":"assistant","content":"{}"}}"#, "a".repeat((bytes / 9_000).saturating_sub(40)));
@@ -68,10 +68,10 @@ pub const FORMS: &[(&str, Form)] = &[
     ("short parts", |bytes| {
         messages(lists(r#"{"type":"text","text":"a"}"#, 1_000, r#"{"role":"user","content":["#, "]}", bytes))
     }),
-    ("empty calls", |bytes| {
+    ("empty tool calls", |bytes| {
         messages(lists("{}", 1_000, r#"{"role":"assistant","content":"a","tool_calls":["#, "]}", bytes))
     }),
-    ("short calls", |bytes| {
+    ("short tool calls", |bytes| {
         messages(lists(
             r#"{"id":"","function":{}}"#,
             1_000,
@@ -87,10 +87,10 @@ pub const FORMS: &[(&str, Form)] = &[
     ("attachments", |bytes| {
         messages(lists(r#"{"type":"file","file_id":""}"#, 1_000, r#"{"role":"user","content":["#, "]}", bytes))
     }),
-    ("a picture", |bytes| {
+    ("an image", |bytes| {
         format!(
             r#"{{"messages":[{{"role":"user","content":[{{"type":"image_url","image_url":{{"url":"data:image/jpeg;base64,{}"}}}}]}}]}}"#,
-            BASE64.encode(picture(bytes))
+            BASE64.encode(image(bytes))
         )
     }),
     ("metadata", |bytes| {
@@ -98,7 +98,7 @@ pub const FORMS: &[(&str, Form)] = &[
     }),
     ("unknown fields", |bytes| format!(r#"{{"messages":[{LAST}],{}"z":0}}"#, fill(bytes, r#""a":{"b":[0,""]},"#))),
     ("a long number", |bytes| format!(r#"{{"messages":[{LAST}],"seed":{}}}"#, fill(bytes, "9"))),
-    ("a ready entry", |bytes| {
+    ("a file entry", |bytes| {
         format!(
             r#"{{"messages":[{{"role":"user","content":[{{"type":"file","file_info":[{}0]}}]}}]}}"#,
             fill(bytes, "0,")
@@ -111,6 +111,6 @@ pub const FORMS: &[(&str, Form)] = &[
         format!(r#"{{"messages":[{{"role":"user","content":"{}"}}],"n":"x"}}"#, fill(bytes, "a"))
     }),
     ("a wrong role", |bytes| format!(r#"{{"messages":[{{"role":"{}"}}]}}"#, fill(bytes, "a"))),
-    ("no end", |bytes| format!(r#"{{"messages":[{{"role":"user","content":"{}"#, fill(bytes, "a"))),
-    ("too deep", |bytes| fill(bytes, "[")),
+    ("an unterminated string", |bytes| format!(r#"{{"messages":[{{"role":"user","content":"{}"#, fill(bytes, "a"))),
+    ("deep nesting", |bytes| fill(bytes, "[")),
 ];

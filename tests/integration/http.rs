@@ -1,4 +1,4 @@
-//! A small HTTP client that hides nothing, and the checks that every answer must pass.
+//! A small HTTP client without retries or redirects, and the checks that every response must pass.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use tokio::{
     time::timeout,
 };
 
-/// Longer than anything takes here; a case that waits this long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit of one step of a case.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The media type of streams. Without its charset Python's `requests` reads them as Latin-1.
+/// The media type of streams. Without the charset Python's `requests` decodes them as Latin-1.
 pub const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
 
-/// The only header fields that an answer may have. Another one is a surprise for somebody.
+/// The only header fields that a response may have.
 const EXPECTED_HEADERS: &[&str] = &[
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -77,7 +77,7 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Checks that this is an error object with this status and code, and gives the object.
+    /// Checks that the response is an error object with this status and code; returns the object.
     #[track_caller]
     pub fn error(&self, status: u16, code: &str) -> Value {
         assert_eq!((self.status.as_u16(), self.json()["error"]["code"].as_str()), (status, Some(code)), "{self:?}");
@@ -88,7 +88,7 @@ impl Reply {
         error
     }
 
-    /// The data of each event, checked to be nothing but `data:` lines and comments.
+    /// The data of each event. Checks that the stream has only `data:` lines and comments.
     #[track_caller]
     pub fn events(&self) -> Vec<String> {
         assert_eq!((self.status, self.header("content-type")), (StatusCode::OK, Some(EVENT_STREAM)), "{self:?}");
@@ -109,15 +109,15 @@ pub fn events(text: &str) -> Vec<String> {
             assert!(!block.contains('\n'), "{block:?}");
             continue;
         }
-        assert!(!block.contains('\n'), "one line an event: {block:?}");
+        assert!(!block.contains('\n'), "an event has more than one line: {block:?}");
         events.push(block.strip_prefix("data: ").unwrap_or_else(|| panic!("{block:?}")).to_owned());
     }
     events
 }
 
-/// The text of a stream's deltas of one kind.
-pub fn joined(chunks: &[Value], kind: &str) -> String {
-    chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"][kind].as_str()).collect()
+/// The concatenated deltas of one field of a stream.
+pub fn concat_deltas(chunks: &[Value], field: &str) -> String {
+    chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"][field].as_str()).collect()
 }
 
 #[derive(Clone)]
@@ -135,15 +135,15 @@ impl Http {
         self.base.strip_prefix("http://").unwrap()
     }
 
-    /// Sends a request to one of our servers and checks what each of its answers has.
+    /// Sends a request to a server under test and checks the headers that every response must have.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
         let reply = self.send_plain(method, path, headers, body).await;
         for name in reply.headers.keys() {
             let expected = EXPECTED_HEADERS.contains(&name.as_str());
-            assert!(expected, "{method} {path}: an unexpected header {name}: {:?}", reply.headers);
+            assert!(expected, "{method} {path}: unexpected header {name}: {:?}", reply.headers);
         }
         assert!(reply.headers.contains_key("x-request-id"), "{method} {path}: no request id");
-        // Pages may be kept and asked about again; what the API says is nobody else's.
+        // Caches may store pages and revalidate them; API responses are private.
         let is_page = reply.headers.contains_key("content-security-policy");
         let is_stream = reply.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
         let expected = match (is_page, is_stream) {
@@ -156,7 +156,7 @@ impl Http {
         reply
     }
 
-    /// Sends a request to any server.
+    /// Sends a request to any server, without checks.
     pub async fn send_plain(
         &self,
         method: &str,
@@ -171,18 +171,18 @@ impl Http {
             let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
             request.headers_mut().append(name, value.parse().unwrap());
         }
-        let what = format!("{method} {path}");
+        let label = format!("{method} {path}");
         let exchange = async {
-            let response = self.client.request(request).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+            let response = self.client.request(request).await.unwrap_or_else(|error| panic!("{label}: {error:?}"));
             let (head, body) = response.into_parts();
-            let body = body.collect().await.unwrap_or_else(|error| panic!("{what}: {error:?}")).to_bytes();
+            let body = body.collect().await.unwrap_or_else(|error| panic!("{label}: {error:?}")).to_bytes();
             Reply { status: head.status, headers: head.headers, body }
         };
-        timeout(PATIENCE, exchange).await.unwrap_or_else(|_| panic!("{what}: no end of the answer"))
+        timeout(TIMEOUT, exchange).await.unwrap_or_else(|_| panic!("{label}: the response does not end"))
     }
 }
 
-/// A raw connection, for what a well-behaved client does not do.
+/// A TCP connection, for requests that an HTTP client cannot send.
 pub struct Raw(pub TcpStream);
 
 impl Raw {
@@ -190,14 +190,14 @@ impl Raw {
         Self(TcpStream::connect(address).await.unwrap())
     }
 
-    /// A connection whose system takes few bytes that are not read.
-    pub async fn connect_with_little_room(address: &str) -> Self {
+    /// Connects with a receive buffer of 8 KiB.
+    pub async fn connect_with_small_buffer(address: &str) -> Self {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(8192).unwrap();
         Self(socket.connect(address.parse().unwrap()).await.unwrap())
     }
 
-    /// Sends a chat request with `[[fake …]]` in its prompt.
+    /// Sends a chat request.
     pub async fn chat(&mut self, body: &Value) {
         let body = body.to_string();
         let head = format!(
@@ -212,7 +212,7 @@ impl Raw {
         self.0.write_all(bytes).await.unwrap();
     }
 
-    /// Reads until `mark` has come.
+    /// Reads until `mark` arrives; returns everything read.
     pub async fn read_until(&mut self, mark: &str) -> String {
         let mut text = Vec::new();
         let mut buffer = [0; 65_536];
@@ -222,18 +222,31 @@ impl Raw {
             while !found(&text, from) {
                 from = text.len().saturating_sub(mark.len());
                 let length = self.0.read(&mut buffer).await.unwrap();
-                assert!(length > 0, "closed before {mark:?}: {}", String::from_utf8_lossy(&text));
+                assert!(length > 0, "the connection closed before {mark:?}: {}", String::from_utf8_lossy(&text));
                 text.extend_from_slice(&buffer[..length]);
             }
         };
-        timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("{mark:?} did not come"));
+        timeout(TIMEOUT, read).await.unwrap_or_else(|_| panic!("{mark:?} did not arrive"));
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// Leaves with a reset: workerd does not see the FIN of an idle client.
+    /// Closes the connection with a RST: workerd does not notice the FIN of an idle client.
     pub fn reset(self) {
         self.0.set_zero_linger().unwrap();
     }
+}
+
+/// Polls `condition` every 20 ms until it is true.
+///
+/// # Panics
+/// When it is still false after [`TIMEOUT`].
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let polls = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(TIMEOUT, polls).await.unwrap_or_else(|_| panic!("not within {TIMEOUT:?}: {what}"));
 }
 
 /// A chat request with one user message.
@@ -241,6 +254,7 @@ pub fn chat(prompt: &str) -> Value {
     json!({ "model": "qwen3-max", "messages": [{ "role": "user", "content": prompt }] })
 }
 
+/// Sets fields of a request.
 pub fn with(mut request: Value, fields: Value) -> Value {
     for (name, value) in fields.as_object().unwrap() {
         request[name] = value.clone();

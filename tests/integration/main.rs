@@ -1,7 +1,7 @@
-//! The cases, each against both products: the native binary and the Worker in workerd.
+//! The integration cases, each against both products: the native server and the Worker in workerd.
 //!
-//! `cargo test --test integration -- box::` runs those of one product, `-- streams` those whose name holds a word. The Worker
-//! must have been built (`scripts/build-edge`), and Node 22.12 or newer be first on `PATH`: `scripts/test` sees to both.
+//! `cargo test --test integration -- native::` runs the cases of one product, `-- streams` those whose name contains a word. The
+//! Worker must have been built (`scripts/build-edge`), and Node 22.12 or newer must be first on `PATH`; `scripts/test` does both.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -28,40 +28,40 @@ use std::{process::ExitCode, sync::Arc};
 
 use libtest_mimic::{Arguments, Trial};
 
-use server::World;
+use server::Suite;
 
-/// What a case runs against.
+/// The program under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
-    Box,
-    Edge,
+    Native,
+    Worker,
 }
 
 impl Product {
     const fn name(self) -> &'static str {
         match self {
-            Self::Box => "box",
-            Self::Edge => "edge",
+            Self::Native => "native",
+            Self::Worker => "worker",
         }
     }
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let world = Arc::new(World::new());
+    let suite = Arc::new(Suite::new());
     let mut trials = Vec::new();
     for case in cases::all() {
-        for product in [Product::Box, Product::Edge] {
-            let world = Arc::clone(&world);
+        for product in [Product::Native, Product::Worker] {
+            let suite = Arc::clone(&suite);
             let skipped = case.only.is_some_and(|(only, _)| only != product);
             let name = match case.only {
-                Some((_, why)) if skipped => format!("{}::{} (skipped: {why})", product.name(), case.name),
+                Some((_, reason)) if skipped => format!("{}::{} (skipped: {reason})", product.name(), case.name),
                 _ => format!("{}::{}", product.name(), case.name),
             };
             let run = case.run;
             let trial = Trial::test(name, move || {
                 let started = std::time::Instant::now();
-                world.run(run, product);
+                suite.run(run, product, cases::time_limit(case.name));
                 if std::env::var_os("SHOW_TIMES").is_some() {
                     eprintln!("{} took {:?}", case.name, started.elapsed());
                 }
@@ -71,6 +71,6 @@ fn main() -> ExitCode {
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
-    world.end();
+    suite.end();
     conclusion.exit_code()
 }

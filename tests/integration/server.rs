@@ -1,4 +1,4 @@
-//! Starts the servers under test.
+//! Starts and stops the servers under test.
 
 use std::{
     collections::HashMap,
@@ -24,86 +24,95 @@ use tokio::{
 use crate::{
     Product,
     fake_qwen::Fake,
-    http::{Http, PATIENCE, Reply},
+    http::{Http, Reply, TIMEOUT},
 };
 
-/// The API key of servers that have one.
+/// The API key that servers accept by default.
 pub const KEY: &str = "sk-test-key";
-/// A setting of the tests alone: the box finds its disk full after a while, the edge a database without tables.
+/// Test-only setting: the native server runs out of disk space after a while, the Worker has a database without tables.
 pub const BROKEN_STORE: &str = "TEST_BROKEN_STORE";
-/// A setting of the tests alone: the box is started with this limit of open files, as `ulimit` takes it.
-pub const DESCRIPTORS: &str = "TEST_DESCRIPTORS";
-/// A setting of the tests alone: the Worker has a dataset of the Analytics Engine, whose points are log lines.
+/// Test-only setting: arguments of `ulimit` that limit the open files of the native server.
+pub const OPEN_FILE_LIMIT: &str = "TEST_DESCRIPTORS";
+/// Test-only setting: binds an Analytics Engine dataset to the Worker; its data points become log lines.
 pub const ANALYTICS: &str = "TEST_ANALYTICS";
-/// A setting of the tests alone: so many isolates of the Worker on one database.
+/// Test-only setting: the number of isolates of the Worker that share one database.
 const ISOLATES: &str = "TEST_ISOLATES";
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 pub type Run = fn(Arc<Case>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What all cases share: one fake upstream, and per product one server for the cases that need no settings of their own.
-pub struct World {
+/// State shared by all cases: one fake upstream, and per product one server for the cases that need no settings of their own.
+pub struct Suite {
     runtime: Runtime,
     fake: Arc<Fake>,
-    edge: OnceCell<Arc<EdgeHarness>>,
+    worker_harness: OnceCell<Arc<WorkerHarness>>,
     shared: [OnceCell<Arc<Server>>; 2],
 }
 
-impl World {
+impl Suite {
     pub fn new() -> Self {
         Self {
             runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap(),
             fake: Arc::new(Fake::start()),
-            edge: OnceCell::new(),
+            worker_harness: OnceCell::new(),
             shared: [OnceCell::new(), OnceCell::new()],
         }
     }
 
-    pub fn run(self: Arc<Self>, run: Run, product: Product) {
-        let case = Arc::new(Case { product, fake: Arc::clone(&self.fake), world: Arc::clone(&self) });
-        self.runtime.block_on(self.runtime.spawn(run(case))).unwrap_or_else(|error| match error.try_into_panic() {
+    /// Runs one case.
+    ///
+    /// # Panics
+    /// When the case panics or does not end within `limit`.
+    pub fn run(self: Arc<Self>, run: Run, product: Product, limit: Duration) {
+        let case = Arc::new(Case { product, fake: Arc::clone(&self.fake), suite: Arc::clone(&self) });
+        let mut task = self.runtime.spawn(run(case));
+        let Ok(ended) = self.runtime.block_on(async { timeout(limit, &mut task).await }) else {
+            task.abort();
+            panic!("the case did not end within {limit:?}");
+        };
+        ended.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(error) => panic!("{error}"),
         });
     }
 
-    /// Ends what was started and not yet stopped.
+    /// Stops the shared servers and the Worker harness.
     pub fn end(&self) {
         self.runtime.block_on(async {
             for server in self.shared.iter().filter_map(OnceCell::get) {
                 server.stop().await;
             }
-            if let Some(edge) = self.edge.get() {
-                edge.end().await;
+            if let Some(harness) = self.worker_harness.get() {
+                harness.end().await;
             }
         });
     }
 
-    async fn edge(&self) -> Arc<EdgeHarness> {
-        Arc::clone(self.edge.get_or_init(|| async { Arc::new(EdgeHarness::start().await) }).await)
+    async fn worker_harness(&self) -> Arc<WorkerHarness> {
+        Arc::clone(self.worker_harness.get_or_init(|| async { Arc::new(WorkerHarness::start().await) }).await)
     }
 }
 
-/// What one case has to work with.
+/// Everything that one case can use.
 pub struct Case {
     pub product: Product,
     pub fake: Arc<Fake>,
-    world: Arc<World>,
+    suite: Arc<Suite>,
 }
 
 impl Case {
-    /// The server that cases share: with a key, quick heartbeats, a session of its own.
+    /// The shared server: it has an API key, a session, and sends a heartbeat each second.
     pub async fn server(&self) -> Arc<Server> {
-        let cell = &self.world.shared[self.product as usize];
+        let cell = &self.suite.shared[self.product as usize];
         Arc::clone(cell.get_or_init(|| async { self.start(&[]).await }).await)
     }
 
-    /// A server of the case's own; `settings` go over the usual ones, an empty value takes one away.
+    /// Starts a server for this case alone. `settings` override the defaults; an empty value removes one.
     pub async fn start(&self, settings: &[(&str, &str)]) -> Arc<Server> {
         self.start_with(&self.fake, settings).await
     }
 
-    /// The same in front of another fake.
+    /// Like [`Case::start`], in front of another fake.
     pub async fn start_with(&self, fake: &Fake, settings: &[(&str, &str)]) -> Arc<Server> {
         let mut all = HashMap::from([
             ("QWEN_BASE_URL", fake.url()),
@@ -118,24 +127,24 @@ impl Case {
         }
         all.retain(|_, value| !value.is_empty());
         Arc::new(match self.product {
-            Product::Box => Server::start_box(&all).await.unwrap_or_else(|problem| panic!("{problem}")),
-            Product::Edge => Server::start_edge(self.world.edge().await, &all).await,
+            Product::Native => Server::start_native(&all).await.unwrap_or_else(|problem| panic!("{problem}")),
+            Product::Worker => Server::start_worker(self.suite.worker_harness().await, &all).await,
         })
     }
 
-    /// Two servers with one store: two processes of the box, or two isolates of the Worker.
-    pub async fn start_twins(&self, fake: &Fake, settings: &[(&str, &str)]) -> [Arc<Server>; 2] {
+    /// Starts two servers with one database: two native processes, or two isolates of the Worker.
+    pub async fn start_pair(&self, fake: &Fake, settings: &[(&str, &str)]) -> [Arc<Server>; 2] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("shared.db").to_str().unwrap().to_owned();
         let mut all = settings.to_vec();
         match self.product {
-            Product::Box => {
+            Product::Native => {
                 all.push(("DATABASE_PATH", &path));
                 let (one, two) = (self.start_with(fake, &all).await, self.start_with(fake, &all).await);
-                one.keep(folder).await;
+                one.own(folder).await;
                 [one, two]
             }
-            Product::Edge => {
+            Product::Worker => {
                 all.push((ISOLATES, "2"));
                 let one = self.start_with(fake, &all).await;
                 let two = one.at(&one.others[0]);
@@ -144,17 +153,17 @@ impl Case {
         }
     }
 
-    /// What the box says when it refuses to start.
-    pub async fn refused_start(&self, settings: &[(&str, &str)]) -> String {
+    /// Starts the native server with settings that it rejects; returns its exit status and its log.
+    pub async fn start_error(&self, settings: &[(&str, &str)]) -> String {
         let all = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        match Server::start_box(&all).await {
-            Ok(_) => panic!("it started"),
+        match Server::start_native(&all).await {
+            Ok(_) => panic!("the server started"),
             Err(problem) => problem,
         }
     }
 }
 
-/// A word that no other case uses.
+/// A string that no other case uses.
 pub fn unique(prefix: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
@@ -165,30 +174,30 @@ pub struct Server {
     pub http: Http,
     pub url: String,
     running: tokio::sync::Mutex<Option<Running>>,
-    /// The process that does the work: the box, or workerd.
+    /// The id of the server process: the native server, or workerd.
     pub pid: u32,
-    /// Where the Worker's other isolates are.
+    /// The URLs of the Worker's other isolates.
     others: Vec<String>,
-    /// What is removed when nobody uses the server any more.
-    kept: tokio::sync::Mutex<Option<tempfile::TempDir>>,
+    /// A folder that is removed together with the server.
+    data_folder: tokio::sync::Mutex<Option<tempfile::TempDir>>,
 }
 
 enum Running {
-    Box { child: Child, log: Arc<Mutex<Vec<String>>>, folder: tempfile::TempDir },
-    Edge { harness: Arc<EdgeHarness>, instance: String },
+    Native { child: Child, log: Arc<Mutex<Vec<String>>>, folder: tempfile::TempDir },
+    Worker { harness: Arc<WorkerHarness>, instance: String },
 }
 
 impl Server {
-    async fn start_box(settings: &HashMap<&str, String>) -> Result<Self, String> {
+    async fn start_native(settings: &HashMap<&str, String>) -> Result<Self, String> {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_qwen-edge"));
         if settings.contains_key(BROKEN_STORE) {
-            // Files may not grow beyond some pages, as on a full disk; the signal that tells is ignored.
+            // Limits the file size to some pages, which looks like a full disk; SIGXFSZ is ignored.
             let limited = format!("trap '' XFSZ; ulimit -f 128; exec '{}'", env!("CARGO_BIN_EXE_qwen-edge"));
             command = Command::new("sh");
             command.args(["-c", &limited]);
         }
-        if let Some(limit) = settings.get(DESCRIPTORS) {
+        if let Some(limit) = settings.get(OPEN_FILE_LIMIT) {
             let limited = format!("ulimit {limit}; exec '{}'", env!("CARGO_BIN_EXE_qwen-edge"));
             command = Command::new("sh");
             command.args(["-c", &limited]);
@@ -206,27 +215,27 @@ impl Server {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut log = Vec::new();
         let url = loop {
-            let line = timeout(PATIENCE, lines.next_line()).await.expect("it says nothing").unwrap();
+            let line = timeout(TIMEOUT, lines.next_line()).await.expect("the server logs nothing").unwrap();
             let Some(line) = line else {
                 let status = child.wait().await.unwrap();
                 return Err(format!("{status}: {}", log.join("\n")));
             };
             log.push(line.clone());
             let url = serde_json::from_str::<Value>(&line).ok().and_then(|line| Some(line["url"].as_str()?.to_owned()));
-            // As a log for people has it.
-            let told = || Some(line.split_once("url=")?.1.split(' ').next()?.to_owned());
-            if let Some(url) = url.or_else(told) {
+            // `LOG_FORMAT=text` writes `url=…`.
+            let text_url = || Some(line.split_once("url=")?.1.split(' ').next()?.to_owned());
+            if let Some(url) = url.or_else(text_url) {
                 break url;
             }
         };
         let log = Arc::new(Mutex::new(log));
         tokio::spawn(follow(lines, Arc::clone(&log)));
         let pid = child.id().unwrap();
-        let running = Running::Box { child, log, folder };
-        Ok(Self { running: Some(running).into(), ..Self::of(&url, pid) })
+        let running = Running::Native { child, log, folder };
+        Ok(Self { running: Some(running).into(), ..Self::at_url(&url, pid) })
     }
 
-    async fn start_edge(harness: Arc<EdgeHarness>, settings: &HashMap<&str, String>) -> Self {
+    async fn start_worker(harness: Arc<WorkerHarness>, settings: &HashMap<&str, String>) -> Self {
         let mut vars = settings.clone();
         let unmigrated = vars.remove(BROKEN_STORE).is_some();
         let isolates: u64 = vars.remove(ISOLATES).map_or(1, |count| count.parse().unwrap());
@@ -237,33 +246,33 @@ impl Server {
         let others = answer["others"].as_array().unwrap().iter().map(|url| url.as_str().unwrap().to_owned()).collect();
         let instance = answer["instance"].as_str().unwrap().to_owned();
         let pid = answer["pid"].as_u64().unwrap().try_into().unwrap();
-        Self { running: Some(Running::Edge { harness, instance }).into(), others, ..Self::of(&url, pid) }
+        Self { running: Some(Running::Worker { harness, instance }).into(), others, ..Self::at_url(&url, pid) }
     }
 
-    /// Something that runs at `url` and is ended by somebody else.
-    fn of(url: &str, pid: u32) -> Self {
+    /// A server that runs at `url` and that another handle stops.
+    fn at_url(url: &str, pid: u32) -> Self {
         let url = url.to_owned();
-        Self { http: Http::new(&url), url, running: None.into(), pid, others: Vec::new(), kept: None.into() }
+        Self { http: Http::new(&url), url, running: None.into(), pid, others: Vec::new(), data_folder: None.into() }
     }
 
     fn at(&self, url: &str) -> Arc<Self> {
-        Arc::new(Self::of(url, self.pid))
+        Arc::new(Self::at_url(url, self.pid))
     }
 
-    /// The same server for a client that has no connection to it yet.
-    pub fn again(&self) -> Arc<Self> {
+    /// A handle of the same server whose client has no open connections.
+    pub fn with_new_client(&self) -> Arc<Self> {
         self.at(&self.url)
     }
 
-    pub async fn keep(&self, folder: tempfile::TempDir) {
-        *self.kept.lock().await = Some(folder);
+    pub async fn own(&self, folder: tempfile::TempDir) {
+        *self.data_folder.lock().await = Some(folder);
     }
 
-    /// The lines it logged so far.
+    /// The lines logged so far.
     pub async fn log(&self) -> Vec<String> {
         match &*self.running.lock().await {
-            Some(Running::Box { log, .. }) => log.lock().unwrap().clone(),
-            Some(Running::Edge { harness, instance }) => {
+            Some(Running::Native { log, .. }) => log.lock().unwrap().clone(),
+            Some(Running::Worker { harness, instance }) => {
                 let answer = harness.call(json!({ "op": "logs", "instance": instance })).await;
                 answer["logs"].as_array().unwrap().iter().map(|line| line.as_str().unwrap().to_owned()).collect()
             }
@@ -274,48 +283,48 @@ impl Server {
     /// Runs the Worker's cron handler.
     pub async fn scheduled(&self) {
         let running = self.running.lock().await;
-        let Some(Running::Edge { harness, instance }) = &*running else { panic!("not a Worker") };
+        let Some(Running::Worker { harness, instance }) = &*running else { panic!("not a Worker") };
         harness.call(json!({ "op": "scheduled", "instance": instance, "cron": "*/10 * * * *" })).await;
     }
 
-    /// Runs statements, one a line, in the Worker's database.
+    /// Runs SQL statements, one per line, in the Worker's database.
     pub async fn sql(&self, sql: &str) {
         let running = self.running.lock().await;
-        let Some(Running::Edge { harness, instance }) = &*running else { panic!("not a Worker") };
+        let Some(Running::Worker { harness, instance }) = &*running else { panic!("not a Worker") };
         harness.call(json!({ "op": "sql", "instance": instance, "sql": sql })).await;
     }
 
     pub async fn stop(&self) {
         match self.running.lock().await.take() {
-            Some(Running::Box { mut child, folder, .. }) => {
+            Some(Running::Native { mut child, folder, .. }) => {
                 child.kill().await.unwrap();
                 drop(folder);
             }
-            Some(Running::Edge { harness, instance }) => {
+            Some(Running::Worker { harness, instance }) => {
                 harness.call(json!({ "op": "stop", "instance": instance })).await;
             }
             None => {}
         }
     }
 
-    /// Sends the box a signal and waits for its end; gives whether it ended well.
+    /// Sends the native server a signal. The returned future waits for its exit and returns whether it succeeded.
     pub async fn signal(&self, signal: &str) -> impl Future<Output = bool> + use<> {
-        let Some(Running::Box { mut child, folder, .. }) = self.running.lock().await.take() else {
-            panic!("not a box")
+        let Some(Running::Native { mut child, folder, .. }) = self.running.lock().await.take() else {
+            panic!("not a native server")
         };
         let sent = Command::new("kill").args([format!("-{signal}"), self.pid.to_string()]).status().await.unwrap();
         assert!(sent.success());
         async move {
-            let ended = timeout(PATIENCE, child.wait()).await.expect("it does not end").unwrap().success();
+            let ended = timeout(TIMEOUT, child.wait()).await.expect("the server does not exit").unwrap().success();
             drop(folder);
             ended
         }
     }
 
-    /// What it holds in memory, in bytes: of the box the resident memory, of the Worker what is left after a collection of
-    /// garbage. The memory of workerd as a whole says little, since V8 collects when it likes.
-    pub async fn memory(&self) -> u64 {
-        if let Some(Running::Edge { harness, instance }) = &*self.running.lock().await {
+    /// Memory use in bytes: the resident memory of the native server, or the live memory of the Worker's isolate after a
+    /// garbage collection. The resident memory of workerd depends on when V8 last collected.
+    pub async fn memory_bytes(&self) -> u64 {
+        if let Some(Running::Worker { harness, instance }) = &*self.running.lock().await {
             let answer = harness.call(json!({ "op": "memory", "instance": instance })).await;
             return ["heap", "buffers", "wasm"].iter().map(|part| answer[part].as_u64().unwrap()).sum();
         }
@@ -326,7 +335,7 @@ impl Server {
 
     /// A request with the server's key.
     pub async fn post(&self, path: &str, body: &Value) -> Reply {
-        self.http.send("POST", path, &Self::keyed(), body.to_string()).await
+        self.http.send("POST", path, &Self::auth_headers(), body.to_string()).await
     }
 
     pub async fn chat(&self, body: &Value) -> Reply {
@@ -337,7 +346,7 @@ impl Server {
         self.http.send("GET", path, &[], "").await
     }
 
-    pub fn keyed() -> [(&'static str, &'static str); 2] {
+    pub fn auth_headers() -> [(&'static str, &'static str); 2] {
         [("authorization", "Bearer sk-test-key"), ("content-type", "application/json")]
     }
 }
@@ -348,24 +357,24 @@ async fn follow(mut lines: Lines<BufReader<ChildStderr>>, log: Arc<Mutex<Vec<Str
     }
 }
 
-/// The Node program that runs Workers in workerd, spoken to by lines of JSON.
-struct EdgeHarness {
+/// The Node program that runs Workers in workerd. It reads and writes lines of JSON.
+struct WorkerHarness {
     child: tokio::sync::Mutex<Child>,
     input: tokio::sync::Mutex<Option<ChildStdin>>,
     waiting: Arc<Mutex<HashMap<u64, oneshot::Sender<Value>>>>,
     next: AtomicU64,
 }
 
-impl EdgeHarness {
+impl WorkerHarness {
     async fn start() -> Self {
         let mut child = Command::new("node")
-            .args(["tests/edge/harness.mjs", "--config", "wrangler.toml"])
+            .args(["tests/worker/harness.mjs", "--config", "wrangler.toml"])
             .current_dir(ROOT)
             .env("WRANGLER_SEND_METRICS", "false")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("node runs the edge");
+            .expect("node starts the harness");
         let waiting = Arc::new(Mutex::new(HashMap::<u64, oneshot::Sender<Value>>::new()));
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let answered = Arc::clone(&waiting);
@@ -376,7 +385,7 @@ impl EdgeHarness {
                     let _ = sender.send(answer);
                 }
             }
-            // Whoever still waits learns of the end by its sender being dropped.
+            // Dropping the senders reports the end to the waiting calls.
             answered.lock().unwrap().clear();
         });
         Self { input: Some(child.stdin.take().unwrap()).into(), child: child.into(), waiting, next: AtomicU64::new(1) }
@@ -388,13 +397,13 @@ impl EdgeHarness {
         let (sender, answer) = oneshot::channel();
         self.waiting.lock().unwrap().insert(id, sender);
         let line = format!("{operation}\n");
-        self.input.lock().await.as_mut().expect("not ended").write_all(line.as_bytes()).await.unwrap();
-        let answer = timeout(PATIENCE, answer).await.expect("the harness answers").expect("the harness lives");
+        self.input.lock().await.as_mut().expect("the harness is running").write_all(line.as_bytes()).await.unwrap();
+        let answer = timeout(TIMEOUT, answer).await.expect("the harness does not answer").expect("the harness exited");
         assert_eq!(answer["ok"], true, "{operation}: {answer}");
         answer
     }
 
-    /// Closing its input ends it and all its Workers; killing it would leave them behind.
+    /// Stops the harness and its Workers by closing its input; a kill would leave the Workers running.
     async fn end(&self) {
         drop(self.input.lock().await.take());
         let _ = timeout(Duration::from_secs(20), self.child.lock().await.wait()).await;

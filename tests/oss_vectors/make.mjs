@@ -1,4 +1,4 @@
-// The part of make.py that `ali-oss` does: reads cases from the standard input, writes what it signs for each.
+// The `ali-oss` part of make.py: reads cases from stdin and writes the signature of each to stdout.
 //
 //     node make.mjs DIRECTORY < cases.json      (DIRECTORY holds node_modules/ali-oss)
 import { createRequire } from "node:module";
@@ -7,12 +7,12 @@ import { join, resolve } from "node:path";
 
 const load = createRequire(join(resolve(process.argv[2]), "package.json"));
 
-// A pre-signed URL takes its time from the clock, so the clock stands still.
+// A pre-signed URL contains the current time, so the clock is fixed.
 const RealDate = Date;
 let now = 0;
 globalThis.Date = class extends RealDate {
-  constructor(...given) {
-    super(...(given.length === 0 ? [now] : given));
+  constructor(...values) {
+    super(...(values.length === 0 ? [now] : values));
   }
   static now() {
     return now;
@@ -24,12 +24,12 @@ const instant = (time) =>
 const Client = load("ali-oss");
 const signing = load("ali-oss/lib/common/signUtils.js");
 
-// What the library makes on its way to a signature.
-let seen = {};
+// The intermediate strings of a signature.
+let intermediate = {};
 for (const [method, field] of [["getCanonicalRequest", "canonical_request"], ["getStringToSign", "string_to_sign"]]) {
   const original = signing[method];
-  signing[method] = function (...given) {
-    return (seen[field] = original.apply(this, given));
+  signing[method] = function (...values) {
+    return (intermediate[field] = original.apply(this, values));
   };
 }
 
@@ -44,7 +44,7 @@ const clientOf = (vector) =>
     authorizationV4: true,
   });
 
-// The headers that the library's request adds before it signs.
+// Signs with the headers that the library adds to a request.
 function header(vector) {
   const headers = { "x-oss-date": vector.time, "x-oss-content-sha256": "UNSIGNED-PAYLOAD" };
   if (vector.security_token !== null) headers["x-oss-security-token"] = vector.security_token;
@@ -53,7 +53,7 @@ function header(vector) {
   const authorization = clientOf(vector).authorizationV4(
     vector.method, request, vector.bucket, vector.key, vector.additional_headers,
   );
-  return { ...seen, authorization, signature: /Signature=(\w+)$/.exec(authorization)[1] };
+  return { ...intermediate, authorization, signature: /Signature=(\w+)$/.exec(authorization)[1] };
 }
 
 async function query(vector) {
@@ -62,7 +62,7 @@ async function query(vector) {
     vector.method, vector.expires, request, vector.key, vector.additional_headers,
   );
   const parameters = [...new URL(url).searchParams];
-  return { ...seen, parameters, signature: new URL(url).searchParams.get("x-oss-signature") };
+  return { ...intermediate, parameters, signature: new URL(url).searchParams.get("x-oss-signature") };
 }
 
 function policy(vector) {
@@ -77,7 +77,7 @@ function policy(vector) {
 const results = [];
 for (const { group, vector } of JSON.parse(readFileSync(0, "utf8"))) {
   now = instant(vector.time);
-  seen = {};
+  intermediate = {};
   try {
     results.push(await { header, query, policy }[group](vector));
   } catch (error) {

@@ -48,7 +48,7 @@ ABOUT = {
     "disputed": "Not for tests: the SDKs give different answers, each under `results`.",
 }
 
-# Inputs that a case does not name.
+# The default inputs of a case.
 COMMON = {
     "method": "PUT",
     "bucket": "example-bucket",
@@ -68,7 +68,7 @@ HOST = "example-bucket.oss-ap-southeast-1.aliyuncs.com"
 BROWSER = "aliyun-sdk-js/6.23.0 Chrome 140.0.0.0 on Windows 10 64-bit"
 PART = [["partNumber", "7"], ["uploadId", "0004B9895DBBB6EC98E36"]]
 
-# The input of the SDKs' unit tests, and the signatures that they expect.
+# The inputs and expected signatures of the unit tests of the SDKs.
 THEIRS = {
     "bucket": "bucket",
     "key": "1234+-/123/1.txt",
@@ -128,7 +128,7 @@ KEYS = {
     "longest_cjk": "长" * 341,
 }
 
-# The keys that are worth a second look in a URL.
+# Keys with special characters in a URL.
 URL_KEYS = ["space", "plus", "percent_2b", "cjk", "emoji", "unreserved", "reserved", "leading_slash", "empty_segments"]
 
 HEADER = {
@@ -350,7 +350,7 @@ POLICY = {
     "midnight_cn_hangzhou": MIDNIGHT | {"policy": policy_text(**MIDNIGHT)},
 }
 
-# Group, inputs, and what the SDKs do differently.
+# Group, inputs, and the differences between the SDKs.
 DISPUTED = {
     "query_empty_value": (
         "header",
@@ -413,7 +413,7 @@ DISPUTED = {
 
 
 def build(group, name, given):
-    """One case's inputs, in the order that the file shows."""
+    """The inputs of one case, in the order of the file."""
     fields = copy.deepcopy(COMMON | given)
     fields.pop("published", None)
     if group == "policy":
@@ -449,7 +449,7 @@ def sign_v2(group, vector):
             string_to_sign=vector["policy_base64"],
         )
         return {"signature": signature}
-    # As its client builds a URL.
+    # The URL as the client of the SDK builds it.
     url = f"https://{vector['bucket']}.oss-{vector['region']}.aliyuncs.com/{quote(vector['key'])}"
     if vector["query"]:
         url += "?" + urlencode([(name, value or "") for name, value in vector["query"]], quote_via=quote)
@@ -521,7 +521,7 @@ def sign_oss2(group, vector):
 
 
 def sign_ali(modules, cases):
-    """All cases at once; the locale is fixed because that library sorts by it."""
+    """Signs all cases in one process; the library sorts by locale, so the locale is fixed."""
     sent = [{"group": group, "vector": vector | {"policy": vector.get("policy_base64")}} for group, vector in cases]
     answer = subprocess.run(
         ["node", HERE / "make.mjs", modules],
@@ -540,12 +540,12 @@ def sign_ali(modules, cases):
 def attempt(sign, group, vector):
     try:
         return sign(group, vector)
-    except Exception as error:  # an SDK's refusal is an answer too
+    except Exception as error:  # an error of an SDK is a result, too
         return {"error": str(error)}
 
 
 def parts(authorization):
-    """An Authorization header's fields; the SDKs differ in their order and in the blanks between them."""
+    """The fields of an Authorization header; the SDKs differ in order and spaces."""
     scheme, _, rest = authorization.partition(" ")
     fields = dict(field.strip().split("=", 1) for field in rest.split(","))
     fields["AdditionalHeaders"] = sorted(fields.get("AdditionalHeaders", "").split(";"))
@@ -553,7 +553,7 @@ def parts(authorization):
 
 
 def essence(group, result):
-    """What the SDKs have to agree on."""
+    """The part of a result that must be equal for all SDKs."""
     if "error" in result:
         return result
     if group == "policy":
@@ -568,7 +568,7 @@ def ensure(condition, message):
 
 
 def compact_text(vector):
-    """Whether the policy is what ali-oss's signPostObjectPolicyV4 would make of it."""
+    """Whether ali-oss's signPostObjectPolicyV4 would write the policy in the same way."""
     text = base64.b64decode(vector["policy_base64"]).decode()
     return text == json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False)
 
@@ -632,7 +632,7 @@ def collect(modules):
 
 
 def render(made):
-    """JSON with one field a line: short enough to read, and a change shows as one line."""
+    """JSON with one field per line, so that a change is one line of a diff."""
 
     def line(value):
         return json.dumps(value, ensure_ascii=False)

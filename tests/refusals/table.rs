@@ -1,13 +1,13 @@
-//! The answers in `table.json`, and what a client must get of each.
+//! The upstream responses in `table.json`, and the error that a client must get for each.
 //!
-//! A row is an answer of the site to a turn: `status` (200), `type` (`application/json`; none when empty), `headers`, and a
-//! body as `json`, `text`, `latin1` (text, a byte a character) or `events` (objects are data, text is a bare line). In a body
-//! `{padding}` stands for many bytes, and `{chat_id}`, `{user_id}`, `{response_id}` for the ids of the turn.
+//! A row is an upstream response to a turn: `status` (default 200), `type` (default `application/json`; empty: no content type),
+//! `headers`, and a body as `json`, `text`, `latin1` (one byte per character) or `events` (objects are data, strings are bare
+//! lines). In a body `{padding}` is replaced by many bytes, and `{chat_id}`, `{user_id}`, `{response_id}` by the ids of the turn.
 //!
-//! `answer` is the refusal that the client must get: its status, code, `Retry-After` in seconds, `verify_url` and
-//! `x-should-retry`; absent when the turn succeeds. `says` is the text that comes before it, or the whole answer.
+//! `answer` is the error that the client must get: its status, code, `Retry-After` in seconds, `verify_url` and
+//! `x-should-retry`. It is absent when the turn succeeds. `says` is the text before the error, or the whole answer.
 
-#![allow(dead_code, reason = "each binary that includes it reads a part")]
+#![allow(dead_code, reason = "each binary uses a part of it")]
 #![allow(clippy::expect_used, reason = "test support")]
 
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ pub(crate) struct Row {
     pub(crate) answer: Option<Answer>,
     #[serde(default)]
     pub(crate) says: String,
-    /// Why the answer ends; `stop` if it says nothing else.
+    /// The finish reason of the answer; the default is `stop`.
     pub(crate) finish_reason: Option<String>,
 }
 
@@ -63,7 +63,7 @@ fn json() -> String {
     "application/json".to_owned()
 }
 
-/// All rows, in their order.
+/// All rows, in the order of the file.
 pub(crate) fn all() -> Vec<Row> {
     serde_json::from_str(include_str!("table.json")).expect("rows")
 }

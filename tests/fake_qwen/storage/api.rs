@@ -1,4 +1,4 @@
-//! The file routes of the app: tokens, links, parsing.
+//! The file routes of the web app: credentials, links, parsing.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -9,11 +9,11 @@ use super::super::accounts::Sender;
 use super::super::body::{Reply, Start};
 use super::super::failures;
 use super::super::routes::Call;
-use super::faults::{Stage, Trouble};
+use super::faults::{FaultKind, Stage};
 use super::sign::{self, ALGORITHM, Query, Request, Scope};
-use super::{BUCKET, Issued, LINK_LIFE, Parse, REGION, SIGNED_REGION, Storage, clock};
+use super::{BUCKET, IssuedFile, LINK_SECONDS, Parse, REGION, SIGNED_REGION, Storage, clock};
 
-/// The answer, if the request is for one of the routes.
+/// The response, if the request is for one of the file routes.
 pub(in super::super) fn answer(shared: &Shared, call: &Call) -> Option<Reply> {
     let handler = match call.path.trim_end_matches('/') {
         _ if call.method != hyper::Method::POST => return None,
@@ -24,13 +24,13 @@ pub(in super::super) fn answer(shared: &Shared, call: &Call) -> Option<Reply> {
         _ => return None,
     };
     let sender = shared.accounts.lock().unwrap().sender(&call.headers);
-    let refused = |status| {
+    let unauthorized = |status| {
         failures::refusal(status, &call.request_id, "Unauthorized", "Your session has expired, please sign in again.")
     };
     Some(match sender {
         Sender::Cookie(account) | Sender::Bearer(account) => handler(shared, call, &account),
-        Sender::Refused => refused(200),
-        Sender::Nobody => refused(401),
+        Sender::Rejected => unauthorized(200),
+        Sender::Anonymous => unauthorized(401),
     })
 }
 
@@ -49,17 +49,17 @@ fn token(shared: &Shared, call: &Call, account: &str) -> Reply {
         return missing(call, "filetype");
     }
     let mut storage = shared.storage.lock().unwrap();
-    let mut late = None;
+    let mut delay = None;
     match storage.faults.take(Stage::Token, name) {
-        Some(Trouble::Error(failure)) => {
+        Some(FaultKind::Error(failure)) => {
             return failures::named(failure, None, &call.request_id).unwrap_or_else(|| failures::unknown(failure));
         }
-        Some(Trouble::Status(status)) => return Reply::whole(status, "text/plain", "Internal Server Error"),
-        Some(Trouble::Drop(_)) => return Reply::reset(),
-        Some(Trouble::Late(wait)) => late = Some(wait),
-        Some(Trouble::SlowRead(_)) | None => {}
+        Some(FaultKind::Status(status)) => return Reply::whole(status, "text/plain", "Internal Server Error"),
+        Some(FaultKind::Drop(_)) => return Reply::reset(),
+        Some(FaultKind::Delay(duration)) => delay = Some(duration),
+        Some(FaultKind::SlowRead(_)) | None => {}
     }
-    if let Some(left) = storage.tokens.get_mut(account) {
+    if let Some(left) = storage.credentials_left.get_mut(account) {
         if *left == 0 {
             let details = "You have uploaded too many files, please try again later.";
             return failures::refusal(200, &call.request_id, "RateLimited", details);
@@ -79,8 +79,8 @@ fn token(shared: &Shared, call: &Call, account: &str) -> Reply {
         true => Reply::whole(200, "application/json", data.to_string()),
         false => failures::success(&call.request_id, &data),
     };
-    if let (Start::After(own), Some(late)) = (&mut reply.start, late) {
-        *own += late;
+    if let (Start::After(start), Some(delay)) = (&mut reply.start, delay) {
+        *start += delay;
     }
     reply
 }
@@ -90,18 +90,18 @@ fn missing(call: &Call, field: &str) -> Reply {
     failures::refusal(200, &call.request_id, "RequestValidationError", &details).header("x-actual-status-code", "400")
 }
 
-/// Host and port of this fake, as a client on the same machine reaches it.
+/// The address of this fake for a client on the same machine.
 fn endpoint(shared: &Shared) -> String {
-    let mut addr = *shared.addr.get().expect("an address once requests come");
+    let mut addr = *shared.addr.get().expect("the address is set before the first request");
     if addr.ip().is_unspecified() {
         addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     addr.to_string()
 }
 
-/// A link to `key` that lives for [`LINK_LIFE`], with credentials of its own.
+/// A signed URL of `key` with new credentials, valid for [`LINK_SECONDS`].
 fn signed_url(storage: &mut Storage, endpoint: &str, key: &str) -> String {
-    let credential = storage.credential(key.to_owned());
+    let credential = storage.new_credential(key.to_owned());
     let credential = &storage.credentials[&credential];
     let at = clock::stamp();
     let scope = Scope {
@@ -111,7 +111,7 @@ fn signed_url(storage: &mut Storage, endpoint: &str, key: &str) -> String {
         tail: "oss/aliyun_v4_request".to_owned(),
     };
     let query = format!(
-        "x-oss-security-token={}&x-oss-date={at}&x-oss-expires={LINK_LIFE}&x-oss-signature-version={ALGORITHM}&x-oss-credential={}",
+        "x-oss-security-token={}&x-oss-date={at}&x-oss-expires={LINK_SECONDS}&x-oss-signature-version={ALGORITHM}&x-oss-credential={}",
         sign::encoded(&credential.token),
         sign::encoded(&format!("{}/{}", scope.access_key, scope.text()))
     );
@@ -137,8 +137,8 @@ fn parse(shared: &Shared, call: &Call, account: &str) -> Reply {
     let Some(key) = key.filter(|key| storage.object(key).is_some()) else { return not_found(call) };
     let Storage { files, polls, .. } = &mut *storage;
     if let Some(file) = files.iter_mut().find(|file| file.key == key) {
-        let fitting = polls.iter().filter(|(marker, _)| file.name.contains(marker.as_str()));
-        let polls = fitting.max_by_key(|(marker, _)| marker.len()).map_or(1, |(_, polls)| *polls);
+        let matching = polls.iter().filter(|(marker, _)| file.name.contains(marker.as_str()));
+        let polls = matching.max_by_key(|(marker, _)| marker.len()).map_or(1, |(_, polls)| *polls);
         file.parse = Parse::Running(polls);
     }
     failures::success(&call.request_id, &Value::Bool(true))
@@ -157,8 +157,8 @@ fn status(shared: &Shared, call: &Call, account: &str) -> Reply {
     failures::success(&call.request_id, &list.into())
 }
 
-/// Status and error text of a file at a poll.
-fn poll(file: &mut Issued) -> (&'static str, &'static str) {
+/// Advances the parsing of a file by one poll; returns its status and error text.
+fn poll(file: &mut IssuedFile) -> (&'static str, &'static str) {
     file.parse = match file.parse {
         Parse::Running(0) if file.name.contains("unparsable") => Parse::Failed,
         Parse::Running(0) => Parse::Success,
@@ -166,7 +166,7 @@ fn poll(file: &mut Issued) -> (&'static str, &'static str) {
             file.parse = Parse::Running(left - 1);
             return ("running", "");
         }
-        settled => settled,
+        done => done,
     };
     match file.parse {
         Parse::Success => ("success", ""),
@@ -180,7 +180,7 @@ fn not_found(call: &Call) -> Reply {
 }
 
 impl Storage {
-    /// The key of a file of `account`, by its id or its link.
+    /// The key of a file of `account`, found by id or URL.
     pub(super) fn key_of(&self, account: &str, id: Option<&str>, url: Option<&str>) -> Option<String> {
         let by_id = id.and_then(|id| self.file(id));
         let by_url = || {

@@ -1,30 +1,30 @@
-//! `messages[].files` of a completion.
+//! The `messages[].files` of a completion.
 
 use serde_json::Value;
 
 use super::{Parse, Storage};
 
-/// Fields that every entry has.
-const NEEDED: [&str; 7] = ["type", "name", "url", "file_type", "showType", "file_class", "status"];
+/// The required fields of an entry.
+const REQUIRED: [&str; 7] = ["type", "name", "url", "file_type", "showType", "file_class", "status"];
 
-/// Hosts whose images need no upload.
+/// Hosts whose images can be attached without an upload.
 const OWN_HOSTS: [&str; 3] = ["qwen.ai", "qwenlm.ai", "qwen.com"];
 
-/// Whether the upstream takes these entries: complete, of files that are there, documents parsed.
+/// Whether the upstream accepts these entries: they are complete, the files exist, and documents are parsed.
 pub(in super::super) fn check(storage: &Storage, account: &str, files: &Value) -> bool {
     match files {
         Value::Null => true,
-        Value::Array(entries) => entries.iter().all(|entry| is_good(storage, account, entry)),
+        Value::Array(entries) => entries.iter().all(|entry| is_valid(storage, account, entry)),
         _ => false,
     }
 }
 
-fn is_good(storage: &Storage, account: &str, entry: &Value) -> bool {
-    if NEEDED.iter().any(|name| entry[*name].as_str().is_none_or(str::is_empty)) || entry["status"] != "uploaded" {
+fn is_valid(storage: &Storage, account: &str, entry: &Value) -> bool {
+    if REQUIRED.iter().any(|name| entry[*name].as_str().is_none_or(str::is_empty)) || entry["status"] != "uploaded" {
         return false;
     }
     let Some(key) = key(storage, account, entry) else {
-        return entry["type"] == "image" && is_own(entry["url"].as_str().unwrap_or_default());
+        return entry["type"] == "image" && is_on_own_host(entry["url"].as_str().unwrap_or_default());
     };
     let parsed = storage.files.iter().any(|file| file.key == key && file.parse == Parse::Success);
     storage.object(&key).is_some() && (parsed || !is_document(entry))
@@ -38,14 +38,14 @@ fn is_document(entry: &Value) -> bool {
     !["image", "video", "audio"].iter().any(|kind| entry["type"] == *kind)
 }
 
-fn is_own(url: &str) -> bool {
+fn is_on_own_host(url: &str) -> bool {
     let rest = url.strip_prefix("https://").unwrap_or_default();
     let host = rest.split(['/', '?', '#', ':']).next().unwrap_or_default();
     OWN_HOSTS.iter().any(|own| host.strip_suffix(own).is_some_and(|before| before.is_empty() || before.ends_with('.')))
 }
 
-/// A line for each entry: kind, name, size and digest of what was uploaded.
-pub(in super::super) fn told(storage: &Storage, account: &str, files: &Value) -> String {
+/// One line per entry: kind, name, size and digest of the uploaded content.
+pub(in super::super) fn describe(storage: &Storage, account: &str, files: &Value) -> String {
     let lines = files.as_array().into_iter().flatten().map(|entry| {
         let text = |name: &str| entry[name].as_str().unwrap_or("-").to_owned();
         let key = key(storage, account, entry);

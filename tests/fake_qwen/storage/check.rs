@@ -1,4 +1,4 @@
-//! Who may write what: signatures, tokens, clocks.
+//! Authorization of storage requests: signatures, tokens, clock skew.
 
 use hyper::HeaderMap;
 
@@ -7,7 +7,7 @@ use super::errors::OssError;
 use super::sign::{self, ALGORITHM, Query, Request, Scope};
 use super::{BUCKET, Credential, SIGNED_REGION, Storage, clock};
 
-/// Allows the request, or says why not. A GET needs no signature; one that comes must be good.
+/// Authorizes a request. A GET needs no signature, but a given one must be valid.
 pub(super) fn request(
     storage: &Storage,
     method: &str,
@@ -28,9 +28,8 @@ pub(super) fn request(
     }
     match method {
         "GET" | "HEAD" => Ok(()),
-        _ => {
-            Err(OssError::new("AccessDenied").saying("You have no right to access this object because of bucket acl."))
-        }
+        _ => Err(OssError::new("AccessDenied")
+            .with_message("You have no right to access this object because of bucket acl.")),
     }
 }
 
@@ -64,14 +63,14 @@ fn by_query(storage: &Storage, request: &Request<'_>) -> Result<(), OssError> {
     let at = get("x-oss-date");
     let issued = credentials(storage, &scope, get("x-oss-security-token"))?;
     check_scope(&scope, at)?;
-    let (Some(begin), Ok(life)) = (clock::of_stamp(at), get("x-oss-expires").parse::<i64>()) else {
+    let (Some(start), Ok(lifetime)) = (clock::of_stamp(at), get("x-oss-expires").parse::<i64>()) else {
         return Err(invalid("Invalid x-oss-date or x-oss-expires."));
     };
-    if !(1..=604_800).contains(&life) {
+    if !(1..=604_800).contains(&lifetime) {
         return Err(invalid("Invalid x-oss-expires."));
     }
-    if begin + life < now() || begin - clock::MAX_SKEW > now() {
-        return Err(OssError::new("AccessDenied").saying("Request has expired."));
+    if start + lifetime < now() || start - clock::MAX_SKEW_SECONDS > now() {
+        return Err(OssError::new("AccessDenied").with_message("Request has expired."));
     }
     check_v4(request, issued, &scope, at, get("x-oss-additional-headers"), get("x-oss-signature"))?;
     check_key(issued, request.key)
@@ -125,9 +124,8 @@ pub(super) fn form<'a>(
         return Ok(issued);
     }
     if field("x-oss-signature-version").is_none() && policy.is_empty() {
-        return Err(
-            OssError::new("AccessDenied").saying("You have no right to access this object because of bucket acl.")
-        );
+        return Err(OssError::new("AccessDenied")
+            .with_message("You have no right to access this object because of bucket acl."));
     }
     if get("x-oss-signature-version") != ALGORITHM {
         return Err(invalid("Invalid x-oss-signature-version."));
@@ -143,7 +141,7 @@ pub(super) fn form<'a>(
     Ok(issued)
 }
 
-/// The credential may write only its own key.
+/// Checks that the credential was issued for this key.
 pub(super) fn check_key(issued: &Credential, key: &str) -> Result<(), OssError> {
     if issued.key == key {
         return Ok(());
@@ -159,7 +157,7 @@ fn credentials<'a>(storage: &'a Storage, scope: &Scope, token: &str) -> Result<&
 
 fn credential<'a>(storage: &'a Storage, access_key: &str, token: &str) -> Result<&'a Credential, OssError> {
     let issued = storage.credentials.get(access_key);
-    // Temporary keys exist only together with their token.
+    // Temporary keys are valid only with their token.
     let Some(issued) = issued.filter(|_| !token.is_empty()) else {
         return Err(OssError::new("InvalidAccessKeyId").with("OSSAccessKeyId", access_key));
     };
@@ -184,13 +182,13 @@ fn check_scope(scope: &Scope, at: &str) -> Result<(), OssError> {
 
 fn check_clock(at: Option<i64>, text: &str) -> Result<(), OssError> {
     let Some(at) = at else {
-        return Err(OssError::new("AccessDenied").saying("OSS authentication requires a valid Date."));
+        return Err(OssError::new("AccessDenied").with_message("OSS authentication requires a valid Date."));
     };
-    if (now() - at).abs() <= clock::MAX_SKEW {
+    if (now() - at).abs() <= clock::MAX_SKEW_SECONDS {
         return Ok(());
     }
     Err(OssError::new("RequestTimeTooSkewed")
-        .with("MaxAllowedSkewMilliseconds", (clock::MAX_SKEW * 1_000).to_string())
+        .with("MaxAllowedSkewMilliseconds", (clock::MAX_SKEW_SECONDS * 1_000).to_string())
         .with("RequestTime", text)
         .with("ServerTime", clock::stamp()))
 }
@@ -203,5 +201,5 @@ fn mismatch(access_key: &str, signature: &str, text: &str) -> OssError {
 }
 
 fn invalid(message: &str) -> OssError {
-    OssError::new("InvalidArgument").saying(message)
+    OssError::new("InvalidArgument").with_message(message)
 }

@@ -1,20 +1,20 @@
-//! The two ways in which requests write the time.
+//! The formats of times in requests.
 
 use time::{Date, Month, OffsetDateTime};
 
 use super::super::accounts::now;
 
-/// Seconds that a signed request may be away from now.
-pub(super) const MAX_SKEW: i64 = 15 * 60;
+/// The maximum clock skew of a signed request.
+pub(super) const MAX_SKEW_SECONDS: i64 = 15 * 60;
 
-/// Now as `YYYYMMDDTHHMMSSZ`.
+/// The current time as `YYYYMMDDTHHMMSSZ`.
 pub(super) fn stamp() -> String {
-    let at = OffsetDateTime::from_unix_timestamp(now()).expect("a time of this age");
+    let at = OffsetDateTime::from_unix_timestamp(now()).expect("a valid time");
     let (hour, minute, second) = at.to_hms();
     format!("{}{:02}{:02}T{hour:02}{minute:02}{second:02}Z", at.year(), u8::from(at.month()), at.day())
 }
 
-/// Seconds since 1970 of `YYYYMMDDTHHMMSSZ`.
+/// Parses `YYYYMMDDTHHMMSSZ` into Unix seconds.
 pub(super) fn of_stamp(text: &str) -> Option<i64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     if date.len() != 8 || time.len() != 6 {
@@ -28,7 +28,7 @@ pub(super) fn of_stamp(text: &str) -> Option<i64> {
     )
 }
 
-/// Seconds since 1970 of `Sun, 22 Nov 2026 10:30:00 GMT`.
+/// Parses `Sun, 22 Nov 2026 10:30:00 GMT` into Unix seconds.
 pub(super) fn of_http_date(text: &str) -> Option<i64> {
     const MONTHS: [Month; 12] = [
         Month::January,
@@ -53,7 +53,7 @@ pub(super) fn of_http_date(text: &str) -> Option<i64> {
     seconds(year, month, day, time.try_into().ok()?)
 }
 
-/// Seconds since 1970 of `2026-11-22T10:30:00.000Z`, as policies write it.
+/// Parses `2026-11-22T10:30:00.000Z`, the format of policies, into Unix seconds.
 pub(super) fn of_policy(text: &str) -> Option<i64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.split('-');

@@ -1,4 +1,4 @@
-//! Errors of the storage, in its XML.
+//! Errors of the storage as XML.
 
 use std::fmt::Write as _;
 
@@ -52,7 +52,7 @@ const KNOWN: &[(&str, u16, &str)] = &[
     ),
 ];
 
-/// An error answer.
+/// An error response.
 #[derive(Debug)]
 pub(super) struct OssError {
     status: u16,
@@ -61,7 +61,7 @@ pub(super) struct OssError {
     extra: Vec<(&'static str, String)>,
 }
 
-/// Whether the storage has an error of that code.
+/// Whether the storage has an error with this code.
 pub(super) fn is_known(code: &str) -> bool {
     KNOWN.iter().any(|(known, ..)| *known == code)
 }
@@ -73,13 +73,13 @@ impl OssError {
         OssError { status, code: code.to_owned(), message: message.to_owned(), extra: Vec::new() }
     }
 
-    /// A server error of that status.
+    /// A server error with this status.
     pub(super) fn of_status(status: u16) -> OssError {
         let code = if status == 503 { "ServiceUnavailable" } else { "InternalError" };
         OssError { status, ..OssError::new(code) }
     }
 
-    pub(super) fn saying(mut self, message: impl Into<String>) -> OssError {
+    pub(super) fn with_message(mut self, message: impl Into<String>) -> OssError {
         self.message = message.into();
         self
     }
@@ -106,8 +106,8 @@ impl OssError {
     }
 }
 
-/// A good answer without a body, or with one of XML.
-pub(super) fn done(status: u16, xml: Option<String>) -> Reply {
+/// A success response, with an XML body or without a body.
+pub(super) fn success(status: u16, xml: Option<String>) -> Reply {
     let id = Uuid::new_v4().simple().to_string()[..24].to_uppercase();
     let mut reply = Reply::whole(status, "application/xml", xml.clone().unwrap_or_default());
     if xml.is_none() {
@@ -116,7 +116,7 @@ pub(super) fn done(status: u16, xml: Option<String>) -> Reply {
     reply.header("server", "AliyunOSS").header("x-oss-request-id", id)
 }
 
-/// `text` between XML tags.
+/// Escapes text for XML.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -1,4 +1,4 @@
-//! `POST /` with a form: its fields, its policy, its file.
+//! `POST /` with a form: fields, policy and file.
 
 use hyper::http::request::Parts;
 use serde_json::Value;
@@ -8,18 +8,18 @@ use super::super::accounts::now;
 use super::super::body::Reply;
 use super::errors::{self, OssError};
 use super::faults::Stage;
-use super::oss::{Intake, Stop, delay, fail, length};
+use super::oss::{Intake, RequestFailure, delay, fail, length};
 use super::sign;
 use super::spool::{Spool, etag};
 use super::{BUCKET, Stored, check, clock, name_of};
 
-/// Everything before the file.
-const MAX_FIELDS: usize = 256 << 10;
+/// The size limit of everything before the file.
+const MAX_FIELD_BYTES: usize = 256 << 10;
 
-/// Fields that the policy of a V4 form has to name.
+/// Fields that the policy of a V4 form must name.
 const V4_FIELDS: [&str; 3] = ["x-oss-signature-version", "x-oss-credential", "x-oss-date"];
 
-pub(super) async fn post(shared: &Shared, parts: &Parts, intake: &mut Intake) -> Result<Reply, Stop> {
+pub(super) async fn post(shared: &Shared, parts: &Parts, intake: &mut Intake) -> Result<Reply, RequestFailure> {
     length(&parts.headers)?;
     let content_type = sign::header(&parts.headers, "content-type");
     let boundary = content_type
@@ -29,7 +29,7 @@ pub(super) async fn post(shared: &Shared, parts: &Parts, intake: &mut Intake) ->
         .filter(|boundary| !boundary.is_empty())
         .ok_or_else(|| malformed("Bucket POST must be of the enclosure-type multipart/form-data."))?;
     let mut reader = Reader::new(boundary);
-    // The connection's leading CRLF makes the first boundary look like the others.
+    // A leading CRLF makes the first delimiter like the others.
     reader.push(b"\r\n")?;
     while !reader.in_file {
         let bytes = intake.next().await?.ok_or_else(|| malformed("The form has no file."))?;
@@ -37,15 +37,15 @@ pub(super) async fn post(shared: &Shared, parts: &Parts, intake: &mut Intake) ->
     }
     let form = Form { fields: std::mem::take(&mut reader.fields) };
     let key = form.get("key").ok_or_else(|| malformed("Bucket POST must contain a field named 'key'."))?;
-    let (trouble, range) = {
+    let (fault, length_range) = {
         let mut storage = shared.storage.lock().unwrap();
         let issued = check::form(&storage, &|name| form.get(name))?;
-        let range = form.check_policy()?;
+        let length_range = form.check_policy()?;
         check::check_key(issued, &key)?;
-        (storage.faults.take(Stage::Put, name_of(&key)), range)
+        (storage.faults.take(Stage::Put, name_of(&key)), length_range)
     };
-    intake.suffer(trouble.as_ref());
-    fail(trouble.as_ref())?;
+    intake.apply(fault.as_ref());
+    fail(fault.as_ref())?;
     let mut spool = Spool::default();
     loop {
         spool.push(&reader.file_bytes());
@@ -57,7 +57,7 @@ pub(super) async fn post(shared: &Shared, parts: &Parts, intake: &mut Intake) ->
     }
     intake.drain().await?;
     let blob = spool.finish();
-    if let Some((min, max)) = range {
+    if let Some((min, max)) = length_range {
         if blob.size > max {
             return Err(OssError::new("EntityTooLarge").with("MaxSizeAllowed", max.to_string()).into());
         }
@@ -73,13 +73,13 @@ pub(super) async fn post(shared: &Shared, parts: &Parts, intake: &mut Intake) ->
         Some("201") => 201,
         _ => 204,
     };
-    let mut reply = errors::done(status, None).header("etag", etag);
-    delay(&mut reply, trouble.as_ref());
+    let mut reply = errors::success(status, None).header("etag", etag);
+    delay(&mut reply, fault.as_ref());
     Ok(reply)
 }
 
 fn malformed(message: &str) -> OssError {
-    OssError::new("MalformedPOSTRequest").saying(message)
+    OssError::new("MalformedPOSTRequest").with_message(message)
 }
 
 /// The fields before the file.
@@ -92,7 +92,7 @@ impl Form {
         self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
     }
 
-    /// Checks the conditions; the range of lengths, if there is one.
+    /// Checks the policy; returns its range of lengths, if it has one.
     fn check_policy(&self) -> Result<Option<(u64, u64)>, OssError> {
         use base64::Engine;
         let document = base64::engine::general_purpose::STANDARD.decode(self.get("policy").unwrap_or_default());
@@ -139,12 +139,12 @@ impl Form {
     fn check_condition(&self, how: &str, name: &str, value: &Value, condition: &Value) -> Result<(), OssError> {
         let sent = if name == "bucket" { Some(BUCKET.to_owned()) } else { self.get(name) };
         let sent = sent.unwrap_or_default();
-        let any = || value.as_array().into_iter().flatten().any(|value| *value == *sent);
+        let is_listed = || value.as_array().into_iter().flatten().any(|value| *value == *sent);
         let met = match how {
             "eq" => *value == *sent,
             "starts-with" => value.as_str().is_some_and(|start| sent.starts_with(start)),
-            "in" => any(),
-            "not-in" => !any(),
+            "in" => is_listed(),
+            "not-in" => !is_listed(),
             _ => return Err(OssError::new("InvalidPolicyDocument")),
         };
         if met { Ok(()) } else { Err(denied(&format!("Policy Condition failed: {condition}"))) }
@@ -152,14 +152,14 @@ impl Form {
 }
 
 fn denied(why: &str) -> OssError {
-    OssError::new("AccessDenied").saying(format!("Invalid according to Policy: {why}"))
+    OssError::new("AccessDenied").with_message(format!("Invalid according to Policy: {why}"))
 }
 
-/// Cuts the body into fields and the file, which is the last of them.
+/// Splits the body into fields and the file, which is the last part.
 struct Reader {
     /// `\r\n--boundary`
     delimiter: Vec<u8>,
-    held: Vec<u8>,
+    buffer: Vec<u8>,
     fields: Vec<(String, String)>,
     in_file: bool,
     ended: bool,
@@ -168,37 +168,37 @@ struct Reader {
 impl Reader {
     fn new(boundary: &str) -> Reader {
         let delimiter = format!("\r\n--{boundary}").into_bytes();
-        Reader { delimiter, held: Vec::new(), fields: Vec::new(), in_file: false, ended: false }
+        Reader { delimiter, buffer: Vec::new(), fields: Vec::new(), in_file: false, ended: false }
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<(), OssError> {
         if self.ended {
             return Ok(());
         }
-        self.held.extend_from_slice(bytes);
+        self.buffer.extend_from_slice(bytes);
         while !self.in_file {
             let Some(used) = self.field()? else { break };
-            self.held.drain(..used);
+            self.buffer.drain(..used);
         }
-        if !self.in_file && self.held.len() > MAX_FIELDS {
+        if !self.in_file && self.buffer.len() > MAX_FIELD_BYTES {
             return Err(malformed("The fields of the form are too long."));
         }
         Ok(())
     }
 
-    /// Reads the field at the start, if all of it is there; the number of bytes it took.
+    /// Reads the first field of the buffer, if it is complete; returns its length in bytes.
     fn field(&mut self) -> Result<Option<usize>, OssError> {
-        let held = self.held.as_slice();
-        if held.len() < self.delimiter.len() + 4 {
+        let buffer = self.buffer.as_slice();
+        if buffer.len() < self.delimiter.len() + 4 {
             return Ok(None);
         }
-        let Some(rest) = held.strip_prefix(self.delimiter.as_slice()).and_then(|rest| rest.strip_prefix(b"\r\n"))
+        let Some(rest) = buffer.strip_prefix(self.delimiter.as_slice()).and_then(|rest| rest.strip_prefix(b"\r\n"))
         else {
             return Err(malformed("A form ends with its file."));
         };
         let Some(end) = position(rest, b"\r\n\r\n") else { return Ok(None) };
         let head = String::from_utf8_lossy(&rest[..end]).into_owned();
-        let start = held.len() - rest.len() + end + 4;
+        let start = buffer.len() - rest.len() + end + 4;
         let disposition = head.lines().find(|line| line.to_lowercase().starts_with("content-disposition:"));
         let name = disposition
             .and_then(|line| line.split("name=\"").find_map(|piece| piece.split_once('"').map(|(name, _)| name)))
@@ -208,21 +208,21 @@ impl Reader {
             self.in_file = true;
             return Ok(Some(start));
         }
-        let Some(length) = position(&held[start..], &self.delimiter) else { return Ok(None) };
-        let value = String::from_utf8_lossy(&held[start..start + length]).into_owned();
+        let Some(length) = position(&buffer[start..], &self.delimiter) else { return Ok(None) };
+        let value = String::from_utf8_lossy(&buffer[start..start + length]).into_owned();
         self.fields.push((name, value));
         Ok(Some(start + length))
     }
 
-    /// What has come of the file since the last call.
+    /// The bytes of the file that arrived since the last call.
     fn file_bytes(&mut self) -> Vec<u8> {
-        if let Some(end) = position(&self.held, &self.delimiter) {
+        if let Some(end) = position(&self.buffer, &self.delimiter) {
             self.ended = true;
-            self.held.truncate(end);
-            return std::mem::take(&mut self.held);
+            self.buffer.truncate(end);
+            return std::mem::take(&mut self.buffer);
         }
-        let sure = self.held.len().saturating_sub(self.delimiter.len());
-        self.held.drain(..sure).collect()
+        let complete = self.buffer.len().saturating_sub(self.delimiter.len());
+        self.buffer.drain(..complete).collect()
     }
 }
 

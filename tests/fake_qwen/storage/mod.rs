@@ -1,6 +1,6 @@
-//! File storage: tokens for uploads, the object storage itself, parsing of documents.
+//! File storage: upload credentials, the object storage, and the parsing of documents.
 //!
-//! Objects, uploads and faults are told apart by the file's name, so that cases can share one fake.
+//! Objects, uploads and faults are selected by the file name, so that cases can share a fake.
 
 mod api;
 mod attach;
@@ -26,22 +26,22 @@ use super::failures;
 use spool::Blob;
 
 pub(super) use api::answer as answer_api;
-pub(super) use attach::{check as check_files, told as told_files};
-pub use faults::{Stage, StorageFault, Trouble};
-pub(super) use oss::{Cut, answer as answer_oss};
+pub(super) use attach::{check as check_files, describe as describe_files};
+pub use faults::{FaultKind, Stage, StorageFault};
+pub(super) use oss::{Disconnect, answer as answer_oss};
 
 /// The bucket of all objects.
 const BUCKET: &str = "qwen-webui-prod";
-/// Region as `getstsToken` tells it.
+/// The region as `getstsToken` returns it.
 const REGION: &str = "oss-ap-southeast-1";
-/// Region as it is signed.
+/// The region as it is signed.
 const SIGNED_REGION: &str = "ap-southeast-1";
-/// Seconds that credentials live.
-const CREDENTIAL_LIFE: i64 = 3_600;
-/// Seconds that a link lives.
-const LINK_LIFE: i64 = 300;
+/// The lifetime of credentials.
+const CREDENTIAL_SECONDS: i64 = 3_600;
+/// The lifetime of a signed URL.
+const LINK_SECONDS: i64 = 300;
 
-/// What the storage holds of a file.
+/// A stored file.
 #[derive(Clone, Debug)]
 pub struct Object {
     /// `<user id>/<file id>_<raw name>`
@@ -50,14 +50,14 @@ pub struct Object {
     pub size: u64,
     /// Hex digest of the content.
     pub sha256: String,
-    /// `Content-Type` of the upload; empty if there was none.
+    /// The `Content-Type` of the upload; empty without one.
     pub content_type: String,
-    /// The content, if it is UTF-8 of at most 1 MiB.
+    /// The content, if it is UTF-8 text of at most 1 MiB.
     pub text: Option<String>,
 }
 
-/// A file that a token was given for.
-struct Issued {
+/// A file for which credentials were issued.
+struct IssuedFile {
     id: String,
     account: String,
     key: String,
@@ -67,8 +67,8 @@ struct Issued {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Parse {
-    Unasked,
-    /// So many polls left before the result.
+    NotRequested,
+    /// The number of polls before the result.
     Running(u64),
     Success,
     Failed,
@@ -88,19 +88,19 @@ struct Stored {
     blob: Blob,
 }
 
-/// All of it.
+/// The state of the storage.
 #[derive(Default)]
 pub(super) struct Storage {
-    files: Vec<Issued>,
+    files: Vec<IssuedFile>,
     credentials: HashMap<String, Credential>,
-    /// By key, in order of arrival.
+    /// By key, in the order of arrival.
     objects: Vec<(String, Stored)>,
     uploads: HashMap<String, uploads::Upload>,
     aborted: Vec<String>,
     faults: faults::Faults,
-    /// Tokens left, by account.
-    tokens: HashMap<String, u64>,
-    /// Polls that find a file still running, by what its name contains.
+    /// The number of credentials that an account may still request.
+    credentials_left: HashMap<String, u64>,
+    /// The number of polls that report a file as running, by a part of its name.
     polls: Vec<(String, u64)>,
 }
 
@@ -109,10 +109,10 @@ impl Storage {
         self.faults.set(marker, faults);
     }
 
-    pub(super) fn set_tokens(&mut self, account: &str, left: Option<u64>) {
+    pub(super) fn set_credentials_left(&mut self, account: &str, left: Option<u64>) {
         match left {
-            Some(left) => self.tokens.insert(account.to_owned(), left),
-            None => self.tokens.remove(account),
+            Some(left) => self.credentials_left.insert(account.to_owned(), left),
+            None => self.credentials_left.remove(account),
         };
     }
 
@@ -140,37 +140,37 @@ impl Storage {
         self.aborted.iter().filter(|key| name_of(key).contains(marker)).count()
     }
 
-    /// A new file of `account`, and credentials that can write it.
-    fn issue(&mut self, account: &str, name: &str) -> (&Issued, &Credential) {
+    /// Creates a file of `account` and credentials to write it.
+    fn issue(&mut self, account: &str, name: &str) -> (&IssuedFile, &Credential) {
         let id = Uuid::new_v4().to_string();
         let key = format!("{account}/{id}_{name}");
-        self.files.push(Issued {
+        self.files.push(IssuedFile {
             id,
             account: account.to_owned(),
             key: key.clone(),
             name: name.to_owned(),
-            parse: Parse::Unasked,
+            parse: Parse::NotRequested,
         });
-        let credential = self.credential(key);
-        (self.files.last().expect("the one just added"), &self.credentials[&credential])
+        let credential = self.new_credential(key);
+        (self.files.last().expect("the file that was just added"), &self.credentials[&credential])
     }
 
-    /// New credentials for `key`; their id.
-    fn credential(&mut self, key: String) -> String {
+    /// Creates credentials for `key`; returns their id.
+    fn new_credential(&mut self, key: String) -> String {
         let id = format!("STS.{}", &Uuid::new_v4().simple().to_string()[..24]);
         let credential = Credential {
             id: id.clone(),
             secret: format!("fake-secret-{}", Uuid::new_v4().simple()),
-            // Base64 of the real ones has all three special characters.
+            // Real tokens are base64 with all three special characters.
             token: format!("CAIS{}+/{}==", Uuid::new_v4().simple(), Uuid::new_v4().simple()),
             key,
-            expires: now() + CREDENTIAL_LIFE,
+            expires: now() + CREDENTIAL_SECONDS,
         };
         self.credentials.insert(id.clone(), credential);
         id
     }
 
-    fn file(&self, id: &str) -> Option<&Issued> {
+    fn file(&self, id: &str) -> Option<&IssuedFile> {
         self.files.iter().rev().find(|file| file.id == id)
     }
 
@@ -188,36 +188,36 @@ impl Storage {
     }
 }
 
-/// What a request to the storage is about.
-pub(super) enum Place {
-    /// A form, which brings its key along.
+/// The target of a storage request.
+pub(super) enum Target {
+    /// A form, which contains the key.
     Form,
     /// An object's key.
     Key(String),
 }
 
-/// Whether a request is for the storage: its path is a key that was given out, or it is signed as for one.
-pub(super) fn place(shared: &Shared, parts: &Parts) -> Option<Place> {
+/// The target, if the request is for the storage: its path is an issued key, or it is signed.
+pub(super) fn target(shared: &Shared, parts: &Parts) -> Option<Target> {
     let path = parts.uri.path();
     if path.starts_with("/api/") {
         return None;
     }
     if path == "/" || path == format!("/{BUCKET}/") || path == format!("/{BUCKET}") {
-        return (parts.method == Method::POST).then_some(Place::Form);
+        return (parts.method == Method::POST).then_some(Target::Form);
     }
     let key = sign::decoded(path.strip_prefix('/')?);
-    let inner = key.strip_prefix(BUCKET).and_then(|rest| rest.strip_prefix('/')).map(str::to_owned);
+    let key_in_bucket = key.strip_prefix(BUCKET).and_then(|rest| rest.strip_prefix('/')).map(str::to_owned);
     let storage = shared.storage.lock().unwrap();
     if storage.has_key(&key) {
-        return Some(Place::Key(key));
+        return Some(Target::Key(key));
     }
-    let key = inner.unwrap_or(key);
+    let key = key_in_bucket.unwrap_or(key);
     let signed = sign::header(&parts.headers, "authorization").starts_with("OSS")
         || sign::Query::of(parts.uri.query().unwrap_or_default()).is_signed();
-    (signed || storage.has_key(&key)).then_some(Place::Key(key))
+    (signed || storage.has_key(&key)).then_some(Target::Key(key))
 }
 
-/// The raw name in a key.
+/// The file name in a key.
 fn name_of(key: &str) -> &str {
     let name = key.split_once('/').map_or(key, |(_, name)| name);
     name.split_once('_').map_or(name, |(_, name)| name)

@@ -1,4 +1,4 @@
-//! The object storage: reads a request's body as it comes, and answers.
+//! The object storage: reads the request body as it arrives, and answers.
 
 use std::time::Duration;
 
@@ -13,76 +13,76 @@ use hyper::http::request::Parts;
 use super::super::Shared;
 use super::super::body::{Reply, Start, Step};
 use super::errors::{self, OssError};
-use super::faults::{Stage, Trouble};
+use super::faults::{FaultKind, Stage};
 use super::sign::{self, Query};
 use super::spool::{Blob, Spool, etag};
-use super::{Place, Stored, check, form, name_of, uploads};
+use super::{Stored, Target, check, form, name_of, uploads};
 
-/// The most that one request may bring.
-pub(super) const MAX_OBJECT: u64 = 5 << 30;
-/// How much of an unwanted body is read before the answer.
-const MAX_DRAINED: u64 = 64 << 20;
+/// The size limit of one request.
+pub(super) const MAX_OBJECT_BYTES: u64 = 5 << 30;
+/// The part of an unused body that is read before the response.
+const MAX_DRAINED_BYTES: u64 = 64 << 20;
 
-/// A request that gets no answer.
+/// A request without a response.
 #[derive(Debug)]
-pub(in super::super) enum Cut {
-    /// A fault says so.
+pub(in super::super) enum Disconnect {
+    /// A fault closes the connection.
     ByFake,
-    /// The sender left.
+    /// The client closed the connection.
     ByPeer,
 }
 
-/// A refusal, or no answer at all.
-pub(super) enum Stop {
-    Refused(OssError),
-    Cut(Cut),
+/// An error response, or no response.
+pub(super) enum RequestFailure {
+    Error(OssError),
+    Disconnect(Disconnect),
 }
 
-impl From<OssError> for Stop {
-    fn from(error: OssError) -> Stop {
-        Stop::Refused(error)
+impl From<OssError> for RequestFailure {
+    fn from(error: OssError) -> RequestFailure {
+        RequestFailure::Error(error)
     }
 }
 
-impl From<Cut> for Stop {
-    fn from(cut: Cut) -> Stop {
-        Stop::Cut(cut)
+impl From<Disconnect> for RequestFailure {
+    fn from(disconnect: Disconnect) -> RequestFailure {
+        RequestFailure::Disconnect(disconnect)
     }
 }
 
-/// A body on its way in, with what a fault does to it.
+/// A request body and the faults that apply to it.
 pub(super) struct Intake {
     body: Incoming,
-    /// Bytes until the connection ends.
-    left: Option<u64>,
+    /// The number of bytes before the connection is closed.
+    bytes_left: Option<u64>,
     bytes_per_second: Option<u64>,
 }
 
 impl Intake {
     pub(super) fn new(body: Incoming) -> Intake {
-        Intake { body, left: None, bytes_per_second: None }
+        Intake { body, bytes_left: None, bytes_per_second: None }
     }
 
-    pub(super) fn suffer(&mut self, trouble: Option<&Trouble>) {
-        match trouble {
-            Some(Trouble::Drop(bytes)) => self.left = Some(*bytes),
-            Some(Trouble::SlowRead(speed)) => self.bytes_per_second = Some((*speed).max(1)),
+    pub(super) fn apply(&mut self, fault: Option<&FaultKind>) {
+        match fault {
+            Some(FaultKind::Drop(bytes)) => self.bytes_left = Some(*bytes),
+            Some(FaultKind::SlowRead(speed)) => self.bytes_per_second = Some((*speed).max(1)),
             _ => {}
         }
     }
 
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Cut> {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Disconnect> {
         loop {
-            if self.left == Some(0) {
-                return Err(Cut::ByFake);
+            if self.bytes_left == Some(0) {
+                return Err(Disconnect::ByFake);
             }
             let frame = match self.body.frame().await {
                 Some(Ok(frame)) => frame,
-                Some(Err(_)) => return Err(Cut::ByPeer),
+                Some(Err(_)) => return Err(Disconnect::ByPeer),
                 None => return Ok(None),
             };
             let Ok(bytes) = frame.into_data() else { continue };
-            if let Some(left) = &mut self.left {
+            if let Some(left) = &mut self.bytes_left {
                 *left = left.saturating_sub(bytes.len() as u64);
             }
             if let Some(speed) = self.bytes_per_second {
@@ -92,10 +92,10 @@ impl Intake {
         }
     }
 
-    /// Reads on without looking, so that the sender reads the answer; not for ever.
-    pub(super) async fn drain(&mut self) -> Result<(), Cut> {
+    /// Discards the rest of the body, up to a limit, so that the client reads the response.
+    pub(super) async fn drain(&mut self) -> Result<(), Disconnect> {
         let mut read = 0;
-        while read < MAX_DRAINED {
+        while read < MAX_DRAINED_BYTES {
             match self.next().await? {
                 Some(bytes) => read += bytes.len() as u64,
                 None => break,
@@ -104,8 +104,8 @@ impl Intake {
         Ok(())
     }
 
-    /// A short body, whole.
-    pub(super) async fn short(&mut self) -> Result<Vec<u8>, Stop> {
+    /// Reads a whole body of at most 2 MiB.
+    pub(super) async fn short(&mut self) -> Result<Vec<u8>, RequestFailure> {
         let mut all = Vec::new();
         while let Some(bytes) = self.next().await? {
             all.extend_from_slice(&bytes);
@@ -116,7 +116,7 @@ impl Intake {
         Ok(all)
     }
 
-    pub(super) async fn spool(&mut self) -> Result<Blob, Cut> {
+    pub(super) async fn spool(&mut self) -> Result<Blob, Disconnect> {
         let mut spool = Spool::default();
         while let Some(bytes) = self.next().await? {
             spool.push(&bytes);
@@ -125,29 +125,29 @@ impl Intake {
     }
 }
 
-/// The answer to a request to the storage.
+/// Answers a storage request.
 pub(in super::super) async fn answer(
     shared: &Shared,
     parts: &Parts,
-    place: Place,
+    target: Target,
     body: Incoming,
-) -> Result<Reply, Cut> {
+) -> Result<Reply, Disconnect> {
     let mut intake = Intake::new(body);
-    let result = match place {
-        Place::Form => form::post(shared, parts, &mut intake).await,
-        Place::Key(key) => object(shared, parts, &key, &mut intake).await,
+    let result = match target {
+        Target::Form => form::post(shared, parts, &mut intake).await,
+        Target::Key(key) => object(shared, parts, &key, &mut intake).await,
     };
     match result {
         Ok(reply) => Ok(reply),
-        Err(Stop::Cut(cut)) => Err(cut),
-        Err(Stop::Refused(error)) => {
+        Err(RequestFailure::Disconnect(disconnect)) => Err(disconnect),
+        Err(RequestFailure::Error(error)) => {
             intake.drain().await?;
             Ok(error.reply())
         }
     }
 }
 
-/// What is asked of an object.
+/// An operation on an object.
 enum Operation<'a> {
     Put,
     Initiate,
@@ -184,19 +184,19 @@ impl Operation<'_> {
     }
 }
 
-async fn object(shared: &Shared, parts: &Parts, key: &str, intake: &mut Intake) -> Result<Reply, Stop> {
+async fn object(shared: &Shared, parts: &Parts, key: &str, intake: &mut Intake) -> Result<Reply, RequestFailure> {
     let query = Query::of(parts.uri.query().unwrap_or_default());
     let method = parts.method.as_str();
     let operation = Operation::of(method, &query).ok_or_else(|| OssError::new("MethodNotAllowed"))?;
-    let trouble = {
+    let fault = {
         let mut storage = shared.storage.lock().unwrap();
         check::request(&storage, method, key, &query, &parts.headers)?;
         storage.faults.take(operation.stage(), name_of(key))
     };
     if !matches!(operation, Operation::Get { .. }) {
-        intake.suffer(trouble.as_ref());
+        intake.apply(fault.as_ref());
     }
-    fail(trouble.as_ref())?;
+    fail(fault.as_ref())?;
     let mut reply = match operation {
         Operation::Put => put(shared, key, &parts.headers, intake).await?,
         Operation::Initiate => uploads::initiate(shared, key, &query, &parts.headers)?,
@@ -208,37 +208,37 @@ async fn object(shared: &Shared, parts: &Parts, key: &str, intake: &mut Intake) 
             uploads::complete(shared, key, upload, &parts.headers, &body)?
         }
         Operation::Abort { upload } => uploads::abort(shared, key, upload)?,
-        Operation::Get { head } => get(shared, key, head, trouble.as_ref())?,
+        Operation::Get { head } => get(shared, key, head, fault.as_ref())?,
     };
-    delay(&mut reply, trouble.as_ref());
+    delay(&mut reply, fault.as_ref());
     Ok(reply)
 }
 
-/// The refusal that a fault asks for.
-pub(super) fn fail(trouble: Option<&Trouble>) -> Result<(), OssError> {
-    match trouble {
-        Some(Trouble::Status(status)) => Err(OssError::of_status(*status)),
-        Some(Trouble::Error(code)) => Err(OssError::new(code)),
+/// Returns the error of a fault.
+pub(super) fn fail(fault: Option<&FaultKind>) -> Result<(), OssError> {
+    match fault {
+        Some(FaultKind::Status(status)) => Err(OssError::of_status(*status)),
+        Some(FaultKind::Error(code)) => Err(OssError::new(code)),
         _ => Ok(()),
     }
 }
 
-pub(super) fn delay(reply: &mut Reply, trouble: Option<&Trouble>) {
-    if let (Start::After(own), Some(Trouble::Late(late))) = (&mut reply.start, trouble) {
-        *own += *late;
+pub(super) fn delay(reply: &mut Reply, fault: Option<&FaultKind>) {
+    if let (Start::After(start), Some(FaultKind::Delay(delay))) = (&mut reply.start, fault) {
+        *start += *delay;
     }
 }
 
-/// The announced length; an upload without one is refused.
+/// The declared length; an upload without one is rejected.
 pub(super) fn length(headers: &HeaderMap) -> Result<u64, OssError> {
     let length = sign::header(headers, "content-length").parse().map_err(|_| OssError::new("MissingContentLength"))?;
-    if length > MAX_OBJECT {
-        return Err(OssError::new("EntityTooLarge").with("MaxSizeAllowed", MAX_OBJECT.to_string()));
+    if length > MAX_OBJECT_BYTES {
+        return Err(OssError::new("EntityTooLarge").with("MaxSizeAllowed", MAX_OBJECT_BYTES.to_string()));
     }
     Ok(length)
 }
 
-/// Compares `Content-MD5`, if it was sent.
+/// Checks `Content-MD5`, if it was sent.
 pub(super) fn check_md5(headers: &HeaderMap, md5: &[u8]) -> Result<(), OssError> {
     let sent = sign::header(headers, "content-md5");
     if sent.is_empty() || sent == STANDARD.encode(md5) {
@@ -247,17 +247,17 @@ pub(super) fn check_md5(headers: &HeaderMap, md5: &[u8]) -> Result<(), OssError>
     Err(OssError::new("InvalidDigest").with("ExpectedDigest", sent).with("CalculatedDigest", STANDARD.encode(md5)))
 }
 
-async fn put(shared: &Shared, key: &str, headers: &HeaderMap, intake: &mut Intake) -> Result<Reply, Stop> {
+async fn put(shared: &Shared, key: &str, headers: &HeaderMap, intake: &mut Intake) -> Result<Reply, RequestFailure> {
     length(headers)?;
     let blob = intake.spool().await?;
     check_md5(headers, &blob.md5)?;
     let etag = etag(&blob.md5);
     let stored = Stored { content_type: sign::header(headers, "content-type"), etag: etag.clone(), blob };
     shared.storage.lock().unwrap().store(key, stored);
-    Ok(errors::done(200, None).header("etag", etag))
+    Ok(errors::success(200, None).header("etag", etag))
 }
 
-fn get(shared: &Shared, key: &str, head: bool, trouble: Option<&Trouble>) -> Result<Reply, Stop> {
+fn get(shared: &Shared, key: &str, head: bool, fault: Option<&FaultKind>) -> Result<Reply, RequestFailure> {
     let storage = shared.storage.lock().unwrap();
     let stored = storage.object(key).ok_or_else(|| OssError::new("NoSuchKey").with("Key", key))?;
     let content_type = match stored.content_type.as_str() {
@@ -270,10 +270,10 @@ fn get(shared: &Shared, key: &str, head: bool, trouble: Option<&Trouble>) -> Res
             Reply { sized: false, ..Reply::whole(200, content_type, "") }.header("content-length", size)
         }
         Some(bytes) => Reply::whole(200, content_type, Bytes::copy_from_slice(bytes)),
-        None => return Ok(Reply::whole(501, "text/plain", "the fake keeps no object of this size")),
+        None => return Ok(Reply::whole(501, "text/plain", "the fake does not store objects of this size")),
     };
     let mut reply = reply.header("etag", stored.etag.clone()).header("server", "AliyunOSS");
-    if let (Some(Trouble::Drop(after)), Some(Step::Bytes(bytes))) = (trouble, reply.steps.first_mut()) {
+    if let (Some(FaultKind::Drop(after)), Some(Step::Bytes(bytes))) = (fault, reply.steps.first_mut()) {
         let length = bytes.len();
         bytes.truncate(usize::try_from(*after).unwrap_or(usize::MAX));
         reply.sized = false;

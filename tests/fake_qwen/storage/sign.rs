@@ -1,4 +1,4 @@
-//! Signatures of storage requests, computed again from the secret that was given out.
+//! Signatures of storage requests, computed from the issued secret.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,10 +16,10 @@ pub(super) const ALGORITHM: &str = "OSS4-HMAC-SHA256";
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
 
-/// Query keys that a V1 signature covers.
+/// Query parameters that a V1 signature covers.
 const SUBRESOURCES: &[&str] = &["partNumber", "security-token", "uploadId", "uploads"];
 
-/// A query, decoded.
+/// A decoded query.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -42,7 +42,7 @@ impl Query {
         self.get(key).is_some()
     }
 
-    /// Some key is one of a signed URL.
+    /// Whether the query has a parameter of a signed URL.
     pub(super) fn is_signed(&self) -> bool {
         self.0.iter().any(|(key, _)| key.starts_with("x-oss-"))
     }
@@ -89,7 +89,7 @@ impl Scope {
     }
 }
 
-/// What is signed of a request.
+/// The signed fields of a request.
 pub(super) struct Request<'a> {
     pub(super) method: &'a str,
     pub(super) bucket: &'a str,
@@ -99,7 +99,7 @@ pub(super) struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// The V4 string to sign and, for people, the canonical request in it.
+    /// The V4 string to sign and, for error messages, its canonical request.
     pub(super) fn v4(&self, at: &str, scope: &Scope, additional: &str) -> (String, String) {
         let more: Vec<String> = additional.split(';').map(str::to_lowercase).collect();
         let mut names: Vec<&str> = self.headers.keys().map(hyper::header::HeaderName::as_str).collect();
@@ -156,7 +156,7 @@ fn sha256_mac(key: &[u8], text: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// A header's text, trimmed; empty if it is missing.
+/// A header value, trimmed; empty if the header is missing.
 pub(super) fn header(headers: &HeaderMap, name: &str) -> String {
     headers.get(name).map_or_else(String::new, |value| String::from_utf8_lossy(value.as_bytes()).trim().to_owned())
 }
@@ -166,7 +166,7 @@ pub(super) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, UNRESERVED).to_string()
 }
 
-/// [`encoded`], but slashes stay.
+/// [`encoded`], but with unescaped slashes.
 pub(super) fn encoded_path(path: &str) -> String {
     utf8_percent_encode(path, PATH).to_string()
 }

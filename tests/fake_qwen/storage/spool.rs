@@ -1,4 +1,4 @@
-//! Bodies on their way through: digested, not kept.
+//! Bodies that are hashed and not stored.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -7,31 +7,31 @@ use std::sync::{Arc, Mutex};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
-/// What is kept of any body.
-const HEAD: usize = 64 << 10;
-/// Texts up to this size are kept whole.
-const TEXT: usize = 1 << 20;
-const CHUNK: usize = 64 << 10;
+/// The number of bytes that are stored of any body.
+const HEAD_BYTES: usize = 64 << 10;
+/// Texts up to this size are stored whole.
+const MAX_TEXT_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 64 << 10;
 
-/// Takes a body in, piece by piece.
+/// Reads a body chunk by chunk.
 #[derive(Default)]
 pub(super) struct Spool {
     sha: Sha256,
     md5: Md5,
     size: u64,
-    kept: Vec<u8>,
-    /// More than the head came, and it was looked at.
-    judged: bool,
+    stored: Vec<u8>,
+    /// Whether the head has been checked for text.
+    checked: bool,
     binary: bool,
 }
 
-/// What is known of a body that went by.
+/// The digests and the stored head of a body.
 #[derive(Clone, Debug)]
 pub(super) struct Blob {
     pub(super) size: u64,
     pub(super) sha256: String,
     pub(super) md5: Vec<u8>,
-    kept: Vec<u8>,
+    stored: Vec<u8>,
 }
 
 impl Spool {
@@ -42,34 +42,34 @@ impl Spool {
         if self.binary {
             return;
         }
-        let room = TEXT - self.kept.len();
-        self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        if !self.judged && self.kept.len() > HEAD {
-            self.judged = true;
-            self.binary = std::str::from_utf8(&self.kept).is_err_and(|error| error.error_len().is_some());
+        let space = MAX_TEXT_BYTES - self.stored.len();
+        self.stored.extend_from_slice(&bytes[..bytes.len().min(space)]);
+        if !self.checked && self.stored.len() > HEAD_BYTES {
+            self.checked = true;
+            self.binary = std::str::from_utf8(&self.stored).is_err_and(|error| error.error_len().is_some());
             if self.binary {
-                self.kept.truncate(HEAD);
+                self.stored.truncate(HEAD_BYTES);
             }
         }
     }
 
     pub(super) fn finish(mut self) -> Blob {
-        if self.kept.len() as u64 != self.size {
-            self.kept.truncate(HEAD);
+        if self.stored.len() as u64 != self.size {
+            self.stored.truncate(HEAD_BYTES);
         }
         Blob {
             size: self.size,
             sha256: hex(&self.sha.finalize()),
             md5: self.md5.finalize().to_vec(),
-            kept: std::mem::take(&mut self.kept),
+            stored: std::mem::take(&mut self.stored),
         }
     }
 }
 
 impl Blob {
-    /// The whole body, if it was small enough.
+    /// The whole body, if it was stored.
     pub(super) fn whole(&self) -> Option<&[u8]> {
-        (self.kept.len() as u64 == self.size).then_some(self.kept.as_slice())
+        (self.stored.len() as u64 == self.size).then_some(self.stored.as_slice())
     }
 
     pub(super) fn text(&self) -> Option<String> {
@@ -77,20 +77,20 @@ impl Blob {
     }
 }
 
-/// Where the parts of one upload wait to be joined: a file without a name, in which each part has a place of its own.
+/// The parts of one upload in an unnamed temporary file, each at its own offset.
 #[derive(Clone)]
-pub(super) struct Shelf(Arc<Mutex<(File, u64)>>);
+pub(super) struct PartFile(Arc<Mutex<(File, u64)>>);
 
-impl Shelf {
-    pub(super) fn new() -> io::Result<Shelf> {
-        Ok(Shelf(Arc::new(Mutex::new((tempfile::tempfile()?, 0)))))
+impl PartFile {
+    pub(super) fn new() -> io::Result<PartFile> {
+        Ok(PartFile(Arc::new(Mutex::new((tempfile::tempfile()?, 0)))))
     }
 
-    /// The offset of a new place of `size` bytes.
+    /// Reserves `size` bytes; returns their offset.
     pub(super) fn reserve(&self, size: u64) -> u64 {
-        let mut shelf = self.0.lock().unwrap();
-        let at = shelf.1;
-        shelf.1 += size;
+        let mut file = self.0.lock().unwrap();
+        let at = file.1;
+        file.1 += size;
         at
     }
 
@@ -100,12 +100,12 @@ impl Shelf {
         file.write_all(bytes)
     }
 
-    /// Adds `size` bytes from `at` on to `spool`.
+    /// Pushes `size` bytes from offset `at` to `spool`.
     pub(super) fn read_into(&self, spool: &mut Spool, at: u64, size: u64) -> io::Result<()> {
         let file = &mut self.0.lock().unwrap().0;
         file.seek(SeekFrom::Start(at))?;
         let mut left = file.take(size);
-        let mut chunk = vec![0; CHUNK];
+        let mut chunk = vec![0; CHUNK_BYTES];
         loop {
             match left.read(&mut chunk)? {
                 0 => return Ok(()),
@@ -115,7 +115,7 @@ impl Shelf {
     }
 }
 
-/// As OSS writes the ETag of a whole object or a part: quoted, in capitals.
+/// The ETag of a whole object or a part: the MD5 in upper case, quoted.
 pub(super) fn etag(md5: &[u8]) -> String {
     format!("\"{}\"", hex(md5).to_uppercase())
 }

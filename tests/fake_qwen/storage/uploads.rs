@@ -1,4 +1,4 @@
-//! Uploads in parts.
+//! Multipart uploads.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,19 @@ use uuid::Uuid;
 use super::super::Shared;
 use super::super::body::Reply;
 use super::errors::{self, OssError, escaped, unescaped};
-use super::oss::{Intake, Stop, check_md5, length};
+use super::oss::{Intake, RequestFailure, check_md5, length};
 use super::sign::{self, Query};
-use super::spool::{Shelf, Spool, etag, hex};
+use super::spool::{PartFile, Spool, etag, hex};
 use super::{BUCKET, Stored};
 
-/// All parts but the last have at least this size.
-const MIN_PART: u64 = 100 << 10;
+/// The minimum size of all parts but the last.
+const MIN_PART_BYTES: u64 = 100 << 10;
 const MAX_PARTS: u32 = 10_000;
 
 pub(super) struct Upload {
     pub(super) key: String,
     content_type: String,
-    shelf: Shelf,
+    file: PartFile,
     parts: BTreeMap<u32, Part>,
 }
 
@@ -31,12 +31,17 @@ struct Part {
     md5: Vec<u8>,
 }
 
-pub(super) fn initiate(shared: &Shared, key: &str, query: &Query, headers: &HeaderMap) -> Result<Reply, Stop> {
+pub(super) fn initiate(
+    shared: &Shared,
+    key: &str,
+    query: &Query,
+    headers: &HeaderMap,
+) -> Result<Reply, RequestFailure> {
     let id = Uuid::new_v4().simple().to_string().to_uppercase();
     let upload = Upload {
         key: key.to_owned(),
         content_type: sign::header(headers, "content-type"),
-        shelf: Shelf::new().map_err(|_| OssError::new("InternalError"))?,
+        file: PartFile::new().map_err(|_| OssError::new("InternalError"))?,
         parts: BTreeMap::new(),
     };
     shared.storage.lock().unwrap().uploads.insert(id.clone(), upload);
@@ -49,7 +54,7 @@ pub(super) fn initiate(shared: &Shared, key: &str, query: &Query, headers: &Head
          <Key>{}</Key>\n  <UploadId>{id}</UploadId>\n</InitiateMultipartUploadResult>\n",
         escaped(&key)
     );
-    Ok(errors::done(200, Some(xml)))
+    Ok(errors::success(200, Some(xml)))
 }
 
 pub(super) async fn part(
@@ -59,20 +64,20 @@ pub(super) async fn part(
     number: &str,
     headers: &HeaderMap,
     intake: &mut Intake,
-) -> Result<Reply, Stop> {
+) -> Result<Reply, RequestFailure> {
     let number: u32 = number.parse().ok().filter(|number| (1..=MAX_PARTS).contains(number)).ok_or_else(|| {
         OssError::new("InvalidArgument")
-            .saying("Part number must be an integer between 1 and 10000, inclusive.")
+            .with_message("Part number must be an integer between 1 and 10000, inclusive.")
             .with("ArgumentName", "partNumber")
             .with("ArgumentValue", number)
     })?;
     let size = length(headers)?;
-    let shelf = find(&mut shared.storage.lock().unwrap().uploads, key, id)?.shelf.clone();
-    let start = shelf.reserve(size);
+    let file = find(&mut shared.storage.lock().unwrap().uploads, key, id)?.file.clone();
+    let start = file.reserve(size);
     let mut at = start;
     let mut md5 = Md5::new();
     while let Some(bytes) = intake.next().await? {
-        shelf.write(at, &bytes).map_err(|_| OssError::new("InternalError"))?;
+        file.write(at, &bytes).map_err(|_| OssError::new("InternalError"))?;
         at += bytes.len() as u64;
         md5.update(&bytes);
     }
@@ -81,33 +86,39 @@ pub(super) async fn part(
     let etag = etag(&part.md5);
     let mut storage = shared.storage.lock().unwrap();
     find(&mut storage.uploads, key, id)?.parts.insert(number, part);
-    Ok(errors::done(200, None).header("etag", etag))
+    Ok(errors::success(200, None).header("etag", etag))
 }
 
-pub(super) fn complete(shared: &Shared, key: &str, id: &str, headers: &HeaderMap, body: &[u8]) -> Result<Reply, Stop> {
+pub(super) fn complete(
+    shared: &Shared,
+    key: &str,
+    id: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Reply, RequestFailure> {
     check_md5(headers, &Md5::digest(body))?;
     let mut storage = shared.storage.lock().unwrap();
     let upload = find(&mut storage.uploads, key, id)?;
-    let listed = listed(body).ok_or_else(|| OssError::new("MalformedXML"))?;
+    let listed = parse_parts(body).ok_or_else(|| OssError::new("MalformedXML"))?;
     if listed.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
         return Err(OssError::new("InvalidPartOrder").with("UploadId", id).into());
     }
     let mut spool = Spool::default();
     let mut digests = Md5::new();
     for (index, (number, etag)) in listed.iter().enumerate() {
-        let fitting =
+        let has_etag =
             |part: &&Part| self::etag(&part.md5).trim_matches('"').eq_ignore_ascii_case(etag.trim_matches('"'));
-        let Some(part) = upload.parts.get(number).filter(fitting) else {
+        let Some(part) = upload.parts.get(number).filter(has_etag) else {
             return Err(OssError::new("InvalidPart")
                 .with("UploadId", id)
                 .with("PartNumber", number.to_string())
                 .with("ETag", etag.clone())
                 .into());
         };
-        if part.size < MIN_PART && index + 1 < listed.len() {
+        if part.size < MIN_PART_BYTES && index + 1 < listed.len() {
             return Err(OssError::new("EntityTooSmall").with("PartNumber", number.to_string()).into());
         }
-        upload.shelf.read_into(&mut spool, part.at, part.size).map_err(|_| OssError::new("InternalError"))?;
+        upload.file.read_into(&mut spool, part.at, part.size).map_err(|_| OssError::new("InternalError"))?;
         digests.update(&part.md5);
     }
     let etag = format!("\"{}-{}\"", hex(&digests.finalize()).to_uppercase(), listed.len());
@@ -122,15 +133,15 @@ pub(super) fn complete(shared: &Shared, key: &str, id: &str, headers: &HeaderMap
         escaped(key),
         escaped(&etag)
     );
-    Ok(errors::done(200, Some(xml)).header("etag", etag))
+    Ok(errors::success(200, Some(xml)).header("etag", etag))
 }
 
-pub(super) fn abort(shared: &Shared, key: &str, id: &str) -> Result<Reply, Stop> {
+pub(super) fn abort(shared: &Shared, key: &str, id: &str) -> Result<Reply, RequestFailure> {
     let mut storage = shared.storage.lock().unwrap();
     find(&mut storage.uploads, key, id)?;
     storage.uploads.remove(id);
     storage.aborted.push(key.to_owned());
-    Ok(errors::done(204, None))
+    Ok(errors::success(204, None))
 }
 
 fn find<'a>(
@@ -142,8 +153,8 @@ fn find<'a>(
     upload.ok_or_else(|| OssError::new("NoSuchUpload").with("UploadId", id))
 }
 
-/// Numbers and ETags of `<CompleteMultipartUpload>`; `None` unless there is at least one part, each with both.
-fn listed(body: &[u8]) -> Option<Vec<(u32, String)>> {
+/// Part numbers and ETags of `<CompleteMultipartUpload>`; `None` without parts, or if a part lacks one of them.
+fn parse_parts(body: &[u8]) -> Option<Vec<(u32, String)>> {
     let text = std::str::from_utf8(body).ok()?;
     let inner = text.split_once("<CompleteMultipartUpload")?.1.split_once('>')?.1;
     let inner = inner.split_once("</CompleteMultipartUpload>")?.0;

@@ -7,11 +7,11 @@ use serde_json::Value;
 use crate::{
     Product,
     fake_qwen::Fake,
-    http::{Raw, Reply, chat},
+    http::{Raw, Reply, chat, eventually},
     server::{Case, KEY, Server, unique},
 };
 
-pub async fn keyed_routes_want_a_key(case: Arc<Case>) {
+pub async fn keyed_routes_require_a_key(case: Arc<Case>) {
     let server = case.server().await;
     let body = chat("hi").to_string();
     for (headers, status, code) in [
@@ -36,18 +36,18 @@ pub async fn keyed_routes_want_a_key(case: Arc<Case>) {
     }
 }
 
-pub async fn without_keys_the_box_is_open_and_the_edge_closed(case: Arc<Case>) {
+pub async fn without_keys_native_is_open_and_worker_is_closed(case: Arc<Case>) {
     let server = case.start(&[("VALID_TOKENS", "")]).await;
     let reply = server.http.send("POST", "/v1/chat/completions", &[], chat("hi").to_string()).await;
     match case.product {
-        Product::Box => assert_eq!(reply.status, 200),
-        Product::Edge => drop(reply.error(401, "missing_api_key")),
+        Product::Native => assert_eq!(reply.status, 200),
+        Product::Worker => drop(reply.error(401, "missing_api_key")),
     }
-    // The SDKs always send some key.
+    // SDKs always send some key.
     let reply = server.post("/v1/chat/completions", &chat("hi")).await;
     match case.product {
-        Product::Box => assert_eq!(reply.status, 200),
-        Product::Edge => {
+        Product::Native => assert_eq!(reply.status, 200),
+        Product::Worker => {
             let error = reply.error(401, "missing_api_key");
             assert!(error["message"].as_str().unwrap().contains("VALID_TOKENS"));
         }
@@ -56,7 +56,7 @@ pub async fn without_keys_the_box_is_open_and_the_edge_closed(case: Arc<Case>) {
     assert_eq!(server.http.send("POST", "/v1/chat/completions", &[], chat("hi").to_string()).await.status, 200);
 }
 
-pub async fn secrets_show_nowhere(case: Arc<Case>) {
+pub async fn secrets_appear_in_no_output(case: Arc<Case>) {
     let token = Fake::token(&unique("hidden"), 86_400);
     let signature = token.rsplit('.').next().unwrap().to_owned();
     let (cookies, key) = (format!("a=cookie-hidden; token={token}"), unique("sk-hidden"));
@@ -64,46 +64,47 @@ pub async fn secrets_show_nowhere(case: Arc<Case>) {
         .start(&[("QWEN_COOKIES", &cookies), ("VALID_TOKENS", &key), ("QWEN_HEADERS", r#"{"bx-ua":"header-hidden"}"#)])
         .await;
     let authorization = format!("Bearer {key}");
-    let mut told = String::new();
+    let mut output = String::new();
     for prompt in ["hi", "[[fake fail=http_500]]", "[[fake fail=unauthorized]]", "[[fake reset=1]]", "[[fake cut=700]]"]
     {
         let request = chat(prompt).to_string();
         let headers = [("authorization", authorization.as_str())];
         let reply = server.http.send("POST", "/v1/chat/completions", &headers, request).await;
-        told.push_str(&format!("{reply:?}"));
+        output.push_str(&format!("{reply:?}"));
     }
     for path in ["/", "/health", "/ready", "/v1/models", "/nothing"] {
-        told.push_str(&format!("{:?}", server.get(path).await));
+        output.push_str(&format!("{:?}", server.get(path).await));
     }
-    told.push_str(&server.log().await.join("\n"));
+    output.push_str(&server.log().await.join("\n"));
     for secret in ["cookie-hidden", "header-hidden", &signature, &key, "acw_tc"] {
-        assert!(!told.contains(secret), "{secret} shows in {told}");
+        assert!(!output.contains(secret), "{secret} appears in {output}");
     }
 }
 
 const ADMIN: &str = "an-administrators-key";
 
-/// The routes that want a key, as the server lists them, with a name in the place of each id.
-async fn guarded(server: &Server) -> Vec<(String, String)> {
+/// Method and path of the routes that require a key, as the server lists them, with ids filled in.
+async fn keyed_routes(server: &Server) -> Vec<(String, String)> {
     let list = server.get("/").await.json();
     let routes = list["routes"].as_array().unwrap().iter().filter(|route| route["key"] == true);
     let text = |value: &Value| value.as_str().unwrap().replace("{id}", "some-id");
     routes.map(|route| (text(&route["method"]), text(&route["path"]))).collect()
 }
 
+/// Checks that a foreign origin was rejected; returns the error message.
 #[track_caller]
-fn refused(reply: &Reply) -> String {
+fn assert_origin_rejected(reply: &Reply) -> String {
     let message = reply.error(403, "origin_not_allowed")["message"].as_str().unwrap().to_owned();
     assert!(message.contains("VALID_TOKENS"), "{message}");
     assert_eq!(reply.header("access-control-allow-origin"), None, "{reply:?}");
     message
 }
 
-pub async fn without_keys_only_this_machines_programs_may(case: Arc<Case>) {
+pub async fn without_keys_only_local_programs_have_access(case: Arc<Case>) {
     let server = case.start(&[("VALID_TOKENS", "")]).await;
     let own = server.http.address().to_owned();
     let port = own.rsplit(':').next().unwrap().to_owned();
-    let routes = guarded(&server).await;
+    let routes = keyed_routes(&server).await;
     assert!(routes.len() > 12, "{routes:?}");
     let foreign = [
         ("origin", "https://evil.example".to_owned()),
@@ -135,36 +136,38 @@ pub async fn without_keys_only_this_machines_programs_may(case: Arc<Case>) {
     ];
     for (name, value) in &foreign {
         for (method, path) in &routes {
-            let message = refused(&server.http.send(method, path, &[(name, value)], "").await);
+            let message = assert_origin_rejected(&server.http.send(method, path, &[(name, value)], "").await);
             let host = value.split(['/', ':', '@']).find(|part| part.ends_with(".example"));
             assert!(host.is_none_or(|host| message.contains(host)), "{message}");
         }
-        // Both spellings of a path are one route.
-        refused(&server.http.send("POST", "/chat/completions", &[(name, value)], chat("hi").to_string()).await);
+        // The path without `/v1` is the same route.
+        assert_origin_rejected(
+            &server.http.send("POST", "/chat/completions", &[(name, value)], chat("hi").to_string()).await,
+        );
     }
-    // What is no text, what comes twice, and what stands in the request's target counts too.
-    let evil = b"Origin: http://ev\xc3\xa9l.example\r\n".as_slice();
+    // Non-UTF-8 values, repeated fields and absolute request targets are checked, too.
+    let non_utf8_origin = b"Origin: http://ev\xc3\xa9l.example\r\n".as_slice();
     for head in [
-        [format!("GET /v1/chats HTTP/1.1\r\nHost: {own}\r\n").as_bytes(), evil].concat(),
+        [format!("GET /v1/chats HTTP/1.1\r\nHost: {own}\r\n").as_bytes(), non_utf8_origin].concat(),
         [b"GET /v1/chats HTTP/1.1\r\nHost: ev\xc3\xa9l.example\r\n".as_slice()].concat(),
         format!("GET /v1/chats HTTP/1.1\r\nHost: {own}\r\nHost: evil.example\r\n").into_bytes(),
         format!("GET /v1/chats HTTP/1.1\r\nHost: {own}\r\nOrigin: http://{own}\r\nOrigin: https://evil.example\r\n")
             .into_bytes(),
         format!("GET http://evil.example/v1/chats HTTP/1.1\r\nHost: {own}\r\n").into_bytes(),
         b"GET /v1/chats HTTP/1.0\r\n".to_vec(),
-        // The body is not waited for.
+        // The server does not wait for the body.
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: evil.example\r\ncontent-length: 9000\r\n".to_vec(),
     ] {
         let mut raw = Raw::connect(&own).await;
         raw.send(&[head.as_slice(), b"\r\n"].concat()).await;
-        let told = raw.read_until("\"code\":\"").await;
+        let response = raw.read_until("\"code\":\"").await;
         assert!(
-            told.contains(" 403 ") && told.contains("origin_not_allowed"),
-            "{}: {told}",
+            response.contains(" 403 ") && response.contains("origin_not_allowed"),
+            "{}: {response}",
             String::from_utf8_lossy(&head)
         );
     }
-    // HTTP/2 names the host in a place of its own.
+    // HTTP/2 has the host in `:authority`.
     let client: Client<_, Full<bytes::Bytes>> = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
     for (host, status) in [(None, 200), (Some("evil.example"), 403)] {
         let mut request = http::Request::get(format!("{}/v1/chats", server.url));
@@ -194,13 +197,13 @@ pub async fn without_keys_only_this_machines_programs_may(case: Arc<Case>) {
             assert_ne!(reply.header("access-control-allow-origin"), Some("*"), "{name}: {value} {path}");
         }
     }
-    // A preflight asks the same; routes for everybody answer everybody.
-    let asks = |origin| [("origin", origin), ("access-control-request-method", "DELETE")];
+    // Preflights are checked as well; public routes allow every origin.
+    let preflight = |origin| [("origin", origin), ("access-control-request-method", "DELETE")];
     for (_, path) in &routes {
-        refused(&server.http.send("OPTIONS", path, &asks("https://evil.example"), "").await);
+        assert_origin_rejected(&server.http.send("OPTIONS", path, &preflight("https://evil.example"), "").await);
     }
     for path in ["/v1/models", "/health", "/"] {
-        let reply = server.http.send("OPTIONS", path, &asks("https://evil.example"), "").await;
+        let reply = server.http.send("OPTIONS", path, &preflight("https://evil.example"), "").await;
         assert_eq!((reply.status.as_u16(), reply.header("access-control-allow-origin")), (204, Some("*")), "{path}");
         let reply =
             server.http.send("GET", path, &[("origin", "https://evil.example"), ("host", "evil.example")], "").await;
@@ -208,22 +211,22 @@ pub async fn without_keys_only_this_machines_programs_may(case: Arc<Case>) {
     }
 }
 
-pub async fn without_keys_listed_pages_may(case: Arc<Case>) {
+pub async fn without_keys_allowed_origins_have_access(case: Arc<Case>) {
     let listed = "https://app.example, http://host.docker.internal:8000/ ,null,app://obsidian.md";
     let server = case.start(&[("VALID_TOKENS", ""), ("ALLOWED_ORIGINS", listed)]).await;
     for origin in ["https://app.example", "null", "app://obsidian.md", "http://host.docker.internal:8000"] {
-        // That is what a browser says of itself there.
+        // The headers that a browser sends from such a page.
         let headers = [("origin", origin), ("sec-fetch-site", "cross-site")];
         let reply = server.http.send("GET", "/v1/chats", &headers, "").await;
         assert_eq!((reply.status.as_u16(), reply.header("access-control-allow-origin")), (200, Some(origin)));
         assert!(reply.header("vary").unwrap().contains("origin"), "{reply:?}");
         assert!(reply.header("access-control-expose-headers").unwrap().contains("x-request-id"));
-        let asks = [
+        let preflight = [
             ("origin", origin),
             ("access-control-request-method", "POST"),
             ("access-control-request-headers", "content-type,x-stainless-os"),
         ];
-        let reply = server.http.send("OPTIONS", "/v1/chat/completions", &asks, "").await;
+        let reply = server.http.send("OPTIONS", "/v1/chat/completions", &preflight, "").await;
         assert_eq!((reply.status.as_u16(), reply.header("access-control-allow-origin")), (204, Some(origin)));
         assert_eq!(reply.header("access-control-allow-headers"), Some("content-type,x-stainless-os"));
     }
@@ -240,17 +243,17 @@ pub async fn without_keys_listed_pages_may(case: Arc<Case>) {
         ("host", "x.app.example"),
         ("sec-fetch-site", "cross-site"),
     ] {
-        refused(&server.http.send("GET", "/v1/chats", &[(name, value)], "").await);
+        assert_origin_rejected(&server.http.send("GET", "/v1/chats", &[(name, value)], "").await);
     }
     let proxied = [("origin", "https://app.example"), ("x-forwarded-for", "203.0.113.9")];
-    refused(&server.http.send("GET", "/v1/chats", &proxied, "").await);
+    assert_origin_rejected(&server.http.send("GET", "/v1/chats", &proxied, "").await);
     for wrong in ["*", "app.example", "https://app.example/path", "https://*.app.example", "https://a.example b"] {
-        let told = case.refused_start(&[("ALLOWED_ORIGINS", wrong)]).await;
-        assert!(told.contains("ALLOWED_ORIGINS"), "{wrong}: {told}");
+        let log = case.start_error(&[("ALLOWED_ORIGINS", wrong)]).await;
+        assert!(log.contains("ALLOWED_ORIGINS"), "{wrong}: {log}");
     }
 }
 
-pub async fn what_is_opened_on_purpose_is_open(case: Arc<Case>) {
+pub async fn explicitly_public_routes_need_no_key(case: Arc<Case>) {
     let evil = ("origin", "https://evil.example");
     let foreign =
         [evil, ("host", "evil.example"), ("x-forwarded-for", "203.0.113.9"), ("sec-fetch-site", "cross-site")];
@@ -262,46 +265,42 @@ pub async fn what_is_opened_on_purpose_is_open(case: Arc<Case>) {
         assert_eq!((reply.status.as_u16(), reply.header("access-control-allow-origin")), (200, Some("*")), "{path}");
     }
     assert_eq!(open.http.send("OPTIONS", "/v1/chats", &[evil], "").await.status, 204);
-    let administers = open.http.send("GET", "/admin/session", &[evil], "").await;
+    let admin_reply = open.http.send("GET", "/admin/session", &[evil], "").await;
     match case.product {
-        Product::Box => drop(refused(&administers)),
-        Product::Edge => drop(administers.error(403, "admin_disabled")),
+        Product::Native => drop(assert_origin_rejected(&admin_reply)),
+        Product::Worker => drop(admin_reply.error(403, "admin_disabled")),
     }
-    // With its own key the administration needs nothing else.
+    // With an admin key the origin does not matter for admin routes.
     let admin = case.start(&[("VALID_TOKENS", ""), ("ADMIN_TOKEN", ADMIN)]).await;
     let key = format!("Bearer {ADMIN}");
     let headers = [foreign.as_slice(), &[("authorization", key.as_str())]].concat();
     assert_eq!(admin.http.send("GET", "/admin/session", &headers, "").await.status, 200);
     admin.http.send("GET", "/admin/session", &foreign, "").await.error(401, "missing_api_key");
     assert_eq!(admin.http.send("OPTIONS", "/admin/session", &[evil], "").await.status, 204);
-    // A route that needs no key is not therefore open to pages.
+    // A route without a key is still closed to foreign pages.
     let public = case.start(&[("VALID_TOKENS", ""), ("PUBLIC_STS_TOKEN", "true")]).await;
-    if case.product == Product::Box {
-        refused(&public.http.send("POST", sts, &[evil], file).await);
+    if case.product == Product::Native {
+        assert_origin_rejected(&public.http.send("POST", sts, &[evil], file).await);
     }
     assert_eq!(public.http.send("POST", sts, &[], file).await.status, 200);
-    // Where there are keys, the key is what counts.
+    // With API keys the origin does not matter.
     let keyed = case.server().await;
-    let headers = [foreign.as_slice(), &Server::keyed()].concat();
+    let headers = [foreign.as_slice(), &Server::auth_headers()].concat();
     let reply = keyed.http.send("GET", "/v1/chats", &headers, "").await;
     assert_eq!((reply.status.as_u16(), reply.header("access-control-allow-origin")), (200, Some("*")));
 }
 
-/// A key that is easily guessed is told of, and where others can try it the administrator's is refused.
-pub async fn short_keys_are_told_of(case: Arc<Case>) {
+/// Short keys are reported in the log; a short admin key is rejected on a network address.
+pub async fn short_keys_are_reported(case: Arc<Case>) {
     let short = [("VALID_TOKENS", "sk-short,sk-long-enough-for-all"), ("ADMIN_TOKEN", "short")];
     let server = case.start(&short).await;
     assert_eq!(server.http.send("GET", "/admin/session", &[("x-api-key", "short")], "").await.status, 200);
     for name in ["VALID_TOKENS", "ADMIN_TOKEN"] {
-        let mut log = Vec::new();
-        for _ in 0..100 {
-            log = server.log().await;
-            if log.iter().any(|line| line.contains(name) && line.contains("16")) {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(30)).await;
-        }
-        assert!(log.iter().any(|line| line.contains(name) && line.contains("16")), "{name}: {log:#?}");
+        eventually(&format!("the short {name} is reported"), || async {
+            server.log().await.iter().any(|line| line.contains(name) && line.contains("16"))
+        })
+        .await;
+        let log = server.log().await;
         assert!(!log.iter().any(|line| line.contains("sk-short")), "{log:#?}");
     }
     let long = [("VALID_TOKENS", "sk-long-enough-for-all"), ("ADMIN_TOKEN", ADMIN)];
@@ -309,13 +308,13 @@ pub async fn short_keys_are_told_of(case: Arc<Case>) {
     server.get("/health").await;
     assert!(!server.log().await.iter().any(|line| line.contains("16 characters")));
     match case.product {
-        Product::Box => {
-            let told = case.refused_start(&[&short[..], &[("HOST", "0.0.0.0"), ("PORT", "0")]].concat()).await;
-            assert!(told.contains("ADMIN_TOKEN") && told.contains("16"), "{told}");
+        Product::Native => {
+            let log = case.start_error(&[&short[..], &[("HOST", "0.0.0.0"), ("PORT", "0")]].concat()).await;
+            assert!(log.contains("ADMIN_TOKEN") && log.contains("16"), "{log}");
             case.start(&[&long[..], &[("HOST", "0.0.0.0")]].concat()).await;
         }
-        Product::Edge => {
-            // It listens where its visitors say that it does.
+        Product::Worker => {
+            // The Worker takes its address from the request.
             let server = case.start(&short).await;
             let headers = [("x-api-key", "short"), ("host", "mine.example.workers.dev")];
             let error = server.http.send("GET", "/admin/session", &headers, "").await.error(403, "admin_disabled");

@@ -5,18 +5,18 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
-use tokio::{process::Command, time::timeout};
+use tokio::process::Command;
 
 use super::files::{answer, fixture, send, sha256, with_storage};
 use crate::{
     fake_qwen::{Fake, Page},
     form::Form,
-    http::{PATIENCE, Raw, with},
+    http::{Raw, eventually, with},
     server::{Case, KEY},
 };
 
-/// What the fake says of the files of a turn.
-const TELL: &str = "[[fake files=1]]";
+/// The fake answers with a description of the attached files.
+const DESCRIBE: &str = "[[fake files=1]]";
 
 fn data(content_type: &str, content: &[u8]) -> String {
     format!("data:{content_type};base64,{}", BASE64.encode(content))
@@ -36,84 +36,90 @@ fn chat(messages: Vec<Value>) -> Value {
     json!({ "model": "qwen3-vl-plus", "messages": messages })
 }
 
-fn told(kind: &str, name: &str, content: &[u8]) -> String {
+/// The description of one file by the fake.
+fn description(kind: &str, name: &str, content: &[u8]) -> String {
     format!("{kind} {name} {} {}", content.len(), sha256(content))
 }
 
-/// The newest turn that the site got.
-fn turn(fake: &Fake) -> Value {
-    let seen = fake.seen().into_iter().rfind(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions"));
-    seen.unwrap().json()
+/// The last turn that the upstream received.
+fn last_turn(fake: &Fake) -> Value {
+    let request =
+        fake.requests().into_iter().rfind(|request| request.path_and_query.starts_with("/api/v2/chat/completions"));
+    request.unwrap().json()
 }
 
-fn tokens(fake: &Fake) -> usize {
-    fake.seen().iter().filter(|seen| seen.path_and_query.ends_with("getstsToken")).count()
+/// The number of upload credentials that the upstream issued.
+fn credential_requests(fake: &Fake) -> usize {
+    fake.requests().iter().filter(|request| request.path_and_query.ends_with("getstsToken")).count()
 }
 
-pub async fn each_kind_of_part_reaches_the_site(case: Arc<Case>) {
+pub async fn each_kind_of_content_part_is_uploaded(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     fake.set_parse_polls("", 0);
     let [jpg, svg, mp4, wav, mp3, pdf, md] =
         ["jfif.jpg", "prolog.svg", "isom.mp4", "wav.wav", "id3v2.mp3", "reportlab.pdf", "markdown.md"].map(fixture);
     let base64 = |content: &[u8]| BASE64.encode(content);
     for (part, expected) in [
-        (image(&data("image/jpeg", &jpg)), told("image", "image.jpg", &jpg)),
-        (json!({ "type": "image_url", "image_url": data("image/png", &jpg) }), told("image", "image.png", &jpg)),
+        (image(&data("image/jpeg", &jpg)), description("image", "image.jpg", &jpg)),
+        (json!({ "type": "image_url", "image_url": data("image/png", &jpg) }), description("image", "image.png", &jpg)),
         (
             image(&format!(
                 "data:image/svg+xml,{}",
                 utf8_percent_encode(std::str::from_utf8(&svg).unwrap(), NON_ALPHANUMERIC)
             )),
-            told("image", "image.svg", &svg),
+            description("image", "image.svg", &svg),
         ),
-        (json!({ "type": "input_image", "image_url": data("image/jpeg", &jpg) }), told("image", "image.jpg", &jpg)),
+        (
+            json!({ "type": "input_image", "image_url": data("image/jpeg", &jpg) }),
+            description("image", "image.jpg", &jpg),
+        ),
         (
             json!({ "type": "video_url", "video_url": { "url": data("video/mp4", &mp4) } }),
-            told("video", "video.mp4", &mp4),
+            description("video", "video.mp4", &mp4),
         ),
         (
             json!({ "type": "input_video", "input_video": { "data": base64(&mp4), "format": "mp4" } }),
-            told("video", "video", &mp4),
+            description("video", "video", &mp4),
         ),
         (
             json!({ "type": "input_audio", "input_audio": { "data": base64(&wav), "format": "wav" } }),
-            told("audio", "audio.wav", &wav),
+            description("audio", "audio.wav", &wav),
         ),
         (
             json!({ "type": "input_audio", "input_audio": { "data": data("audio/mpeg", &mp3), "format": "mp3" } }),
-            told("audio", "audio.mp3", &mp3),
+            description("audio", "audio.mp3", &mp3),
         ),
         (
             json!({ "type": "audio_url", "audio_url": { "url": data("audio/mpeg", &mp3) } }),
-            told("audio", "audio.mp3", &mp3),
+            description("audio", "audio.mp3", &mp3),
         ),
         (
             json!({ "type": "file", "file": { "filename": "C:\\x\\a.pdf", "file_data": data("application/pdf", &pdf) } }),
-            told("file", "a.pdf", &pdf),
+            description("file", "a.pdf", &pdf),
         ),
         (
             json!({ "type": "file", "file": { "filename": "b.md", "file_data": base64(&md) } }),
-            told("file", "b.md", &md),
+            description("file", "b.md", &md),
         ),
         (
             json!({ "type": "input_file", "filename": "c.md", "file_data": data("text/markdown", &md) }),
-            told("file", "c.md", &md),
+            description("file", "c.md", &md),
         ),
         (
             json!({ "type": "file", "file": { "filename": "film.mp4", "file_data": data("video/mp4", &mp4) } }),
-            told("video", "film.mp4", &mp4),
+            description("video", "film.mp4", &mp4),
         ),
     ] {
         for stream in [false, true] {
-            let body = with(chat(vec![user(TELL, vec![part.clone()])]), json!({ "stream": stream }));
+            let body = with(chat(vec![user(DESCRIBE, vec![part.clone()])]), json!({ "stream": stream }));
             assert_eq!(answer(&server.chat(&body).await), expected, "{part}");
         }
     }
-    let turn = turn(&fake);
-    assert_eq!(turn["messages"][0]["content"], TELL);
+    let turn = last_turn(&fake);
+    assert_eq!(turn["messages"][0]["content"], DESCRIBE);
 }
 
-pub async fn several_in_one_message_keep_their_order(case: Arc<Case>) {
+pub async fn attachments_of_one_message_keep_their_order(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     let (jpg, png, mp4) = (fixture("jfif.jpg"), fixture("truecolor.png"), fixture("isom.mp4"));
     let parts = vec![
@@ -124,53 +130,53 @@ pub async fn several_in_one_message_keep_their_order(case: Arc<Case>) {
         image(&data("image/jpeg", &jpg)),
     ];
     let expected = [
-        told("image", "image.jpg", &jpg),
-        told("image", "image.png", &png),
-        told("video", "video.mp4", &mp4),
-        told("image", "image.jpg", &jpg),
+        description("image", "image.jpg", &jpg),
+        description("image", "image.png", &png),
+        description("video", "video.mp4", &mp4),
+        description("image", "image.jpg", &jpg),
     ];
-    assert_eq!(answer(&server.chat(&chat(vec![user(TELL, parts)])).await), expected.join("\n"));
-    assert_eq!(turn(&fake)["messages"][0]["content"], format!("{TELL}\nand"));
-    // An image without a word is a question as well.
-    let lone = json!({ "role": "user", "content": [image(&data("image/jpeg", &jpg))] });
-    assert_eq!(server.chat(&chat(vec![lone])).await.status, 200);
-    assert_eq!(turn(&fake)["messages"][0]["files"].as_array().unwrap().len(), 1);
-    // Content parts of a stream's request are no different.
+    assert_eq!(answer(&server.chat(&chat(vec![user(DESCRIBE, parts)])).await), expected.join("\n"));
+    assert_eq!(last_turn(&fake)["messages"][0]["content"], format!("{DESCRIBE}\nand"));
+    // A message may consist of an image only.
+    let image_only = json!({ "role": "user", "content": [image(&data("image/jpeg", &jpg))] });
+    assert_eq!(server.chat(&chat(vec![image_only])).await.status, 200);
+    assert_eq!(last_turn(&fake)["messages"][0]["files"].as_array().unwrap().len(), 1);
+    // More than 20 attachments in one message.
     let many = vec![image(&data("image/png", &png)); 21];
     let error = server.chat(&chat(vec![user("x", many)])).await.error(400, "invalid_request");
     assert_eq!(error["param"], "messages[0].content");
 }
 
-pub async fn a_conversation_with_images_goes_on_in_its_chat(case: Arc<Case>) {
+pub async fn a_conversation_with_images_continues_in_its_chat(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     let (jpg, png) = (fixture("jfif.jpg"), fixture("truecolor.png"));
-    let mut messages = vec![user(TELL, vec![image(&data("image/jpeg", &jpg))])];
+    let mut messages = vec![user(DESCRIBE, vec![image(&data("image/jpeg", &jpg))])];
     for (question, parts) in
-        [("and now?", vec![]), (TELL, vec![image(&data("image/png", &png))]), ("what was the first?", vec![])]
+        [("and now?", vec![]), (DESCRIBE, vec![image(&data("image/png", &png))]), ("what was the first?", vec![])]
     {
         let reply = server.chat(&chat(messages.clone())).await;
         messages.push(json!({ "role": "assistant", "content": answer(&reply) }));
         messages.push(user(question, parts));
     }
     server.chat(&chat(messages.clone())).await;
-    // One chat, each image sent once, and only with its own turn.
-    assert_eq!((fake.chats(), tokens(&fake)), (1, 2));
+    // One chat; each image is uploaded once and sent with its own turn.
+    assert_eq!((fake.chats(), credential_requests(&fake)), (1, 2));
     let turns: Vec<Value> = fake
-        .seen()
+        .requests()
         .iter()
-        .filter(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions"))
-        .map(|seen| seen.json()["messages"][0].clone())
+        .filter(|request| request.path_and_query.starts_with("/api/v2/chat/completions"))
+        .map(|request| request.json()["messages"][0].clone())
         .collect();
     let files: Vec<usize> = turns.iter().map(|turn| turn["files"].as_array().unwrap().len()).collect();
     assert_eq!(files, [1, 0, 1, 0]);
     assert_eq!(turns[3]["content"], "what was the first?");
-    // Another image in the place of the first makes it another conversation.
-    messages[0] = user(TELL, vec![image(&data("image/png", &png))]);
+    // Replacing the first image makes it another conversation.
+    messages[0] = user(DESCRIBE, vec![image(&data("image/png", &png))]);
     server.chat(&chat(messages)).await;
     assert_eq!(fake.chats(), 2);
 }
 
-pub async fn older_attachments_go_along_with_a_seeded_history(case: Arc<Case>) {
+pub async fn a_new_chat_gets_the_attachments_of_its_history(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     let (jpg, png, pdf) = (fixture("jfif.jpg"), fixture("truecolor.png"), fixture("reportlab.pdf"));
     let pdf_part =
@@ -181,50 +187,53 @@ pub async fn older_attachments_go_along_with_a_seeded_history(case: Arc<Case>) {
         json!({ "role": "assistant", "content": "a picture" }),
         user("read", vec![pdf_part]),
         json!({ "role": "assistant", "content": "a paper" }),
-        user(TELL, vec![image(&data("image/png", &png))]),
+        user(DESCRIBE, vec![image(&data("image/png", &png))]),
     ];
-    let expected =
-        [told("image", "image.jpg", &jpg), told("file", "paper.pdf", &pdf), told("image", "image.png", &png)];
+    let expected = [
+        description("image", "image.jpg", &jpg),
+        description("file", "paper.pdf", &pdf),
+        description("image", "image.png", &png),
+    ];
     assert_eq!(answer(&server.chat(&chat(messages)).await), expected.join("\n"));
-    let text = turn(&fake)["messages"][0]["content"].as_str().unwrap().to_owned();
+    let text = last_turn(&fake)["messages"][0]["content"].as_str().unwrap().to_owned();
     assert_eq!(
         text,
         format!(
-            "System: Be brief.\n\nUser: look\n[attached: image.jpg]\n\nAssistant: a picture\n\nUser: read\n[attached: paper.pdf]\n\nAssistant: a paper\n\nUser: {TELL}\n[attached: image.png]"
+            "System: Be brief.\n\nUser: look\n[attached: image.jpg]\n\nAssistant: a picture\n\nUser: read\n[attached: paper.pdf]\n\nAssistant: a paper\n\nUser: {DESCRIBE}\n[attached: image.png]"
         )
     );
-    // Of very many the newest go along, and the long text makes room for them.
+    // The 20 newest attachments are sent, besides the file with the long history.
     let mut messages: Vec<Value> = Vec::new();
     for number in 0..24_u8 {
         let content = [png.clone(), vec![number]].concat();
         messages.push(user(&"word ".repeat(700), vec![image(&data("image/png", &content))]));
         messages.push(json!({ "role": "assistant", "content": format!("picture {number}") }));
     }
-    messages.push(json!({ "role": "user", "content": TELL }));
-    let told = answer(&server.chat(&chat(messages)).await);
-    let files: Vec<&str> = told.lines().collect();
-    assert_eq!(files.len(), 21, "{told}");
+    messages.push(json!({ "role": "user", "content": DESCRIBE }));
+    let descriptions = answer(&server.chat(&chat(messages)).await);
+    let files: Vec<&str> = descriptions.lines().collect();
+    assert_eq!(files.len(), 21, "{descriptions}");
     assert!(files[0].starts_with("file conversation.txt ") && files[20].starts_with("image image.png "));
 }
 
-pub async fn uploaded_files_are_used_by_id(case: Arc<Case>) {
+pub async fn uploaded_files_are_attached_by_id(case: Arc<Case>) {
     let keys = json!([KEY, "sk-other"]).to_string();
     let (fake, server) = with_storage(&case, &[("VALID_TOKENS", &keys)]).await;
     let jpg = fixture("jfif.jpg");
     let file = send(&server, "/v1/files", Form::new().file("file", "a.jpg", None, &jpg)).await.json();
     let by_id = |id: &Value| json!({ "type": "file", "file": { "file_id": id } });
-    let ask = |part: Value| chat(vec![user(TELL, vec![part])]);
-    assert_eq!(answer(&server.chat(&ask(by_id(&file["id"]))).await), told("image", "a.jpg", &jpg));
+    let ask = |part: Value| chat(vec![user(DESCRIBE, vec![part])]);
+    assert_eq!(answer(&server.chat(&ask(by_id(&file["id"]))).await), description("image", "a.jpg", &jpg));
     let image_by_id = json!({ "type": "input_image", "file_id": file["id"] });
-    assert_eq!(answer(&server.chat(&ask(image_by_id)).await), told("image", "a.jpg", &jpg));
-    // The entry beats everything else in the part.
+    assert_eq!(answer(&server.chat(&ask(image_by_id)).await), description("image", "a.jpg", &jpg));
+    // `file_info` takes precedence over the other fields of the part.
     let entry = json!({ "type": "image_url", "image_url": { "url": "http://127.0.0.1:1/none.png" }, "file_info": file["file_info"] });
-    assert_eq!(answer(&server.chat(&ask(entry)).await), told("image", "a.jpg", &jpg));
-    // The link alone will do as well: it leads to the site's own storage.
+    assert_eq!(answer(&server.chat(&ask(entry)).await), description("image", "a.jpg", &jpg));
+    // The URL of an uploaded file is recognized, too.
     let linked = answer(&server.chat(&ask(image(file["url"].as_str().unwrap()))).await);
-    assert_eq!(linked, told("image", "a.jpg", &jpg));
-    assert_eq!((tokens(&fake), fake.objects().len()), (1, 1), "nothing is uploaded twice");
-    // Files of other keys and of other kinds are not used.
+    assert_eq!(linked, description("image", "a.jpg", &jpg));
+    assert_eq!((credential_requests(&fake), fake.objects().len()), (1, 1), "a file is uploaded twice");
+    // Files of other keys and of the wrong kind are rejected.
     let body = ask(by_id(&file["id"])).to_string();
     let headers = [("authorization", "Bearer sk-other"), ("content-type", "application/json")];
     let reply = server.http.send("POST", "/v1/chat/completions", &headers, body).await;
@@ -236,7 +245,7 @@ pub async fn uploaded_files_are_used_by_id(case: Arc<Case>) {
     assert_eq!(error.error(400, "invalid_request")["param"], "messages[0].content[1].file_info");
 }
 
-pub async fn what_cannot_be_attached_is_refused(case: Arc<Case>) {
+pub async fn invalid_attachments_are_rejected(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[("MAX_IMAGE_BYTES", "2000")]).await;
     let (jpg, mp4, zip) = (fixture("jfif.jpg"), fixture("isom.mp4"), fixture("zip.zip"));
     for (part, status, code) in [
@@ -264,20 +273,20 @@ pub async fn what_cannot_be_attached_is_refused(case: Arc<Case>) {
             assert!(error["param"].as_str().unwrap().starts_with("messages[0].content[1]"), "{error}");
         }
     }
-    assert_eq!((fake.chats(), tokens(&fake)), (0, 0));
+    assert_eq!((fake.chats(), credential_requests(&fake)), (0, 0));
 }
 
-pub async fn the_multimodal_route_has_its_own_model(case: Arc<Case>) {
+pub async fn the_multimodal_route_has_its_own_default_model(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     let jpg = fixture("jfif.jpg");
-    let body = json!({ "messages": [user(TELL, vec![image(&data("image/jpeg", &jpg))])] });
+    let body = json!({ "messages": [user(DESCRIBE, vec![image(&data("image/jpeg", &jpg))])] });
     for path in ["/v1/chat/multimodal", "/chat/multimodal"] {
         let reply = server.post(path, &body).await;
         assert_eq!(
             (answer(&reply), &reply.json()["model"]),
-            (told("image", "image.jpg", &jpg), &json!("qwen3-vl-plus"))
+            (description("image", "image.jpg", &jpg), &json!("qwen3-vl-plus"))
         );
-        assert_eq!(turn(&fake)["model"], "qwen3-vl-plus");
+        assert_eq!(last_turn(&fake)["model"], "qwen3-vl-plus");
     }
     let reply = server.post("/v1/chat/multimodal", &with(body, json!({ "model": "qwen3-vl" }))).await;
     assert_eq!(reply.json()["model"], "qwen3-vl");
@@ -289,34 +298,37 @@ pub async fn links_are_fetched_and_uploaded(case: Arc<Case>) {
     let (jpg, mp4, pdf) = (fixture("jfif.jpg"), fixture("isom.mp4"), fixture("reportlab.pdf"));
     let large = [mp4.clone(), vec![7; 12 * 1024 * 1024]].concat();
     fake.set_parse_polls("", 0);
-    fake.web("pic/a%20b.jpg", Page::new("image/jpeg", jpg.clone()));
-    fake.web("lies.txt", Page::new("text/plain", jpg.clone()));
-    fake.web("noname", Page::new("image/jpeg", jpg.clone()).chunked(100));
-    fake.web("paper", Page::new("application/pdf", pdf.clone()));
-    fake.web("film.mp4", Page::new("video/mp4", large.clone()));
-    fake.web("film-chunked.mp4", Page::new("video/mp4", large.clone()).chunked(100_000));
-    fake.web("late.jpg", Page::new("image/jpeg", jpg.clone()).late(Duration::from_millis(300)));
-    fake.web("hop.jpg", Page::redirect(302, "/web/lies.txt"));
-    fake.web("hops.jpg", Page::chain(5, &fake.web_url("lies.txt")));
+    fake.serve_page("pic/a%20b.jpg", Page::new("image/jpeg", jpg.clone()));
+    fake.serve_page("lies.txt", Page::new("text/plain", jpg.clone()));
+    fake.serve_page("noname", Page::new("image/jpeg", jpg.clone()).chunked(100));
+    fake.serve_page("paper", Page::new("application/pdf", pdf.clone()));
+    fake.serve_page("film.mp4", Page::new("video/mp4", large.clone()));
+    fake.serve_page("film-chunked.mp4", Page::new("video/mp4", large.clone()).chunked(100_000));
+    fake.serve_page("late.jpg", Page::new("image/jpeg", jpg.clone()).delayed_by(Duration::from_millis(300)));
+    fake.serve_page("hop.jpg", Page::redirect(302, "/web/lies.txt"));
+    fake.serve_page("hops.jpg", Page::chain(5, &fake.web_url("lies.txt")));
     let video = |url: String| json!({ "type": "video_url", "video_url": { "url": url } });
     let file = |url: String| json!({ "type": "file", "file": { "file_url": url } });
     for (part, expected) in [
-        (image(&fake.web_url("pic/a%20b.jpg")), told("image", "a b.jpg", &jpg)),
-        (image(&fake.web_url("lies.txt")), told("image", "lies.txt", &jpg)),
-        (image(&fake.web_url("noname")), told("image", "noname.jpg", &jpg)),
-        (file(fake.web_url("paper")), told("file", "paper.pdf", &pdf)),
-        (video(fake.web_url("film.mp4")), told("video", "film.mp4", &large)),
-        (video(fake.web_url("film-chunked.mp4")), told("video", "film-chunked.mp4", &large)),
-        (image(&fake.web_url("late.jpg")), told("image", "late.jpg", &jpg)),
-        (image(&fake.web_url("hop.jpg")), told("image", "lies.txt", &jpg)),
-        (image(&fake.web_url("hops.jpg")), told("image", "lies.txt", &jpg)),
-        (json!({ "type": "file_url", "file_url": { "url": fake.web_url("paper") } }), told("file", "paper.pdf", &pdf)),
+        (image(&fake.web_url("pic/a%20b.jpg")), description("image", "a b.jpg", &jpg)),
+        (image(&fake.web_url("lies.txt")), description("image", "lies.txt", &jpg)),
+        (image(&fake.web_url("noname")), description("image", "noname.jpg", &jpg)),
+        (file(fake.web_url("paper")), description("file", "paper.pdf", &pdf)),
+        (video(fake.web_url("film.mp4")), description("video", "film.mp4", &large)),
+        (video(fake.web_url("film-chunked.mp4")), description("video", "film-chunked.mp4", &large)),
+        (image(&fake.web_url("late.jpg")), description("image", "late.jpg", &jpg)),
+        (image(&fake.web_url("hop.jpg")), description("image", "lies.txt", &jpg)),
+        (image(&fake.web_url("hops.jpg")), description("image", "lies.txt", &jpg)),
+        (
+            json!({ "type": "file_url", "file_url": { "url": fake.web_url("paper") } }),
+            description("file", "paper.pdf", &pdf),
+        ),
     ] {
-        let reply = server.chat(&chat(vec![user(TELL, vec![part.clone()])])).await;
+        let reply = server.chat(&chat(vec![user(DESCRIBE, vec![part.clone()])])).await;
         assert_eq!(answer(&reply), expected, "{part}");
     }
     for page in ["pic/a%20b.jpg", "lies.txt", "film.mp4", "hop.jpg"] {
-        assert_eq!(fake.web_credentials(page), [], "{page}: the account's cookie went to a foreign host");
+        assert_eq!(fake.web_credentials(page), [], "{page}: a foreign host received the cookies");
         let headers = fake.web_request_headers(page);
         let agent = headers.iter().find(|(name, _)| name == "user-agent").unwrap();
         assert!(agent.1.starts_with("qwen-edge/"), "{agent:?}");
@@ -324,22 +336,22 @@ pub async fn links_are_fetched_and_uploaded(case: Arc<Case>) {
     assert_eq!(fake.open_uploads(), 0);
 }
 
-pub async fn links_that_fail_are_told(case: Arc<Case>) {
+pub async fn failing_links_return_an_error(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[("ALLOW_PRIVATE_URLS", "true")]).await;
     let jpg = fixture("jfif.jpg");
-    fake.web("gone", Page::html(404, "Not found"));
-    fake.web("broken", Page::html(500, "Oops"));
-    fake.web("page", Page::html(200, "Please sign in"));
-    fake.web("loop", Page::redirect_loop());
-    fake.web("six", Page::chain(6, &fake.web_url("good")));
-    fake.web("good", Page::new("image/jpeg", jpg.clone()));
-    fake.web("nowhere", Page::redirect(302, "http://"));
-    fake.web("file", Page::redirect(302, "file:///etc/passwd"));
-    fake.web("secret", Page::redirect(302, "http://user:password@127.0.0.1/"));
-    fake.web("cut", Page::new("image/jpeg", jpg.clone()).cut_after(300));
-    fake.web("empty", Page::new("image/jpeg", ""));
+    fake.serve_page("gone", Page::html(404, "Not found"));
+    fake.serve_page("broken", Page::html(500, "Oops"));
+    fake.serve_page("page", Page::html(200, "Please sign in"));
+    fake.serve_page("loop", Page::redirect_loop());
+    fake.serve_page("six", Page::chain(6, &fake.web_url("good")));
+    fake.serve_page("good", Page::new("image/jpeg", jpg.clone()));
+    fake.serve_page("nowhere", Page::redirect(302, "http://"));
+    fake.serve_page("file", Page::redirect(302, "file:///etc/passwd"));
+    fake.serve_page("secret", Page::redirect(302, "http://user:password@127.0.0.1/"));
+    fake.serve_page("cut", Page::new("image/jpeg", jpg.clone()).cut_after(300));
+    fake.serve_page("empty", Page::new("image/jpeg", ""));
     let png = fixture("truecolor.png");
-    fake.web("endless", Page::endless("image/png", [png, vec![0; 100_000]].concat()));
+    fake.serve_page("endless", Page::endless("image/png", [png, vec![0; 100_000]].concat()));
     for (name, status, code, word) in [
         ("gone", 400, "invalid_request", "404"),
         ("broken", 400, "invalid_request", "500"),
@@ -361,18 +373,14 @@ pub async fn links_that_fail_are_told(case: Arc<Case>) {
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let reply = server.chat(&chat(vec![user("x", vec![image(&format!("http://{closed}/a.png"))])])).await;
     reply.error(400, "invalid_request");
-    let left = async {
-        while fake.web_open("endless") > 0 || fake.open_uploads() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, left).await.expect("an endless page is still being read");
+    eventually("the endless page is closed", || async { fake.web_open("endless") == 0 && fake.open_uploads() == 0 })
+        .await;
     assert_eq!(fake.chats(), 0);
 }
 
-pub async fn links_to_private_addresses_are_never_followed(case: Arc<Case>) {
+pub async fn links_to_private_addresses_are_rejected(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
-    fake.web("secret.jpg", Page::new("image/jpeg", fixture("jfif.jpg")));
+    fake.serve_page("secret.jpg", Page::new("image/jpeg", fixture("jfif.jpg")));
     let port = fake.url().rsplit(':').next().unwrap().to_owned();
     for host in [
         "127.0.0.1",
@@ -411,20 +419,23 @@ pub async fn links_to_private_addresses_are_never_followed(case: Arc<Case>) {
         assert!(error["message"].as_str().unwrap().contains("not public"), "{host}: {error}");
     }
     assert_eq!(fake.web_hits("secret.jpg"), 0);
-    // A name is looked up; what it leads to here is not public, or it leads nowhere.
+    // Host names are resolved; these resolve to a private address or not at all.
     let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     for host in [format!("{}.", name.trim()), "nothing.invalid".to_owned()] {
         let url = format!("http://{host}:{port}/web/secret.jpg");
         server.chat(&chat(vec![user("x", vec![image(&url)])])).await.error(400, "invalid_request");
     }
-    assert_eq!((fake.web_hits("secret.jpg"), fake.chats(), tokens(&fake)), (0, 0, 0));
+    assert_eq!((fake.web_hits("secret.jpg"), fake.chats(), credential_requests(&fake)), (0, 0, 0));
 }
 
-pub async fn a_client_that_leaves_ends_the_fetch(case: Arc<Case>) {
+pub async fn a_disconnect_cancels_the_link_fetch(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[("ALLOW_PRIVATE_URLS", "true")]).await;
     let mp4 = fixture("isom.mp4");
-    fake.web("stalled.mp4", Page::new("video/mp4", [mp4.clone(), vec![0; 500_000]].concat()).stalled_after(100_000));
-    fake.web(
+    fake.serve_page(
+        "stalled.mp4",
+        Page::new("video/mp4", [mp4.clone(), vec![0; 500_000]].concat()).stalled_after(100_000),
+    );
+    fake.serve_page(
         "endless.mp4",
         Page::endless("video/mp4", [mp4, vec![0; 50_000]].concat()).paced(Duration::from_millis(5)),
     );
@@ -432,22 +443,20 @@ pub async fn a_client_that_leaves_ends_the_fetch(case: Arc<Case>) {
         let part = json!({ "type": "video_url", "video_url": { "url": fake.web_url(name) } });
         let mut raw = Raw::connect(server.http.address()).await;
         raw.chat(&chat(vec![user("x", vec![part])])).await;
-        let state = async |wanted: usize| {
-            while fake.web_open(name) != wanted || fake.open_uploads() > 0 && wanted == 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, state(1)).await.unwrap_or_else(|_| panic!("{name} is not fetched"));
+        eventually(&format!("{name} is being fetched"), || async { fake.web_open(name) == 1 }).await;
         raw.reset();
-        timeout(PATIENCE, state(0)).await.unwrap_or_else(|_| panic!("{name} is still being fetched"));
+        eventually(&format!("the fetch of {name} is cancelled"), || async {
+            fake.web_open(name) == 0 && fake.open_uploads() == 0
+        })
+        .await;
     }
 }
 
-/// The commands of the program that this one replaces, with the server's address and files that are there.
-pub async fn the_predecessors_examples_work(case: Arc<Case>) {
+/// The examples of qwen_reverse_fastapi, the program that this one replaces, with the address of the server and local files.
+pub async fn qwen_reverse_fastapi_examples_work(case: Arc<Case>) {
     let settings = [("VALID_TOKENS", "sk-your-token"), ("ALLOW_PRIVATE_URLS", "true")];
     let (fake, server) = with_storage(&case, &settings).await;
-    fake.web("image.jpg", Page::new("image/jpeg", fixture("jfif.jpg")));
+    fake.serve_page("image.jpg", Page::new("image/jpeg", fixture("jfif.jpg")));
     let folder = tempfile::tempdir().unwrap();
     for (name, content) in [
         ("image.jpg", "jfif.jpg"),
@@ -586,10 +595,10 @@ pub async fn the_predecessors_examples_work(case: Arc<Case>) {
             let json: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{command}\n{error}: {text}"));
             assert_eq!(json["object"], "chat.completion", "{command}\n{text}");
         }
-        let files = turn(&fake)["messages"][0]["files"].clone();
+        let files = last_turn(&fake)["messages"][0]["files"].clone();
         let names: Vec<&str> = files.as_array().unwrap().iter().map(|file| file["name"].as_str().unwrap()).collect();
         assert_eq!(names, if file.is_empty() { vec![] } else { vec![file] }, "{command}");
-        let features = &turn(&fake)["messages"][0]["feature_config"];
+        let features = &last_turn(&fake)["messages"][0]["feature_config"];
         if script.contains("enable_thinking=true") {
             assert_eq!(features["thinking_enabled"], true, "{command}");
             assert!(features["thinking_budget"].is_u64(), "{command}");

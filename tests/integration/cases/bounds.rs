@@ -1,4 +1,4 @@
-//! What a client can make the server hold and do: bodies whose form takes as much as any form can.
+//! The memory that the most expensive request bodies take.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use crate::{
     Product,
     fake_qwen::Fake,
     hostile_bodies::FORMS,
-    http::{chat, joined, with},
+    http::{chat, concat_deltas, with},
     server::{Case, Server, unique},
 };
 
 const MIB: usize = 1024 * 1024;
 
-/// What the process has held at the most since the last call, in bytes.
-fn peak(pid: u32) -> u64 {
+/// The peak resident memory of the process since the last call, in bytes.
+fn take_peak_bytes(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024;
@@ -23,50 +23,53 @@ fn peak(pid: u32) -> u64 {
     peak
 }
 
-/// Ten times the body is enough for any of them natively, and 96 MiB for a Worker's largest; another client's stream beside them
-/// ends whole, and the server goes on.
-pub async fn bodies_of_any_form_take_little_memory(case: Arc<Case>) {
+/// The native server needs at most ten times the body, the Worker at most 96 MiB for its largest body. A concurrent stream of
+/// another client is complete, and the server keeps running.
+pub async fn bodies_of_any_shape_use_bounded_memory(case: Arc<Case>) {
     let fake = Fake::start();
     let mut server = case.start_with(&fake, &[]).await;
     assert_eq!(server.chat(&chat("warm")).await.status, 200);
-    let (bytes, most) = match case.product {
-        Product::Box => (12 * MIB, 120 * MIB),
-        Product::Edge => (16 * MIB - 128 * 1024, 96 * MIB),
+    let (bytes, max_growth) = match case.product {
+        Product::Native => (12 * MIB, 120 * MIB),
+        Product::Worker => (16 * MIB - 128 * 1024, 96 * MIB),
     };
-    let mut before = server.memory().await;
+    let mut before = server.memory_bytes().await;
     let only = std::env::var("ONLY_FORM").ok();
     for (name, make) in FORMS.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)) {
         let body = make(bytes);
         assert!(body.len() <= 16 * MIB, "{name}: {}", body.len());
-        if case.product == Product::Box {
-            // A server of its own: what the allocator has kept for the next one would be told as this one's.
+        if case.product == Product::Native {
+            // A new server: memory that the allocator kept from the previous body would count for this one.
             server.stop().await;
             server = case.start_with(&fake, &[]).await;
             assert_eq!(server.chat(&chat("warm")).await.status, 200);
-            peak(server.pid);
-            before = server.memory().await;
+            take_peak_bytes(server.pid);
+            before = server.memory_bytes().await;
         }
-        let beside = {
+        let concurrent = {
             let server = Arc::clone(&server);
-            let prompt = format!("[[fake stream=count n=100 delay_ms=10]] {}", unique("beside"));
+            let prompt = format!("[[fake stream=count n=100 delay_ms=10]] {}", unique("concurrent"));
             tokio::spawn(async move {
                 server.chat(&with(chat(&prompt), json!({ "stream": true, "enable_thinking": false }))).await
             })
         };
-        let reply = server.http.send("POST", "/v1/chat/completions", &Server::keyed(), body).await;
+        let reply = server.http.send("POST", "/v1/chat/completions", &Server::auth_headers(), body).await;
         assert!([200, 400, 413].contains(&reply.status.as_u16()), "{name}: {reply:?}");
-        assert!(reply.body.len() < 10_000, "{name}: an error repeats the request: {}", reply.body.len());
-        let beside = beside.await.unwrap();
-        assert!(joined(&beside.chunks(), "content").ends_with("100 "), "{name}: another stream was cut: {beside:?}");
-        let held = match case.product {
-            Product::Box => peak(server.pid),
-            Product::Edge => server.memory().await,
+        assert!(reply.body.len() < 10_000, "{name}: the error repeats the request: {}", reply.body.len());
+        let concurrent = concurrent.await.unwrap();
+        assert!(
+            concat_deltas(&concurrent.chunks(), "content").ends_with("100 "),
+            "{name}: the concurrent stream is incomplete: {concurrent:?}"
+        );
+        let peak = match case.product {
+            Product::Native => take_peak_bytes(server.pid),
+            Product::Worker => server.memory_bytes().await,
         };
-        let more = held.saturating_sub(before) / MIB as u64;
+        let growth_mib = peak.saturating_sub(before) / MIB as u64;
         if std::env::var_os("SHOW_MEMORY").is_some() {
-            eprintln!("{} {name}: {} {more} MiB", server.pid, reply.status);
+            eprintln!("{} {name}: {} {growth_mib} MiB", server.pid, reply.status);
         }
-        assert!(more <= (most / MIB) as u64, "{name}: {more} MiB above what was held before");
+        assert!(growth_mib <= (max_growth / MIB) as u64, "{name}: memory grew by {growth_mib} MiB");
     }
     assert_eq!(server.chat(&chat("hello")).await.status, 200);
 }

@@ -9,10 +9,10 @@ use crate::{
     server::{Case, KEY, unique},
 };
 
-pub async fn a_person_uses_the_console(case: Arc<Case>) {
+pub async fn console_works_in_a_browser(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[("ADMIN_TOKEN", "admin-key")]).await;
-    let told = run(
+    let output = run(
         "console.mjs",
         &[
             ("BASE_URL", &server.url),
@@ -22,29 +22,29 @@ pub async fn a_person_uses_the_console(case: Arc<Case>) {
         ],
     )
     .await;
-    assert!(told.lines().filter(|line| line.starts_with("ok ")).count() >= 15, "{told}");
+    assert!(output.lines().filter(|line| line.starts_with("ok ")).count() >= 15, "{output}");
 }
 
-pub async fn pages_of_others_can_do_nothing_without_keys(case: Arc<Case>) {
+pub async fn foreign_pages_have_no_access_without_keys(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[("VALID_TOKENS", "")]).await;
-    let told = run("stranger.mjs", &[("BASE_URL", &server.url)]).await;
-    assert!(told.lines().filter(|line| line.starts_with("ok ")).count() > 60, "{told}");
-    assert!(fake.seen_with("from a stranger").is_empty());
-    assert!(!fake.seen_with("from its own page").is_empty());
+    let output = run("stranger.mjs", &[("BASE_URL", &server.url)]).await;
+    assert!(output.lines().filter(|line| line.starts_with("ok ")).count() > 60, "{output}");
+    assert!(fake.requests_containing("from a stranger").is_empty());
+    assert!(!fake.requests_containing("from its own page").is_empty());
 }
 
-/// Runs one of the scripts in `tests/browser`, and gives what it printed.
+/// Runs a script of `tests/browser`; returns its standard output.
 async fn run(script: &str, settings: &[(&str, &str)]) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let work = Command::new("node")
+    let run = Command::new("node")
         .arg(root.join("tests/browser").join(script))
         .current_dir(root)
         .envs(settings.iter().copied())
         .kill_on_drop(true)
         .output();
-    let output = timeout(Duration::from_secs(300), work).await.expect("the browser ends").expect("node runs");
-    let (told, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{told}\n{complained}");
-    told.into_owned()
+    let output = timeout(Duration::from_secs(240), run).await.expect("the script does not end").expect("node starts");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    stdout.into_owned()
 }

@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use qwen_edge::{
     api::{AnswerMeta, Delivery, Encoder, openai},
@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use crate::{
     fake_qwen::{Fixture, Outcome},
-    http::{Raw, chat, events, joined, with},
+    http::{Raw, chat, concat_deltas, events, eventually, with},
     server::{Case, Server, unique},
 };
 
-pub async fn a_whole_answer(case: Arc<Case>) {
+pub async fn a_non_streamed_answer_has_the_openai_shape(case: Arc<Case>) {
     let server = case.server().await;
     let reply = server
         .chat(&with(chat("[[fake say=Hello%20you think=Hm%20hm]]"), json!({"model": "qwen3", "stream": false})))
@@ -39,7 +39,7 @@ pub async fn a_whole_answer(case: Arc<Case>) {
     );
 }
 
-pub async fn a_stream_thinks_before_it_answers(case: Arc<Case>) {
+pub async fn a_stream_sends_reasoning_before_content(case: Arc<Case>) {
     let server = case.server().await;
     for shape in ["default", "old"] {
         let prompt = format!("[[fake stream={shape} think=One%20two%20three say=Four%20five%20six]]");
@@ -53,20 +53,20 @@ pub async fn a_stream_thinks_before_it_answers(case: Arc<Case>) {
         assert!(chunks.iter().all(|chunk| chunk["id"] == id && chunk["object"] == "chat.completion.chunk"));
         assert!(chunks.iter().all(|chunk| chunk["model"] == "qwen3-max" && chunk.get("usage").is_none()));
         assert_eq!(chunks[0]["choices"][0]["delta"]["role"], "assistant");
-        let place = |kind: &str| {
+        let first_position = |field: &str| {
             chunks
                 .iter()
-                .position(|chunk| chunk["choices"][0]["delta"][kind].as_str().is_some_and(|text| !text.is_empty()))
+                .position(|chunk| chunk["choices"][0]["delta"][field].as_str().is_some_and(|text| !text.is_empty()))
         };
         let last_thought =
             chunks.iter().rposition(|chunk| chunk["choices"][0]["delta"]["reasoning_content"].is_string());
-        assert!(last_thought.unwrap() < place("content").unwrap());
+        assert!(last_thought.unwrap() < first_position("content").unwrap());
         let thoughts =
             chunks.iter().filter(|chunk| chunk["choices"][0]["delta"]["reasoning_content"].is_string()).count();
-        assert!(thoughts >= 3, "delta by delta: {thoughts}");
-        let thinking = joined(&chunks, "reasoning_content").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(thoughts >= 3, "only {thoughts} reasoning deltas");
+        let thinking = concat_deltas(&chunks, "reasoning_content").split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(thinking.contains("One") && thinking.contains("three"), "{thinking}");
-        assert_eq!(joined(&chunks, "content"), "Four five six");
+        assert_eq!(concat_deltas(&chunks, "content"), "Four five six");
         let reasons: Vec<&Value> = chunks
             .iter()
             .map(|chunk| &chunk["choices"][0]["finish_reason"])
@@ -77,7 +77,7 @@ pub async fn a_stream_thinks_before_it_answers(case: Arc<Case>) {
     }
 }
 
-pub async fn usage_comes_when_asked_for(case: Arc<Case>) {
+pub async fn usage_is_sent_when_requested(case: Arc<Case>) {
     let server = case.server().await;
     let request = with(chat("hi"), json!({"stream": true, "stream_options": {"include_usage": true}}));
     let chunks = server.chat(&request).await.chunks();
@@ -87,7 +87,7 @@ pub async fn usage_comes_when_asked_for(case: Arc<Case>) {
     assert!(others.iter().all(|chunk| chunk["usage"].is_null() && chunk["choices"][0].is_object()));
 }
 
-/// What the translation gives of a fixture, computed here from the library; the snapshots beside the fixtures pin it.
+/// The translation of a fixture by the library; the snapshots beside the fixtures pin it.
 fn translated(fixture: &Fixture) -> Result<Vec<Value>, u16> {
     let stop = match &fixture.request["stop"] {
         Value::String(text) => vec![text.clone()],
@@ -102,7 +102,7 @@ fn translated(fixture: &Fixture) -> Result<Vec<Value>, u16> {
     Ok(without_identity(&events(std::str::from_utf8(&bytes).unwrap())))
 }
 
-/// The same text with a dash in the place of each id or placeholder of the site's.
+/// Replaces each upstream id and placeholder by a dash.
 fn without_ids(text: &str) -> String {
     let text = text.replace("{response_id}", "-");
     let words = text.split_inclusive(|character: char| !character.is_ascii_hexdigit() && character != '-');
@@ -143,7 +143,7 @@ async fn check_fixture(server: &Server, fixture: &Fixture, extra: &str) {
     }
 }
 
-pub async fn every_recorded_stream_gives_the_same_on_both_products(case: Arc<Case>) {
+pub async fn every_recorded_stream_matches_the_library_translation(case: Arc<Case>) {
     let server = case.server().await;
     let fixtures = Fixture::all();
     assert!(fixtures.len() > 30);
@@ -152,7 +152,7 @@ pub async fn every_recorded_stream_gives_the_same_on_both_products(case: Arc<Cas
     }
 }
 
-pub async fn any_packets_give_the_same(case: Arc<Case>) {
+pub async fn packet_boundaries_do_not_change_the_stream(case: Arc<Case>) {
     let server = case.start(&[("COALESCE_MS", "0")]).await;
     for name in
         ["unicode_raw", "crlf", "thinking_summary_elements", "error_inside", "stop_straddling", "multi_response"]
@@ -164,59 +164,85 @@ pub async fn any_packets_give_the_same(case: Arc<Case>) {
     }
 }
 
-/// Whether the client has the first delta while the site still holds the rest back.
-pub async fn deltas_leave_as_they_come(case: Arc<Case>) {
+/// The client has received a delta while the upstream still withholds the rest.
+pub async fn deltas_are_forwarded_as_they_arrive(case: Arc<Case>) {
     let server = case.server().await;
     for stall in [3, 5, 9] {
         let marker = unique("stall");
         let mut client = Raw::connect(server.http.address()).await;
         let prompt = format!("[[fake stream=count n=20 stall={stall} id={marker}]]");
         client.chat(&with(chat(&prompt), json!({"stream": true, "enable_thinking": false}))).await;
-        // The stalled stream sent `response.created` and then one event a delta.
+        // The stalled stream has sent `response.created` and then one event per delta.
         client.read_until(&format!(r#""content":"{} ""#, stall - 1)).await;
-        assert_eq!(case.fake.seen_with(&marker)[0].outcome(), Outcome::Answered);
+        assert_eq!(case.fake.requests_containing(&marker)[0].outcome(), Outcome::Answered);
         client.reset();
     }
 }
 
-pub async fn deltas_are_gathered_when_told(case: Arc<Case>) {
+pub async fn deltas_are_coalesced_when_configured(case: Arc<Case>) {
+    // The first delta does not wait for the second.
     let server = case.start(&[("COALESCE_MS", "10000")]).await;
     let mut client = Raw::connect(server.http.address()).await;
-    let marker = unique("gather");
-    let prompt = format!("[[fake stream=count n=5 delay_ms=50 stall=3 id={marker}]]");
-    client.chat(&with(chat(&prompt), json!({"stream": true, "enable_thinking": false}))).await;
+    client
+        .chat(&with(chat("[[fake stream=count n=5 delay_ms=2000]]"), json!({"stream": true, "enable_thinking": false})))
+        .await;
     let text = client.read_until(r#""content":"1 ""#).await;
-    assert!(!text.contains(r#""content":"2 ""#), "the first is not delayed for the second");
+    assert!(!text.contains(r#""content":"2 ""#), "{text}");
     client.reset();
-    let gathered = case.start(&[("COALESCE_MS", "300")]).await;
-    let request =
-        with(chat("[[fake stream=count n=40 delay_ms=5]]"), json!({"stream": true, "enable_thinking": false}));
-    let chunks = gathered.chat(&request).await.chunks();
-    assert_eq!(joined(&chunks, "content").split_whitespace().count(), 40);
+    // The number of writes tells whether the deltas after it were coalesced.
+    let mut writes = Vec::new();
+    for coalesce_ms in ["0", "10000"] {
+        let server = case.start(&[("COALESCE_MS", coalesce_ms)]).await;
+        let request =
+            with(chat("[[fake stream=count n=40 delay_ms=20]]"), json!({"stream": true, "enable_thinking": false}));
+        let mut client = Raw::connect(server.http.address()).await;
+        client.chat(&request).await;
+        let response = client.read_until("[DONE]\n\n\r\n0\r\n\r\n").await;
+        assert_eq!(response.matches(r#""content":""#).count(), 41, "the deltas and the empty one of the role");
+        writes.push(http_chunks(&response));
+    }
+    assert!(writes[0] >= 20, "without coalescing each delta is a write: {writes:?}");
+    assert!(writes[1] <= 8, "with coalescing all later deltas are one write: {writes:?}");
 }
 
-/// What came in the meantime is read whole, not a little of it at a time: that would take longer than anybody waits here.
-pub async fn gathering_does_not_hold_a_fast_site_up(case: Arc<Case>) {
+/// The number of chunks of a response with `Transfer-Encoding: chunked`.
+fn http_chunks(response: &str) -> usize {
+    let (head, mut body) = response.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("transfer-encoding: chunked") || head.contains("Transfer-Encoding: chunked"), "{head}");
+    let mut count = 0;
+    loop {
+        let (size, rest) = body.split_once("\r\n").unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            return count;
+        }
+        count += 1;
+        body = &rest[size + 2..];
+    }
+}
+
+/// After a pause everything that has arrived is read at once. Reading a part after each pause would exceed the time limit.
+pub async fn coalescing_does_not_delay_a_fast_upstream(case: Arc<Case>) {
     let server = case.start(&[("COALESCE_MS", "2000")]).await;
     let request =
         with(chat("[[fake stream=count n=5000 delay_ms=0]]"), json!({"stream": true, "enable_thinking": false}));
     let reply = server.chat(&request).await;
-    assert_eq!(joined(&reply.chunks(), "content").split_whitespace().count(), 5000);
+    assert_eq!(concat_deltas(&reply.chunks(), "content").split_whitespace().count(), 5000);
 }
 
-pub async fn a_silent_stream_has_heartbeats(case: Arc<Case>) {
+pub async fn a_silent_stream_sends_heartbeats(case: Arc<Case>) {
     let server = case.start(&[("HEARTBEAT_SECONDS", "1"), ("FIRST_BYTE_SECONDS", "1")]).await;
-    for pause in ["gap_ms=4000", "first_ms=4000", "gap_ms=4000 keepalive_ms=300"] {
-        let prompt = format!("[[fake {pause} say=late]]");
+    for silence in ["gap_ms=4000", "first_ms=4000", "gap_ms=4000 keepalive_ms=300"] {
+        let prompt = format!("[[fake {silence} say=late]]");
         let reply = server.chat(&with(chat(&prompt), json!({"stream": true}))).await;
         let heartbeats = reply.text().matches(": keep-alive\n\n").count();
-        assert!(heartbeats >= 1, "{pause}: {heartbeats}");
-        assert_eq!(joined(&reply.chunks(), "content"), "late");
+        assert!(heartbeats >= 1, "{silence}: {heartbeats}");
+        assert_eq!(concat_deltas(&reply.chunks(), "content"), "late");
         assert_eq!(reply.events().last().map(String::as_str), Some("[DONE]"));
     }
 }
 
-pub async fn stop_and_limit_cut_and_cancel(case: Arc<Case>) {
+pub async fn stop_and_token_limit_end_the_answer_and_cancel_upstream(case: Arc<Case>) {
     let server = case.server().await;
     for (fields, text, reason) in [
         (json!({"stop": "4 "}), "1 2 3 ", "stop"),
@@ -228,29 +254,29 @@ pub async fn stop_and_limit_cut_and_cancel(case: Arc<Case>) {
             let marker = unique("cut");
             let request = with(chat(&format!("[[fake stream=count n=500 delay_ms=30 id={marker}]]")), fields.clone());
             let reply = server.chat(&with(request, json!({"stream": stream, "enable_thinking": false}))).await;
-            let (got, finish) = if stream {
+            let (content, finish) = if stream {
                 let chunks = reply.chunks();
-                (joined(&chunks, "content"), chunks.last().unwrap()["choices"][0]["finish_reason"].clone())
+                (concat_deltas(&chunks, "content"), chunks.last().unwrap()["choices"][0]["finish_reason"].clone())
             } else {
                 let choice = &reply.json()["choices"][0];
                 (choice["message"]["content"].as_str().unwrap().to_owned(), choice["finish_reason"].clone())
             };
-            assert_eq!((got.as_str(), finish.as_str()), (text, Some(reason)), "{fields} {stream}");
-            closed_by_us(&case, &marker, 1).await;
+            assert_eq!((content.as_str(), finish.as_str()), (text, Some(reason)), "{fields} {stream}");
+            wait_until_closed_by_us(&case, &marker, 1).await;
         }
     }
 }
 
-/// Waits until the site has seen each of `count` requests with this marker closed by us.
-pub async fn closed_by_us(case: &Case, marker: &str, count: usize) {
-    let closed = || case.fake.seen_with(marker).iter().filter(|seen| seen.outcome() == Outcome::ClosedByPeer).count();
-    for _ in 0..400 {
-        if closed() == count {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("{} of {count} closed", closed());
+/// Waits until the server under test has closed `count` upstream requests with this marker.
+pub async fn wait_until_closed_by_us(case: &Case, marker: &str, count: usize) {
+    let closed = || {
+        case.fake
+            .requests_containing(marker)
+            .iter()
+            .filter(|request| request.outcome() == Outcome::ClosedByPeer)
+            .count()
+    };
+    eventually("the upstream requests are closed", || async { closed() == count }).await;
 }
 
 pub async fn the_default_model_is_used(case: Arc<Case>) {
@@ -259,7 +285,7 @@ pub async fn the_default_model_is_used(case: Arc<Case>) {
         let marker = unique("default");
         let reply = server.chat(&with(chat(&marker), json!({ "model": model }))).await;
         assert_eq!(reply.json()["model"], "qwen3-coder");
-        assert_eq!(case.fake.seen_with(&marker)[0].json()["model"], "qwen3-coder-plus");
+        assert_eq!(case.fake.requests_containing(&marker)[0].json()["model"], "qwen3-coder-plus");
     }
 }
 
@@ -271,7 +297,7 @@ pub async fn parallel_streams_do_not_mix(case: Arc<Case>) {
             tokio::spawn(async move {
                 let prompt = format!("[[fake say={0}%20{0}%20{0} delay_ms=5]]", format!("w{number}"));
                 let reply = server.chat(&with(chat(&prompt), json!({"stream": true}))).await;
-                assert_eq!(joined(&reply.chunks(), "content"), format!("w{number} w{number} w{number}"));
+                assert_eq!(concat_deltas(&reply.chunks(), "content"), format!("w{number} w{number} w{number}"));
             })
         })
         .collect();

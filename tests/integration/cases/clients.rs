@@ -1,4 +1,4 @@
-//! The official SDKs as clients. Each script has its own cases and says which failed.
+//! The official SDKs as clients. Each script has its own cases and prints which of them failed.
 
 use std::{path::Path, sync::Arc};
 
@@ -11,28 +11,28 @@ use crate::{
 
 async fn run(case: &Case, program: &str, script: &str) {
     let server = case.start(&[]).await;
-    // After a challenge nobody else can use the server, nor the site's idea of the account.
-    let challenging = Fake::start();
-    let challenged = case.start_with(&challenging, &[]).await;
+    // A challenge blocks the server and the account, so this case gets its own server and fake.
+    let challenging_fake = Fake::start();
+    let challenged = case.start_with(&challenging_fake, &[]).await;
     let sessionless = case.start(&[("QWEN_COOKIES", "")]).await;
-    let hasty = case.start(&[("UPSTREAM_IDLE_SECONDS", "1")]).await;
+    let impatient = case.start(&[("UPSTREAM_IDLE_SECONDS", "1")]).await;
     let output = Command::new(program)
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("BASE_URL", format!("{}/v1", server.url))
         .env("CHALLENGED_URL", format!("{}/v1", challenged.url))
         .env("SESSIONLESS_URL", format!("{}/v1", sessionless.url))
-        .env("HASTY_URL", format!("{}/v1", hasty.url))
+        .env("HASTY_URL", format!("{}/v1", impatient.url))
         .env("API_KEY", KEY)
-        // As the server has it: the scripts then insist on seeing comment lines.
+        // The setting of the server: the scripts then require comment lines.
         .env("HEARTBEAT_SECONDS", "1")
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .output()
         .await
         .unwrap_or_else(|error| panic!("{program}: {error}"));
-    let (told, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{told}\n{complained}");
-    assert!(told.lines().filter(|line| line.starts_with("ok ")).count() > 10, "{told}");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    assert!(stdout.lines().filter(|line| line.starts_with("ok ")).count() > 10, "{stdout}");
 }
 
 pub async fn openai_python(case: Arc<Case>) {

@@ -6,31 +6,31 @@ use tokio::process::Command;
 use crate::{
     Product,
     fake_qwen::{Fake, Outcome},
-    http::{EVENT_STREAM, Reply, chat, joined, with},
+    http::{EVENT_STREAM, Reply, concat_deltas, eventually, with},
     server::{BROKEN_STORE, Case, Server, unique},
 };
 
-/// A client that resends everything, as OpenAI clients do.
-struct Talk {
+/// A client that sends the whole history with each request, as OpenAI clients do.
+struct Conversation {
     server: Arc<Server>,
     messages: Vec<Value>,
     headers: Vec<(&'static str, String)>,
     stream: bool,
 }
 
-impl Talk {
+impl Conversation {
     fn new(server: &Arc<Server>) -> Self {
         Self { server: Arc::clone(server), messages: Vec::new(), headers: Vec::new(), stream: false }
     }
 
     async fn send(&self, messages: &[Value], fields: Value) -> Reply {
         let body = with(json!({ "model": "qwen3-max", "messages": messages, "stream": self.stream }), fields);
-        let mut headers = Server::keyed().to_vec();
+        let mut headers = Server::auth_headers().to_vec();
         headers.extend(self.headers.iter().map(|(name, value)| (*name, value.as_str())));
         self.server.http.send("POST", "/v1/chat/completions", &headers, body.to_string()).await
     }
 
-    /// Asks, and keeps question and answer.
+    /// Sends a question; appends question and answer to the history.
     async fn ask(&mut self, question: &str) -> String {
         self.messages.push(json!({ "role": "user", "content": question }));
         let reply = self.send(&self.messages, json!({})).await;
@@ -44,35 +44,38 @@ impl Talk {
 fn text(reply: &Reply) -> String {
     assert_eq!(reply.status, 200, "{reply:?}");
     if reply.header("content-type") == Some(EVENT_STREAM) {
-        return joined(&reply.chunks(), "content");
+        return concat_deltas(&reply.chunks(), "content");
     }
     reply.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
 }
 
-/// The turns that the site got: chat, parent and text.
+/// The turns that the upstream received: chat, parent message and text.
 fn turns(fake: &Fake) -> Vec<(String, Option<String>, String)> {
     let completions =
-        fake.seen().into_iter().filter(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions"));
+        fake.requests().into_iter().filter(|request| request.path_and_query.starts_with("/api/v2/chat/completions"));
     completions
-        .map(|seen| {
-            let body = seen.json();
+        .map(|request| {
+            let body = request.json();
             let text = |value: &Value| value.as_str().map(str::to_owned);
             (text(&body["chat_id"]).unwrap(), text(&body["parent_id"]), text(&body["messages"][0]["content"]).unwrap())
         })
         .collect()
 }
 
-pub async fn thirty_turns_are_one_chat_and_thirty_short_messages(case: Arc<Case>) {
+pub async fn thirty_turns_use_one_chat_and_send_only_new_messages(case: Arc<Case>) {
     for stream in [false, true] {
         let fake = Fake::start();
         let server = case.start_with(&fake, &[]).await;
-        let mut talk = Talk::new(&server);
-        talk.stream = stream;
-        talk.messages.push(json!({ "role": "system", "content": "Be brief." }));
+        let mut conversation = Conversation::new(&server);
+        conversation.stream = stream;
+        conversation.messages.push(json!({ "role": "system", "content": "Be brief." }));
         for number in 0..30 {
-            // The fake repeats the last line, which in a folded text has the role in front.
+            // The fake answers with the last line, which starts with the role in a rendered history.
             assert!(
-                talk.ask(&format!("question number {number}")).await.ends_with(&format!("question number {number}"))
+                conversation
+                    .ask(&format!("question number {number}"))
+                    .await
+                    .ends_with(&format!("question number {number}"))
             );
         }
         assert_eq!(fake.chats(), 1);
@@ -83,116 +86,108 @@ pub async fn thirty_turns_are_one_chat_and_thirty_short_messages(case: Arc<Case>
             assert_eq!((chat, text), (&turns[0].0, &format!("question number {number}")));
             assert!(parent.is_some());
         }
-        let said = fake.chat_messages(&turns[0].0);
-        assert_eq!(said.len(), 60, "one line of turns, no forks");
+        let messages = fake.chat_messages(&turns[0].0);
+        assert_eq!(messages.len(), 60, "the chat has branches");
     }
 }
 
-pub async fn the_site_sees_each_stream_to_its_end(case: Arc<Case>) {
+pub async fn upstream_streams_are_read_to_their_end(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
-    let mut talk = Talk::new(&server);
+    let mut conversation = Conversation::new(&server);
     for stream in [true, false] {
-        talk.stream = stream;
-        talk.ask("one").await;
-        talk.ask("two").await;
+        conversation.stream = stream;
+        conversation.ask("one").await;
+        conversation.ask("two").await;
     }
-    for seen in fake.seen() {
-        for _ in 0..200 {
-            if seen.outcome() == Outcome::Finished {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        assert_eq!(seen.outcome(), Outcome::Finished, "{}", seen.path_and_query);
+    for request in fake.requests() {
+        eventually(&request.path_and_query, || async { request.outcome() == Outcome::Finished }).await;
     }
 }
 
-/// A small generator of numbers, so that a run can be repeated.
-struct Dice(u64);
+/// A linear congruential generator: the same numbers in each run.
+struct Random(u64);
 
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as usize) % sides
+        ((self.0 >> 33) as usize) % bound
     }
 }
 
-/// Random edits, regenerations and branches: the conversation that the site holds is the client's history at each step.
-pub async fn trees_of_edits_and_branches_are_followed(case: Arc<Case>) {
+/// Random edits, regenerations and branches: after each step the upstream chat equals the client's history.
+pub async fn edits_and_branches_continue_from_the_right_message(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
     for seed in 1..=4 {
-        let mut dice = Dice(seed);
-        // Each history that the client has shown so far; all end with an answer.
+        let mut random = Random(seed);
+        // Every history that the client has had so far; each ends with an answer.
         let mut histories: Vec<Vec<Value>> = vec![vec![]];
         for step in 0..25 {
-            let mut history = histories[dice.roll(histories.len())].clone();
-            if dice.roll(3) == 0 {
-                // Go back some turns: an edit of an earlier question, or a regeneration.
+            let mut history = histories[random.below(histories.len())].clone();
+            if random.below(3) == 0 {
+                // Go back some turns: the client edits an earlier question or regenerates an answer.
                 let turns = history.len() / 2;
-                history.truncate(2 * dice.roll(turns + 1));
+                history.truncate(2 * random.below(turns + 1));
             }
-            // Few different questions, so that the same ones come again in other places.
-            let question = format!("say {} {}", seed, dice.roll(5));
+            // Few different questions, so that the same ones recur at other positions.
+            let question = format!("say {} {}", seed, random.below(5));
             history.push(json!({ "role": "user", "content": question }));
-            let mut talk = Talk::new(&server);
-            talk.stream = dice.roll(2) == 0;
-            let answer = text(&talk.send(&history, json!({})).await);
+            let mut conversation = Conversation::new(&server);
+            conversation.stream = random.below(2) == 0;
+            let answer = text(&conversation.send(&history, json!({})).await);
             history.push(json!({ "role": "assistant", "content": answer }));
             let (chat, _, _) = turns(&fake).pop().unwrap();
-            let held = fake.chat_messages(&chat);
-            let shown: Vec<(String, String)> = history
+            let upstream = fake.chat_messages(&chat);
+            let sent: Vec<(String, String)> = history
                 .iter()
                 .map(|message| {
                     (message["role"].as_str().unwrap().to_owned(), message["content"].as_str().unwrap().to_owned())
                 })
                 .collect();
-            assert_eq!(held, shown, "seed {seed}, step {step}");
+            assert_eq!(upstream, sent, "seed {seed}, step {step}");
             histories.push(history);
         }
     }
 }
 
-pub async fn a_restart_forgets_nothing(case: Arc<Case>) {
+pub async fn conversations_survive_a_restart(case: Arc<Case>) {
     let fake = Fake::start();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kept.db").display().to_string();
     let settings =
         [("DATABASE_PATH", path.as_str()), ("QWEN_COOKIES", &format!("token={}", Fake::token("restart", 9_000)))];
     let server = case.start_with(&fake, &settings).await;
-    let mut talk = Talk::new(&server);
-    talk.ask("before").await;
-    // workerd is started again by its keeper on the same port with the same data; the box by us.
+    let mut conversation = Conversation::new(&server);
+    conversation.ask("before").await;
+    // Miniflare restarts workerd on the same port with the same data; the case restarts the native server.
     assert!(Command::new("kill").args(["-9", &server.pid.to_string()]).status().await.unwrap().success());
-    if case.product == Product::Box {
-        talk.server = case.start_with(&fake, &settings).await;
+    if case.product == Product::Native {
+        conversation.server = case.start_with(&fake, &settings).await;
     } else {
-        for _ in 0..200 {
-            let gone = !std::path::Path::new(&format!("/proc/{}", server.pid)).exists();
-            if gone && tokio::net::TcpStream::connect(server.http.address()).await.is_ok() {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        talk.server = server.again();
+        eventually("workerd restarts", || async {
+            let exited = !std::path::Path::new(&format!("/proc/{}", server.pid)).exists();
+            exited && tokio::net::TcpStream::connect(server.http.address()).await.is_ok()
+        })
+        .await;
+        conversation.server = server.with_new_client();
     }
-    talk.ask("after").await;
+    conversation.ask("after").await;
     let turns = turns(&fake);
     assert_eq!((fake.chats(), turns[1].2.as_str()), (1, "after"));
 }
 
-pub async fn keys_and_accounts_are_kept_apart(case: Arc<Case>) {
+pub async fn conversations_are_separate_per_key_and_account(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[("VALID_TOKENS", "sk-test-key,sk-other")]).await;
-    let mut talk = Talk::new(&server);
-    talk.ask("a secret").await;
-    talk.messages.push(json!({ "role": "user", "content": "go on" }));
-    let other = json!({ "model": "qwen3-max", "messages": talk.messages, "conversation_id": "mine" });
+    let mut conversation = Conversation::new(&server);
+    conversation.ask("a secret").await;
+    conversation.messages.push(json!({ "role": "user", "content": "go on" }));
+    let other = json!({ "model": "qwen3-max", "messages": conversation.messages, "conversation_id": "mine" });
     let headers = [("authorization", "Bearer sk-other")];
     let reply = server.http.send("POST", "/v1/chat/completions", &headers, other.to_string()).await;
     assert_eq!(reply.status, 200);
-    assert_eq!(fake.chats(), 2, "another key begins anew");
+    assert_eq!(fake.chats(), 2, "another key gets another chat");
     let list = |key: &'static str| {
         let server = Arc::clone(&server);
         async move { server.http.send("GET", "/v1/chats", &[("x-api-key", key)], "").await.json()["data"].clone() }
@@ -203,21 +198,21 @@ pub async fn keys_and_accounts_are_kept_apart(case: Arc<Case>) {
     let path = format!("/v1/chats/{}", one[0]["id"].as_str().unwrap());
     server.http.send("DELETE", &path, &[("x-api-key", "sk-other")], "").await.error(404, "not_found");
     assert_eq!(fake.chats(), 2);
-    if case.product == Product::Box {
-        // Another account with the same store and the same key.
+    if case.product == Product::Native {
+        // Another account with the same database and the same key.
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("accounts.db").display().to_string();
         for (account, chats) in [("first", 3), ("first", 3), ("second", 4)] {
             let cookies = format!("token={}", Fake::token(account, 9_000));
             let server = case.start_with(&fake, &[("DATABASE_PATH", &path), ("QWEN_COOKIES", &cookies)]).await;
-            let talk = Talk::new(&server);
+            let conversation = Conversation::new(&server);
             let mut messages = vec![json!({ "role": "user", "content": "who am I?" })];
             if account == "first" && fake.chats() == 2 {
-                text(&talk.send(&messages, json!({})).await);
+                text(&conversation.send(&messages, json!({})).await);
             }
             messages.push(json!({ "role": "assistant", "content": "who am I?" }));
             messages.push(json!({ "role": "user", "content": "go on" }));
-            text(&talk.send(&messages, json!({})).await);
+            text(&conversation.send(&messages, json!({})).await);
             assert_eq!(fake.chats(), chats, "{account}");
         }
     }
@@ -231,7 +226,8 @@ fn say(text: &str) -> String {
     format!("[[fake say={encoded}]]")
 }
 
-/// Cherry Studio's loop in prompt mode: raw tags and results as the user's words while it runs, neither afterwards.
+/// Cherry Studio's tool loop in prompt mode: it sends raw tags and results as user messages during the loop, and drops both
+/// afterwards.
 pub async fn a_tool_loop_in_prompt_mode_stays_in_its_chat(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
@@ -239,18 +235,18 @@ pub async fn a_tool_loop_in_prompt_mode_stays_in_its_chat(case: Arc<Case>) {
     let result = |number: u32| {
         format!("<tool_use_result>\n  <name>search</name>\n  <result>{number}</result>\n</tool_use_result>")
     };
-    let talk = Talk::new(&server);
+    let conversation = Conversation::new(&server);
     let question = format!("{} what is x?", say(CALL));
     let mut messages = vec![system.clone(), json!({ "role": "user", "content": question })];
     for number in 0..3 {
-        let answer = text(&talk.send(&messages, json!({})).await);
+        let answer = text(&conversation.send(&messages, json!({})).await);
         assert_eq!(answer, CALL);
         messages.push(json!({ "role": "assistant", "content": answer }));
-        let wish = if number < 2 { say(CALL) } else { say("It is 7.") };
-        messages.push(json!({ "role": "user", "content": format!("{}\n\n{wish}", result(number)) }));
+        let directive = if number < 2 { say(CALL) } else { say("It is 7.") };
+        messages.push(json!({ "role": "user", "content": format!("{}\n\n{directive}", result(number)) }));
     }
-    assert_eq!(text(&talk.send(&messages, json!({})).await), "It is 7.");
-    // The next question comes with the history as the window shows it: one answer, no tags, no results.
+    assert_eq!(text(&conversation.send(&messages, json!({})).await), "It is 7.");
+    // The next request has the history as displayed: one answer without tags and results.
     let shown = "I will look.\n\nI will look.\n\nI will look.\n\nIt is 7.";
     let next = [
         system,
@@ -258,7 +254,7 @@ pub async fn a_tool_loop_in_prompt_mode_stays_in_its_chat(case: Arc<Case>) {
         json!({ "role": "assistant", "content": shown }),
         json!({ "role": "user", "content": "and y?" }),
     ];
-    text(&talk.send(&next, json!({})).await);
+    text(&conversation.send(&next, json!({})).await);
     let turns = turns(&fake);
     assert_eq!((fake.chats(), turns.len()), (1, 5), "{turns:?}");
     assert_eq!(turns[4].2, "and y?");
@@ -268,86 +264,86 @@ pub async fn a_tool_loop_in_prompt_mode_stays_in_its_chat(case: Arc<Case>) {
 pub async fn a_tool_loop_in_function_mode_stays_in_its_chat(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
-    let talk = Talk::new(&server);
+    let conversation = Conversation::new(&server);
     let tools =
         json!({"tools": [{"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}]});
     let mut messages = vec![json!({ "role": "user", "content": "what is x?" })];
-    let answer = text(&talk.send(&messages, tools.clone()).await);
+    let answer = text(&conversation.send(&messages, tools.clone()).await);
     let call =
         json!({"id": "call_1", "type": "function", "function": {"name": "search", "arguments": "{\"q\":\"x\"}"}});
     messages.push(json!({ "role": "assistant", "content": answer, "reasoning_content": "hm" }));
     messages.push(json!({ "role": "user", "content": "use the tool" }));
-    text(&talk.send(&messages, tools.clone()).await);
-    // A step whose calls the client made up itself: the turn goes on from the longest history that is known.
+    text(&conversation.send(&messages, tools.clone()).await);
+    // The client made up these tool calls: the turn continues from the longest known history.
     messages.push(json!({ "role": "assistant", "content": null, "tool_calls": [call] }));
     messages.push(json!({ "role": "tool", "tool_call_id": "call_1", "content": "7" }));
-    text(&talk.send(&messages, tools).await);
+    text(&conversation.send(&messages, tools).await);
     let turns = turns(&fake);
     assert_eq!(fake.chats(), 1, "{turns:?}");
     assert!(turns[2].2.contains("Tool result: 7"), "{turns:?}");
 }
 
-/// Open WebUI names its chat in a header that its title, tag and follow-up calls carry as well.
-pub async fn side_calls_leave_conversations_alone(case: Arc<Case>) {
-    // An unfinished first answer: the title call must not become the conversation.
+/// Open WebUI sends its chat id in a header, also with its title, tag and follow-up requests.
+pub async fn title_and_tag_requests_do_not_join_conversations(case: Arc<Case>) {
+    // The first answer is unfinished: the title request must not become the conversation.
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
-    let mut talk = Talk::new(&server);
-    talk.headers.push(("x-openwebui-chat-id", "unfinished".to_owned()));
-    talk.messages.push(json!({ "role": "user", "content": "[[fake stream=count n=50]]" }));
-    let cut = talk.send(&talk.messages, json!({ "stop": "4 ", "enable_thinking": false })).await;
-    talk.messages.push(json!({ "role": "assistant", "content": text(&cut) }));
-    text(&talk.send(&[json!({ "role": "user", "content": "Make a title." })], json!({})).await);
-    talk.ask("go on").await;
+    let mut conversation = Conversation::new(&server);
+    conversation.headers.push(("x-openwebui-chat-id", "unfinished".to_owned()));
+    conversation.messages.push(json!({ "role": "user", "content": "[[fake stream=count n=50]]" }));
+    let cut = conversation.send(&conversation.messages, json!({ "stop": "4 ", "enable_thinking": false })).await;
+    conversation.messages.push(json!({ "role": "assistant", "content": text(&cut) }));
+    text(&conversation.send(&[json!({ "role": "user", "content": "Make a title." })], json!({})).await);
+    conversation.ask("go on").await;
     let sent = turns(&fake).pop().unwrap();
-    assert!(sent.1.is_none() && sent.2.contains("Assistant: 1 2 3"), "a new chat that knows all: {sent:?}");
+    assert!(sent.1.is_none() && sent.2.contains("Assistant: 1 2 3"), "not a new chat with the whole history: {sent:?}");
     for header in [false, true] {
         let fake = Fake::start();
         let server = case.start_with(&fake, &[]).await;
-        let mut talk = Talk::new(&server);
+        let mut conversation = Conversation::new(&server);
         if header {
-            talk.headers.push(("x-openwebui-chat-id", "0b2e7f3c-1111-4111-8111-111111111111".to_owned()));
+            conversation.headers.push(("x-openwebui-chat-id", "0b2e7f3c-1111-4111-8111-111111111111".to_owned()));
         }
-        talk.messages.push(json!({ "role": "system", "content": "You are kind." }));
+        conversation.messages.push(json!({ "role": "system", "content": "You are kind." }));
         for number in 0..6 {
-            talk.ask(&format!("question {number}")).await;
+            conversation.ask(&format!("question {number}")).await;
             let task =
                 "### Task:\nGenerate a concise title with an emoji.\n### Chat History:\n<chat_history>…</chat_history>";
-            text(&talk.send(&[json!({ "role": "user", "content": task })], json!({})).await);
+            text(&conversation.send(&[json!({ "role": "user", "content": task })], json!({})).await);
             if number < 2 {
-                // Some clients send the history itself, with other instructions.
-                let mut messages = talk.messages.clone();
+                // Some clients send the history itself with another system prompt.
+                let mut messages = conversation.messages.clone();
                 messages[0] = json!({ "role": "system", "content": "You make titles." });
                 messages.push(json!({ "role": "user", "content": "Title, please." }));
                 if number == 0 {
-                    text(&talk.send(&messages, json!({})).await);
+                    text(&conversation.send(&messages, json!({})).await);
                 }
             }
         }
         let turns = turns(&fake);
-        let main: Vec<_> = turns.iter().filter(|turn| turn.0 == turns[0].0).map(|turn| turn.2.as_str()).collect();
-        assert_eq!(main.len(), 6, "with header {header}: {turns:?}");
-        assert_eq!(main[5], "question 5");
+        let main_turns: Vec<_> = turns.iter().filter(|turn| turn.0 == turns[0].0).map(|turn| turn.2.as_str()).collect();
+        assert_eq!(main_turns.len(), 6, "with header {header}: {turns:?}");
+        assert_eq!(main_turns[5], "question 5");
         assert_eq!(fake.chat_messages(&turns[0].0).len(), 12);
     }
 }
 
-pub async fn explicit_ids_win(case: Arc<Case>) {
+pub async fn explicit_conversation_ids_take_precedence(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
-    let talk = Talk::new(&server);
+    let conversation = Conversation::new(&server);
     let only = |text: &str| vec![json!({ "role": "user", "content": text })];
-    // A client that keeps no history and names its conversation.
+    // A client that sends no history but a conversation id.
     for number in 0..3 {
-        let reply = talk.send(&only(&format!("part {number}")), json!({ "conversation_id": "my-own" })).await;
+        let reply = conversation.send(&only(&format!("part {number}")), json!({ "conversation_id": "my-own" })).await;
         assert_eq!((reply.status.as_u16(), reply.header("x-conversation-id")), (200, Some("my-own")));
     }
     assert_eq!(fake.chats(), 1);
     assert_eq!(turns(&fake).iter().map(|turn| turn.2.as_str()).collect::<Vec<_>>(), ["part 0", "part 1", "part 2"]);
-    // The id that an answer told, sent back as a header.
-    let reply = talk.send(&only("first"), json!({})).await;
+    // The conversation id of a response, sent back as a header.
+    let reply = conversation.send(&only("first"), json!({})).await;
     let id = reply.header("x-conversation-id").unwrap().to_owned();
-    let mut named = Talk::new(&server);
+    let mut named = Conversation::new(&server);
     named.headers.push(("x-conversation-id", id.clone()));
     named.stream = true;
     let reply = named.send(&only("second"), json!({})).await;
@@ -355,137 +351,139 @@ pub async fn explicit_ids_win(case: Arc<Case>) {
     assert_eq!(text(&reply), "second");
     assert_eq!(fake.chats(), 2);
     for bad in ["a b", &"x".repeat(201)] {
-        let reply = talk.send(&only("x"), json!({ "conversation_id": bad })).await;
+        let reply = conversation.send(&only("x"), json!({ "conversation_id": bad })).await;
         assert_eq!(reply.error(400, "invalid_request")["param"], "conversation_id", "{bad:?}");
     }
 }
 
-pub async fn chats_that_are_gone_are_made_anew_unseen(case: Arc<Case>) {
+pub async fn deleted_chats_are_recreated_transparently(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
     for stream in [false, true] {
-        let mut talk = Talk::new(&server);
-        talk.stream = stream;
-        talk.ask(&format!("one {stream}")).await;
+        let mut conversation = Conversation::new(&server);
+        conversation.stream = stream;
+        conversation.ask(&format!("one {stream}")).await;
         let chat = turns(&fake).pop().unwrap().0;
         assert!(fake.delete_chat(&chat));
-        assert_eq!(talk.ask("two").await, "User: two");
-        let (anew, parent, text) = turns(&fake).pop().unwrap();
+        assert_eq!(conversation.ask("two").await, "User: two");
+        let (new_chat, parent, text) = turns(&fake).pop().unwrap();
         assert!(
-            anew != chat
+            new_chat != chat
                 && parent.is_none()
                 && text.contains(&format!("User: one {stream}"))
                 && text.ends_with("User: two")
         );
-        talk.ask("three").await;
-        let (same, _, text) = turns(&fake).pop().unwrap();
-        assert_eq!((same, text.as_str()), (anew, "three"), "the new chat is remembered");
+        conversation.ask("three").await;
+        let (chat, _, text) = turns(&fake).pop().unwrap();
+        assert_eq!((chat, text.as_str()), (new_chat, "three"), "the new chat is not stored");
         let marker = unique("gone");
-        let answer = talk.ask(&format!("[[fake fail=parent_not_found times=1 id={marker} say=well]] {marker}")).await;
-        assert_eq!((answer.as_str(), fake.seen_with(&marker).len()), ("well", 2));
+        let answer =
+            conversation.ask(&format!("[[fake fail=parent_not_found times=1 id={marker} say=well]] {marker}")).await;
+        assert_eq!((answer.as_str(), fake.requests_containing(&marker).len()), ("well", 2));
     }
 }
 
-pub async fn busy_chats_are_waited_for_and_then_left(case: Arc<Case>) {
+pub async fn busy_chats_are_retried_then_replaced(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
-    let mut talk = Talk::new(&server);
-    talk.ask("one").await;
+    let mut conversation = Conversation::new(&server);
+    conversation.ask("one").await;
     let marker = unique("busy");
-    talk.ask(&format!("[[fake fail=in_progress times=1 id={marker}]] two")).await;
-    assert_eq!((fake.chats(), fake.seen_with(&marker).len()), (1, 2), "waited for");
+    conversation.ask(&format!("[[fake fail=in_progress times=1 id={marker}]] two")).await;
+    assert_eq!((fake.chats(), fake.requests_containing(&marker).len()), (1, 2), "not retried");
     let marker = unique("busy");
-    talk.ask(&format!("[[fake fail=in_progress times=3 id={marker}]] three")).await;
-    assert_eq!((fake.chats(), fake.seen_with(&marker).len()), (2, 4), "left for a new chat");
-    talk.ask("four").await;
+    conversation.ask(&format!("[[fake fail=in_progress times=3 id={marker}]] three")).await;
+    assert_eq!((fake.chats(), fake.requests_containing(&marker).len()), (2, 4), "not replaced by a new chat");
+    conversation.ask("four").await;
     assert_eq!(fake.chats(), 2);
 }
 
-pub async fn two_requests_at_once_neither_block_nor_mix(case: Arc<Case>) {
+pub async fn concurrent_requests_of_one_conversation_do_not_mix(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
-    let mut talk = Talk::new(&server);
-    talk.ask("one").await;
-    let asked = |word: &'static str| {
-        let mut messages = talk.messages.clone();
+    let mut conversation = Conversation::new(&server);
+    conversation.ask("one").await;
+    let ask = |word: &'static str| {
+        let mut messages = conversation.messages.clone();
         messages
             .push(json!({ "role": "user", "content": format!("[[fake delay_ms=30 say={word}%20{word}%20{word}]]") }));
-        let talk = Talk::new(&server);
-        async move { text(&talk.send(&messages, json!({})).await) }
+        let conversation = Conversation::new(&server);
+        async move { text(&conversation.send(&messages, json!({})).await) }
     };
-    let (left, right) = tokio::join!(asked("left"), asked("right"));
+    let (left, right) = tokio::join!(ask("left"), ask("right"));
     assert_eq!((left.as_str(), right.as_str()), ("left left left", "right right right"));
-    assert_eq!(talk.ask("two").await, "two");
+    assert_eq!(conversation.ask("two").await, "two");
 }
 
-pub async fn the_end_of_a_history_is_a_second_chance(case: Arc<Case>) {
+pub async fn a_trimmed_history_matches_by_its_last_turn(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
-    let said = |role: &str, text: &str| json!({ "role": role, "content": text });
-    let mut talk = Talk::new(&server);
-    talk.ask("alpha").await;
-    talk.ask("beta [[fake say=beta%20gamma%5B%5B1%5D%5D]]").await;
-    // A client that cut the beginning and shows question and answer in its own way.
+    let message = |role: &str, text: &str| json!({ "role": role, "content": text });
+    let mut conversation = Conversation::new(&server);
+    conversation.ask("alpha").await;
+    conversation.ask("beta [[fake say=beta%20gamma%5B%5B1%5D%5D]]").await;
+    // The client has dropped the beginning and reformatted question and answer.
     let trimmed = [
-        said("user", "**beta**   [[fake say=beta%20gamma%5B%5B1%5D%5D]]"),
-        said("assistant", "**beta**  gamma"),
-        said("user", "delta"),
+        message("user", "**beta**   [[fake say=beta%20gamma%5B%5B1%5D%5D]]"),
+        message("assistant", "**beta**  gamma"),
+        message("user", "delta"),
     ];
-    text(&talk.send(&trimmed, json!({})).await);
+    text(&conversation.send(&trimmed, json!({})).await);
     assert_eq!((fake.chats(), turns(&fake).pop().unwrap().2.as_str()), (1, "delta"));
-    // The answer alone is not enough while it is short, …
-    let other = [said("user", "something else"), said("assistant", "delta"), said("user", "more")];
-    text(&talk.send(&other, json!({})).await);
+    // A short answer alone does not match, …
+    let other = [message("user", "something else"), message("assistant", "delta"), message("user", "more")];
+    text(&conversation.send(&other, json!({})).await);
     assert_eq!(fake.chats(), 2);
-    // … but one of 64 characters is, where the chat has more turns than are shown.
+    // … but one of 64 characters does, if the chat has more turns than the client sends.
     let long = "0123456789".repeat(6) + "abcd";
-    let mut talk = Talk::new(&server);
-    talk.ask(&format!("one [[fake say={}]]", "x".repeat(64))).await;
-    talk.ask(&format!("two [[fake say={long}]]")).await;
-    let shown = [said("user", "The story so far, in short."), said("assistant", &long), said("user", "go on")];
-    text(&talk.send(&shown, json!({})).await);
+    let mut conversation = Conversation::new(&server);
+    conversation.ask(&format!("one [[fake say={}]]", "x".repeat(64))).await;
+    conversation.ask(&format!("two [[fake say={long}]]")).await;
+    let trimmed =
+        [message("user", "The story so far, in short."), message("assistant", &long), message("user", "go on")];
+    text(&conversation.send(&trimmed, json!({})).await);
     assert_eq!((fake.chats(), turns(&fake).pop().unwrap().2.as_str()), (3, "go on"));
     let as_many = [
-        said("user", "one thing"),
-        said("assistant", &"x".repeat(63)),
-        said("user", "another"),
-        said("assistant", "go on"),
-        said("user", "a third"),
-        said("assistant", &"x".repeat(64)),
-        said("user", "and now"),
+        message("user", "one thing"),
+        message("assistant", &"x".repeat(63)),
+        message("user", "another"),
+        message("assistant", "go on"),
+        message("user", "a third"),
+        message("assistant", &"x".repeat(64)),
+        message("user", "and now"),
     ];
-    text(&talk.send(&as_many, json!({})).await);
-    assert_eq!(fake.chats(), 4, "as many turns as the chat has, and it is not its end any more");
-    // Two chats with the same end: neither is taken.
+    text(&conversation.send(&as_many, json!({})).await);
+    assert_eq!(fake.chats(), 4, "a history with as many turns as the chat must not match");
+    // Two chats with the same end: neither matches.
     for _ in 0..2 {
-        let mut talk = Talk::new(&server);
-        talk.headers.push(("x-conversation-id", crate::server::unique("same")));
-        talk.ask("unlike").await;
-        talk.ask("first [[fake say=same]]").await;
+        let mut conversation = Conversation::new(&server);
+        conversation.headers.push(("x-conversation-id", crate::server::unique("same")));
+        conversation.ask("unlike").await;
+        conversation.ask("first [[fake say=same]]").await;
     }
     let before = fake.chats();
-    let unknown = [said("user", "first [[fake say=same]]"), said("assistant", "same"), said("user", "more")];
-    text(&talk.send(&unknown, json!({})).await);
+    let unknown = [message("user", "first [[fake say=same]]"), message("assistant", "same"), message("user", "more")];
+    text(&conversation.send(&unknown, json!({})).await);
     assert_eq!(fake.chats(), before + 1);
 }
 
-pub async fn a_changed_system_text_goes_along(case: Arc<Case>) {
+pub async fn a_changed_system_prompt_is_sent_again(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
-    let mut talk = Talk::new(&server);
-    talk.messages.push(json!({ "role": "system", "content": "Tools: a" }));
+    let mut conversation = Conversation::new(&server);
+    conversation.messages.push(json!({ "role": "system", "content": "Tools: a" }));
     for question in ["one", "two", "three"] {
-        talk.ask(question).await;
+        conversation.ask(question).await;
     }
-    talk.messages[0] = json!({ "role": "system", "content": "Tools: a, b" });
-    talk.ask("four").await;
-    talk.ask("five").await;
+    conversation.messages[0] = json!({ "role": "system", "content": "Tools: a, b" });
+    conversation.ask("four").await;
+    conversation.ask("five").await;
     let texts: Vec<String> = turns(&fake).into_iter().map(|turn| turn.2).collect();
     assert_eq!(fake.chats(), 1);
     assert_eq!(texts[1..], ["two", "three", "System: Tools: a, b\n\nUser: four", "five"]);
 }
 
-pub async fn an_unfinished_answer_is_no_place_to_go_on_from(case: Arc<Case>) {
+pub async fn an_unfinished_answer_is_not_an_anchor(case: Arc<Case>) {
     for header in [None, Some("x-openwebui-chat-id"), Some("x-conversation-id")] {
         unfinished(&case, header).await;
     }
@@ -494,26 +492,26 @@ pub async fn an_unfinished_answer_is_no_place_to_go_on_from(case: Arc<Case>) {
 async fn unfinished(case: &Case, header: Option<&'static str>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
-    let mut talk = Talk::new(&server);
-    talk.headers.extend(header.map(|name| (name, "named".to_owned())));
-    talk.ask("one").await;
-    // Cut by the client's own limit: the site's answer has more than the client knows.
-    talk.messages.push(json!({ "role": "user", "content": "[[fake stream=count n=50]]" }));
-    let reply = talk.send(&talk.messages, json!({ "stop": "4 ", "enable_thinking": false })).await;
-    talk.messages.push(json!({ "role": "assistant", "content": text(&reply) }));
-    talk.ask("two").await;
+    let mut conversation = Conversation::new(&server);
+    conversation.headers.extend(header.map(|name| (name, "named".to_owned())));
+    conversation.ask("one").await;
+    // A stop sequence cut the answer: the upstream's answer is longer than the client's.
+    conversation.messages.push(json!({ "role": "user", "content": "[[fake stream=count n=50]]" }));
+    let reply = conversation.send(&conversation.messages, json!({ "stop": "4 ", "enable_thinking": false })).await;
+    conversation.messages.push(json!({ "role": "assistant", "content": text(&reply) }));
+    conversation.ask("two").await;
     let (chat, _, sent) = turns(&fake).pop().unwrap();
-    assert_eq!(chat, turns(&fake)[0].0, "the longest known beginning is in the same chat");
+    assert_eq!(chat, turns(&fake)[0].0, "the longest known prefix is in this chat");
     assert!(sent.contains("Assistant: 1 2 3") && sent.ends_with("User: two"), "{sent}");
 }
 
 pub async fn chats_are_listed_and_deleted(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
-    let mut talk = Talk::new(&server);
-    talk.ask("What  is\nthe weather?").await;
-    Talk::new(&server).ask("Another one").await;
-    let keyed = Server::keyed();
+    let mut conversation = Conversation::new(&server);
+    conversation.ask("What  is\nthe weather?").await;
+    Conversation::new(&server).ask("Another one").await;
+    let keyed = Server::auth_headers();
     let list = server.http.send("GET", "/v1/chats", &keyed, "").await.json();
     assert_eq!(list["object"], "list");
     let data = list["data"].as_array().unwrap();
@@ -527,8 +525,12 @@ pub async fn chats_are_listed_and_deleted(case: Arc<Case>) {
     assert_eq!((reply.status.as_u16(), reply.json()["success"].as_bool()), (200, Some(true)));
     server.http.send("DELETE", &format!("/v1/chats/{id}"), &keyed, "").await.error(404, "not_found");
     assert_eq!(fake.chats(), 1);
-    assert_eq!(talk.ask("still there?").await, "User: still there?", "a client that goes on gets a new chat");
-    // Chats of the account that this server did not make are none of its business.
+    assert_eq!(
+        conversation.ask("still there?").await,
+        "User: still there?",
+        "the conversation continues in a new chat"
+    );
+    // Chats that this server did not create are not found.
     server
         .http
         .send("DELETE", "/v1/chats/11111111-1111-4111-8111-111111111111", &keyed, "")
@@ -541,19 +543,19 @@ pub async fn a_locked_store_does_not_stop_chats(case: Arc<Case>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("locked.db");
     let server = case.start_with(&fake, &[("DATABASE_PATH", path.to_str().unwrap())]).await;
-    let mut talk = Talk::new(&server);
-    talk.ask("one").await;
+    let mut conversation = Conversation::new(&server);
+    conversation.ask("one").await;
     let lock = rusqlite::Connection::open(&path).unwrap();
     lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    assert_eq!(talk.ask("two").await, "two");
+    assert_eq!(conversation.ask("two").await, "two");
     let health = server.get("/health").await.json();
     assert!(health["store"]["errors"].as_u64().unwrap() > 0, "{health}");
     lock.execute_batch("ROLLBACK").unwrap();
     drop(lock);
-    talk.ask("three").await;
-    talk.ask("four").await;
+    conversation.ask("three").await;
+    conversation.ask("four").await;
     let turns = turns(&fake);
-    assert_eq!(turns.last().unwrap().2, "four", "it goes on as soon as the store does");
+    assert_eq!(turns.last().unwrap().2, "four", "the conversation is recorded again after the lock");
 }
 
 pub async fn expired_chats_are_cleaned_up(case: Arc<Case>) {
@@ -573,7 +575,7 @@ pub async fn expired_chats_are_cleaned_up(case: Arc<Case>) {
         }
     };
     let server = start("never").await;
-    let (mut old, mut young) = (Talk::new(&server), Talk::new(&server));
+    let (mut old, mut young) = (Conversation::new(&server), Conversation::new(&server));
     old.ask("old").await;
     young.ask("young").await;
     server.stop().await;
@@ -586,13 +588,7 @@ pub async fn expired_chats_are_cleaned_up(case: Arc<Case>) {
         .unwrap();
     assert!(aged == 1 && turns_aged >= 1);
     let server = start("expired").await;
-    for _ in 0..200 {
-        if fake.chats() == 1 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-    }
-    assert_eq!(fake.chats(), 1, "the expired chat is deleted upstream, the other is not");
+    eventually("the expired chat is deleted upstream", || async { fake.chats() == 1 }).await;
     young.server = Arc::clone(&server);
     young.ask("more").await;
     assert_eq!(turns(&fake).pop().unwrap().2, "more");
@@ -601,28 +597,40 @@ pub async fn expired_chats_are_cleaned_up(case: Arc<Case>) {
     assert_eq!(left, 0);
 }
 
-pub async fn a_scheduled_run_works(case: Arc<Case>) {
-    let server = case.start(&[]).await;
-    assert_eq!(server.chat(&chat("hi")).await.status, 200);
+pub async fn a_scheduled_run_deletes_expired_chats(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[("DELETE_CHATS", "expired")]).await;
+    Conversation::new(&server).ask("old").await;
+    Conversation::new(&server).ask("young").await;
+    let listed_titles = async || {
+        let chats = server.http.send("GET", "/v1/chats", &Server::auth_headers(), "").await.json();
+        let titles = chats["data"].as_array().unwrap().iter().map(|chat| chat["title"].as_str().unwrap().to_owned());
+        titles.collect::<Vec<_>>()
+    };
+    eventually("both chats are stored", || async { listed_titles().await.len() == 2 }).await;
+    let month = 31_i64 * 24 * 3600 * 1000;
+    server.sql(&format!("UPDATE conversations SET updated_at = updated_at - {month} WHERE title = 'old';")).await;
     server.scheduled().await;
+    eventually("the expired chat is deleted upstream", || async { fake.chats() == 1 }).await;
+    assert_eq!(listed_titles().await, ["young"]);
     let log = server.log().await.join("\n");
     assert!(!log.contains("failed") && !log.contains("panicked"), "{log}");
 }
 
-/// What D1 counts: at most five queries and three rows written for a request, and one row read to find a history.
+/// D1 counts at most five queries and three written rows per request, and one row read to find a history.
 pub async fn a_turn_costs_few_queries_and_rows(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[("LOG", "debug")]).await;
-    let mut talk = Talk::new(&server);
-    talk.ask("the first request of an isolate also reads the list of models").await;
+    let mut conversation = Conversation::new(&server);
+    conversation.ask("the first request of an isolate also reads the list of models").await;
     let mut logged = server.log().await.len();
     let mut costs = Vec::new();
     for number in 0..4 {
         if number == 3 {
-            // An unknown history is the dearest.
-            talk.messages.insert(0, json!({ "role": "assistant", "content": "unheard of" }));
+            // An unknown history costs the most.
+            conversation.messages.insert(0, json!({ "role": "assistant", "content": "unknown" }));
         }
-        talk.ask(&format!("question {number}")).await;
+        conversation.ask(&format!("question {number}")).await;
         let log = server.log().await;
         let queries: Vec<Value> = log[logged..]
             .iter()
@@ -639,53 +647,56 @@ pub async fn a_turn_costs_few_queries_and_rows(case: Arc<Case>) {
     }
 }
 
-/// What is too long for a message goes along as an uploaded file; the next turn is short again.
-pub async fn long_histories_go_along_as_a_file(case: Arc<Case>) {
+/// A history that is too long for one message is uploaded as a file; the next turn is sent as text again.
+pub async fn long_histories_are_uploaded_as_a_file(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
     let part = |letter: &str| letter.repeat(60 * 1024);
-    let mut talk = Talk::new(&server);
-    talk.messages = vec![
+    let mut conversation = Conversation::new(&server);
+    conversation.messages = vec![
         json!({ "role": "user", "content": part("a") }),
         json!({ "role": "assistant", "content": part("\u{4e2d}") }),
         json!({ "role": "user", "content": "and then?" }),
         json!({ "role": "assistant", "content": "nothing" }),
     ];
-    talk.stream = true;
-    talk.ask("so what?").await;
+    conversation.stream = true;
+    conversation.ask("so what?").await;
     let objects = fake.objects();
     assert_eq!(objects.len(), 1);
     let file = objects[0].text.as_deref().unwrap();
-    assert!(file.contains(&part("a")) && file.contains(&part("\u{4e2d}")), "nothing is cut");
+    assert!(file.contains(&part("a")) && file.contains(&part("\u{4e2d}")), "the file is truncated");
     let sent = |fake: &Fake| {
-        let seen =
-            fake.seen().into_iter().rfind(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions")).unwrap();
-        assert!(seen.body.len() < 128 * 1024);
-        seen.json()["messages"][0].clone()
+        let request = fake
+            .requests()
+            .into_iter()
+            .rfind(|request| request.path_and_query.starts_with("/api/v2/chat/completions"))
+            .unwrap();
+        assert!(request.body.len() < 128 * 1024);
+        request.json()["messages"][0].clone()
     };
     let message = sent(&fake);
     assert!(message["content"].as_str().unwrap().ends_with("User: and then?\n\nAssistant: nothing\n\nUser: so what?"));
     let entry = &message["files"][0];
     assert_eq!((entry["type"].as_str(), entry["file_class"].as_str()), (Some("file"), Some("document")));
     assert_eq!((entry["size"].as_u64(), entry["status"].as_str()), (Some(file.len() as u64), Some("uploaded")));
-    talk.ask("short again").await;
+    conversation.ask("short again").await;
     let message = sent(&fake);
     assert_eq!((message["content"].as_str(), message["files"].as_array().unwrap().len()), (Some("short again"), 0));
-    // One huge message, within the conversation and as its beginning.
+    // One huge message, in an existing conversation and as the first message of a new one.
     for first in [false, true] {
         if first {
-            talk = Talk::new(&server);
+            conversation = Conversation::new(&server);
         }
-        talk.ask(&"x ".repeat(200 * 1024)).await;
+        conversation.ask(&"x ".repeat(200 * 1024)).await;
         let message = sent(&fake);
         assert!(message["content"].as_str().unwrap().contains("conversation.txt"));
         assert_eq!(message["files"].as_array().unwrap().len(), 1);
     }
-    // The same bytes are uploaded once.
+    // Identical content is uploaded once.
     assert_eq!((fake.objects().len(), fake.chats()), (2, 2));
 }
 
-/// A full disk on the box, a database that answers with errors on the edge.
+/// The disk of the native server is full; the database of the Worker returns errors.
 pub async fn a_broken_store_does_not_stop_chats(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[(BROKEN_STORE, "1")]).await;
@@ -694,19 +705,19 @@ pub async fn a_broken_store_does_not_stop_chats(case: Arc<Case>) {
         assert_eq!(health.status, 200);
         health.json()["store"]["errors"].as_u64().unwrap()
     };
-    let mut talk = Talk::new(&server);
-    let mut asked = 0;
+    let mut conversation = Conversation::new(&server);
+    let mut count = 0;
     while errors().await < 3 {
-        assert!(asked < 500, "the store did not break");
-        assert!(talk.ask(&format!("question {asked}")).await.ends_with(&format!("question {asked}")));
-        asked += 1;
-        if asked % 10 == 0 {
-            talk = Talk::new(&server);
+        assert!(count < 500, "the store did not break");
+        assert!(conversation.ask(&format!("question {count}")).await.ends_with(&format!("question {count}")));
+        count += 1;
+        if count % 10 == 0 {
+            conversation = Conversation::new(&server);
         }
     }
-    if case.product == Product::Edge {
+    if case.product == Product::Worker {
         assert_eq!(server.get("/health").await.json()["store"]["ok"], false);
-        server.http.send("GET", "/v1/chats", &Server::keyed(), "").await.error(503, "store_unavailable");
+        server.http.send("GET", "/v1/chats", &Server::auth_headers(), "").await.error(503, "store_unavailable");
     }
     assert_eq!(server.get("/ready").await.status, 200);
 }

@@ -1,5 +1,5 @@
-//! A day in fast motion: tokens that end every few seconds and rotate, one revocation, a human check, a daily quota, restarts,
-//! and fifty clients who go on with their conversations all the while.
+//! A day in fast motion: fifty clients continue their conversations while access tokens expire every few seconds and rotate, one
+//! token is revoked, the upstream demands a captcha, a daily quota runs out, and the server restarts.
 
 use std::{
     collections::BTreeSet,
@@ -15,44 +15,46 @@ use serde_json::{Value, json};
 use crate::{
     Product,
     fake_qwen::Fake,
-    http::joined,
+    http::{concat_deltas, eventually},
     server::{Case, Server, unique},
 };
 
 const CLIENTS: usize = 50;
-/// So many of them are let through to the site at once.
+/// The concurrency limit towards the upstream.
 const IN_FLIGHT: usize = 20;
-/// How long the fake's access tokens live.
+/// The lifetime of the fake's access tokens.
 const TOKEN_SECONDS: u64 = 3;
 const REFRESH: &str = "/api/v2/auths/refresh";
 const TURN: &str = "/api/v2/chat/completions";
 
-/// What clients may be told just now, beside answers.
+/// The failures that clients may get at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weather {
-    Fine,
-    Told(&'static str),
+enum Phase {
+    Healthy,
+    /// Errors with this code.
+    Failing(&'static str),
+    /// Broken connections.
     Down,
 }
 
 struct Day {
     fake: Fake,
     servers: RwLock<Vec<Arc<Server>>>,
-    weather: RwLock<Weather>,
+    phase: RwLock<Phase>,
     over: AtomicBool,
-    told: AtomicUsize,
+    error_count: AtomicUsize,
 }
 
 impl Day {
-    fn weather(&self) -> Weather {
-        *self.weather.read().unwrap()
+    fn phase(&self) -> Phase {
+        *self.phase.read().unwrap()
     }
 
-    fn turns(&self, weather: Weather) {
-        *self.weather.write().unwrap() = weather;
+    fn set_phase(&self, phase: Phase) {
+        *self.phase.write().unwrap() = phase;
     }
 
-    /// One client's conversation. What was not answered is asked again.
+    /// Runs one client's conversation; repeats a turn that failed. Returns the number of answered turns.
     async fn client(self: Arc<Self>, number: usize) -> usize {
         let marker = unique("day");
         let mut messages = Vec::<Value>::new();
@@ -65,17 +67,17 @@ impl Day {
             asked.push(question.clone());
             let request =
                 json!({ "model": "qwen3-max", "stream": stream, "enable_thinking": false, "messages": asked });
-            let before = self.weather();
+            let before = self.phase();
             let server = {
                 let servers = self.servers.read().unwrap();
                 Arc::clone(&servers[(number + turn) % servers.len()])
             };
             let sent = tokio::spawn(async move { server.chat(&request).await }).await;
-            let weather = [before, self.weather()];
+            let phases = [before, self.phase()];
             match sent {
                 Ok(reply) if reply.status == 200 => {
                     let text = if stream {
-                        joined(&reply.chunks(), "content")
+                        concat_deltas(&reply.chunks(), "content")
                     } else {
                         reply.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
                     };
@@ -86,11 +88,11 @@ impl Day {
                 Ok(reply) => {
                     let code = reply.json()["error"]["code"].as_str().unwrap().to_owned();
                     let is_expected =
-                        weather.iter().any(|weather| matches!(weather, Weather::Told(told) if *told == code));
-                    assert!(is_expected, "{weather:?}: {reply:?}");
-                    self.told.fetch_add(1, Ordering::Relaxed);
+                        phases.iter().any(|phase| matches!(phase, Phase::Failing(expected) if *expected == code));
+                    assert!(is_expected, "{phases:?}: {reply:?}");
+                    self.error_count.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(_) => assert!(weather.contains(&Weather::Down), "{weather:?}: no answer at all"),
+                Err(_) => assert!(phases.contains(&Phase::Down), "{phases:?}: no response"),
             }
             tokio::time::sleep(Duration::from_millis(100 + 7 * number as u64)).await;
         }
@@ -98,14 +100,21 @@ impl Day {
     }
 }
 
+/// The length of the day; docs/operation.md has the figures of a longer one.
+pub fn length() -> Duration {
+    Duration::from_secs(std::env::var("DAY_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(24))
+}
+
+async fn session_state(server: &Server) -> String {
+    server.get("/health").await.json()["session"]["state"].as_str().unwrap().to_owned()
+}
+
 pub async fn a_day_in_fast_motion(case: Arc<Case>) {
-    // A longer day is for measuring: docs/operation.md.
-    let length = std::env::var("DAY_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(24);
-    let part = Duration::from_secs(length) / 6;
-    let began = Instant::now();
+    let part = length() / 6;
+    let started = Instant::now();
     let fake = Fake::start();
-    fake.refresh_rotation(true);
-    fake.set_access_life(TOKEN_SECONDS as i64);
+    fake.set_refresh_rotation(true);
+    fake.set_access_token_seconds(TOKEN_SECONDS as i64);
     let cookies = || format!("token={}; refresh_token={}", Fake::token("day", -9), Fake::refresh_token("day"));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("day.db").to_str().unwrap().to_owned();
@@ -113,73 +122,69 @@ pub async fn a_day_in_fast_motion(case: Arc<Case>) {
     let mut settings =
         vec![("QWEN_COOKIES", first.as_str()), ("ADMIN_TOKEN", "admin-key"), ("UPSTREAM_IN_FLIGHT", &in_flight)];
     let servers = match case.product {
-        Product::Box => {
+        Product::Native => {
             settings.push(("DATABASE_PATH", &path));
             vec![case.start_with(&fake, &settings).await]
         }
-        Product::Edge => case.start_twins(&fake, &settings).await.to_vec(),
+        Product::Worker => case.start_pair(&fake, &settings).await.to_vec(),
     };
     let day = Arc::new(Day {
         fake,
         servers: RwLock::new(servers),
-        weather: RwLock::new(Weather::Fine),
+        phase: RwLock::new(Phase::Healthy),
         over: AtomicBool::new(false),
-        told: AtomicUsize::new(0),
+        error_count: AtomicUsize::new(0),
     });
     let clients: Vec<_> = (0..CLIENTS).map(|number| tokio::spawn(Arc::clone(&day).client(number))).collect();
     tokio::time::sleep(part).await;
 
-    // The token in use is revoked: nobody sees it.
-    let seen = day.fake.seen();
-    let sent = seen.iter().rev().find_map(|seen| seen.header("cookie")?.split("token=").nth(1)).unwrap();
-    day.fake.revoke(sent.split(';').next().unwrap());
+    // Revoking the access token in use causes no error.
+    let requests = day.fake.requests();
+    let token = requests.iter().rev().find_map(|request| request.header("cookie")?.split("token=").nth(1)).unwrap();
+    day.fake.revoke(token.split(';').next().unwrap());
     tokio::time::sleep(part).await;
 
-    // A human check: the site is left alone until fresh cookies come.
-    day.turns(Weather::Told("qwen_challenge"));
+    // A captcha stops all upstream requests until new cookies are given.
+    day.set_phase(Phase::Failing("qwen_challenge"));
     day.fake.set_failure(TURN, Some("waf_json"));
     let all = day.servers.read().unwrap().clone();
     for server in &all {
-        while server.get("/health").await.json()["session"]["state"] != "challenged" {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        eventually("the session is challenged", || async { session_state(server).await == "challenged" }).await;
     }
-    // Turns that were on their way then have ended.
+    // Turns that were in flight have ended by then.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     day.fake.set_failure(TURN, None);
-    let asked = day.fake.requests();
+    let request_count = day.fake.request_count();
     tokio::time::sleep(part).await;
-    assert_eq!(day.fake.requests(), asked, "no call during the pause");
+    assert_eq!(day.fake.request_count(), request_count, "no upstream request during the cooldown");
     let admin = [("authorization", "Bearer admin-key")];
     let reply = all[0].http.send("PUT", "/admin/session", &admin, cookies()).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     for server in &all {
-        while server.get("/health").await.json()["session"]["state"] == "challenged" {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        eventually("the challenge ends", || async { session_state(server).await != "challenged" }).await;
     }
-    day.turns(Weather::Fine);
+    day.set_phase(Phase::Healthy);
     tokio::time::sleep(part).await;
 
-    // The day's quota is used up, and comes back.
-    day.turns(Weather::Told("quota_exceeded"));
+    // The daily quota runs out and is restored.
+    day.set_phase(Phase::Failing("quota_exceeded"));
     day.fake.set_quota("day", Some(0));
     tokio::time::sleep(part / 2).await;
     day.fake.set_quota("day", None);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    day.turns(Weather::Fine);
+    day.set_phase(Phase::Healthy);
 
-    // The box is killed and started again, twice.
-    let restarts = if case.product == Product::Box { 2 } else { 0 };
+    // The native server is killed and restarted, twice.
+    let restarts = if case.product == Product::Native { 2 } else { 0 };
     let mut server = Arc::clone(&all[0]);
     for _ in 0..restarts {
-        day.turns(Weather::Down);
+        day.set_phase(Phase::Down);
         let _ = server.signal("KILL").await.await;
         server = case.start_with(&day.fake, &settings).await;
         *day.servers.write().unwrap() = vec![Arc::clone(&server)];
-        // Whoever was cut off has noticed by then.
+        // Clients have noticed broken connections by then.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        day.turns(Weather::Fine);
+        day.set_phase(Phase::Healthy);
         tokio::time::sleep(part / 2).await;
     }
     tokio::time::sleep(part / 2).await;
@@ -188,31 +193,35 @@ pub async fn a_day_in_fast_motion(case: Arc<Case>) {
     for client in clients {
         turns += client.await.unwrap();
     }
-    let took = began.elapsed();
+    let elapsed = started.elapsed();
 
-    let seen = day.fake.seen();
-    assert_eq!(seen.len(), day.fake.requests(), "none of them is forgotten");
-    let renewals: Vec<&str> = seen
+    let requests = day.fake.requests();
+    assert_eq!(requests.len(), day.fake.request_count(), "the fake has recorded every request");
+    let refreshes: Vec<&str> = requests
         .iter()
-        .filter(|seen| seen.path_and_query.starts_with(REFRESH))
-        .map(|seen| seen.header("cookie").unwrap())
+        .filter(|request| request.path_and_query.starts_with(REFRESH))
+        .map(|request| request.header("cookie").unwrap())
         .collect();
-    let distinct: BTreeSet<&str> = renewals.iter().copied().collect();
-    assert_eq!(distinct.len(), renewals.len(), "no refresh token was used twice");
-    // Tokens live for whole seconds of the clock, so for up to one less than they should; three more for the revocation and
-    // the two sessions that began ended.
-    let most = took.as_secs() / (TOKEN_SECONDS - 1) + 3;
-    assert!((renewals.len() as u64) <= most && renewals.len() > 3, "{} of {most} renewals", renewals.len());
+    let distinct: BTreeSet<&str> = refreshes.iter().copied().collect();
+    assert_eq!(distinct.len(), refreshes.len(), "a refresh token was used twice");
+    // Expiry times are whole seconds, so a token may live one second less. Three more refreshes follow from the revocation and
+    // from the two sessions that started with an expired token.
+    let max_refreshes = elapsed.as_secs() / (TOKEN_SECONDS - 1) + 3;
+    assert!(
+        (refreshes.len() as u64) <= max_refreshes && refreshes.len() > 3,
+        "{} refreshes, at most {max_refreshes} expected",
+        refreshes.len()
+    );
     let chats = day.fake.chats();
     eprintln!(
-        "{:?}: {took:?}, {turns} turns of {chats} chats answered, {} refused as they had to be, {} renewals",
+        "{:?}: {elapsed:?}, {turns} turns answered in {chats} chats, {} expected errors, {} refreshes",
         case.product,
-        day.told.load(Ordering::Relaxed),
-        renewals.len()
+        day.error_count.load(Ordering::Relaxed),
+        refreshes.len()
     );
-    let asked = seen.iter().filter(|seen| seen.path_and_query.starts_with(TURN)).count();
-    assert!(turns > 2 * CLIENTS && asked >= turns, "{asked} asked for {turns} turns");
-    // A chat amid whose turn the box was killed may still be busy when its client asks again, and then another one is made.
-    let most = CLIENTS + restarts * IN_FLIGHT;
-    assert!((CLIENTS..=most).contains(&chats), "{chats} chats of {CLIENTS} clients");
+    let turn_requests = requests.iter().filter(|request| request.path_and_query.starts_with(TURN)).count();
+    assert!(turns > 2 * CLIENTS && turn_requests >= turns, "{turn_requests} requests for {turns} turns");
+    // A chat whose turn was interrupted by a kill may still be busy when its client retries, which creates another chat.
+    let max_chats = CLIENTS + restarts * IN_FLIGHT;
+    assert!((CLIENTS..=max_chats).contains(&chats), "{chats} chats of {CLIENTS} clients");
 }

@@ -5,35 +5,35 @@ use serde_json::{Value, json};
 
 use crate::{
     fake_qwen::{Fake, Outcome, Row, recorded},
-    http::{Reply, chat, events, joined, with},
+    http::{Reply, chat, concat_deltas, events, with},
     server::{Case, Server, unique},
 };
 
-/// The code of rows after which the site is left alone.
+/// The error code after which no upstream request is sent.
 const CHALLENGE: &str = "qwen_challenge";
-/// How many rows are tried at a time.
-const AT_ONCE: usize = 6;
+/// The number of rows tested concurrently.
+const CONCURRENCY: usize = 6;
 
 async fn ask(server: &Server, row: &Row, how: &str, stream: bool) -> Reply {
     let prompt = format!("[[fake fail=recorded name={} {how}]]", row.name);
     server.chat(&with(chat(&prompt), json!({ "stream": stream }))).await
 }
 
-/// Checks that the client got the refusal that the row tells: as a status, or as an event where text went before.
-fn refused_as_told(row: &Row, reply: &Reply, stream: bool) {
+/// Checks that the client got the error of the row: as a status, or as an event if text was sent before.
+fn assert_error_of_row(row: &Row, reply: &Reply, stream: bool) {
     let (name, answer) = (&row.name, row.answer.as_ref().unwrap());
     let error = if stream && !row.says.is_empty() {
         let mut events = reply.events();
         let last: Value = serde_json::from_str(&events.pop().unwrap()).unwrap();
         let chunks: Vec<Value> = events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
-        assert_eq!(joined(&chunks, "content"), row.says, "{name}");
+        assert_eq!(concat_deltas(&chunks, "content"), row.says, "{name}");
         last["error"].clone()
     } else {
         assert_eq!(reply.status.as_u16(), answer.status, "{name}: {reply:?}");
         let wait: Option<u64> = reply.header("retry-after").map(|wait| wait.parse().unwrap());
-        // The pause after a challenge may have run for a while.
-        let slack = if answer.code == CHALLENGE { 60 } else { 0 };
-        let allowed = answer.retry_after.map(|told| told - slack..=told);
+        // A captcha cooldown may have started some time ago.
+        let slack_seconds = if answer.code == CHALLENGE { 60 } else { 0 };
+        let allowed = answer.retry_after.map(|seconds| seconds - slack_seconds..=seconds);
         assert!(
             wait == answer.retry_after || wait.zip(allowed).is_some_and(|(wait, allowed)| allowed.contains(&wait)),
             "{name}: {wait:?}"
@@ -46,48 +46,48 @@ fn refused_as_told(row: &Row, reply: &Reply, stream: bool) {
     assert!(error["message"].as_str().unwrap().len() < 500, "{name}");
 }
 
-pub async fn each_recorded_refusal_is_told(case: Arc<Case>) {
+pub async fn each_recorded_error_is_returned(case: Arc<Case>) {
     let server = case.start(&[]).await;
     let rows = recorded().into_iter().filter(|row| row.answer.as_ref().is_some_and(|answer| answer.code != CHALLENGE));
-    let ok_or_log = futures::stream::iter(rows).map(|row| {
+    let checks = futures::stream::iter(rows).map(|row| {
         let server = Arc::clone(&server);
         async move {
             for stream in [false, true] {
-                refused_as_told(&row, &ask(&server, &row, "", stream).await, stream);
+                assert_error_of_row(&row, &ask(&server, &row, "", stream).await, stream);
             }
         }
     });
-    assert!(ok_or_log.buffer_unordered(AT_ONCE).count().await > 50);
+    assert!(checks.buffer_unordered(CONCURRENCY).count().await > 50);
 }
 
-pub async fn each_recorded_challenge_is_told(case: Arc<Case>) {
+pub async fn each_recorded_challenge_is_returned(case: Arc<Case>) {
     let rows = recorded().into_iter().filter(|row| row.answer.as_ref().is_some_and(|answer| answer.code == CHALLENGE));
-    let ok_or_log = futures::stream::iter(rows).map(|row| {
+    let checks = futures::stream::iter(rows).map(|row| {
         let case = Arc::clone(&case);
         async move {
             let fake = Fake::start();
             let server = case.start_with(&fake, &[]).await;
             if row.says.is_empty() {
-                // Both are on their way before the first is answered: afterwards the site is not asked again.
+                // Both are in flight before the first is answered; later requests are not sent upstream.
                 let (whole, stream) =
                     tokio::join!(ask(&server, &row, "first_ms=300", false), ask(&server, &row, "first_ms=300", true));
-                refused_as_told(&row, &whole, false);
-                refused_as_told(&row, &stream, true);
+                assert_error_of_row(&row, &whole, false);
+                assert_error_of_row(&row, &stream, true);
             } else {
-                refused_as_told(&row, &ask(&server, &row, "", true).await, true);
+                assert_error_of_row(&row, &ask(&server, &row, "", true).await, true);
             }
-            let asked = fake.seen().len();
-            refused_as_told(&row, &ask(&server, &row, "", false).await, false);
-            assert_eq!(fake.seen().len(), asked, "{}: the site is left alone", row.name);
+            let request_count = fake.requests().len();
+            assert_error_of_row(&row, &ask(&server, &row, "", false).await, false);
+            assert_eq!(fake.requests().len(), request_count, "{}: a request was sent upstream", row.name);
             server.stop().await;
         }
     });
-    assert!(ok_or_log.buffer_unordered(AT_ONCE).count().await > 10);
+    assert!(checks.buffer_unordered(CONCURRENCY).count().await > 10);
 }
 
-pub async fn ordinary_answers_may_mention_anything(case: Arc<Case>) {
+pub async fn answers_that_quote_error_texts_are_answers(case: Arc<Case>) {
     let server = case.start(&[]).await;
-    let mut ok_or_log = 0;
+    let mut tested = 0;
     for row in recorded().into_iter().filter(|row| row.answer.is_none()) {
         let finish = row.finish_reason.as_deref().unwrap_or("stop");
         for how in ["", "split=0", "split=1", "split=7", "split=61"] {
@@ -96,16 +96,16 @@ pub async fn ordinary_answers_may_mention_anything(case: Arc<Case>) {
             assert_eq!(choice["message"]["content"], row.says.as_str(), "{} {how}: {whole}", row.name);
             assert_eq!(choice["finish_reason"], finish, "{} {how}", row.name);
             let chunks = ask(&server, &row, how, true).await.chunks();
-            assert_eq!(joined(&chunks, "content"), row.says, "{} {how}", row.name);
+            assert_eq!(concat_deltas(&chunks, "content"), row.says, "{} {how}", row.name);
             assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], finish, "{} {how}", row.name);
         }
-        ok_or_log += 1;
+        tested += 1;
     }
-    assert!(ok_or_log > 5);
-    assert_eq!(server.get("/health").await.json()["session"]["state"], "valid", "no refusal was seen in them");
+    assert!(tested > 5);
+    assert_eq!(server.get("/health").await.json()["session"]["state"], "valid", "an answer was taken for an error");
 }
 
-pub async fn refusals_have_their_status_and_code(case: Arc<Case>) {
+pub async fn upstream_errors_have_their_status_and_code(case: Arc<Case>) {
     let server = case.server().await;
     for (fail, status, code, wait) in [
         ("rate_limited num=3", 429, "quota_exceeded", Some("10800")),
@@ -142,14 +142,14 @@ pub async fn refusals_have_their_status_and_code(case: Arc<Case>) {
                 assert_eq!(reply.header("retry-after"), wait, "{fail}");
             }
             assert_eq!(reply.headers.contains_key("retry-after"), status == 429, "{fail}");
-            // SDKs would not wait that long.
-            let never = code == "quota_exceeded";
-            assert_eq!(reply.header("x-should-retry"), never.then_some("false"), "{fail}");
+            // SDKs would retry long before that.
+            let is_final = code == "quota_exceeded";
+            assert_eq!(reply.header("x-should-retry"), is_final.then_some("false"), "{fail}");
         }
     }
 }
 
-pub async fn refusals_of_a_new_chat_too(case: Arc<Case>) {
+pub async fn errors_creating_a_chat_have_their_status_and_code(case: Arc<Case>) {
     let server = case.server().await;
     for (fail, status, code) in [
         ("rate_limited", 429, "quota_exceeded"),
@@ -162,11 +162,11 @@ pub async fn refusals_of_a_new_chat_too(case: Arc<Case>) {
         let reply = server.chat(&with(chat("hi"), json!({ "model": format!("fake-new-chat.{fail}") }))).await;
         reply.error(status, code);
     }
-    let model = format!("fake-new-chat.http_500.times1.{}", unique("heal"));
-    assert_eq!(server.chat(&with(chat("hi"), json!({ "model": model }))).await.status, 200, "one repeat heals");
+    let model = format!("fake-new-chat.http_500.times1.{}", unique("retry"));
+    assert_eq!(server.chat(&with(chat("hi"), json!({ "model": model }))).await.status, 200, "one retry succeeds");
 }
 
-pub async fn one_silent_repeat_heals(case: Arc<Case>) {
+pub async fn transient_errors_are_retried_once(case: Arc<Case>) {
     let server = case.server().await;
     for fail in [
         "fail=empty",
@@ -185,17 +185,17 @@ pub async fn one_silent_repeat_heals(case: Arc<Case>) {
             let prompt = format!("[[fake {fail} times=1 id={marker} say=healed]]");
             let reply = server.chat(&with(chat(&prompt), json!({ "stream": stream }))).await;
             let text = if stream {
-                joined(&reply.chunks(), "content")
+                concat_deltas(&reply.chunks(), "content")
             } else {
                 reply.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
             };
             assert_eq!(text, "healed", "{fail}");
-            let seen = case.fake.seen_with(&marker);
-            assert_eq!(seen.len(), 2, "{fail}");
+            let requests = case.fake.requests_containing(&marker);
+            assert_eq!(requests.len(), 2, "{fail}");
             assert_ne!(
-                seen[0].json()["chat_id"],
-                seen[1].json()["chat_id"],
-                "{fail}: a new chat, so that nothing is said twice in one"
+                requests[0].json()["chat_id"],
+                requests[1].json()["chat_id"],
+                "{fail}: the retry uses a new chat"
             );
         }
     }
@@ -203,20 +203,20 @@ pub async fn one_silent_repeat_heals(case: Arc<Case>) {
         let marker = unique("once");
         let reply = server.chat(&chat(&format!("[[fake fail={fail} times=1 id={marker}]]"))).await;
         assert_ne!(reply.status, 200, "{fail}");
-        assert_eq!(case.fake.seen_with(&marker).len(), 1, "{fail} is not to be repeated");
+        assert_eq!(case.fake.requests_containing(&marker).len(), 1, "{fail} must not be retried");
     }
 }
 
-pub async fn nothing_is_repeated_once_something_was_sent(case: Arc<Case>) {
+pub async fn no_retry_after_the_first_delta(case: Arc<Case>) {
     let server = case.server().await;
     let marker = unique("sent");
     let prompt = format!("[[fake fail=error_amid times=1 id={marker} say=one%20two%20three%20four delay_ms=20]]");
     let reply = server.chat(&with(chat(&prompt), json!({ "stream": true }))).await;
     assert!(reply.text().contains("\"error\""));
-    assert_eq!(case.fake.seen_with(&marker).len(), 1);
+    assert_eq!(case.fake.requests_containing(&marker).len(), 1);
 }
 
-pub async fn an_error_within_a_stream_ends_it_without_done(case: Arc<Case>) {
+pub async fn an_error_mid_stream_ends_it_without_done(case: Arc<Case>) {
     let server = case.server().await;
     for (fail, code) in [
         ("error_amid", "upstream_error"),
@@ -232,14 +232,11 @@ pub async fn an_error_within_a_stream_ends_it_without_done(case: Arc<Case>) {
         let error: serde_json::Value = serde_json::from_str(events.last().unwrap()).unwrap();
         assert_eq!(error["error"]["code"], code, "{fail}");
         assert!(events.len() > 2 && !events.iter().any(|event| event == "[DONE]"), "{fail}");
-        assert!(
-            events.iter().all(|event| !event.contains("\"finish_reason\":\"")),
-            "{fail}: no end where there was none"
-        );
+        assert!(events.iter().all(|event| !event.contains("\"finish_reason\":\"")), "{fail}: a finish reason was sent");
     }
 }
 
-pub async fn broken_streams_are_errors(case: Arc<Case>) {
+pub async fn truncated_streams_are_errors(case: Arc<Case>) {
     let server = case.server().await;
     for cut in ["cut", "cut_clean"] {
         for at in [900, 1_200, 1_500, 2_000] {
@@ -258,18 +255,18 @@ pub async fn broken_streams_are_errors(case: Arc<Case>) {
     }
 }
 
-pub async fn content_inspection_after_text_is_a_finish_reason(case: Arc<Case>) {
+pub async fn content_inspection_mid_answer_is_a_finish_reason(case: Arc<Case>) {
     let server = case.server().await;
     let prompt = "[[fake stream=count n=6 fail=error_amid code=data_inspection_failed]]";
     let request = with(chat(prompt), json!({ "enable_thinking": false }));
     let chunks = server.chat(&with(request.clone(), json!({ "stream": true }))).await.chunks();
     assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], "content_filter");
-    assert!(!joined(&chunks, "content").is_empty());
+    assert!(!concat_deltas(&chunks, "content").is_empty());
     assert_eq!(server.chat(&request).await.json()["choices"][0]["finish_reason"], "content_filter");
 }
 
-pub async fn a_challenge_stops_the_calls(case: Arc<Case>) {
-    for (fail, pause) in [("waf_json", 120), ("waf_html", 600), ("waf_redirect", 120)] {
+pub async fn a_challenge_stops_upstream_calls(case: Arc<Case>) {
+    for (fail, cooldown_seconds) in [("waf_json", 120), ("waf_html", 600), ("waf_redirect", 120)] {
         let fake = Fake::start();
         let server = case.start_with(&fake, &[]).await;
         let first = server.chat(&chat(&format!("[[fake fail={fail}]]"))).await;
@@ -277,20 +274,20 @@ pub async fn a_challenge_stops_the_calls(case: Arc<Case>) {
         assert!(error["verify_url"].as_str().unwrap().starts_with("http"), "{error}");
         assert_eq!(
             (first.header("x-should-retry"), first.header("retry-after")),
-            (Some("false"), Some(pause.to_string().as_str())),
+            (Some("false"), Some(cooldown_seconds.to_string().as_str())),
             "{fail}"
         );
-        let before = fake.seen().len();
+        let before = fake.requests().len();
         for stream in [false, true] {
             let again = server.chat(&with(chat("hi"), json!({ "stream": stream }))).await;
             assert_eq!(again.error(403, "qwen_challenge")["verify_url"], error["verify_url"]);
-            let left: u64 = again.header("retry-after").unwrap().parse().unwrap();
-            assert!((pause - 60..=pause).contains(&left), "{fail}: {left}");
+            let seconds_left: u64 = again.header("retry-after").unwrap().parse().unwrap();
+            assert!((cooldown_seconds - 60..=cooldown_seconds).contains(&seconds_left), "{fail}: {seconds_left}");
         }
         for path in ["/v1/models", "/v1/models/qwen3", "/health", "/ready"] {
             server.get(path).await;
         }
-        assert_eq!(fake.seen().len(), before, "{fail}: the site is left alone");
+        assert_eq!(fake.requests().len(), before, "{fail}: a request was sent upstream");
         let health = server.get("/health").await.json();
         assert_eq!(
             (health["session"]["state"].as_str(), health["status"].as_str()),
@@ -300,7 +297,7 @@ pub async fn a_challenge_stops_the_calls(case: Arc<Case>) {
     }
 }
 
-pub async fn a_session_that_is_missing_or_ended(case: Arc<Case>) {
+pub async fn a_missing_or_expired_session_returns_401(case: Arc<Case>) {
     let expired = Fake::token("ended", -5);
     let revoked = Fake::token(&unique("revoked"), 5_000);
     case.fake.revoke(&revoked);
@@ -316,11 +313,11 @@ pub async fn a_session_that_is_missing_or_ended(case: Arc<Case>) {
             assert_eq!(reply.header("x-should-retry"), Some("false"));
         }
         assert_eq!(server.get("/ready").await.status, 503);
-        assert_eq!(server.get("/v1/models").await.status, 200, "models need no session");
+        assert_eq!(server.get("/v1/models").await.status, 200, "the model list needs no session");
     }
 }
 
-pub async fn an_idle_site_times_out(case: Arc<Case>) {
+pub async fn an_idle_upstream_times_out(case: Arc<Case>) {
     let server = case.start(&[("UPSTREAM_IDLE_SECONDS", "2"), ("FIRST_BYTE_SECONDS", "5")]).await;
     for (prompt, stream) in
         [("[[fake hang=1]]", false), ("[[fake hang=1]]", true), ("[[fake stall=1]]", false), ("[[fake stall=1]]", true)]
@@ -328,7 +325,7 @@ pub async fn an_idle_site_times_out(case: Arc<Case>) {
         let marker = unique("idle");
         let request = with(chat(&format!("{prompt} {marker}")), json!({ "stream": stream }));
         server.chat(&request).await.error(504, "upstream_timeout");
-        super::chat::closed_by_us(&case, &marker, 1).await;
+        super::chat::wait_until_closed_by_us(&case, &marker, 1).await;
     }
     let request = with(chat("[[fake stream=count n=9 stall=4]]"), json!({ "stream": true, "enable_thinking": false }));
     let reply = server.chat(&request).await;
@@ -336,24 +333,24 @@ pub async fn an_idle_site_times_out(case: Arc<Case>) {
     assert!(events(&reply.text()).last().unwrap().contains("\"upstream_timeout\""));
 }
 
-pub async fn a_site_that_cannot_be_reached(case: Arc<Case>) {
-    // Bound and closed again, so that nobody listens there.
-    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let server = case.start(&[("QWEN_BASE_URL", &format!("http://{nowhere}"))]).await;
+pub async fn an_unreachable_upstream_returns_502(case: Arc<Case>) {
+    // A port that was just closed.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = case.start(&[("QWEN_BASE_URL", &format!("http://{closed}"))]).await;
     server.chat(&chat("hi")).await.error(502, "upstream_error");
     server.get("/v1/models").await.error(502, "upstream_error");
 }
 
-pub async fn a_slow_first_word_still_gets_a_status(case: Arc<Case>) {
+pub async fn an_error_before_the_first_byte_timeout_is_a_status(case: Arc<Case>) {
     let server = case.start(&[("FIRST_BYTE_SECONDS", "30")]).await;
     let request = with(chat("[[fake first_ms=1500 fail=data_inspection]]"), json!({ "stream": true }));
     server.chat(&request).await.error(400, "content_filter");
-    // Once the wait is over, the 200 is out and the refusal comes as an event.
-    let hasty = case.start(&[("FIRST_BYTE_SECONDS", "1")]).await;
+    // After the first-byte timeout the status is 200 and the error is an event.
+    let impatient = case.start(&[("FIRST_BYTE_SECONDS", "1")]).await;
     let marker = unique("late");
     let request = with(chat(&format!("[[fake first_ms=3000 status=500 id={marker}]]")), json!({ "stream": true }));
-    let reply = hasty.chat(&request).await;
+    let reply = impatient.chat(&request).await;
     assert_eq!(reply.status, 200);
     assert!(events(&reply.text()).last().unwrap().contains("\"upstream_error\""));
-    assert!(case.fake.seen_with(&marker).iter().all(|seen| seen.outcome() != Outcome::Pending));
+    assert!(case.fake.requests_containing(&marker).iter().all(|request| request.outcome() != Outcome::Pending));
 }

@@ -1,4 +1,4 @@
-//! The documents' examples, run as they stand there.
+//! The curl examples of the documents, run unchanged but for addresses, keys and ids.
 
 use std::{path::Path, process::Stdio, sync::Arc};
 
@@ -7,12 +7,13 @@ use tokio::{process::Command, time::timeout};
 use crate::{
     Product,
     fake_qwen::{Fake, Page},
-    http::{PATIENCE, chat},
+    http::{TIMEOUT, chat},
     server::{Case, KEY, Server, unique},
 };
 
-/// The predecessor's forms of calling: `-X POST` everywhere, curl's long options, quotes within forms, its fields.
-const PREDECESSOR: &str = r#"
+/// Examples in the style of qwen_reverse_fastapi, the program that this one replaces: `-X POST`, long options, quoted form
+/// values.
+const QWEN_REVERSE_FASTAPI: &str = r#"
 ```sh
 curl -X POST http://127.0.0.1:8000/v1/chat/completions \
   -H "Authorization: Bearer sk-anything" \
@@ -51,7 +52,7 @@ curl --location --request POST 'http://127.0.0.1:8000/v1/video/upload_and_chat' 
 ```
 "#;
 
-/// The shell blocks of a document that call curl.
+/// The code blocks of a document that call curl.
 fn blocks(document: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut open: Option<Vec<&str>> = None;
@@ -71,11 +72,12 @@ fn blocks(document: &str) -> Vec<String> {
     blocks
 }
 
+/// Runs the commands of a block; returns their number.
 async fn run(case: &Case, server: &Server, fake: &Fake, folder: &Path, block: &str) -> usize {
-    let made = server.chat(&chat(&unique("example"))).await;
-    let chats = server.http.send("GET", "/v1/chats", &Server::keyed(), "").await.json();
-    let conversation = made.header("x-conversation-id").unwrap();
-    let made = chats["data"].as_array().unwrap().iter().find(|chat| chat["conversation_id"] == conversation);
+    let created = server.chat(&chat(&unique("example"))).await;
+    let chats = server.http.send("GET", "/v1/chats", &Server::auth_headers(), "").await.json();
+    let conversation = created.header("x-conversation-id").unwrap();
+    let listed = chats["data"].as_array().unwrap().iter().find(|chat| chat["conversation_id"] == conversation);
     let text = block
         .replace("http://127.0.0.1:8000", &server.url)
         .replace("sk-anything", KEY)
@@ -83,11 +85,11 @@ async fn run(case: &Case, server: &Server, fake: &Fake, folder: &Path, block: &s
         .replace("https://chat.qwen.ai", &fake.url())
         .replace("user-agent: …", "user-agent: Mozilla/5.0")
         .replace("cna=…; token=…", &format!("cna=x; token={}", Fake::token(&unique("example"), 9_000)))
-        .replace("CHAT_ID", made.expect("it is listed")["id"].as_str().unwrap());
+        .replace("CHAT_ID", listed.expect("the chat is listed")["id"].as_str().unwrap());
     let text: String = match case.product {
-        Product::Box => text,
-        // The edge keeps no metrics.
-        Product::Edge => {
+        Product::Native => text,
+        // The Worker has no metrics route.
+        Product::Worker => {
             text.lines().filter(|line| !line.contains("/metrics")).map(|line| format!("{line}\n")).collect()
         }
     };
@@ -98,7 +100,7 @@ async fn run(case: &Case, server: &Server, fake: &Fake, folder: &Path, block: &s
         server.url,
         text.replace("FILE_ID", "$FILE_ID")
     );
-    let work = Command::new("bash")
+    let run = Command::new("bash")
         .args(["-c", &script])
         .current_dir(folder)
         .env("ADMIN_TOKEN", "admin-key")
@@ -106,7 +108,7 @@ async fn run(case: &Case, server: &Server, fake: &Fake, folder: &Path, block: &s
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = timeout(PATIENCE, work).await.expect("it ends").unwrap();
+    let output = timeout(TIMEOUT, run).await.expect("the commands do not end").unwrap();
     let answers = std::fs::read_to_string(folder.join("answers")).unwrap_or_default();
     assert!(
         output.status.success() && !answers.contains("\"error\":{"),
@@ -125,18 +127,18 @@ pub async fn every_curl_example_works(case: Arc<Case>) {
     for (name, file) in [("photo.jpg", "exif.jpg"), ("holiday.mp4", "isom.mp4")] {
         std::fs::copy(root.join("tests/files").join(file), folder.path().join(name)).unwrap();
     }
-    fake.web("image.jpg", Page::new("image/jpeg", std::fs::read(folder.path().join("photo.jpg")).unwrap()));
+    fake.serve_page("image.jpg", Page::new("image/jpeg", std::fs::read(folder.path().join("photo.jpg")).unwrap()));
     let mut count = 0;
     for document in ["README.md", "README.zh-CN.md"] {
         for block in blocks(&std::fs::read_to_string(root.join(document)).unwrap()) {
             count += run(&case, &server, &fake, folder.path(), &block).await;
         }
     }
-    for block in blocks(PREDECESSOR) {
+    for block in blocks(QWEN_REVERSE_FASTAPI) {
         count += run(&case, &server, &fake, folder.path(), &block).await;
     }
-    assert!(count > 45, "only {count} examples were found");
-    // Each of the routes has one.
+    assert!(count > 45, "only {count} examples");
+    // Every route has an example.
     let routes = server.get("/").await.json();
     let text = ["README.md", "README.zh-CN.md"].map(|name| std::fs::read_to_string(root.join(name)).unwrap());
     for route in routes["routes"].as_array().unwrap() {

@@ -1,21 +1,20 @@
-//! Uploads: the routes, the ways into the storage, and what goes wrong on them.
+//! Uploads: the routes, the upload methods of the storage, and their failures.
 
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use crate::{
     Product,
-    fake_qwen::{Fake, Stage, StorageFault, Trouble},
-    form::{Form, Huge},
-    http::{EVENT_STREAM, PATIENCE, Raw, Reply, joined, with},
+    fake_qwen::{Fake, FaultKind, Stage, StorageFault},
+    form::{Form, LargeUpload},
+    http::{EVENT_STREAM, Raw, Reply, concat_deltas, eventually, with},
     server::{BROKEN_STORE, Case, KEY, Server},
 };
 
 const MIB: u64 = 1024 * 1024;
 
-/// A server in front of a fake of its own, to count what it gets.
+/// Starts a server in front of a new fake, so that the case can count its requests.
 pub async fn with_storage(case: &Case, settings: &[(&str, &str)]) -> (Arc<Fake>, Arc<Server>) {
     let fake = Arc::new(Fake::start());
     let server = case.start_with(&fake, settings).await;
@@ -37,17 +36,17 @@ pub fn sha256(content: &[u8]) -> String {
     sha2::Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The answer of a chat, streamed or whole.
+/// The content of a chat response, streamed or not.
 #[track_caller]
 pub fn answer(reply: &Reply) -> String {
     assert_eq!(reply.status, 200, "{reply:?}");
     if reply.header("content-type") == Some(EVENT_STREAM) {
-        return joined(&reply.chunks(), "content");
+        return concat_deltas(&reply.chunks(), "content");
     }
     reply.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
 }
 
-/// Bytes that begin like a PNG.
+/// `size` bytes that start with a PNG.
 fn png(size: u64) -> Vec<u8> {
     let mut content = fixture("truecolor.png");
     let mut state = size;
@@ -59,19 +58,20 @@ fn png(size: u64) -> Vec<u8> {
     content
 }
 
-/// The requests that the storage got, without their queries.
+/// The requests that the storage received: method and first query parameter.
 fn storage_requests(fake: &Fake, marker: &str) -> Vec<String> {
-    let seen = fake.seen().into_iter().filter(|seen| !seen.path_and_query.starts_with("/api/"));
-    let fits = seen.filter(|seen| seen.path_and_query.contains(marker) || seen.path_and_query == "/");
-    fits.map(|seen| {
-        let query = seen.path_and_query.split_once('?').map_or("", |(_, query)| query);
-        let name = query.split(['=', '&']).next().unwrap_or_default();
-        format!("{} {name}", seen.method).trim_end().to_owned()
-    })
-    .collect()
+    let requests = fake.requests().into_iter().filter(|request| !request.path_and_query.starts_with("/api/"));
+    let matching = requests.filter(|request| request.path_and_query.contains(marker) || request.path_and_query == "/");
+    matching
+        .map(|request| {
+            let query = request.path_and_query.split_once('?').map_or("", |(_, query)| query);
+            let name = query.split(['=', '&']).next().unwrap_or_default();
+            format!("{} {name}", request.method).trim_end().to_owned()
+        })
+        .collect()
 }
 
-pub async fn an_upload_gives_a_ready_entry(case: Arc<Case>) {
+pub async fn an_upload_returns_a_usable_file_object(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     for (path, name, declared, kind, class, content_type, purpose) in [
         ("/v1/files/upload", "jfif.jpg", None, "image", "vision", "image/jpeg", "multimodal"),
@@ -130,20 +130,22 @@ pub async fn an_upload_gives_a_ready_entry(case: Arc<Case>) {
         ] {
             assert_eq!(entry.pointer(pointer), Some(&expected), "{pointer}: {entry}");
         }
-        let token = fake.seen().into_iter().rfind(|seen| seen.path_and_query.ends_with("getstsToken")).unwrap();
+        let token =
+            fake.requests().into_iter().rfind(|request| request.path_and_query.ends_with("getstsToken")).unwrap();
         assert_eq!(token.json(), json!({ "filename": name, "filesize": content.len(), "filetype": kind }));
-        let parsed = fake.seen().iter().filter(|seen| seen.path_and_query.ends_with("/files/parse")).count();
-        assert_eq!(parsed, usize::from(kind == "file"), "only documents are parsed");
-        // The entry does for a chat, which hears of the whole content.
+        let parse_requests =
+            fake.requests().iter().filter(|request| request.path_and_query.ends_with("/files/parse")).count();
+        assert_eq!(parse_requests, usize::from(kind == "file"), "only documents are parsed");
+        // The file object can be used in a chat.
         let part = json!({ "type": "file", "file": { "file_id": "unknown" }, "file_info": entry });
         let chat = json!({ "model": "qwen3-vl-plus", "messages": [{ "role": "user", "content": [{ "type": "text", "text": "[[fake files=1]]" }, part] }] });
-        let told = answer(&server.chat(&chat).await);
-        assert_eq!(told, format!("{kind} {name} {} {}", content.len(), sha256(&content)));
+        let description = answer(&server.chat(&chat).await);
+        assert_eq!(description, format!("{kind} {name} {} {}", content.len(), sha256(&content)));
     }
     assert_eq!(fake.open_uploads(), 0);
 }
 
-pub async fn files_of_every_format_are_known_by_their_bytes(case: Arc<Case>) {
+pub async fn file_types_are_detected_by_content(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     fake.set_parse_polls("", 0);
     let files: Value = serde_json::from_slice(&fixture("files.json")).unwrap();
@@ -151,7 +153,7 @@ pub async fn files_of_every_format_are_known_by_their_bytes(case: Arc<Case>) {
         let name = file["file"].as_str().unwrap();
         let content = fixture(name);
         let content_type = file["content_type"].as_str().unwrap();
-        // Texts and noise look alike whatever they are; all else is known though its type and its name lie.
+        // Plain text and random bytes have no signature. All other files are detected although type and name are wrong.
         let is_plain = content_type.starts_with("text/")
             || ["json", "xml", "yaml"].iter().any(|text| content_type.ends_with(text))
             || name == "random.bin";
@@ -167,13 +169,13 @@ pub async fn files_of_every_format_are_known_by_their_bytes(case: Arc<Case>) {
             }
         };
         assert_eq!(reply.status, 200, "{name}: {reply:?}");
-        let told = (reply.json()["filetype"].clone(), reply.json()["content_type"].clone());
-        assert_eq!(told, (json!(kind), json!(content_type)), "{name}");
-        // The routes for images and videos take nothing else.
-        for (route, field, taken) in [("image", "image", "image"), ("video", "video", "video")] {
+        let detected = (reply.json()["filetype"].clone(), reply.json()["content_type"].clone());
+        assert_eq!(detected, (json!(kind), json!(content_type)), "{name}");
+        // The routes for images and videos accept only those.
+        for (route, field, accepted) in [("image", "image", "image"), ("video", "video", "video")] {
             let form = Form::new().file(field, named, declared, &content).text("prompt", "x").text("stream", "false");
             let reply = send(&server, &format!("/v1/{route}/upload_and_chat"), form).await;
-            if kind == taken {
+            if kind == accepted {
                 assert_eq!(reply.status, 200, "{name}: {reply:?}");
             } else {
                 assert_eq!(reply.error(400, "unsupported_file_type")["param"], field, "{name}");
@@ -182,9 +184,9 @@ pub async fn files_of_every_format_are_known_by_their_bytes(case: Arc<Case>) {
     }
 }
 
-pub async fn images_go_by_form_or_in_parts_up_to_their_limit(case: Arc<Case>) {
+pub async fn images_are_uploaded_by_form_or_multipart_up_to_their_limit(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
-    for (size, ways) in [
+    for (size, requests) in [
         (100, vec!["POST"]),
         (5 * MIB - 1, vec!["POST"]),
         (5 * MIB, vec!["POST uploads", "PUT partNumber", "POST uploadId"]),
@@ -195,26 +197,21 @@ pub async fn images_go_by_form_or_in_parts_up_to_their_limit(case: Arc<Case>) {
         let content = png(size);
         let before = storage_requests(&fake, &name).len();
         let form = Form::new().file("image", &name, Some("image/png"), &content).text("prompt", "[[fake files=1]]");
-        let told = answer(&send(&server, "/v1/image/upload_and_chat", form).await);
-        assert_eq!(told, format!("image {name} {size} {}", sha256(&content)));
-        assert_eq!(storage_requests(&fake, &name)[before..], ways, "{size}");
+        let description = answer(&send(&server, "/v1/image/upload_and_chat", form).await);
+        assert_eq!(description, format!("image {name} {size} {}", sha256(&content)));
+        assert_eq!(storage_requests(&fake, &name)[before..], requests, "{size}");
     }
     let form = Form::new().file("image", "much.png", None, png(10 * MIB + 1)).text("prompt", "x");
     let error = send(&server, "/v1/image/upload_and_chat", form).await.error(413, "request_too_large");
     assert!(error["message"].as_str().unwrap().contains("10 MiB"), "{error}");
-    // Also where the declared length is not that of the file.
+    // The limit also applies to a body that is longer than the file.
     let form = Form::new().file("file", "more.png", None, png(10 * MIB + 1));
     send(&server, "/v1/files/upload", form).await.error(413, "request_too_large");
-    let gone = async {
-        while fake.open_uploads() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, gone).await.expect("an upload that failed stays behind");
+    eventually("the failed upload is aborted", || async { fake.open_uploads() == 0 }).await;
     assert!(fake.object("much.png").is_none() && fake.object("more.png").is_none());
 }
 
-pub async fn limits_come_from_the_configuration(case: Arc<Case>) {
+pub async fn size_limits_are_configurable(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[("MAX_IMAGE_BYTES", "1000"), ("MAX_FILE_BYTES", "2000")]).await;
     for (name, size, fits) in [("a.png", 1000, true), ("b.png", 1001, false)] {
         let reply = send(&server, "/v1/files/upload", Form::new().file("file", name, None, png(size))).await;
@@ -230,10 +227,10 @@ pub async fn limits_come_from_the_configuration(case: Arc<Case>) {
     assert_eq!(fake.objects().len(), 2);
 }
 
-pub async fn a_part_may_fail_twice(case: Arc<Case>) {
+pub async fn failed_parts_are_retried(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     fake.set_storage_fault("seven", &[StorageFault::part_fails(7, 2), StorageFault::drop_part(2, 1000, 1)]);
-    let upload = Huge { head: fixture("isom.mp4"), ..Huge::new("seven.mp4", 42 * MIB + 17) };
+    let upload = LargeUpload { head: fixture("isom.mp4"), ..LargeUpload::new("seven.mp4", 42 * MIB + 17) };
     let reply = upload.send_all(server.http.address(), "/v1/files/upload").await.reply;
     assert_eq!(reply.status, 200, "{reply:?}");
     assert_eq!(reply.json()["bytes"], 42 * MIB + 17);
@@ -243,32 +240,32 @@ pub async fn a_part_may_fail_twice(case: Arc<Case>) {
     assert_eq!(parts, 9 + 2 + 1);
 }
 
-pub async fn where_one_way_fails_another_is_tried(case: Arc<Case>) {
+pub async fn a_failed_upload_method_falls_back_to_another(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     let once = |stage, trouble| vec![StorageFault::new(stage, trouble).times(1)];
     let always = |stage, trouble| vec![StorageFault::new(stage, trouble)];
-    for (name, size, store_health, works) in [
-        ("form-500.png", 1000, once(Stage::Put, Trouble::Status(500)), true),
-        ("form-denied.png", 1000, once(Stage::Put, Trouble::Error("AccessDenied")), true),
-        ("form-cut.png", 1000, once(Stage::Put, Trouble::Drop(10)), true),
-        ("form-always.png", 1000, always(Stage::Put, Trouble::Status(500)), false),
-        ("document.txt", 1000, once(Stage::Put, Trouble::Status(500)), true),
-        ("initiate.png", 6 * MIB, always(Stage::Initiate, Trouble::Error("AccessDenied")), true),
-        ("initiate-500.png", 6 * MIB, once(Stage::Initiate, Trouble::Status(500)), true),
-        ("part.png", 6 * MIB, always(Stage::Part(Some(2)), Trouble::Status(500)), true),
-        ("part-denied.png", 6 * MIB, always(Stage::Part(Some(1)), Trouble::Error("SecurityTokenExpired")), true),
-        ("complete.png", 6 * MIB, always(Stage::Complete, Trouble::Status(500)), true),
-        ("complete-once.png", 6 * MIB, once(Stage::Complete, Trouble::Status(500)), true),
-        ("video.mp4", 2000, always(Stage::Initiate, Trouble::Status(500)), true),
-        ("large.mp4", 30 * MIB, always(Stage::Part(Some(5)), Trouble::Error("AccessDenied")), false),
+    for (name, size, faults, works) in [
+        ("form-500.png", 1000, once(Stage::Put, FaultKind::Status(500)), true),
+        ("form-denied.png", 1000, once(Stage::Put, FaultKind::Error("AccessDenied")), true),
+        ("form-cut.png", 1000, once(Stage::Put, FaultKind::Drop(10)), true),
+        ("form-always.png", 1000, always(Stage::Put, FaultKind::Status(500)), false),
+        ("document.txt", 1000, once(Stage::Put, FaultKind::Status(500)), true),
+        ("initiate.png", 6 * MIB, always(Stage::Initiate, FaultKind::Error("AccessDenied")), true),
+        ("initiate-500.png", 6 * MIB, once(Stage::Initiate, FaultKind::Status(500)), true),
+        ("part.png", 6 * MIB, always(Stage::Part(Some(2)), FaultKind::Status(500)), true),
+        ("part-denied.png", 6 * MIB, always(Stage::Part(Some(1)), FaultKind::Error("SecurityTokenExpired")), true),
+        ("complete.png", 6 * MIB, always(Stage::Complete, FaultKind::Status(500)), true),
+        ("complete-once.png", 6 * MIB, once(Stage::Complete, FaultKind::Status(500)), true),
+        ("video.mp4", 2000, always(Stage::Initiate, FaultKind::Status(500)), true),
+        ("large.mp4", 30 * MIB, always(Stage::Part(Some(5)), FaultKind::Error("AccessDenied")), false),
     ] {
-        fake.set_storage_fault(name, &store_health);
+        fake.set_storage_fault(name, &faults);
         let mut content = if name.ends_with("txt") { vec![b'a'; 1000] } else { png(size) };
         if name.ends_with("mp4") {
             let head = fixture("isom.mp4");
             content[..head.len()].copy_from_slice(&head);
         }
-        // No two files are the same, or one would be found uploaded.
+        // Different content for each file, or a previous upload would be reused.
         let length = content.len();
         content[length - name.len()..].copy_from_slice(name.as_bytes());
         let reply = send(&server, "/v1/files/upload", Form::new().file("file", name, None, &content)).await;
@@ -279,14 +276,9 @@ pub async fn where_one_way_fails_another_is_tried(case: Arc<Case>) {
             reply.error(502, "upstream_error");
             assert!(fake.object(name).is_none(), "{name}");
         }
-        let gone = async {
-            while fake.open_uploads_of(name) > 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(PATIENCE, gone).await.unwrap_or_else(|_| panic!("{name}: an upload stays behind"));
+        eventually(&format!("{name}: the upload is closed"), || async { fake.open_uploads_of(name) == 0 }).await;
     }
-    // Refused tokens are told as the refusals they are.
+    // An error of the credentials request is returned to the client.
     for (name, status, code) in [("rate_limited_busy", 429, "rate_limit_exceeded"), ("waf_json", 403, "qwen_challenge")]
     {
         fake.set_storage_fault("token", &[StorageFault::refuse_tokens(name)]);
@@ -295,128 +287,114 @@ pub async fn where_one_way_fails_another_is_tried(case: Arc<Case>) {
     }
 }
 
-pub async fn clients_that_vanish_leave_no_upload_behind(case: Arc<Case>) {
+pub async fn uploads_of_disconnected_clients_are_aborted(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
-    let late = |stage| vec![StorageFault::new(stage, Trouble::Late(Duration::from_millis(700)))];
-    for (name, size, sent, store_health) in [
+    let late = |stage| vec![StorageFault::new(stage, FaultKind::Delay(Duration::from_millis(700)))];
+    for (name, size, sent, faults) in [
         ("amid.mp4", 60 * MIB, 23 * MIB, vec![]),
         ("begin.mp4", 60 * MIB, 6 * MIB, late(Stage::Initiate)),
-        // All of it has come, so the connection's end is seen at once, amid the beginning.
+        // The whole body has arrived, so the server notices the disconnect at once, during the initiate request.
         ("begun.mp4", 2 * MIB, 3 * MIB, late(Stage::Initiate)),
         ("parts.mp4", 60 * MIB, 33 * MIB, late(Stage::Part(None))),
         ("end.mp4", 11 * MIB, 12 * MIB, late(Stage::Complete)),
     ] {
-        fake.set_storage_fault(name, &store_health);
-        let upload = Huge { head: fixture("isom.mp4"), seed: size + sent, ..Huge::new(name, size) };
+        fake.set_storage_fault(name, &faults);
+        let upload = LargeUpload { head: fixture("isom.mp4"), seed: size + sent, ..LargeUpload::new(name, size) };
         let raw = upload.send_some(server.http.address(), "/v1/files/upload", sent).await;
         let wanted = if name == "end.mp4" { "POST uploadId" } else { "POST uploads" };
-        let begun = async {
-            while !storage_requests(&fake, name).iter().any(|request| request == wanted) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, begun).await.unwrap_or_else(|_| panic!("{name}: no upload begun"));
+        eventually(&format!("{name}: {wanted} is sent"), || async {
+            storage_requests(&fake, name).iter().any(|request| request == wanted)
+        })
+        .await;
         raw.reset();
-        let ended = async {
-            while fake.open_uploads_of(name) > 0 || (fake.aborted_uploads_of(name) == 0 && fake.object(name).is_none())
-            {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(PATIENCE, ended).await.unwrap_or_else(|_| panic!("{name}: an upload stays behind"));
+        eventually(&format!("{name}: the upload is aborted"), || async {
+            fake.open_uploads_of(name) == 0 && (fake.aborted_uploads_of(name) > 0 || fake.object(name).is_some())
+        })
+        .await;
     }
-    // The server is as well as before.
+    // The server still accepts uploads.
     let reply = send(&server, "/v1/files/upload", Form::new().file("file", "after.png", None, png(1000))).await;
     assert_eq!(reply.status, 200);
 }
 
-pub async fn a_large_upload_needs_little_memory(case: Arc<Case>) {
+pub async fn a_large_upload_uses_bounded_memory(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     send(&server, "/v1/files/upload", Form::new().file("file", "warm.png", None, png(1000))).await;
-    let (size, most) = match case.product {
-        Product::Box => (300 * MIB, 64 * MIB),
-        Product::Edge => (95 * MIB, 64 * MIB),
+    let (size, max_growth) = match case.product {
+        Product::Native => (300 * MIB, 64 * MIB),
+        Product::Worker => (95 * MIB, 64 * MIB),
     };
-    // A storage that is slower than the client: what is not bounded piles up.
-    fake.set_storage_fault("large", &[StorageFault::new(Stage::Part(None), Trouble::SlowRead(60_000_000))]);
-    let idle = server.memory().await;
-    let upload = Huge {
+    // The storage is slower than the client, so unbounded buffers would grow.
+    fake.set_storage_fault("large", &[StorageFault::new(Stage::Part(None), FaultKind::SlowRead(60_000_000))]);
+    let idle = server.memory_bytes().await;
+    let upload = LargeUpload {
         field: "video".to_owned(),
         head: fixture("isom.mp4"),
         fields_before: vec![("prompt".to_owned(), "[[fake files=1]]".to_owned())],
         fields_after: vec![("stream".to_owned(), "false".to_owned())],
-        ..Huge::new("large.mp4", size)
+        ..LargeUpload::new("large.mp4", size)
     };
     let sending = upload.send_all(server.http.address(), "/v1/video/upload_and_chat");
     let peak = async {
         let mut peak = 0;
-        loop {
-            peak = peak.max(server.memory().await);
-            if fake.object("large.mp4").is_some() {
-                break peak;
-            }
+        while fake.object("large.mp4").is_none() {
+            peak = peak.max(server.memory_bytes().await);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        peak.max(server.memory_bytes().await)
     };
     let (sent, peak) = tokio::join!(sending, peak);
     assert_eq!(answer(&sent.reply), format!("video large.mp4 {size} {}", upload.sha256()));
-    // The box is measured above idle, the isolate as a whole.
-    let used = if case.product == Product::Box { peak - idle } else { peak };
-    assert!(used <= most, "{} MiB", used / MIB);
+    // The limit of the native server applies to the growth, that of the Worker to the whole isolate.
+    let used = if case.product == Product::Native { peak - idle } else { peak };
+    assert!(used <= max_growth, "{} MiB", used / MIB);
     if std::env::var_os("SHOW_TIMES").is_some() {
         eprintln!("{} MiB of memory for {} MiB", used / MIB, size / MIB);
     }
 }
 
-pub async fn three_parts_are_on_their_way_and_no_more(case: Arc<Case>) {
+pub async fn at_most_three_parts_are_in_flight(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     fake.set_storage_fault("three", &[StorageFault::slow_parts(Duration::from_secs(3))]);
-    let upload = Huge { head: fixture("isom.mp4"), ..Huge::new("three.mp4", 80 * MIB) };
+    let upload = LargeUpload { head: fixture("isom.mp4"), ..LargeUpload::new("three.mp4", 80 * MIB) };
     let address = server.http.address().to_owned();
     let sending = tokio::spawn(async move { upload.send_some(&address, "/v1/files/upload", 79 * MIB).await });
     let parts = || storage_requests(&fake, "three").iter().filter(|request| *request == "PUT partNumber").count();
-    let begun = async {
-        while parts() < 3 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(PATIENCE, begun).await.expect("three at once");
-    // None of them is answered yet, and the client would send more.
+    eventually("three parts are in flight", || async { parts() >= 3 }).await;
+    // The storage has answered none of them, and the client would send more.
     tokio::time::sleep(Duration::from_millis(800)).await;
     assert_eq!(parts(), 3);
     sending.abort();
 }
 
-pub async fn the_same_bytes_are_uploaded_once(case: Arc<Case>) {
+pub async fn identical_content_is_uploaded_once(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
-    for (name, size, by_parts) in [("small.png", 3000, false), ("large.png", 6 * MIB, true)] {
+    for (name, size, is_multipart) in [("small.png", 3000, false), ("large.png", 6 * MIB, true)] {
         let content = png(size);
         let first = send(&server, "/v1/files/upload", Form::new().file("file", name, None, &content)).await.json();
-        let again =
+        let second =
             send(&server, "/v1/files/upload", Form::new().file("file", "other.png", None, &content)).await.json();
-        assert_eq!((&again["id"], &again["url"]), (&first["id"], &first["url"]), "{again}");
-        assert_eq!((&again["filename"], &again["bytes"]), (&json!("other.png"), &json!(size)));
-        let given_up = async {
-            while fake.aborted_uploads() < usize::from(by_parts) || fake.open_uploads() > 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(PATIENCE, given_up).await.expect("what was begun is given up");
-        // Once forgotten, they are uploaded anew.
+        assert_eq!((&second["id"], &second["url"]), (&first["id"], &first["url"]), "{second}");
+        assert_eq!((&second["filename"], &second["bytes"]), (&json!("other.png"), &json!(size)));
+        eventually("the second upload is aborted", || async {
+            fake.aborted_uploads() >= usize::from(is_multipart) && fake.open_uploads() == 0
+        })
+        .await;
+        // After its deletion the content is uploaded again.
         let path = format!("/v1/files/{}", first["id"].as_str().unwrap());
-        let gone = server.http.send("DELETE", &path, &Server::keyed(), "").await;
-        assert_eq!(gone.json(), json!({ "id": first["id"], "object": "file", "deleted": true }));
-        let anew = send(&server, "/v1/files/upload", Form::new().file("file", name, None, &content)).await.json();
-        assert_ne!(anew["id"], first["id"]);
+        let deleted = server.http.send("DELETE", &path, &Server::auth_headers(), "").await;
+        assert_eq!(deleted.json(), json!({ "id": first["id"], "object": "file", "deleted": true }));
+        let repeated = send(&server, "/v1/files/upload", Form::new().file("file", name, None, &content)).await.json();
+        assert_ne!(repeated["id"], first["id"]);
     }
-    // Another account has no part in it.
+    // Another account uploads its own copy.
     let other = case.start_with(&fake, &[("QWEN_COOKIES", &format!("token={}", Fake::token("other", 3600)))]).await;
     let before = fake.objects().len();
     send(&other, "/v1/files/upload", Form::new().file("file", "small.png", None, png(3000))).await;
     assert_eq!(fake.objects().len(), before + 1);
 }
 
-pub async fn files_are_listed_shown_and_forgotten(case: Arc<Case>) {
+pub async fn files_are_listed_retrieved_and_deleted(case: Arc<Case>) {
     let keys = json!([KEY, "sk-other"]).to_string();
     let (_fake, server) = with_storage(&case, &[("VALID_TOKENS", &keys)]).await;
     let mut ids = Vec::new();
@@ -440,10 +418,10 @@ pub async fn files_are_listed_shown_and_forgotten(case: Arc<Case>) {
     for all in ["limit=0", "limit=10000", "limit=", "limit=99999&order=desc"] {
         assert_eq!(listed(&get(&format!("/v1/files?{all}"), KEY).await.json()), ids, "{all}");
     }
-    let upwards: Vec<String> = ids.iter().rev().cloned().collect();
-    assert_eq!(listed(&get("/v1/files?order=asc", KEY).await.json()), upwards);
-    let page = get(&format!("/v1/files?order=asc&limit=2&after={}", upwards[0]), KEY).await.json();
-    assert_eq!(listed(&page), upwards[1..3]);
+    let ascending: Vec<String> = ids.iter().rev().cloned().collect();
+    assert_eq!(listed(&get("/v1/files?order=asc", KEY).await.json()), ascending);
+    let page = get(&format!("/v1/files?order=asc&limit=2&after={}", ascending[0]), KEY).await.json();
+    assert_eq!(listed(&page), ascending[1..3]);
     get("/v1/files?order=up", KEY).await.error(400, "invalid_request");
     for limit in ["-1", "many", "1.5"] {
         assert_eq!(get(&format!("/v1/files?limit={limit}"), KEY).await.error(400, "invalid_request")["param"], "limit");
@@ -453,43 +431,47 @@ pub async fn files_are_listed_shown_and_forgotten(case: Arc<Case>) {
     // Another key sees none of them.
     assert_eq!(listed(&get("/v1/files", "sk-other").await.json()), [""; 0]);
     get(&format!("/v1/files/{}", ids[0]), "sk-other").await.error(404, "not_found");
-    let forget = async |id: &str, key: &str| {
+    let delete = async |id: &str, key: &str| {
         let key = format!("Bearer {key}");
         server.http.send("DELETE", &format!("/v1/files/{id}"), &[("authorization", &key)], "").await
     };
-    forget(&ids[0], "sk-other").await.error(404, "not_found");
-    assert_eq!(forget(&ids[0], KEY).await.status, 200);
-    forget(&ids[0], KEY).await.error(404, "not_found");
+    delete(&ids[0], "sk-other").await.error(404, "not_found");
+    assert_eq!(delete(&ids[0], KEY).await.status, 200);
+    delete(&ids[0], KEY).await.error(404, "not_found");
     get(&format!("/v1/files/{}", ids[0]), KEY).await.error(404, "not_found");
     assert_eq!(listed(&get("/v1/files", KEY).await.json()), ids[1..]);
 }
 
-pub async fn forms_are_read_however_they_are_written(case: Arc<Case>) {
+pub async fn form_variants_are_accepted(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     let image = fixture("jfif.jpg");
-    let quiet = || Form::new().text("prompt", "[[fake files=1]]");
-    let told = |name: &str| format!("image {name} {} {}", image.len(), sha256(&image));
+    let describing = || Form::new().text("prompt", "[[fake files=1]]");
+    let description = |name: &str| format!("image {name} {} {}", image.len(), sha256(&image));
     let path = "/v1/image/upload_and_chat";
     for (form, name) in [
-        (quiet().file("image", "a.jpg", None, &image), "a.jpg"),
+        (describing().file("image", "a.jpg", None, &image), "a.jpg"),
         (Form::new().file("image", "b.jpg", None, &image).text("prompt", "[[fake files=1]]"), "b.jpg"),
-        (quiet().file("image", "C:\\Users\\YourName\\Pictures\\photo.jpg", None, &image), "photo.jpg"),
+        (describing().file("image", "C:\\Users\\YourName\\Pictures\\photo.jpg", None, &image), "photo.jpg"),
         (
-            quiet().file("image", "/tmp/x/\u{4e2d}\u{6587} \u{1f600}+%.jpg", None, &image),
+            describing().file("image", "/tmp/x/\u{4e2d}\u{6587} \u{1f600}+%.jpg", None, &image),
             "\u{4e2d}\u{6587} \u{1f600}+%.jpg",
         ),
         (
-            quiet().raw_part("Content-Disposition: form-data; name=\"image\"; filename*=UTF-8''%E4%B8%AD.jpg", &image),
+            describing()
+                .raw_part("Content-Disposition: form-data; name=\"image\"; filename*=UTF-8''%E4%B8%AD.jpg", &image),
             "\u{4e2d}.jpg",
         ),
-        (quiet().raw_part("content-disposition: form-data; name=image; filename=plain.jpg", &image), "plain.jpg"),
-        (quiet().raw_part("Content-Disposition: form-data; name=\"image\"", &image), "file"),
+        (describing().raw_part("content-disposition: form-data; name=image; filename=plain.jpg", &image), "plain.jpg"),
+        (describing().raw_part("Content-Disposition: form-data; name=\"image\"", &image), "file"),
         (
-            quiet().text("stream", "\"false\"").text("model", "\"qwen3-vl-plus\"").file("image", "q.jpg", None, &image),
+            describing()
+                .text("stream", "\"false\"")
+                .text("model", "\"qwen3-vl-plus\"")
+                .file("image", "q.jpg", None, &image),
             "q.jpg",
         ),
         (
-            quiet()
+            describing()
                 .text("unknown", "x")
                 .text("thinking_budget", "500")
                 .text("enable_thinking", "true")
@@ -498,39 +480,39 @@ pub async fn forms_are_read_however_they_are_written(case: Arc<Case>) {
         ),
     ] {
         let reply = send(&server, path, form).await;
-        assert_eq!(answer(&reply), told(name));
+        assert_eq!(answer(&reply), description(name));
         assert_eq!(reply.json()["model"], "qwen3-vl-plus");
     }
-    // Streams unless told otherwise, and the other way round.
+    // The video route streams by default; the image route streams on request.
     let video = fixture("isom.mp4");
-    let form = quiet().file("video", "v.mp4", None, &video);
+    let form = describing().file("video", "v.mp4", None, &video);
     assert_eq!(send(&server, "/v1/video/upload_and_chat", form).await.header("content-type"), Some(EVENT_STREAM));
-    let form = quiet().text("stream", "true").file("image", "s.jpg", None, &image);
+    let form = describing().text("stream", "true").file("image", "s.jpg", None, &image);
     assert_eq!(send(&server, path, form).await.header("content-type"), Some(EVENT_STREAM));
     let body = fake
-        .seen()
+        .requests()
         .into_iter()
-        .rfind(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions"))
+        .rfind(|request| request.path_and_query.starts_with("/api/v2/chat/completions"))
         .unwrap()
         .json();
     assert_eq!(body["messages"][0]["feature_config"]["thinking_enabled"], false);
 
     for (form, param) in [
         (Form::new().file("image", "a.jpg", None, &image), "prompt"),
-        (quiet().text("prompt", " ").file("image", "a.jpg", None, &image), "prompt"),
-        (quiet(), "image"),
-        (quiet().file("picture", "a.jpg", None, b"\xff"), "image"),
-        (quiet().raw_part("Content-Disposition: form-data; name=\"model\"", b"\xff"), "model"),
-        (quiet().file("image", "a.jpg", None, b""), "image"),
-        (quiet().file("image", "a.jpg", None, &image).file("image", "b.jpg", None, &image), "image"),
-        (quiet().text("stream", "maybe").file("image", "a.jpg", None, &image), "stream"),
-        (quiet().text("thinking_budget", "much").file("image", "a.jpg", None, &image), "thinking_budget"),
+        (describing().text("prompt", " ").file("image", "a.jpg", None, &image), "prompt"),
+        (describing(), "image"),
+        (describing().file("picture", "a.jpg", None, b"\xff"), "image"),
+        (describing().raw_part("Content-Disposition: form-data; name=\"model\"", b"\xff"), "model"),
+        (describing().file("image", "a.jpg", None, b""), "image"),
+        (describing().file("image", "a.jpg", None, &image).file("image", "b.jpg", None, &image), "image"),
+        (describing().text("stream", "maybe").file("image", "a.jpg", None, &image), "stream"),
+        (describing().text("thinking_budget", "much").file("image", "a.jpg", None, &image), "thinking_budget"),
     ] {
         assert_eq!(send(&server, path, form).await.error(400, "invalid_request")["param"], param);
     }
 }
 
-pub async fn forms_that_are_none_are_refused(case: Arc<Case>) {
+pub async fn malformed_forms_are_rejected(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     let (content_type, body) = Form::new().file("file", "a.png", None, png(2000)).text("purpose", "x").body();
     let text = content_type.clone();
@@ -540,21 +522,21 @@ pub async fn forms_that_are_none_are_refused(case: Arc<Case>) {
         ("JSON", "application/json", b"{}".to_vec()),
         ("no boundary", "multipart/form-data", body.to_vec()),
         ("another boundary", "multipart/form-data; boundary=other", body.to_vec()),
-        ("nothing", &text, vec![]),
-        ("noise", &text, vec![0xA5; 300_000]),
-        ("amid the file", &text, body[..1000].to_vec()),
-        ("amid the head", &text, body[..60].to_vec()),
+        ("an empty body", &text, vec![]),
+        ("random bytes", &text, vec![0xA5; 300_000]),
+        ("cut in the file", &text, body[..1000].to_vec()),
+        ("cut in the part headers", &text, body[..60].to_vec()),
         ("endless headers", &text, [&body[..60], &vec![b'x'; 3 * 1024 * 1024][..]].concat()),
         ("many fields", &text, (0..200).fold(Form::new(), |form, _| form.text("x", "y")).body().1.to_vec()),
-        ("no end", &text, body[..body.len() - 4].to_vec()),
+        ("no final boundary", &text, body[..body.len() - 4].to_vec()),
     ] {
         let headers = if content_type.is_empty() { vec![key] } else { vec![key, ("content-type", content_type)] };
         let reply = server.http.send("POST", "/v1/files/upload", &headers, body).await;
         assert_eq!(reply.error(400, "invalid_request")["param"], Value::Null, "{what}");
-        // Where only the end of the form is missing, the file has come whole.
-        assert_eq!(fake.objects().len(), usize::from(what == "no end"), "{what}");
+        // Without the final boundary the file itself is complete.
+        assert_eq!(fake.objects().len(), usize::from(what == "no final boundary"), "{what}");
     }
-    // The texts of a form are bounded together; what no field of ours is counts for nothing and is not looked at.
+    // The text fields have a common size limit; unknown fields are skipped and do not count.
     let three_mebibytes = vec![b'x'; 3 * 1024 * 1024];
     let thrice = |name: &str| {
         let head = format!("Content-Disposition: form-data; name=\"{name}\"");
@@ -569,7 +551,7 @@ pub async fn forms_that_are_none_are_refused(case: Arc<Case>) {
     assert_eq!(fake.objects().len(), 1);
     let unknown = thrice("unknown").raw_part("Content-Disposition: form-data; name=\"noise\"", b"\xff");
     assert_eq!(send(&server, "/v1/files/upload", unknown).await.status, 200);
-    // Any cut, and any split, of a small form.
+    // A small form, cut or split at each position.
     for at in 0..body.len().min(700) {
         let mut raw = Raw::connect(server.http.address()).await;
         let head = format!(
@@ -591,37 +573,42 @@ pub async fn forms_that_are_none_are_refused(case: Arc<Case>) {
     assert_eq!(reply.status, 200);
 }
 
-pub async fn uploads_need_a_key_and_a_session(case: Arc<Case>) {
+pub async fn uploads_require_a_key_and_a_session(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     for path in ["/v1/files/upload", "/v1/files", "/v1/image/upload_and_chat", "/v1/video/upload_and_chat"] {
-        let upload = Huge { headers: vec![], ..Huge::new("a.png", 20 * MIB) };
+        let upload = LargeUpload { headers: vec![], ..LargeUpload::new("a.png", 20 * MIB) };
         let reply = upload.send_all(server.http.address(), path).await.reply;
         reply.error(401, "missing_api_key");
     }
-    assert!(fake.seen().iter().all(|seen| !seen.path_and_query.contains("getstsToken")));
+    assert!(fake.requests().iter().all(|request| !request.path_and_query.contains("getstsToken")));
     let (_fake, server) = with_storage(&case, &[("QWEN_COOKIES", "")]).await;
-    let upload = Huge { head: fixture("truecolor.png"), ..Huge::new("a.png", 9 * MIB) };
+    let upload = LargeUpload { head: fixture("truecolor.png"), ..LargeUpload::new("a.png", 9 * MIB) };
     let reply = upload.send_all(server.http.address(), "/v1/files/upload").await.reply;
     reply.error(401, "qwen_session_missing");
 }
 
 pub async fn chunked_and_slow_uploads_work(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
-    fake.set_storage_fault("slow", &[StorageFault::new(Stage::Part(None), Trouble::SlowRead(20_000_000))]);
+    fake.set_storage_fault("slow", &[StorageFault::new(Stage::Part(None), FaultKind::SlowRead(20_000_000))]);
     for (name, size, chunked, speed) in [
         ("chunked.mp4", 17 * MIB, true, None),
         ("paced.mp4", 6 * MIB, false, Some(8_000_000)),
         ("slow.mp4", 26 * MIB, false, None),
     ] {
-        let upload =
-            Huge { head: fixture("isom.mp4"), seed: size, chunked, bytes_per_second: speed, ..Huge::new(name, size) };
+        let upload = LargeUpload {
+            head: fixture("isom.mp4"),
+            seed: size,
+            chunked,
+            bytes_per_second: speed,
+            ..LargeUpload::new(name, size)
+        };
         let reply = upload.send_all(server.http.address(), "/v1/files/upload").await.reply;
         assert_eq!((reply.status.as_u16(), &reply.json()["bytes"]), (200, &json!(size)), "{name}");
         assert_eq!(fake.object(name).unwrap().sha256, upload.sha256(), "{name}");
     }
 }
 
-pub async fn the_sites_own_token_is_passed_on(case: Arc<Case>) {
+pub async fn upload_credentials_are_passed_through(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[]).await;
     let path = "/v2/files/getstsToken";
     let good = json!({ "filename": "a b.png", "filesize": 214_310, "filetype": "image" });
@@ -641,7 +628,7 @@ pub async fn the_sites_own_token_is_passed_on(case: Arc<Case>) {
     ] {
         assert!(reply.json()["data"][field].is_string(), "{field}");
     }
-    let sent = fake.seen().into_iter().rfind(|seen| seen.path_and_query.ends_with("getstsToken")).unwrap();
+    let sent = fake.requests().into_iter().rfind(|request| request.path_and_query.ends_with("getstsToken")).unwrap();
     assert_eq!(sent.json(), good);
     for (fields, param) in [
         (json!({ "filename": "" }), "filename"),
@@ -653,7 +640,7 @@ pub async fn the_sites_own_token_is_passed_on(case: Arc<Case>) {
     ] {
         assert_eq!(server.post(path, &with(good.clone(), fields)).await.error(400, "invalid_request")["param"], param);
     }
-    server.http.send("POST", path, &Server::keyed(), "{").await.error(400, "invalid_json");
+    server.http.send("POST", path, &Server::auth_headers(), "{").await.error(400, "invalid_json");
     server.http.send("POST", path, &[], good.to_string()).await.error(401, "missing_api_key");
     let (_fake, open) = with_storage(&case, &[("PUBLIC_STS_TOKEN", "true")]).await;
     assert_eq!(open.http.send("POST", path, &[], good.to_string()).await.status, 200);
@@ -664,7 +651,7 @@ pub async fn the_sites_own_token_is_passed_on(case: Arc<Case>) {
 
 pub async fn a_silent_storage_times_out(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[("UPSTREAM_IDLE_SECONDS", "1")]).await;
-    let late = |stage| StorageFault::new(stage, Trouble::Late(Duration::from_secs(30)));
+    let late = |stage| StorageFault::new(stage, FaultKind::Delay(Duration::from_secs(30)));
     fake.set_storage_fault("whole", &[late(Stage::Put)]);
     fake.set_storage_fault("begin", &[late(Stage::Initiate), late(Stage::Put)]);
     fake.set_storage_fault("token", &[late(Stage::Token)]);
@@ -674,7 +661,7 @@ pub async fn a_silent_storage_times_out(case: Arc<Case>) {
     }
 }
 
-/// A full disk on the box, a database that answers with errors on the edge.
+/// The disk of the native server is full; the database of the Worker returns errors.
 pub async fn a_broken_store_does_not_stop_uploads(case: Arc<Case>) {
     let (fake, server) = with_storage(&case, &[(BROKEN_STORE, "true")]).await;
     let mut uploaded = 0;
@@ -686,19 +673,19 @@ pub async fn a_broken_store_does_not_stop_uploads(case: Arc<Case>) {
         assert_eq!((reply.status.as_u16(), reply.json()["bytes"].as_u64()), (200, Some(1000 + uploaded)));
     }
     let form = Form::new().file("image", "b.png", None, png(3000)).text("prompt", "[[fake files=1]]");
-    let told = answer(&send(&server, "/v1/image/upload_and_chat", form).await);
-    assert_eq!(told, format!("image b.png 3000 {}", sha256(&png(3000))));
+    let description = answer(&send(&server, "/v1/image/upload_and_chat", form).await);
+    assert_eq!(description, format!("image b.png 3000 {}", sha256(&png(3000))));
     assert_eq!(fake.objects().len() as u64, uploaded + 1);
-    if case.product == Product::Edge {
-        server.http.send("GET", "/v1/files", &Server::keyed(), "").await.error(503, "store_unavailable");
+    if case.product == Product::Worker {
+        server.http.send("GET", "/v1/files", &Server::auth_headers(), "").await.error(503, "store_unavailable");
         let part = json!({ "type": "file", "file": { "file_id": "x" } });
         let chat = json!({ "messages": [{ "role": "user", "content": [{ "type": "text", "text": "x" }, part] }] });
         server.chat(&chat).await.error(503, "store_unavailable");
     }
 }
 
-/// Whether somebody else has sent the same bytes is not to be told from what one gets.
-pub async fn keys_share_no_upload(case: Arc<Case>) {
+/// A response does not reveal whether another key has uploaded the same content.
+pub async fn uploads_are_not_shared_between_keys(case: Arc<Case>) {
     let keys = json!([KEY, "sk-other"]).to_string();
     let (fake, server) = with_storage(&case, &[("VALID_TOKENS", &keys)]).await;
     for (name, size) in [("small.png", 3000), ("large.png", 6 * MIB)] {
@@ -712,10 +699,10 @@ pub async fn keys_share_no_upload(case: Arc<Case>) {
         let before = fake.objects().len();
         let (first, other) = (upload(KEY).await, upload("sk-other").await);
         assert_ne!((&first["id"], &first["url"]), (&other["id"], &other["url"]), "{name}");
-        assert_eq!(fake.objects().len(), before + 2, "{name}: each key's bytes are sent");
-        assert_eq!(upload(KEY).await["id"], first["id"], "{name}: one's own are not sent again");
+        assert_eq!(fake.objects().len(), before + 2, "{name}: each key uploads its own copy");
+        assert_eq!(upload(KEY).await["id"], first["id"], "{name}: the own copy is reused");
         assert_eq!(upload("sk-other").await["id"], other["id"], "{name}");
-        // Attached to a message they are one's own as well.
+        // An attachment uses the copy of the own key, too.
         let data =
             format!("data:image/png;base64,{}", base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &content));
         let part = json!({ "type": "image_url", "image_url": { "url": data } });
@@ -725,17 +712,19 @@ pub async fn keys_share_no_upload(case: Arc<Case>) {
             let headers = [("authorization", authorization.as_str())];
             let reply = server.http.send("POST", "/v1/chat/completions", &headers, question.to_string()).await;
             assert_eq!(reply.status, 200, "{reply:?}");
-            let turn =
-                fake.seen().into_iter().rfind(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions"));
+            let turn = fake
+                .requests()
+                .into_iter()
+                .rfind(|request| request.path_and_query.starts_with("/api/v2/chat/completions"));
             assert_eq!(turn.unwrap().json()["messages"][0]["files"][0]["id"], file["id"], "{name} {key}");
         }
     }
 }
 
-pub async fn old_files_are_forgotten(case: Arc<Case>) {
+pub async fn expired_files_are_deleted(case: Arc<Case>) {
     let folder = tempfile::tempdir().unwrap();
     let kept = folder.path().join("kept.db").display().to_string();
-    let path = if case.product == Product::Box { kept.as_str() } else { "" };
+    let path = if case.product == Product::Native { kept.as_str() } else { "" };
     let cookies = format!("token={}", Fake::token("old-files", 9_000));
     let settings = [("DATABASE_PATH", path), ("QWEN_COOKIES", cookies.as_str()), ("CONVERSATION_TTL_DAYS", "2")];
     let (fake, server) = with_storage(&case, &settings).await;
@@ -746,12 +735,12 @@ pub async fn old_files_are_forgotten(case: Arc<Case>) {
     }
     let age = "UPDATE files SET created_at = created_at - 3 * 86400000 WHERE name = 'old.txt';";
     let server = match case.product {
-        Product::Edge => {
+        Product::Worker => {
             server.sql(age).await;
             server.scheduled().await;
             server
         }
-        Product::Box => {
+        Product::Native => {
             server.stop().await;
             rusqlite::Connection::open(path).unwrap().execute_batch(age).unwrap();
             case.start_with(&fake, &settings).await
@@ -759,13 +748,8 @@ pub async fn old_files_are_forgotten(case: Arc<Case>) {
     };
     let find = async |id: &str| {
         let path = format!("/v1/files/{id}");
-        server.http.send("GET", &path, &Server::keyed(), "").await.status.as_u16()
+        server.http.send("GET", &path, &Server::auth_headers(), "").await.status.as_u16()
     };
-    for _ in 0..100 {
-        if find(&ids[0]).await == 404 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!((find(&ids[0]).await, find(&ids[1]).await), (404, 200));
+    eventually("the old file is deleted", || async { find(&ids[0]).await == 404 }).await;
+    assert_eq!(find(&ids[1]).await, 200);
 }

@@ -1,6 +1,6 @@
-//! `import-history`: chats that were begun in the browser.
+//! `import-history`: chats that were created in the browser.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -9,11 +9,11 @@ use super::process::command;
 use crate::{
     Product,
     fake_qwen::Fake,
-    http::Http,
+    http::{Http, eventually},
     server::{Case, KEY, Server, unique},
 };
 
-/// An account with a session, as a browser has it.
+/// A browser with a session of an account.
 struct Browser {
     fake: Fake,
     http: Http,
@@ -41,7 +41,7 @@ impl Browser {
         reply.body.to_vec()
     }
 
-    /// A conversation of these questions and answers; gives the chat's id.
+    /// Creates a chat with these questions and answers; returns its id.
     async fn converse(&self, turns: &[(&str, &str)]) -> String {
         let new = json!({ "title": "New Chat", "models": ["qwen3-max"], "chat_mode": "normal", "chat_type": "t2t", "timestamp": 1 });
         let made: Value = serde_json::from_slice(&self.send("POST", "/api/v2/chats/new", &new).await).unwrap();
@@ -81,32 +81,32 @@ impl Browser {
         command(folder, &[&["import-history", "--pause-ms", "0"], more].concat(), &settings, "").await
     }
 
-    /// A server of this account.
+    /// Starts a server with the session of this account.
     async fn server(&self, case: &Case, folder: &Path, more: &[(&str, &str)]) -> Arc<Server> {
         let path = folder.join("history.db");
-        let path = if case.product == Product::Box { path.to_str().unwrap() } else { "" };
+        let path = if case.product == Product::Native { path.to_str().unwrap() } else { "" };
         let settings = [("QWEN_COOKIES", self.cookies.as_str()), ("DATABASE_PATH", path)];
         case.start_with(&self.fake, &[&settings, more].concat()).await
     }
 
-    /// Imports, and brings the edge what was imported.
+    /// Imports the chats into the database of `server`.
     async fn import_for(&self, server: &Server, case: &Case, folder: &Path, more: &[&str]) -> String {
         let file = folder.join("history.sql");
-        let (told, good) = self.import(folder, &[&["--sql", file.to_str().unwrap()], more].concat()).await;
-        assert!(good, "{told}");
-        if case.product == Product::Edge {
+        let (output, succeeded) = self.import(folder, &[&["--sql", file.to_str().unwrap()], more].concat()).await;
+        assert!(succeeded, "{output}");
+        if case.product == Product::Worker {
             server.sql(&std::fs::read_to_string(file).unwrap()).await;
         }
-        told
+        output
     }
 
-    /// How often each chat was read by the server, not by the browser.
+    /// How often the program, not the browser, read each chat.
     fn reads(&self) -> BTreeMap<String, usize> {
         let mut reads = BTreeMap::new();
-        for seen in self.fake.seen() {
-            let by_server = seen.header("user-agent") != Some("Mozilla/5.0");
+        for request in self.fake.requests() {
+            let by_program = request.header("user-agent") != Some("Mozilla/5.0");
             if let Some(id) =
-                seen.path_and_query.strip_prefix("/api/v2/chats/").filter(|_| by_server && seen.method == "GET")
+                request.path_and_query.strip_prefix("/api/v2/chats/").filter(|_| by_program && request.method == "GET")
             {
                 *reads.entry(id.to_owned()).or_default() += usize::from(!id.starts_with('?'));
             }
@@ -116,42 +116,43 @@ impl Browser {
     }
 }
 
-fn said(turns: &[(&str, &str)]) -> Vec<Value> {
+fn messages_of(turns: &[(&str, &str)]) -> Vec<Value> {
     let pair = |(question, answer): &(&str, &str)| {
         [json!({ "role": "user", "content": question }), json!({ "role": "assistant", "content": answer })]
     };
     turns.iter().flat_map(pair).collect()
 }
 
-pub async fn chats_begun_in_the_browser_are_gone_on_with(case: Arc<Case>) {
+pub async fn imported_browser_chats_are_continued(case: Arc<Case>) {
     let browser = Browser::new();
     let folder = tempfile::tempdir().unwrap();
-    let talk = [("[[fake say=first-answer]] one", "first-answer"), ("[[fake say=second-answer]] two", "second-answer")];
-    let chat = browser.converse(&talk).await;
+    let turns =
+        [("[[fake say=first-answer]] one", "first-answer"), ("[[fake say=second-answer]] two", "second-answer")];
+    let chat = browser.converse(&turns).await;
     let server = browser.server(&case, folder.path(), &[("DELETE_CHATS", "unmatched")]).await;
-    let told = browser.import_for(&server, &case, folder.path(), &[]).await;
-    assert!(told.contains("1 chats: 1 read with 2 answers"), "{told}");
+    let output = browser.import_for(&server, &case, folder.path(), &[]).await;
+    assert!(output.contains("1 chats: 1 read with 2 answers"), "{output}");
     let head = browser.detail(&chat).await["data"]["currentId"].clone();
     let ask = async |messages: Vec<Value>, marker: &str| {
         let reply = server.chat(&json!({ "model": "qwen3-max", "enable_thinking": false, "messages": messages })).await;
         assert_eq!(reply.status, 200, "{reply:?}");
         let turn = browser
             .fake
-            .seen_with(marker)
+            .requests_containing(marker)
             .into_iter()
-            .find(|seen| seen.path_and_query.contains("completions"))
+            .find(|request| request.path_and_query.contains("completions"))
             .unwrap();
         (turn.path_and_query.clone(), turn.json()["parent_id"].clone(), turn.json()["messages"][0]["content"].clone())
     };
-    // By its history.
+    // A chat is found by its history.
     let question = json!({ "role": "user", "content": "[[fake say=third-answer]] three" });
-    let turn = ask([said(&talk), vec![question.clone()]].concat(), "three").await;
+    let turn = ask([messages_of(&turns), vec![question.clone()]].concat(), "three").await;
     assert_eq!(turn, (format!("/api/v2/chat/completions?chat_id={chat}"), head, question["content"].clone()));
-    // An earlier answer is a place to go on from as well.
+    // An earlier answer is an anchor, too.
     let other = json!({ "role": "user", "content": "[[fake say=x]] otherwise" });
-    let turn = ask([said(&talk[..1]), vec![other]].concat(), "otherwise").await;
+    let turn = ask([messages_of(&turns[..1]), vec![other]].concat(), "otherwise").await;
     assert!(turn.0.ends_with(&chat), "{turn:?}");
-    // By its last answer alone, of 64 characters, in a chat of more turns than the client shows.
+    // A last answer of at least 64 characters is enough when the chat has more turns than the client sends.
     let lonely = "lonely-answer-".repeat(5);
     let question = format!("[[fake say={lonely}]] alone");
     let second = browser.converse(&[("[[fake say=before]] first", "before"), (&question, &lonely)]).await;
@@ -164,25 +165,25 @@ pub async fn chats_begun_in_the_browser_are_gone_on_with(case: Arc<Case>) {
     let turn = ask(unlike, "by-the-answer").await;
     assert!(turn.0.ends_with(&second), "{turn:?}");
 
-    // They are not this server's, whatever is set.
-    let listed = server.http.send("GET", "/v1/chats", &Server::keyed(), "").await.json();
+    // Imported chats are neither listed nor deleted, whatever the settings.
+    let listed = server.http.send("GET", "/v1/chats", &Server::auth_headers(), "").await.json();
     assert_eq!(listed["data"], json!([]));
-    server.http.send("DELETE", &format!("/v1/chats/{chat}"), &Server::keyed(), "").await.error(404, "not_found");
-    assert!(browser.fake.seen().iter().all(|seen| seen.method != "DELETE"));
-    // Nor is a chat of this server's taken for one of the browser's.
+    server.http.send("DELETE", &format!("/v1/chats/{chat}"), &Server::auth_headers(), "").await.error(404, "not_found");
+    assert!(browser.fake.requests().iter().all(|request| request.method != "DELETE"));
+    // A chat that this server created is not imported.
     assert_eq!(
         server.chat(&json!({ "messages": [{ "role": "user", "content": "[[fake say=own]] own" }] })).await.status,
         200
     );
-    if case.product == Product::Box {
-        let (told, good) = browser.import(folder.path(), &["--all"]).await;
-        assert!(good && told.contains("3 chats: 2 read") && told.contains("1 known"), "{told}");
+    if case.product == Product::Native {
+        let (output, succeeded) = browser.import(folder.path(), &["--all"]).await;
+        assert!(succeeded && output.contains("3 chats: 2 read") && output.contains("1 known"), "{output}");
     }
-    let listed = server.http.send("GET", "/v1/chats", &Server::keyed(), "").await.json();
+    let listed = server.http.send("GET", "/v1/chats", &Server::auth_headers(), "").await.json();
     assert_eq!(listed["data"].as_array().unwrap().len(), 1, "{listed}");
 }
 
-pub async fn an_import_that_was_cut_off_goes_on(case: Arc<Case>) {
+pub async fn an_interrupted_import_resumes(case: Arc<Case>) {
     let browser = Browser::new();
     let folder = tempfile::tempdir().unwrap();
     let mut chats = Vec::new();
@@ -201,47 +202,48 @@ pub async fn an_import_that_was_cut_off_goes_on(case: Arc<Case>) {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    while browser.reads().len() < 20 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("the import reads 20 chats", || async { browser.reads().len() >= 20 }).await;
     child.kill().await.unwrap();
     let before = browser.reads().len();
-    assert!(before < chats.len(), "it was cut off");
-    let (told, good) = browser.import(folder.path(), &[]).await;
-    assert!(good && told.contains("60 chats"), "{told}");
+    assert!(before < chats.len(), "the import was not interrupted");
+    let (output, succeeded) = browser.import(folder.path(), &[]).await;
+    assert!(succeeded && output.contains("60 chats"), "{output}");
     let reads = browser.reads();
     assert_eq!(reads.len(), chats.len());
-    // Only the one that it was busy with.
+    // Only the chat that was being read is read again.
     assert!(reads.values().filter(|count| **count > 1).count() <= 1, "{reads:?}");
-    let (told, good) = browser.import(folder.path(), &[]).await;
-    assert!(good && told.contains("60 chats: 0 read") && told.contains("60 known"), "{told}");
+    let (output, succeeded) = browser.import(folder.path(), &[]).await;
+    assert!(succeeded && output.contains("60 chats: 0 read") && output.contains("60 known"), "{output}");
     assert_eq!(browser.reads(), reads);
     drop(case);
 }
 
-pub async fn an_import_stops_when_the_site_says_so(case: Arc<Case>) {
+pub async fn an_import_stops_at_a_challenge_and_reports_errors(case: Arc<Case>) {
     let browser = Browser::new();
     let folder = tempfile::tempdir().unwrap();
     let chat = browser.converse(&[("[[fake say=a]] a", "a")]).await;
     browser.converse(&[("[[fake say=b]] b", "b")]).await;
     browser.fake.set_failure(&format!("/api/v2/chats/{chat}"), Some("waf_json"));
-    let (told, good) = browser.import(folder.path(), &[]).await;
-    assert!(!good && told.contains("check") && told.contains("The next run goes on"), "{told}");
-    // The pause outlives the run.
-    let asked = browser.fake.requests();
-    let (told, good) = browser.import(folder.path(), &[]).await;
-    assert!(!good && told.contains("check") && browser.fake.requests() == asked, "{told}");
-    // One chat that cannot be read does not stop the rest.
+    let (output, succeeded) = browser.import(folder.path(), &[]).await;
+    assert!(!succeeded && output.contains("check") && output.contains("The next run goes on"), "{output}");
+    // The captcha cooldown is stored.
+    let request_count = browser.fake.request_count();
+    let (output, succeeded) = browser.import(folder.path(), &[]).await;
+    assert!(!succeeded && output.contains("check") && browser.fake.request_count() == request_count, "{output}");
+    // An unreadable chat does not stop the import.
     let other = Browser::new();
     let folder = tempfile::tempdir().unwrap();
     let chat = other.converse(&[("[[fake say=a]] a", "a")]).await;
     other.converse(&[("[[fake say=b]] b", "b")]).await;
     other.fake.set_failure(&format!("/api/v2/chats/{chat}"), Some("chat_not_found"));
-    let (told, good) = other.import(folder.path(), &[]).await;
-    assert!(!good && told.contains("1 read with 1 answers") && told.contains("1 could not be read"), "{told}");
-    // Without a session it says what to do.
-    let none = Browser { cookies: String::new(), ..Browser::new() };
-    let (told, good) = none.import(folder.path(), &[]).await;
-    assert!(!good && told.contains("QWEN_COOKIES"), "{told}");
+    let (output, succeeded) = other.import(folder.path(), &[]).await;
+    assert!(
+        !succeeded && output.contains("1 read with 1 answers") && output.contains("1 could not be read"),
+        "{output}"
+    );
+    // Without a session the error names the setting.
+    let anonymous = Browser { cookies: String::new(), ..Browser::new() };
+    let (output, succeeded) = anonymous.import(folder.path(), &[]).await;
+    assert!(!succeeded && output.contains("QWEN_COOKIES"), "{output}");
     drop(case);
 }

@@ -10,10 +10,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::{
     Product,
     http::{Raw, chat, with},
-    server::{Case, DESCRIPTORS, Server},
+    server::{Case, OPEN_FILE_LIMIT, Server},
 };
 
-pub async fn bodies_that_are_no_requests(case: Arc<Case>) {
+pub async fn invalid_bodies_are_rejected(case: Arc<Case>) {
     let server = case.server().await;
     let fifty_megabytes = 50 * 1024 * 1024;
     let cases: Vec<(&str, Vec<u8>, u16, &str)> = vec![
@@ -51,7 +51,7 @@ pub async fn bodies_that_are_no_requests(case: Arc<Case>) {
         ("the same field twice", b"{\"messages\":[],\"messages\":[]}".to_vec(), 400, "invalid_request"),
     ];
     for (what, body, status, code) in cases {
-        let reply = server.http.send("POST", "/v1/chat/completions", &Server::keyed(), body).await;
+        let reply = server.http.send("POST", "/v1/chat/completions", &Server::auth_headers(), body).await;
         assert_eq!((reply.status.as_u16(), reply.json()["error"]["code"].as_str()), (status, Some(code)), "{what}");
     }
     // An escaped NUL is text like any other.
@@ -61,28 +61,28 @@ pub async fn bodies_that_are_no_requests(case: Arc<Case>) {
 
 const MIB: usize = 1024 * 1024;
 
-/// The longest JSON body, and how much of all bodies together is held.
-const fn bounds(product: Product) -> (usize, usize) {
+/// The size limits of one JSON body and of all buffered bodies together.
+const fn body_limits(product: Product) -> (usize, usize) {
     match product {
-        Product::Box => (32 * MIB, 256 * MIB),
-        Product::Edge => (16 * MIB, 48 * MIB),
+        Product::Native => (32 * MIB, 256 * MIB),
+        Product::Worker => (16 * MIB, 48 * MIB),
     }
 }
 
-pub async fn bodies_are_bounded_by_their_length(case: Arc<Case>) {
+pub async fn body_size_is_limited(case: Arc<Case>) {
     let server = case.server().await;
-    let (longest, _) = bounds(case.product);
+    let (max_body, _) = body_limits(case.product);
     let body = |length: usize| {
         let mut body = b"{\"messages\":[],\"x\":\"".to_vec();
         body.resize(length - 2, b'x');
         [&body, &b"\"}"[..]].concat()
     };
-    for (length, status, code) in [(longest, 400, "invalid_request"), (longest + 1, 413, "request_too_large")] {
-        let reply = server.http.send("POST", "/v1/chat/completions", &Server::keyed(), body(length)).await;
+    for (length, status, code) in [(max_body, 400, "invalid_request"), (max_body + 1, 413, "request_too_large")] {
+        let reply = server.http.send("POST", "/v1/chat/completions", &Server::auth_headers(), body(length)).await;
         reply.error(status, code);
-        // Without a declared length it is told on the way.
+        // Without a declared length the limit applies while the body is read.
         let mut raw = Raw::connect(server.http.address()).await;
-        raw.0.write_all(HEAD_OF_CHUNKS.as_bytes()).await.unwrap();
+        raw.0.write_all(CHUNKED_HEAD.as_bytes()).await.unwrap();
         for chunk in body(length).chunks(MIB) {
             let chunk = [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat();
             raw.0.write_all(&chunk).await.unwrap();
@@ -92,48 +92,49 @@ pub async fn bodies_are_bounded_by_their_length(case: Arc<Case>) {
     }
 }
 
-const HEAD_OF_CHUNKS: &str = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-test-key\r\ntransfer-encoding: chunked\r\n\r\n";
+const CHUNKED_HEAD: &str = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-test-key\r\ntransfer-encoding: chunked\r\n\r\n";
 
-pub async fn bodies_are_bounded_together(case: Arc<Case>) {
+pub async fn total_size_of_buffered_bodies_is_limited(case: Arc<Case>) {
     let server = case.start(&[]).await;
     assert_eq!(server.chat(&chat("warm")).await.status, 200);
-    let (longest, most) = bounds(case.product);
-    let length = longest - MIB;
+    let (max_body, max_total) = body_limits(case.product);
+    let length = max_body - MIB;
     let head = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-test-key\r\ncontent-length: {length}\r\n\r\n"
     );
-    // Bodies of which the last byte does not come.
+    // Bodies whose last byte is not sent.
     let body = vec![b' '; length - 1];
     let mut clients = Vec::new();
-    for _ in 0..most / length {
+    for _ in 0..max_total / length {
         let mut client = Raw::connect(server.http.address()).await;
         client.send(head.as_bytes()).await;
         client.send(&body).await;
         clients.push(client);
     }
     let whole = Bytes::from(vec![b' '; length]);
-    let asked = async |until: u16| {
-        let until = async {
+    let send_until = async |status: u16| {
+        let sent = async {
             loop {
-                let reply = server.http.send("POST", "/v1/chat/completions", &Server::keyed(), whole.clone()).await;
-                if reply.status == until {
+                let reply =
+                    server.http.send("POST", "/v1/chat/completions", &Server::auth_headers(), whole.clone()).await;
+                if reply.status == status {
                     return reply;
                 }
             }
         };
-        tokio::time::timeout(crate::http::PATIENCE, until).await.unwrap()
+        tokio::time::timeout(crate::http::TIMEOUT, sent).await.unwrap()
     };
-    let reply = asked(503).await;
+    let reply = send_until(503).await;
     assert!(reply.header("retry-after").is_some());
     reply.error(503, "overloaded");
-    // Small ones still find room.
+    // Small bodies still fit.
     assert_eq!(server.chat(&chat("small")).await.status, 200);
-    // What they hold is given back when they leave.
+    // A disconnect releases the memory.
     clients.into_iter().for_each(Raw::reset);
-    asked(400).await.error(400, "invalid_json");
+    send_until(400).await.error(400, "invalid_json");
 }
 
-pub async fn wrong_types_in_each_field(case: Arc<Case>) {
+pub async fn wrong_field_types_name_the_field(case: Arc<Case>) {
     let server = case.server().await;
     let text =
         ["model", "user", "reasoning_effort", "service_tier", "prompt_cache_key", "safety_identifier", "verbosity"];
@@ -192,8 +193,8 @@ pub async fn wrong_types_in_each_field(case: Arc<Case>) {
     }
 }
 
-/// What a socket can send that no client should: the server answers or closes, and goes on.
-pub async fn odd_requests_do_not_break_the_server(case: Arc<Case>) {
+/// The server answers malformed requests or closes the connection, and keeps running.
+pub async fn malformed_http_requests_do_not_break_the_server(case: Arc<Case>) {
     let server = case.server().await;
     let key = "authorization: Bearer sk-test-key\r\n";
     let many_headers: String = (0..2000).map(|number| format!("x-{number}: y\r\n")).collect();
@@ -210,22 +211,22 @@ pub async fn odd_requests_do_not_break_the_server(case: Arc<Case>) {
         format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{key}transfer-encoding: chunked\r\n\r\n5\r\n{{\"a\""),
     ] {
         let mut client = Raw::connect(server.http.address()).await;
-        // The server may close before it has read all.
+        // The server may close the connection before it has read everything.
         let _ = client.0.write_all(text.as_bytes()).await;
         let _ = client.0.shutdown().await;
         let mut answer = Vec::new();
-        let read = tokio::time::timeout(crate::http::PATIENCE, client.0.read_to_end(&mut answer)).await;
-        assert!(read.is_ok(), "no end: {text:.40}");
+        let read = tokio::time::timeout(crate::http::TIMEOUT, client.0.read_to_end(&mut answer)).await;
+        assert!(read.is_ok(), "the connection stays open: {text:.40}");
         let answer = String::from_utf8_lossy(&answer);
         assert!(!answer.starts_with("HTTP/1.1 500"), "{text:.40}: {answer}");
     }
-    // The same JSON in many chunks and without a declared length.
+    // A valid body in many chunks.
     let mut client = Raw::connect(server.http.address()).await;
     let body = chat("[[fake say=chunked]]").to_string();
     let chunks: String = body
         .as_bytes()
         .chunks(3)
-        .map(|piece| format!("{:x}\r\n{}\r\n", piece.len(), String::from_utf8_lossy(piece)))
+        .map(|chunk| format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk)))
         .collect();
     let request = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{key}transfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"
@@ -235,20 +236,19 @@ pub async fn odd_requests_do_not_break_the_server(case: Arc<Case>) {
     assert_eq!(server.get("/health").await.status, 200);
 }
 
-/// What a server answers to these bytes, up to its closing the connection.
+/// Sends bytes; returns what the server sends until it closes the connection.
 async fn answer_to(address: &str, bytes: &[u8]) -> String {
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
-    // It may close before it has read all.
+    // The server may close the connection before it has read everything.
     let _ = socket.write_all(bytes).await;
     let mut answer = Vec::new();
-    let mut buffer = [0; 4096];
-    while let Ok(length @ 1..) = socket.read(&mut buffer).await {
-        answer.extend_from_slice(&buffer[..length]);
-    }
+    // A reset ends the answer as well.
+    let read = tokio::time::timeout(crate::http::TIMEOUT, socket.read_to_end(&mut answer)).await;
+    drop(read.expect("the connection stays open"));
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-pub async fn floods_of_header_fields_are_refused(case: Arc<Case>) {
+pub async fn excessive_header_fields_are_rejected(case: Arc<Case>) {
     let server = case.server().await;
     let head = |fields: &str| format!("GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{fields}\r\n");
     let many = |count: usize| (0..count).map(|number| format!("x-{number}: y\r\n")).collect::<String>();
@@ -260,10 +260,10 @@ pub async fn floods_of_header_fields_are_refused(case: Arc<Case>) {
         (format!("x-long: {}\r\n", "y".repeat(10_000_000)), "431"),
     ] {
         let answer = answer_to(server.http.address(), head(&fields).as_bytes()).await;
-        // A connection that is closed amid the flood may take the answer with it.
-        let begins = format!("HTTP/1.1 {status}");
+        // The answer may be lost when the server closes the connection before it has read everything.
+        let status_line = format!("HTTP/1.1 {status}");
         assert!(
-            answer.starts_with(&begins) || (status != "200" && answer.is_empty()),
+            answer.starts_with(&status_line) || (status != "200" && answer.is_empty()),
             "{}: {answer:.100}",
             fields.len()
         );
@@ -271,41 +271,41 @@ pub async fn floods_of_header_fields_are_refused(case: Arc<Case>) {
     assert_eq!(server.get("/health").await.status, 200);
 }
 
-pub async fn heads_that_never_end_are_given_up(case: Arc<Case>) {
+pub async fn incomplete_request_heads_time_out(case: Arc<Case>) {
     let server = case.server().await;
-    let beginnings = ["", "P", "GET /health HTTP/1.1\r\nx-slow: ", "GET /health HTTP/1.1\r\nhost: x\r\n\r\nGET"];
-    let given_up = beginnings.map(|beginning| async {
+    let heads = ["", "P", "GET /health HTTP/1.1\r\nx-slow: ", "GET /health HTTP/1.1\r\nhost: x\r\n\r\nGET"];
+    let timed_out = heads.map(|head| async {
         let mut socket = tokio::net::TcpStream::connect(server.http.address()).await.unwrap();
-        socket.write_all(beginning.as_bytes()).await.unwrap();
+        socket.write_all(head.as_bytes()).await.unwrap();
         let (mut reading, mut writing) = socket.into_split();
-        // A byte now and then does not prolong it.
+        // A byte now and then does not extend the timeout.
         let drip = async {
-            while !beginning.is_empty() && writing.write_all(b"y").await.is_ok() {
+            while !head.is_empty() && writing.write_all(b"y").await.is_ok() {
                 tokio::time::sleep(std::time::Duration::from_millis(500)).await;
             }
             std::future::pending::<()>().await;
         };
         let mut rest = Vec::new();
         let closed =
-            async { drop(tokio::time::timeout(crate::http::PATIENCE, reading.read_to_end(&mut rest)).await.unwrap()) };
+            async { drop(tokio::time::timeout(crate::http::TIMEOUT, reading.read_to_end(&mut rest)).await.unwrap()) };
         tokio::select! {
             () = closed => {}
             () = drip => {}
         }
     });
-    futures::future::join_all(given_up).await;
+    futures::future::join_all(timed_out).await;
 }
 
-pub async fn unread_pages_need_no_memory(case: Arc<Case>) {
+pub async fn unread_pages_use_no_memory(case: Arc<Case>) {
     const PAGE: &str = "/assets/vendor/swagger-ui-bundle.js";
     let server = case.start(&[]).await;
     let page = server.get(PAGE).await;
     assert!(page.body.len() > MIB && page.header("content-length").is_some(), "{:?}", page.headers);
-    let before = server.memory().await;
+    let before = server.memory_bytes().await;
     let mut unread = Vec::new();
     for _ in 0..3 {
         let socket = tokio::net::TcpStream::connect(server.http.address()).await.unwrap();
-        // Answers are begun, but nothing of them may be sent.
+        // A window of 0: the server must not send any of the bodies.
         let mut builder = http2::Builder::new(TokioExecutor::new());
         let handshake = builder.initial_stream_window_size(0).handshake(TokioIo::new(socket));
         let (mut sender, connection) = handshake.await.unwrap();
@@ -313,18 +313,18 @@ pub async fn unread_pages_need_no_memory(case: Arc<Case>) {
         for _ in 0..100 {
             let request = http::Request::get(format!("{}{PAGE}", server.url));
             let answer = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap());
-            unread.push(tokio::time::timeout(crate::http::PATIENCE, answer).await.unwrap().unwrap());
+            unread.push(tokio::time::timeout(crate::http::TIMEOUT, answer).await.unwrap().unwrap());
         }
     }
-    let grown = server.memory().await.saturating_sub(before) / 1024 / 1024;
-    assert!(grown <= 16, "{grown} MiB more than {} MiB", before / 1024 / 1024);
+    let growth_mib = server.memory_bytes().await.saturating_sub(before) / 1024 / 1024;
+    assert!(growth_mib <= 16, "memory grew by {growth_mib} MiB from {} MiB", before / 1024 / 1024);
     drop(unread);
 }
 
-pub async fn more_connections_than_descriptors_harm_nobody(case: Arc<Case>) {
-    let has_failed = async |server: &Server| server.log().await.iter().any(|line| line.contains("cannot accept"));
-    // The limit is raised where it may be …
-    let server = case.start(&[(DESCRIPTORS, "-Sn 64")]).await;
+pub async fn exhausted_descriptors_do_not_affect_open_connections(case: Arc<Case>) {
+    let accept_failed = async |server: &Server| server.log().await.iter().any(|line| line.contains("cannot accept"));
+    // The server raises the soft limit …
+    let server = case.start(&[(OPEN_FILE_LIMIT, "-Sn 64")]).await;
     let mut clients = Vec::new();
     for _ in 0..100 {
         let mut client = Raw::connect(server.http.address()).await;
@@ -332,13 +332,13 @@ pub async fn more_connections_than_descriptors_harm_nobody(case: Arc<Case>) {
         client.read_until("\r\n\r\n{").await;
         clients.push(client);
     }
-    assert!(!has_failed(&server).await);
-    // … and heeded where not: who has a connection can chat, which takes a connection to the site.
-    let server = case.start(&[(DESCRIPTORS, "-n 100")]).await;
+    assert!(!accept_failed(&server).await);
+    // … and respects the hard limit: a connected client can chat, which needs a connection to the upstream.
+    let server = case.start(&[(OPEN_FILE_LIMIT, "-n 100")]).await;
     let mut early = Raw::connect(server.http.address()).await;
     early.send(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
     early.read_until("\r\n\r\n{").await;
-    // Fewer than the system's queue takes.
+    // Fewer than fit into the accept queue.
     for _ in 0..110 {
         let mut client = Raw::connect(server.http.address()).await;
         client.send(b"GET /ready HTTP/1.1\r\nhost: x\r\n").await;
@@ -346,21 +346,21 @@ pub async fn more_connections_than_descriptors_harm_nobody(case: Arc<Case>) {
     }
     early.chat(&chat("[[fake say=here]]")).await;
     early.read_until("\"content\":\"here\"").await;
-    assert!(!has_failed(&server).await);
-    // When places are given back, others get them.
+    assert!(!accept_failed(&server).await);
+    // Closed connections make room for others.
     drop(clients);
-    assert_eq!(server.again().get("/health").await.status, 200);
+    assert_eq!(server.with_new_client().get("/health").await.status, 200);
 }
 
-pub async fn slow_and_idle_clients_harm_nobody(case: Arc<Case>) {
+pub async fn slow_and_idle_clients_do_not_affect_others(case: Arc<Case>) {
     let server = case.start(&[]).await;
     assert_eq!(server.chat(&chat("warm")).await.status, 200);
-    let before = server.memory().await;
+    let before = server.memory_bytes().await;
     let mut idle = Vec::new();
     for number in 0..1_000 {
         let mut client = Raw::connect(server.http.address()).await;
         if number % 2 == 0 {
-            // Kept alive after an answer.
+            // Idle after a response.
             client.send(b"GET /ready HTTP/1.1\r\nhost: x\r\n\r\n").await;
             client.read_until("\r\n\r\n{").await;
         }
@@ -368,21 +368,21 @@ pub async fn slow_and_idle_clients_harm_nobody(case: Arc<Case>) {
     }
     let mut slow = Vec::new();
     for number in 0..200 {
-        let mut client = Raw::connect_with_little_room(server.http.address()).await;
+        let mut client = Raw::connect_with_small_buffer(server.http.address()).await;
         match number % 3 {
             0 => client.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-slow: y").await,
             1 => client.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-test-key\r\ncontent-length: 30000000\r\n\r\n{\"model\":").await,
-            // Answers that nobody reads.
+            // Responses that are not read.
             _ => client.chat(&with(chat("[[fake stream=count n=20000]]"), json!({ "stream": true }))).await,
         }
         slow.push(client);
     }
     for _ in 0..20 {
-        assert_eq!(server.again().get("/health").await.status, 200);
+        assert_eq!(server.with_new_client().get("/health").await.status, 200);
     }
-    assert_eq!(server.again().chat(&chat("still here")).await.status, 200);
-    let after = server.memory().await;
-    let grown = after.saturating_sub(before) / 1024 / 1024;
-    assert!(grown <= 64, "{grown} MiB more than {} MiB", before / 1024 / 1024);
+    assert_eq!(server.with_new_client().chat(&chat("still here")).await.status, 200);
+    let after = server.memory_bytes().await;
+    let growth_mib = after.saturating_sub(before) / 1024 / 1024;
+    assert!(growth_mib <= 64, "memory grew by {growth_mib} MiB from {} MiB", before / 1024 / 1024);
     drop((idle, slow));
 }

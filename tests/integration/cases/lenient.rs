@@ -1,4 +1,4 @@
-//! What programs and people really send, which is more than the documents allow: it works, or is told clearly.
+//! Requests of real programs and people that go beyond the documents: they work or get a clear error.
 
 use std::{collections::HashSet, io::Write as _, sync::Arc};
 
@@ -22,9 +22,9 @@ use crate::{
     server::{Case, KEY, Server, unique},
 };
 
-/// Sends a body as it stands.
-async fn raw(server: &Server, headers: &[(&str, &str)], body: impl Into<bytes::Bytes>) -> Reply {
-    let all = [&Server::keyed()[..], headers].concat();
+/// Sends a chat request with this body.
+async fn send_raw(server: &Server, headers: &[(&str, &str)], body: impl Into<bytes::Bytes>) -> Reply {
+    let all = [&Server::auth_headers()[..], headers].concat();
     server.http.send("POST", "/v1/chat/completions", &all, body).await
 }
 
@@ -34,10 +34,11 @@ fn answer(reply: &Reply) -> String {
     reply.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
 }
 
-/// The text of the newest turn that the site got, and its chat.
-fn sent(fake: &Fake) -> (String, String) {
-    let seen = fake.seen().into_iter().rfind(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions"));
-    let body = seen.unwrap().json();
+/// Text and chat id of the last turn that the upstream received.
+fn last_turn(fake: &Fake) -> (String, String) {
+    let request =
+        fake.requests().into_iter().rfind(|request| request.path_and_query.starts_with("/api/v2/chat/completions"));
+    let body = request.unwrap().json();
     (body["messages"][0]["content"].as_str().unwrap().to_owned(), body["chat_id"].as_str().unwrap().to_owned())
 }
 
@@ -49,58 +50,66 @@ fn assistant(text: &str) -> Value {
     json!({ "role": "assistant", "content": text })
 }
 
-pub async fn half_a_character_is_read_in_every_text(case: Arc<Case>) {
+pub async fn lone_surrogates_are_accepted_in_every_text(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
-    const HALF: &str = r"cut \ud83d here";
+    const LONE_SURROGATE: &str = r"cut \ud83d here";
     let tool = format!(
-        r#"{{"role":"assistant","content":"{HALF}","tool_calls":[{{"id":"c{HALF}","type":"function","function":{{"name":"f{HALF}","arguments":"{HALF}"}}}}]}},
-           {{"role":"tool","tool_call_id":"c{HALF}","content":"{HALF}"}}"#
+        r#"{{"role":"assistant","content":"{LONE_SURROGATE}","tool_calls":[{{"id":"c{LONE_SURROGATE}","type":"function","function":{{"name":"f{LONE_SURROGATE}","arguments":"{LONE_SURROGATE}"}}}}]}},
+           {{"role":"tool","tool_call_id":"c{LONE_SURROGATE}","content":"{LONE_SURROGATE}"}}"#
     );
     let file = BASE64.encode("text");
-    for (messages, says) in [
-        (format!(r#"{{"role":"user","content":"{HALF}"}}"#), "cut \u{fffd} here"),
+    for (messages, expected) in [
+        (format!(r#"{{"role":"user","content":"{LONE_SURROGATE}"}}"#), "cut \u{fffd} here"),
         (r#"{"role":"user","content":"\ude00 low first \ud83d"}"#.to_owned(), "\u{fffd} low first \u{fffd}"),
         (r#"{"role":"user","content":"\ud83d\ude00 whole \\ud83d"}"#.to_owned(), "\u{1F600} whole \\ud83d"),
         (
-            format!(r#"{{"role":"system","content":"{HALF}"}},{{"role":"user","name":"n{HALF}","content":"hi"}}"#),
+            format!(
+                r#"{{"role":"system","content":"{LONE_SURROGATE}"}},{{"role":"user","name":"n{LONE_SURROGATE}","content":"hi"}}"#
+            ),
             "System: cut \u{fffd} here\n\nUser (ncut \u{fffd} here): hi",
         ),
-        (format!(r#"{{"role":"user","content":[{{"type":"text","text":"{HALF}"}}]}}"#), "cut \u{fffd} here"),
+        (format!(r#"{{"role":"user","content":[{{"type":"text","text":"{LONE_SURROGATE}"}}]}}"#), "cut \u{fffd} here"),
         (format!(r#"{{"role":"user","content":"q"}},{tool}"#), "Tool result: cut \u{fffd} here"),
         (
             format!(
-                r#"{{"role":"user","content":[{{"type":"text","text":"see"}},{{"type":"file","file":{{"file_data":"{file}","filename":"{HALF}.txt"}}}}]}}"#
+                r#"{{"role":"user","content":[{{"type":"text","text":"see"}},{{"type":"file","file":{{"file_data":"{file}","filename":"{LONE_SURROGATE}.txt"}}}}]}}"#
             ),
             "see",
         ),
     ] {
-        let body = format!(r#"{{"model":"qwen3-max","user":"{HALF}","{HALF}":"{HALF}","messages":[{messages}]}}"#);
-        let reply = raw(&server, &[], body).await;
+        let body = format!(
+            r#"{{"model":"qwen3-max","user":"{LONE_SURROGATE}","{LONE_SURROGATE}":"{LONE_SURROGATE}","messages":[{messages}]}}"#
+        );
+        let reply = send_raw(&server, &[], body).await;
         assert_eq!(reply.status, 200, "{messages}: {reply:?}");
-        assert!(sent(&fake).0.ends_with(says) || sent(&fake).0.contains(says), "{says}: {}", sent(&fake).0);
+        assert!(
+            last_turn(&fake).0.ends_with(expected) || last_turn(&fake).0.contains(expected),
+            "{expected}: {}",
+            last_turn(&fake).0
+        );
     }
-    let named = fake.seen().into_iter().rfind(|seen| seen.path_and_query.ends_with("getstsToken")).unwrap();
-    assert_eq!(named.json()["filename"], "cut \u{fffd} here.txt");
-    // Some programs write halves into UTF-8.
+    let upload = fake.requests().into_iter().rfind(|request| request.path_and_query.ends_with("getstsToken")).unwrap();
+    assert_eq!(upload.json()["filename"], "cut \u{fffd} here.txt");
+    // Some programs encode surrogates as UTF-8 (CESU-8).
     let mut body = br#"{"model":"qwen3-max","messages":[{"role":"user","content":"a"#.to_vec();
     body.extend_from_slice(b"\xED\xA0\xBD b \xED\xA0\xBD\xED\xB8\x80\"}]}");
-    assert_eq!(raw(&server, &[], body).await.status, 200);
-    assert_eq!(sent(&fake).0, "a\u{fffd} b \u{1F600}");
-    raw(&server, &[], &b"{\"messages\":[{\"role\":\"user\",\"content\":\"\xFF\"}]}"[..])
+    assert_eq!(send_raw(&server, &[], body).await.status, 200);
+    assert_eq!(last_turn(&fake).0, "a\u{fffd} b \u{1F600}");
+    send_raw(&server, &[], &b"{\"messages\":[{\"role\":\"user\",\"content\":\"\xFF\"}]}"[..])
         .await
         .error(400, "invalid_json");
-    // A form's text too.
+    // The text of a form, too.
     let (content_type, body) = Form::new().text("prompt", "X").file("image", "a.jpg", None, fixture("jfif.jpg")).body();
     let at = memchr::memmem::find(&body, b"\r\n\r\nX\r\n").unwrap() + 4;
     let body = [&body[..at], b"\xED\xA0\xBD", &body[at + 1..]].concat();
     let headers = [("authorization", "Bearer sk-test-key"), ("content-type", content_type.as_str())];
     let reply = server.http.send("POST", "/v1/image/upload_and_chat", &headers, body).await;
     assert_eq!(reply.status, 200, "{reply:?}");
-    assert_eq!(sent(&fake).0, "\u{fffd}");
+    assert_eq!(last_turn(&fake).0, "\u{fffd}");
 }
 
-pub async fn a_history_with_a_half_and_one_with_its_replacement_are_one_conversation(case: Arc<Case>) {
+pub async fn lone_surrogates_match_the_replacement_character(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
     let body = |content: &str, rest: &str| {
@@ -108,18 +117,18 @@ pub async fn a_history_with_a_half_and_one_with_its_replacement_are_one_conversa
             r#"{{"model":"qwen3-max","messages":[{{"role":"system","content":"s {content}"}},{{"role":"user","content":"x {content}"}}{rest}]}}"#
         )
     };
-    let first = answer(&raw(&server, &[], body(r"\ud83d", "")).await);
+    let first = answer(&send_raw(&server, &[], body(r"\ud83d", "")).await);
     let first = serde_json::to_string(&first).unwrap();
     for (content, question) in [(r"\ud83d", "two"), (r"\ufffd", "three"), ("\u{fffd}", "four"), (r"\udc00", "five")] {
         let rest = format!(r#",{{"role":"assistant","content":{first}}},{{"role":"user","content":"{question}"}}"#);
-        assert_eq!(raw(&server, &[], body(content, &rest)).await.status, 200);
-        assert_eq!(sent(&fake).0, question);
+        assert_eq!(send_raw(&server, &[], body(content, &rest)).await.status, 200);
+        assert_eq!(last_turn(&fake).0, question);
     }
     assert_eq!(fake.chats(), 1);
 }
 
-/// Any text with halves of characters, combining marks and separators is a question, and its answer's history is known.
-pub async fn any_text_is_asked_and_gone_on_from(case: Arc<Case>) {
+/// Random text with lone surrogates, combining marks and separators: the second turn continues the chat of the first.
+pub async fn conversations_of_arbitrary_text_continue(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
     let unit = proptest::prop_oneof![
@@ -141,36 +150,36 @@ pub async fn any_text_is_asked_and_gone_on_from(case: Arc<Case>) {
         let mut chats = HashSet::new();
         for turn in 0..2 {
             let body = format!(r#"{{"model":"qwen3-max","stream":{is_stream},"messages":[{messages}]}}"#);
-            let reply = raw(&server, &[], body).await;
+            let reply = send_raw(&server, &[], body).await;
             assert_eq!(reply.status, 200, "{escaped}: {reply:?}");
-            let said = if is_stream {
-                one_line_each(&reply.text());
-                crate::http::joined(&reply.chunks(), "content")
+            let reply_text = if is_stream {
+                assert_one_line_per_event(&reply.text());
+                crate::http::concat_deltas(&reply.chunks(), "content")
             } else {
                 answer(&reply)
             };
-            chats.insert(sent(&fake).1);
-            let said = serde_json::to_string(&said).unwrap();
+            chats.insert(last_turn(&fake).1);
+            let reply_text = serde_json::to_string(&reply_text).unwrap();
             messages.push_str(&format!(
-                r#",{{"role":"assistant","content":{said}}},{{"role":"user","content":"{turn} {escaped}"}}"#
+                r#",{{"role":"assistant","content":{reply_text}}},{{"role":"user","content":"{turn} {escaped}"}}"#
             ));
         }
-        assert_eq!(chats.len(), 1, "{escaped} is one conversation");
+        assert_eq!(chats.len(), 1, "{escaped}: more than one chat");
     }
 }
 
-/// No line of a stream holds what any of Python's line splitters breaks a line at.
+/// Checks that a stream contains no character at which a line splitter of Python breaks lines, except LF.
 #[track_caller]
-fn one_line_each(stream: &str) {
-    let ends = ['\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
-    assert!(!stream.contains(ends), "{stream:?}");
+fn assert_one_line_per_event(stream: &str) {
+    let separators = ['\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
+    assert!(!stream.contains(separators), "{stream:?}");
     assert!(
         stream.lines().all(|line| line.is_empty() || line.starts_with("data: ") || line.starts_with(':')),
         "{stream:?}"
     );
 }
 
-pub async fn separators_do_not_end_a_line_of_a_stream(case: Arc<Case>) {
+pub async fn line_separators_do_not_split_events(case: Arc<Case>) {
     let server = case.server().await;
     let say = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
     let text = "a\u{2028}b\u{2029}c\u{85}d\u{b}e\u{1c}f\u{1e}进入✅";
@@ -182,29 +191,29 @@ pub async fn separators_do_not_end_a_line_of_a_stream(case: Arc<Case>) {
         let body = with(chat(&prompt), json!({ "stream": true, "model": model }));
         let reply = server.chat(&body).await;
         if reply.status == 200 {
-            one_line_each(&reply.text());
+            assert_one_line_per_event(&reply.text());
         }
     }
     let reply = server.chat(&with(chat(&format!("[[fake say={}]]", say(text))), json!({ "stream": true }))).await;
-    assert_eq!(crate::http::joined(&reply.chunks(), "content"), text);
+    assert_eq!(crate::http::concat_deltas(&reply.chunks(), "content"), text);
 }
 
-pub async fn few_shot_requests_land_in_nobodys_chat(case: Arc<Case>) {
+pub async fn few_shot_requests_match_no_existing_chat(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
     let ask = async |messages: Vec<Value>| {
         let reply = server.chat(&json!({ "model": "qwen3-max", "messages": messages })).await;
         assert_eq!(reply.status, 200, "{reply:?}");
-        sent(&fake)
+        last_turn(&fake)
     };
     let understood = "[[fake say=Understood.]]";
     let (_, first) = ask(vec![user(&format!("{understood} be a pirate"))]).await;
-    // Its answer is another's last example.
+    // The answer of that chat is the last example of this request.
     let translate = vec![user("Translate what I write"), assistant("Understood."), user("Guten Tag")];
     let (text, chat) = ask(translate.clone()).await;
     assert_ne!(chat, first);
     assert!(text.contains("Translate what I write") && text.ends_with("User: Guten Tag"), "{text}");
-    // Labels of a classifier, each of which somebody has been answered with.
+    // Labels of a classifier; each is the answer of some chat.
     for label in ["positive", "negative", "neutral"] {
         ask(vec![user(&format!("[[fake say={label}]] an own question"))]).await;
     }
@@ -225,8 +234,8 @@ pub async fn few_shot_requests_land_in_nobodys_chat(case: Arc<Case>) {
     assert_eq!(fake.chats(), before + 3);
 }
 
-/// Fifty at once, with nothing known: each gets a chat of its own, and so do those that come later with the same examples.
-pub async fn fifty_few_shot_requests_at_once_keep_apart(case: Arc<Case>) {
+/// Fifty concurrent requests each get a chat of their own, and so do fifty later ones with the same examples.
+pub async fn concurrent_few_shot_requests_get_separate_chats(case: Arc<Case>) {
     let fake = Arc::new(Fake::start());
     let server = case.start_with(&fake, &[]).await;
     for round in 0..2 {
@@ -248,19 +257,20 @@ pub async fn fifty_few_shot_requests_at_once_keep_apart(case: Arc<Case>) {
         }
         assert_eq!(fake.chats(), 50 * (round + 1));
     }
-    let turns = fake.seen().into_iter().filter(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions"));
-    let bodies: Vec<Value> = turns.map(|seen| seen.json()).collect();
+    let turns =
+        fake.requests().into_iter().filter(|request| request.path_and_query.starts_with("/api/v2/chat/completions"));
+    let bodies: Vec<Value> = turns.map(|request| request.json()).collect();
     let chats: HashSet<&str> = bodies.iter().map(|body| body["chat_id"].as_str().unwrap()).collect();
     assert_eq!((bodies.len(), chats.len()), (100, 100));
     assert!(bodies.iter().all(|body| body["parent_id"].is_null()));
     assert!(bodies.iter().all(|body| body["messages"][0]["content"].as_str().unwrap().contains("Understood.")));
 }
 
-pub async fn what_an_older_turn_has_attached_may_be_gone(case: Arc<Case>) {
+pub async fn missing_attachments_of_older_turns_are_tolerated(case: Arc<Case>) {
     let fake = Arc::new(Fake::start());
     let server = case.start_with(&fake, &[("ALLOW_PRIVATE_URLS", "true")]).await;
-    fake.web("gone.png", Page::html(404, "Not Found"));
-    fake.web("text.png", Page::new("image/png", "not a picture"));
+    fake.serve_page("gone.png", Page::html(404, "Not Found"));
+    fake.serve_page("text.png", Page::new("image/png", "not a picture"));
     let png = fixture("truecolor.png");
     let good = format!("data:image/png;base64,{}", BASE64.encode(&png));
     let image = |url: &str| json!({ "type": "image_url", "image_url": { "url": url } });
@@ -285,22 +295,23 @@ pub async fn what_an_older_turn_has_attached_may_be_gone(case: Arc<Case>) {
                 { "role": "user", "content": newest },
             ] })
         };
-        // In an older turn.
+        // The part is in an older turn.
         let reply = server.chat(&asked(vec![json!({ "type": "text", "text": "and now?" })])).await;
         assert_eq!(reply.status, 200, "{part}: {reply:?}");
-        let (text, _) = sent(&fake);
+        let (text, _) = last_turn(&fake);
         assert!(text.contains("no longer available") && text.contains(name), "{part}: {text}");
         assert!(text.ends_with("User: and now?"), "{text}");
-        let seen = fake.seen().into_iter().rfind(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions"));
-        let files = seen.unwrap().json()["messages"][0]["files"].as_array().unwrap().len();
-        assert_eq!(files, 1, "{part}: what is still there goes along");
-        // In the newest one.
+        let request =
+            fake.requests().into_iter().rfind(|request| request.path_and_query.starts_with("/api/v2/chat/completions"));
+        let files = request.unwrap().json()["messages"][0]["files"].as_array().unwrap().len();
+        assert_eq!(files, 1, "{part}: the other attachment is sent");
+        // The part is in the newest turn.
         let reply = server.chat(&asked(vec![json!({ "type": "text", "text": "and this?" }), part.clone()])).await;
         assert_eq!(reply.status, 400, "{part}: {reply:?}");
         assert!(reply.json()["error"]["param"].as_str().unwrap().starts_with("messages[2].content[1]"), "{reply:?}");
     }
-    // Whoever forgets a file may go on with the conversation that has it.
-    let uploaded = |name: &str| {
+    // A conversation continues after the client has deleted a file of it.
+    let upload = |name: &str| {
         let (content_type, body) = Form::new().file("file", name, None, fixture("jfif.jpg")).body();
         let server = Arc::clone(&server);
         async move {
@@ -309,22 +320,22 @@ pub async fn what_an_older_turn_has_attached_may_be_gone(case: Arc<Case>) {
             reply.json()["id"].as_str().unwrap().to_owned()
         }
     };
-    let id = uploaded("mine.jpg").await;
+    let id = upload("mine.jpg").await;
     let mut messages = vec![
         json!({ "role": "user", "content": [{ "type": "text", "text": "mine" }, file(json!({ "file_id": id }))] }),
     ];
     let first = server.chat(&json!({ "model": "qwen3-vl-plus", "messages": messages })).await;
     messages.extend([assistant(&answer(&first)), user("more")]);
-    server.http.send("DELETE", &format!("/v1/files/{id}"), &Server::keyed(), "").await;
+    server.http.send("DELETE", &format!("/v1/files/{id}"), &Server::auth_headers(), "").await;
     for chat in fake.chat_ids() {
         fake.delete_chat(&chat);
     }
     let reply = server.chat(&json!({ "model": "qwen3-vl-plus", "messages": messages })).await;
     assert_eq!(reply.status, 200, "{reply:?}");
-    assert!(sent(&fake).0.contains("no longer available"), "{}", sent(&fake).0);
+    assert!(last_turn(&fake).0.contains("no longer available"), "{}", last_turn(&fake).0);
 }
 
-pub async fn empty_texts_are_absent(case: Arc<Case>) {
+pub async fn empty_strings_count_as_absent(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
     let empty = json!({ "model": "", "user": "", "conversation_id": "", "reasoning_effort": "", "stop": "",
@@ -335,18 +346,18 @@ pub async fn empty_texts_are_absent(case: Arc<Case>) {
         vec![("x-conversation-id", "")],
         vec![("x-conversation-id", "  "), ("x-openwebui-chat-id", ""), ("x-request-id", "")],
     ] {
-        let reply = raw(&server, &headers, request.to_string()).await;
+        let reply = send_raw(&server, &headers, request.to_string()).await;
         assert_eq!(answer(&reply), "hello");
         assert!(reply.header("x-conversation-id").unwrap().starts_with("conv_"), "{reply:?}");
         assert_eq!(reply.json()["model"], "qwen3-max", "the default");
     }
-    assert_eq!(fake.chats(), 3, "they name no conversation");
-    let reply = raw(&server, &[], with(chat("x"), json!({ "conversation_id": "  " })).to_string()).await;
+    assert_eq!(fake.chats(), 3, "an empty id names no conversation");
+    let reply = send_raw(&server, &[], with(chat("x"), json!({ "conversation_id": "  " })).to_string()).await;
     assert_eq!(reply.status, 200);
     for path in
         ["/v1/files?limit=", "/v1/files?limit=0", "/v1/files?limit=&after=&order=", "/v1/files?limit=10000&order=asc"]
     {
-        assert_eq!(server.http.send("GET", path, &Server::keyed(), "").await.status, 200, "{path}");
+        assert_eq!(server.http.send("GET", path, &Server::auth_headers(), "").await.status, 200, "{path}");
     }
     let (content_type, body) = Form::new()
         .text("prompt", "see")
@@ -361,11 +372,11 @@ pub async fn empty_texts_are_absent(case: Arc<Case>) {
     assert_eq!(reply.json()["model"], "qwen3-vl-plus", "{reply:?}");
 }
 
-pub async fn a_mark_before_the_body_is_skipped(case: Arc<Case>) {
+pub async fn a_byte_order_mark_is_skipped(case: Arc<Case>) {
     let server = case.start(&[("ADMIN_TOKEN", "an-administrators-key")]).await;
-    assert_eq!(answer(&raw(&server, &[], format!("\u{feff}{}", chat("hello"))).await), "hello");
+    assert_eq!(answer(&send_raw(&server, &[], format!("\u{feff}{}", chat("hello"))).await), "hello");
     let body = format!("\u{feff}{}", json!({ "filename": "a.png", "filesize": 3.0, "filetype": "image" }));
-    let reply = server.http.send("POST", "/v2/files/getstsToken", &Server::keyed(), body).await;
+    let reply = server.http.send("POST", "/v2/files/getstsToken", &Server::auth_headers(), body).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     let body = format!("\u{feff}{}", json!({ "token": Fake::token(&unique("marked"), 900) }));
     let admin = [("authorization", "Bearer an-administrators-key")];
@@ -373,7 +384,7 @@ pub async fn a_mark_before_the_body_is_skipped(case: Arc<Case>) {
     assert_eq!(reply.status, 200, "{reply:?}");
 }
 
-fn packed(coding: &str, content: &[u8]) -> Vec<u8> {
+fn compressed(coding: &str, content: &[u8]) -> Vec<u8> {
     match coding {
         "gzip" | "x-gzip" | "GZIP" => {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -395,7 +406,7 @@ fn packed(coding: &str, content: &[u8]) -> Vec<u8> {
     }
 }
 
-pub async fn packed_bodies_are_unpacked_within_the_same_bound(case: Arc<Case>) {
+pub async fn compressed_bodies_are_decoded_within_the_size_limit(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[("ADMIN_TOKEN", "an-administrators-key")]).await;
     let body = chat("hello").to_string();
@@ -410,54 +421,55 @@ pub async fn packed_bodies_are_unpacked_within_the_same_bound(case: Arc<Case>) {
         ("", "identity"),
         ("identity, gzip", "gzip"),
     ] {
-        let reply = raw(&server, &[("content-encoding", header)], packed(coding, body.as_bytes())).await;
+        let reply = send_raw(&server, &[("content-encoding", header)], compressed(coding, body.as_bytes())).await;
         assert_eq!(answer(&reply), "hello", "{header}");
     }
     for header in ["br", "compress", "gzip, gzip", "aes128gcm"] {
-        let reply = raw(&server, &[("content-encoding", header)], body.clone()).await;
+        let reply = send_raw(&server, &[("content-encoding", header)], body.clone()).await;
         let message = reply.error(415, "unsupported_encoding")["message"].to_string();
         assert!(message.contains(header) && message.contains("zstd"), "{message}");
     }
-    // Said to be packed and not, or cut.
+    // Declared as compressed, but plain or truncated.
     for coding in ["gzip", "deflate", "zstd"] {
-        let whole = packed(coding, body.as_bytes());
+        let whole = compressed(coding, body.as_bytes());
         for bytes in [body.as_bytes(), &whole[..whole.len() / 2], b""] {
-            let reply = raw(&server, &[("content-encoding", coding)], bytes.to_vec()).await;
+            let reply = send_raw(&server, &[("content-encoding", coding)], bytes.to_vec()).await;
             assert_eq!(reply.status, 400, "{coding}: {reply:?}");
         }
-        // A bomb: small on its way, and larger than any body may be.
-        let bomb = packed(coding, &vec![b' '; 40 << 20]);
+        // A decompression bomb: decoded, it exceeds the size limit.
+        let bomb = compressed(coding, &vec![b' '; 40 << 20]);
         assert!(bomb.len() < 100_000);
-        raw(&server, &[("content-encoding", coding)], bomb).await.error(413, "request_too_large");
+        send_raw(&server, &[("content-encoding", coding)], bomb).await.error(413, "request_too_large");
     }
     assert_eq!(server.get("/health").await.status, 200);
-    // Other routes with a body.
+    // The other routes with a body.
     let body = json!({ "filename": "a.png", "filesize": 3, "filetype": "image" }).to_string();
-    let headers = [Server::keyed()[0], ("content-encoding", "gzip")];
-    let reply = server.http.send("POST", "/v2/files/getstsToken", &headers, packed("gzip", body.as_bytes())).await;
+    let headers = [Server::auth_headers()[0], ("content-encoding", "gzip")];
+    let reply = server.http.send("POST", "/v2/files/getstsToken", &headers, compressed("gzip", body.as_bytes())).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     let token = json!({ "token": Fake::token(&unique("packed"), 900) }).to_string();
     let admin = [("authorization", "Bearer an-administrators-key"), ("content-encoding", "zstd")];
-    let reply = server.http.send("PUT", "/admin/session", &admin, packed("zstd", token.as_bytes())).await;
+    let reply = server.http.send("PUT", "/admin/session", &admin, compressed("zstd", token.as_bytes())).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     for coding in ["gzip", "deflate", "zstd"] {
         let name = format!("{coding}.jpg");
         let (content_type, form) =
             Form::new().text("purpose", "vision").file("file", &name, None, fixture("jfif.jpg")).body();
-        let headers = [Server::keyed()[0], ("content-type", content_type.as_str()), ("content-encoding", coding)];
-        let reply = server.http.send("POST", "/v1/files", &headers, packed(coding, &form)).await;
+        let headers =
+            [Server::auth_headers()[0], ("content-type", content_type.as_str()), ("content-encoding", coding)];
+        let reply = server.http.send("POST", "/v1/files", &headers, compressed(coding, &form)).await;
         assert_eq!(
             (reply.status.as_u16(), &reply.json()["bytes"]),
             (200, &json!(fixture("jfif.jpg").len())),
             "{reply:?}"
         );
-        let broken = packed(coding, &form);
+        let broken = compressed(coding, &form);
         let reply = server.http.send("POST", "/v1/files", &headers, broken[..broken.len() - 9].to_vec()).await;
         assert_eq!(reply.status, 400, "{coding}: {reply:?}");
     }
 }
 
-pub async fn numbers_are_taken_by_their_value(case: Arc<Case>) {
+pub async fn integers_may_be_written_as_floats(case: Arc<Case>) {
     let server = case.server().await;
     for fields in [
         r#""max_tokens":4096.0"#,
@@ -471,7 +483,7 @@ pub async fn numbers_are_taken_by_their_value(case: Arc<Case>) {
         r#""seed":-0.5,"top_k":-1e999"#,
     ] {
         let body = format!(r#"{{"messages":[{{"role":"user","content":"hello"}}],{fields}}}"#);
-        assert_eq!(answer(&raw(&server, &[], body).await), "hello", "{fields}");
+        assert_eq!(answer(&send_raw(&server, &[], body).await), "hello", "{fields}");
     }
     for (fields, param) in [
         (r#""max_tokens":1.5"#, "max_tokens"),
@@ -483,16 +495,16 @@ pub async fn numbers_are_taken_by_their_value(case: Arc<Case>) {
         (r#""seed":"7""#, "seed"),
     ] {
         let body = format!(r#"{{"messages":[{{"role":"user","content":"hello"}}],{fields}}}"#);
-        let reply = raw(&server, &[], body).await;
+        let reply = send_raw(&server, &[], body).await;
         assert_eq!(reply.error(400, "invalid_request")["param"], param, "{fields}");
     }
-    // The limit that a fraction-less number sets is kept.
+    // A limit written as a float is applied.
     let body = r#"{"messages":[{"role":"user","content":"[[fake stream=count n=50]]"}],"max_tokens":5.0,"enable_thinking":false}"#;
-    let reply = raw(&server, &[], body).await;
+    let reply = send_raw(&server, &[], body).await;
     assert_eq!(reply.json()["choices"][0]["finish_reason"], "length", "{reply:?}");
 }
 
-pub async fn sessions_come_as_people_copy_them(case: Arc<Case>) {
+pub async fn credentials_are_accepted_in_the_formats_people_copy(case: Arc<Case>) {
     let fake = Fake::start();
     for (name, value) in [
         ("QWEN_COOKIES", "TOKEN"),
@@ -513,31 +525,31 @@ pub async fn sessions_come_as_people_copy_them(case: Arc<Case>) {
         let server = case.start_with(&fake, &settings).await;
         let marker = unique("copied");
         assert_eq!(server.chat(&chat(&marker)).await.status, 200, "{name}={value}");
-        let cookie = fake.seen_with(&marker)[0].header("cookie").unwrap().to_owned();
+        let cookie = fake.requests_containing(&marker)[0].header("cookie").unwrap().to_owned();
         assert!(cookie.contains(&format!("token={token}")) && !cookie.contains(['"', '\'']), "{cookie}");
         server.stop().await;
     }
     for (name, value) in [
         ("QWEN_COOKIES", "cna=1; isg=2"),
-        ("QWEN_COOKIES", "hello world"),
+        ("QWEN_COOKIES", "hello suite"),
         ("QWEN_COOKIES", r#"[{"domain":".evil.example","name":"token","value":"abcdefgh"}]"#),
         ("QWEN_AUTH_TOKEN", "not a token"),
         ("QWEN_AUTH_TOKEN", "curl 'https://evil.example/' -b 'token=abcdefgh'"),
     ] {
         let settings = [("QWEN_COOKIES", ""), ("QWEN_AUTH_TOKEN", ""), (name, value)];
-        let told = match case.product {
-            Product::Box => case.refused_start(&settings).await,
-            Product::Edge => {
+        let error_text = match case.product {
+            Product::Native => case.start_error(&settings).await,
+            Product::Worker => {
                 let server = case.start_with(&fake, &settings).await;
                 let error = server.chat(&chat("x")).await.error(500, "configuration_error");
                 error["message"].as_str().unwrap().to_owned()
             }
         };
-        assert!(told.contains(name) && !told.contains("abcdefgh"), "{name}={value}: {told}");
+        assert!(error_text.contains(name) && !error_text.contains("abcdefgh"), "{name}={value}: {error_text}");
     }
 }
 
-pub async fn a_clock_in_the_system_text_begins_no_other_chat(case: Arc<Case>) {
+pub async fn times_in_the_system_prompt_do_not_start_a_new_chat(case: Arc<Case>) {
     for [first, second, third] in [
         ["Time: 10:00", "Time: 10:01", "Time: 10:12"],
         [
@@ -561,16 +573,16 @@ pub async fn a_clock_in_the_system_text_begins_no_other_chat(case: Arc<Case>) {
             let reply = server.chat(&json!({ "model": "qwen3-max", "messages": messages })).await;
             messages.push(assistant(&answer(&reply)));
         }
-        assert_eq!((fake.chats(), sent(&fake).0.as_str()), (1, "three"), "{first}");
-        // Other instructions are other ones.
+        assert_eq!((fake.chats(), last_turn(&fake).0.as_str()), (1, "three"), "{first}");
+        // A changed instruction is sent again.
         messages[0] = json!({ "role": "system", "content": format!("{third} Be rude.") });
         messages.push(user("four"));
         server.chat(&json!({ "model": "qwen3-max", "messages": messages })).await;
-        assert!(sent(&fake).0.contains("Be rude."), "{}", sent(&fake).0);
+        assert!(last_turn(&fake).0.contains("Be rude."), "{}", last_turn(&fake).0);
     }
 }
 
-pub async fn a_gateways_page_ends_no_session(case: Arc<Case>) {
+pub async fn gateway_error_pages_do_not_end_the_session(case: Arc<Case>) {
     let fake = Fake::start();
     let settings = [("ADMIN_TOKEN", "an-administrators-key"), ("SESSION_KEY", "")];
     let server = case.start_with(&fake, &settings).await;
@@ -582,14 +594,14 @@ pub async fn a_gateways_page_ends_no_session(case: Arc<Case>) {
         (health["status"].as_str().unwrap().to_owned(), shown["state"].as_str().unwrap().to_owned())
     };
     assert_eq!(server.chat(&chat("hello")).await.status, 200);
-    let good = ("healthy".to_owned(), "valid".to_owned());
-    assert_eq!(state().await, good);
+    let healthy = ("healthy".to_owned(), "valid".to_owned());
+    assert_eq!(state().await, healthy);
     let mut files = 0;
     let mut upload = async || {
         files += 1;
         let name = format!("{files}.txt");
         let (content_type, body) = Form::new().file("file", &name, None, format!("text {files}")).body();
-        let headers = [Server::keyed()[0], ("content-type", content_type.as_str())];
+        let headers = [Server::auth_headers()[0], ("content-type", content_type.as_str())];
         server.http.send("POST", "/v1/files", &headers, body).await
     };
     for page in ["gateway_403", "gateway_region", "gateway_401", "gateway_hotel", "gateway_403_json"] {
@@ -604,27 +616,27 @@ pub async fn a_gateways_page_ends_no_session(case: Arc<Case>) {
                 "{page} at {path}: {reply:?}"
             );
             fake.set_failure(path, None);
-            assert_eq!(state().await, good, "{page} at {path}");
+            assert_eq!(state().await, healthy, "{page} at {path}");
         }
-        // The check of a new session.
+        // The check of a new session fails.
         fake.set_failure("/api/v1/auths/", Some(page));
         let token = Fake::token(&unique("new"), 900);
         let reply = server.http.send("PUT", "/admin/session", &admin, token).await;
         assert_eq!(reply.status, 502, "{page}: {reply:?}");
-        if case.product == Product::Edge {
+        if case.product == Product::Worker {
             server.scheduled().await;
         }
         fake.set_failure("/api/v1/auths/", None);
-        assert_eq!(state().await, good, "{page} at the check");
-        // The list of models.
+        assert_eq!(state().await, healthy, "{page} at the check");
+        // The model list fails.
         fake.set_models_failure(Some(page));
         assert_eq!(server.get("/v1/models/none-such").await.error(404, "model_not_found")["param"], Value::Null);
         fake.set_models_failure(None);
-        assert_eq!(state().await, good, "{page} at the models");
+        assert_eq!(state().await, healthy, "{page} at the models");
     }
     assert_eq!(server.chat(&chat("hello")).await.status, 200);
-    // The renewal: what stands between says nothing of the refresh token.
-    let account = unique("renewed");
+    // The refresh fails: a gateway error does not mean that the refresh token is invalid.
+    let account = unique("refreshed");
     let jar = format!("token={}; refresh_token={}", Fake::token(&account, -5), Fake::refresh_token(&account));
     for page in ["gateway_403", "gateway_401", "gateway_403_json"] {
         fake.set_failure("/api/v2/auths/refresh", Some(page));
@@ -636,7 +648,7 @@ pub async fn a_gateways_page_ends_no_session(case: Arc<Case>) {
     fake.set_failure("/api/v2/auths/refresh", None);
 }
 
-pub async fn suffixes_of_aliases_count(case: Arc<Case>) {
+pub async fn suffixes_work_with_model_aliases(case: Arc<Case>) {
     let fake = Fake::start();
     let aliases = r#"{"my-fast":"qwen3-max-fast","quick":"QWEN3-MAX-fast-search","plain":"qwen3-max"}"#;
     let server = case.start_with(&fake, &[("MODEL_ALIASES", aliases), ("DEFAULT_MODEL", "my-fast")]).await;
@@ -653,8 +665,9 @@ pub async fn suffixes_of_aliases_count(case: Arc<Case>) {
     ] {
         let reply = server.chat(&with(chat("hello"), json!({ "model": model }))).await;
         assert_eq!(reply.status, 200, "{model}: {reply:?}");
-        let seen = fake.seen().into_iter().rfind(|seen| seen.path_and_query.starts_with("/api/v2/chat/completions"));
-        let body = seen.unwrap().json();
+        let request =
+            fake.requests().into_iter().rfind(|request| request.path_and_query.starts_with("/api/v2/chat/completions"));
+        let body = request.unwrap().json();
         assert_eq!(body["model"], "qwen3-max", "{model}");
         let features = &body["messages"][0]["feature_config"];
         assert_eq!(features["thinking_enabled"], thinks, "{model}: {features}");
@@ -671,7 +684,7 @@ pub async fn suffixes_of_aliases_count(case: Arc<Case>) {
     }
 }
 
-pub async fn linked_files_may_come_packed(case: Arc<Case>) {
+pub async fn compressed_linked_files_are_decoded(case: Arc<Case>) {
     let fake = Arc::new(Fake::start());
     let server = case.start_with(&fake, &[("ALLOW_PRIVATE_URLS", "true"), ("MAX_IMAGE_BYTES", "300000")]).await;
     let png = fixture("truecolor.png");
@@ -685,28 +698,31 @@ pub async fn linked_files_may_come_packed(case: Arc<Case>) {
         ("deflate.png", "deflate", "deflate"),
         ("raw.png", "deflate", "raw deflate"),
     ] {
-        // A picture of its own, or the upload of the one before is used again.
-        let own = [&png[..], name.as_bytes()].concat();
-        fake.web(name, Page::new("image/png", packed(coding, &own)).header("content-encoding", header));
-        let said = answer(&server.chat(&link(name)).await);
-        assert!(said.starts_with(&format!("image {name} {} ", own.len())), "{name}: {said}");
-        let asked = fake.web_request_headers(name);
-        if case.product == Product::Box {
-            assert!(asked.contains(&("accept-encoding".to_owned(), "identity".to_owned())), "{asked:?}");
+        // Different content, or the previous upload is reused.
+        let content = [&png[..], name.as_bytes()].concat();
+        fake.serve_page(name, Page::new("image/png", compressed(coding, &content)).header("content-encoding", header));
+        let reply_text = answer(&server.chat(&link(name)).await);
+        assert!(reply_text.starts_with(&format!("image {name} {} ", content.len())), "{name}: {reply_text}");
+        let headers = fake.web_request_headers(name);
+        if case.product == Product::Native {
+            assert!(headers.contains(&("accept-encoding".to_owned(), "identity".to_owned())), "{headers:?}");
         }
     }
-    fake.web("odd.png", Page::new("image/png", png.clone()).header("content-encoding", "aes128gcm"));
+    fake.serve_page("odd.png", Page::new("image/png", png.clone()).header("content-encoding", "aes128gcm"));
     server.chat(&link("odd.png")).await.error(400, "invalid_request");
-    let cut = packed("gzip", &png);
-    fake.web("cut.png", Page::new("image/png", cut[..cut.len() - 12].to_vec()).header("content-encoding", "gzip"));
+    let cut = compressed("gzip", &png);
+    fake.serve_page(
+        "cut.png",
+        Page::new("image/png", cut[..cut.len() - 12].to_vec()).header("content-encoding", "gzip"),
+    );
     assert_eq!(server.chat(&link("cut.png")).await.status, 400);
-    // The limit counts what comes out.
+    // The size limit applies to the decoded file.
     let large = [&png[..], &vec![0; 400_000]].concat();
-    fake.web("large.png", Page::new("image/png", packed("gzip", &large)).header("content-encoding", "gzip"));
+    fake.serve_page("large.png", Page::new("image/png", compressed("gzip", &large)).header("content-encoding", "gzip"));
     server.chat(&link("large.png")).await.error(413, "request_too_large");
 }
 
-pub async fn results_of_tools_are_told_by_their_call(case: Arc<Case>) {
+pub async fn tool_results_are_labelled_with_their_call(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
     let call =
@@ -721,7 +737,7 @@ pub async fn results_of_tools_are_told_by_their_call(case: Arc<Case>) {
         json!({ "role": "tool", "tool_call_id": "call_1", "content": "7" }),
     ];
     assert_eq!(server.chat(&json!({ "model": "qwen3-max", "messages": messages })).await.status, 200);
-    let (text, _) = sent(&fake);
+    let (text, _) = last_turn(&fake);
     for line in [
         "[read call_2] Tool result: (empty)",
         "[search call_1] Tool result: (empty)",
@@ -731,59 +747,63 @@ pub async fn results_of_tools_are_told_by_their_call(case: Arc<Case>) {
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
-    // Also when nothing but an empty result is new.
+    // The new turn consists of an empty result only.
     let mut messages = vec![user("first")];
     let reply = server.chat(&json!({ "model": "qwen3-max", "messages": messages })).await;
     messages.push(json!({ "role": "assistant", "content": answer(&reply), "tool_calls": [call("call_3", "go")] }));
     messages.push(json!({ "role": "tool", "tool_call_id": "call_3", "content": "" }));
     assert_eq!(server.chat(&json!({ "model": "qwen3-max", "messages": messages })).await.status, 200);
-    assert!(sent(&fake).0.ends_with("[go call_3] Tool result: (empty)"), "{}", sent(&fake).0);
+    assert!(last_turn(&fake).0.ends_with("[go call_3] Tool result: (empty)"), "{}", last_turn(&fake).0);
 }
 
-pub async fn a_wrong_clock_is_corrected_by_the_sites(case: Arc<Case>) {
-    for ahead in [7_200_i64, -7_200] {
+pub async fn clock_skew_is_corrected_by_the_upstream_date(case: Arc<Case>) {
+    for skew_seconds in [7_200_i64, -7_200] {
         let fake = Fake::start();
-        fake.set_clock(ahead);
+        fake.set_clock_skew_seconds(skew_seconds);
         let account = unique("clock");
-        // Good for fifty minutes by the site's clock: over, or two hours too long, by this machine's.
-        let token = Fake::token(&account, ahead + 3_000);
+        // Valid for 50 minutes by the upstream's clock. By this machine's clock it has expired or lives two hours longer.
+        let token = Fake::token(&account, skew_seconds + 3_000);
         let jar = format!("token={token}; refresh_token={}", Fake::refresh_token(&account));
         let server = case.start_with(&fake, &[("QWEN_COOKIES", &jar)]).await;
         for number in 0..3 {
             let reply = server.chat(&chat(&format!("hello {number}"))).await;
-            assert_eq!(reply.status, 200, "{ahead}: {reply:?}");
+            assert_eq!(reply.status, 200, "{skew_seconds}: {reply:?}");
         }
-        let renewals = || fake.seen().iter().filter(|seen| seen.path_and_query.contains("refresh")).count();
-        assert_eq!(renewals(), 0, "{ahead}: the token is good");
+        let refresh_count =
+            || fake.requests().iter().filter(|request| request.path_and_query.contains("refresh")).count();
+        assert_eq!(refresh_count(), 0, "{skew_seconds}: the token is valid");
         let health = server.get("/health").await.json();
-        let skew = health["clock_skew_seconds"].as_i64().unwrap();
-        assert!((skew + ahead).abs() < 30, "{ahead}: {health}");
+        let reported = health["clock_skew_seconds"].as_i64().unwrap();
+        assert!((reported + skew_seconds).abs() < 30, "{skew_seconds}: {health}");
         assert_eq!((&health["status"], &health["session"]["state"]), (&json!("healthy"), &json!("valid")), "{health}");
         for (name, content) in
             [("a.jpg", fixture("jfif.jpg")), ("b.txt", b"some text".to_vec()), ("c.mp4", fixture("isom.mp4"))]
         {
             let (content_type, body) = Form::new().file("file", name, None, content).body();
-            let headers = [Server::keyed()[0], ("content-type", content_type.as_str())];
+            let headers = [Server::auth_headers()[0], ("content-type", content_type.as_str())];
             let reply = server.http.send("POST", "/v1/files", &headers, body).await;
-            assert_eq!(reply.status, 200, "{ahead} {name}: {reply:?}");
+            assert_eq!(reply.status, 200, "{skew_seconds} {name}: {reply:?}");
         }
-        let told = server.log().await.iter().filter(|line| line.contains("clock_skew_seconds")).count();
-        assert_eq!(told, 1, "{ahead}: the log says so once");
-        // A token that has ended by the site's clock is renewed once.
+        let reports = server.log().await.iter().filter(|line| line.contains("clock_skew_seconds")).count();
+        assert_eq!(reports, 1, "{skew_seconds}: the log reports it once");
+        // A token that has expired by the upstream's clock is refreshed once.
         let account = unique("clock");
-        let jar =
-            format!("token={}; refresh_token={}", Fake::token(&account, ahead - 5), Fake::refresh_token(&account));
+        let jar = format!(
+            "token={}; refresh_token={}",
+            Fake::token(&account, skew_seconds - 5),
+            Fake::refresh_token(&account)
+        );
         let server = case.start_with(&fake, &[("QWEN_COOKIES", &jar)]).await;
         for _ in 0..3 {
             assert_eq!(server.chat(&chat("hello")).await.status, 200);
         }
-        assert_eq!(renewals(), 1, "{ahead}");
+        assert_eq!(refresh_count(), 1, "{skew_seconds}");
     }
     let server = case.server().await;
     assert_eq!(server.get("/health").await.json()["clock_skew_seconds"], 0);
 }
 
-pub async fn content_parts_in_other_shapes_are_taken(case: Arc<Case>) {
+pub async fn nonstandard_content_parts_and_paths_are_accepted(case: Arc<Case>) {
     let fake = Arc::new(Fake::start());
     let server = case.start_with(&fake, &[]).await;
     let png = fixture("truecolor.png");
@@ -793,8 +813,8 @@ pub async fn content_parts_in_other_shapes_are_taken(case: Arc<Case>) {
         json!({ "messages": [{ "role": "user", "content": [
             { "type": "text", "text": "[[fake files=1]]" }, { "type": "image_url", "image_url": { "url": url } }] }] })
     };
-    let said = answer(&server.chat(&image(&BASE64.encode(&png))).await);
-    assert!(said.contains(&png.len().to_string()), "bare base64: {said}");
+    let reply_text = answer(&server.chat(&image(&BASE64.encode(&png))).await);
+    assert!(reply_text.contains(&png.len().to_string()), "bare base64: {reply_text}");
     for url in
         ["data:image/png;base64,AAA", "data:image/jpeg;base64,AAECAwQFBgcICQ==", "data:image/webp;base64,gICAgICAgIA="]
     {
@@ -803,7 +823,7 @@ pub async fn content_parts_in_other_shapes_are_taken(case: Arc<Case>) {
     for url in ["AAAA", "photo", "example.com/photo.png"] {
         server.chat(&image(url)).await.error(400, "invalid_request");
     }
-    // Two slashes where there should be one.
+    // Repeated slashes in the path.
     for path in ["/v1//chat/completions", "//v1/chat/completions", "/v1/chat//completions/", "//chat///completions"] {
         let reply = server.post(path, &chat("hello")).await;
         assert_eq!(answer(&reply), "hello", "{path}");

@@ -5,11 +5,11 @@ use futures::{StreamExt as _, stream};
 use crate::{
     Product,
     fake_qwen::Fake,
-    http::chat,
+    http::{chat, eventually},
     server::{Case, Server},
 };
 
-pub async fn the_list_has_openai_shape(case: Arc<Case>) {
+pub async fn list_has_the_openai_shape(case: Arc<Case>) {
     let server = case.server().await;
     let reply = server.get("/v1/models").await;
     assert_eq!(reply.status, 200);
@@ -29,7 +29,7 @@ pub async fn the_list_has_openai_shape(case: Arc<Case>) {
     );
 }
 
-pub async fn one_model_is_found_by_id_and_alias(case: Arc<Case>) {
+pub async fn a_model_is_found_by_id_and_alias(case: Arc<Case>) {
     let server = case.server().await;
     for (name, id) in [
         ("qwen3-max", "qwen3-max"),
@@ -44,62 +44,79 @@ pub async fn one_model_is_found_by_id_and_alias(case: Arc<Case>) {
     server.get("/v1/models/no-such-model").await.error(404, "model_not_found");
 }
 
-fn asked(fake: &Fake) -> usize {
-    fake.seen().iter().filter(|seen| seen.path_and_query.starts_with("/api/models")).count()
+/// Makes the stored list one hour older.
+const AGE_LIST: &str = "UPDATE cache SET updated_at = updated_at - 3600000;";
+
+fn list_requests(fake: &Fake) -> usize {
+    fake.requests().iter().filter(|request| request.path_and_query.starts_with("/api/models")).count()
 }
 
-pub async fn the_list_is_cached(case: Arc<Case>) {
+pub async fn list_is_cached(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
     for _ in 0..5 {
         assert_eq!(server.get("/v1/models").await.status, 200);
         assert_eq!(server.chat(&chat("hi")).await.status, 200);
     }
-    // The box asks once at its start and may be asked by the first request meanwhile.
-    let most = if case.product == Product::Box { 2 } else { 1 };
-    assert!((1..=most).contains(&asked(&fake)), "{}", asked(&fake));
+    // The native server fetches the list at its start; the first request may fetch it at the same time.
+    let max_requests = if case.product == Product::Native { 2 } else { 1 };
+    assert!((1..=max_requests).contains(&list_requests(&fake)), "{}", list_requests(&fake));
 }
 
-pub async fn the_last_good_list_outlives_the_site_and_a_restart(case: Arc<Case>) {
+pub async fn the_last_list_survives_upstream_failure_and_restart(case: Arc<Case>) {
     let fake = Fake::start();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kept.db").display().to_string();
     let settings = [("DATABASE_PATH", path.as_str())];
-    let server = case.start_with(&fake, &settings).await;
-    let list = server.get("/v1/models").await.json();
-    fake.set_models_failure(Some("http_500"));
-    // On the edge an instance's database ends with it, so only the box can show a restart here.
-    let server = if case.product == Product::Box {
-        server.stop().await;
-        case.start_with(&fake, &settings).await
-    } else {
-        server
+    let fetch_list = async |server: &Server| {
+        let list = server.get("/v1/models").await.json();
+        let before = list_requests(&fake);
+        fake.set_models_failure(Some("http_500"));
+        (list, before)
+    };
+    // The stored list is too old, and the second server, a restarted process or another isolate, has no list in memory.
+    let (server, list, before) = match case.product {
+        Product::Native => {
+            let server = case.start_with(&fake, &settings).await;
+            let (list, before) = fetch_list(&server).await;
+            server.stop().await;
+            rusqlite::Connection::open(&path).unwrap().execute_batch(AGE_LIST).unwrap();
+            (case.start_with(&fake, &settings).await, list, before)
+        }
+        Product::Worker => {
+            let [one, two] = case.start_pair(&fake, &[]).await;
+            let (list, before) = fetch_list(&one).await;
+            one.sql(AGE_LIST).await;
+            (two, list, before)
+        }
     };
     assert_eq!(server.get("/v1/models").await.json(), list);
+    eventually("the failing upstream is asked", || async { list_requests(&fake) > before }).await;
+    assert_eq!(server.get("/v1/models").await.json(), list, "after the failure");
     assert_eq!(server.get("/v1/models/qwen3").await.json()["id"], "qwen3-max");
     assert_eq!(server.chat(&chat("hi")).await.status, 200);
 }
 
-pub async fn without_any_list_the_error_is_told(case: Arc<Case>) {
+pub async fn without_a_list_the_upstream_error_is_returned(case: Arc<Case>) {
     let fake = Fake::start();
     fake.set_models_failure(Some("bad_gateway_html"));
     let server = case.start_with(&fake, &[]).await;
     server.get("/v1/models").await.error(502, "upstream_error");
     server.get("/v1/models/qwen3").await.error(502, "upstream_error");
     let reply = server.chat(&chat("hi")).await;
-    assert_eq!(reply.status, 200, "a chat goes on without a list: {reply:?}");
-    let asked = asked(&fake);
+    assert_eq!(reply.status, 200, "a chat needs no list: {reply:?}");
+    let before = list_requests(&fake);
     fake.set_models_failure(None);
     let reply = server.get("/v1/models").await;
     reply.error(502, "upstream_error");
-    let wait: u64 = reply.header("retry-after").expect("when the site is asked again").parse().unwrap();
+    let wait: u64 = reply.header("retry-after").expect("a retry-after header").parse().unwrap();
     assert!((1..=30).contains(&wait), "{wait}");
-    assert_eq!(self::asked(&fake), asked, "the site is left alone for a while");
+    assert_eq!(list_requests(&fake), before, "the upstream is asked again too early");
 }
 
-/// A thousand requests, many of them at once, on every route that may need the list; how many were answered well.
-async fn a_thousand(servers: &[Arc<Server>]) -> usize {
-    let ask = |number: usize| {
+/// Sends a thousand concurrent requests to the routes that need the list; returns how many got 200 or 404.
+async fn send_a_thousand(servers: &[Arc<Server>]) -> usize {
+    let send = |number: usize| {
         let server = Arc::clone(&servers[number % servers.len()]);
         let path = match number % 4 {
             0 => "/v1/models".to_owned(),
@@ -109,88 +126,87 @@ async fn a_thousand(servers: &[Arc<Server>]) -> usize {
         };
         async move { server.get(&path).await.status.as_u16() }
     };
-    let statuses: Vec<u16> = stream::iter((0..1000).map(ask)).buffer_unordered(100).collect().await;
+    let statuses: Vec<u16> = stream::iter((0..1000).map(send)).buffer_unordered(100).collect().await;
     statuses.into_iter().filter(|status| matches!(status, 200 | 404)).count()
 }
 
-pub async fn the_site_is_asked_once_however_many_ask(case: Arc<Case>) {
-    // No list, then a fresh one.
+pub async fn concurrent_requests_fetch_the_list_once(case: Arc<Case>) {
+    // There is no list, then a fresh one.
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;
-    assert_eq!((a_thousand(&[Arc::clone(&server)]).await, asked(&fake)), (1000, 1), "at first");
-    assert_eq!((a_thousand(&[server]).await, asked(&fake)), (1000, 1), "fresh");
-    // A list that is slow to come, when there is none yet.
+    assert_eq!((send_a_thousand(&[Arc::clone(&server)]).await, list_requests(&fake)), (1000, 1), "no list");
+    assert_eq!((send_a_thousand(&[server]).await, list_requests(&fake)), (1000, 1), "fresh list");
+    // There is no list, and the upstream is slow.
     let fake = Fake::start();
-    fake.set_first_ms("/api/models", 1500);
+    fake.set_first_byte_delay_ms("/api/models", 1500);
     let server = case.start_with(&fake, &[]).await;
-    assert_eq!((a_thousand(&[server]).await, asked(&fake)), (1000, 1), "slow");
-    // No list, and the site fails: at once, or after a while.
-    for wait in [0, 1500] {
+    assert_eq!((send_a_thousand(&[server]).await, list_requests(&fake)), (1000, 1), "slow upstream");
+    // There is no list, and the upstream fails, at once or late.
+    for delay_ms in [0, 1500] {
         let fake = Fake::start();
         fake.set_models_failure(Some("http_500"));
-        fake.set_first_ms("/api/models", wait);
+        fake.set_first_byte_delay_ms("/api/models", delay_ms);
         let server = case.start_with(&fake, &[]).await;
-        assert_eq!((a_thousand(&[Arc::clone(&server)]).await, asked(&fake)), (0, 1), "failing");
+        assert_eq!((send_a_thousand(&[Arc::clone(&server)]).await, list_requests(&fake)), (0, 1), "failing");
         server.get("/v1/models/qwen3").await.error(502, "upstream_error");
-        assert_eq!(server.chat(&chat("hi")).await.status, 200, "chats go on");
-        assert_eq!(asked(&fake), 1, "chats neither");
+        assert_eq!(server.chat(&chat("hi")).await.status, 200, "a chat needs no list");
+        assert_eq!(list_requests(&fake), 1, "the upstream is asked again");
     }
 }
 
-/// A human check is asked for of whoever asks for the list, too: then nothing is sent for a while.
-pub async fn a_check_at_the_list_is_a_pause(case: Arc<Case>) {
+/// A captcha that answers the list request stops all upstream requests for a while.
+pub async fn a_challenge_on_the_list_starts_a_cooldown(case: Arc<Case>) {
     let fake = Fake::start();
     fake.set_models_failure(Some("waf_html"));
     let server = case.start_with(&fake, &[]).await;
     let error = server.get("/v1/models").await.error(403, "qwen_challenge");
     assert!(error["verify_url"].as_str().unwrap().starts_with("https://"), "{error}");
-    let before = fake.seen().len();
+    let before = fake.requests().len();
     server.get("/v1/models/qwen3").await.error(403, "qwen_challenge");
     server.chat(&chat("hi")).await.error(403, "qwen_challenge");
-    assert_eq!(fake.seen().len(), before);
+    assert_eq!(fake.requests().len(), before);
 }
 
-/// An old list, and what becomes of it: it is renewed once by all, and kept while the site fails.
-pub async fn isolates_ask_the_site_together(case: Arc<Case>) {
-    // Each process of the box asks once at its start, whatever there is.
-    let most = if case.product == Product::Box { 2 } else { 1 };
+/// Two servers refresh an old list once, and keep it while the upstream fails.
+pub async fn servers_sharing_a_database_fetch_the_list_once(case: Arc<Case>) {
+    // Each native process fetches the list at its start, even with a stored list.
+    let max_requests = if case.product == Product::Native { 2 } else { 1 };
     for failure in [None, Some("http_500")] {
         let fake = Fake::start();
         fake.set_models_failure(failure);
-        let twins = case.start_twins(&fake, &[]).await;
-        let good = a_thousand(&twins).await;
-        assert_eq!(good, if failure.is_some() { 0 } else { 1000 });
-        assert!((1..=most).contains(&asked(&fake)), "{failure:?}: {}", asked(&fake));
+        let pair = case.start_pair(&fake, &[]).await;
+        let answered = send_a_thousand(&pair).await;
+        assert_eq!(answered, if failure.is_some() { 0 } else { 1000 });
+        assert!((1..=max_requests).contains(&list_requests(&fake)), "{failure:?}: {}", list_requests(&fake));
     }
-    let old = "UPDATE cache SET updated_at = updated_at - 3600000;";
-    for (failure, wait) in [(None, 0), (None, 1500), (Some("http_500"), 0)] {
+    for (failure, delay_ms) in [(None, 0), (None, 1500), (Some("http_500"), 0)] {
         let fake = Fake::start();
         let servers = match case.product {
-            Product::Edge => {
-                let [one, two] = case.start_twins(&fake, &[]).await;
+            Product::Worker => {
+                let [one, two] = case.start_pair(&fake, &[]).await;
                 assert_eq!(one.get("/v1/models").await.status, 200);
-                one.sql(old).await;
+                one.sql(AGE_LIST).await;
                 vec![two]
             }
-            Product::Box => {
+            Product::Native => {
                 let folder = tempfile::tempdir().unwrap();
                 let path = folder.path().join("old.db").display().to_string();
                 let settings = [("DATABASE_PATH", path.as_str())];
                 let server = case.start_with(&fake, &settings).await;
                 assert_eq!(server.get("/v1/models").await.status, 200);
                 server.stop().await;
-                rusqlite::Connection::open(&path).unwrap().execute_batch(old).unwrap();
+                rusqlite::Connection::open(&path).unwrap().execute_batch(AGE_LIST).unwrap();
                 fake.set_models_failure(failure);
                 let server = case.start_with(&fake, &settings).await;
-                server.keep(folder).await;
+                server.own(folder).await;
                 vec![server]
             }
         };
-        let before = asked(&fake);
+        let before = list_requests(&fake);
         fake.set_models_failure(failure);
-        fake.set_first_ms("/api/models", wait);
-        assert_eq!(a_thousand(&servers).await, 1000, "an old list is better than none");
-        let more = asked(&fake) - before;
-        assert!(more <= 1, "{failure:?} {wait}: {more}");
+        fake.set_first_byte_delay_ms("/api/models", delay_ms);
+        assert_eq!(send_a_thousand(&servers).await, 1000, "an old list is used");
+        let requests = list_requests(&fake) - before;
+        assert!(requests <= 1, "{failure:?} {delay_ms}: {requests}");
     }
 }

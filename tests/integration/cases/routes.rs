@@ -9,7 +9,7 @@ use crate::{
     server::{BROKEN_STORE, Case, Server},
 };
 
-pub async fn unknown_routes_and_methods_are_error_objects(case: Arc<Case>) {
+pub async fn unknown_routes_and_methods_return_error_objects(case: Arc<Case>) {
     let server = case.server().await;
     for (method, path) in
         [("GET", "/nothing"), ("POST", "/v1"), ("GET", "/v1/chat"), ("GET", "/%ff%00"), ("DELETE", "/v2/x")]
@@ -28,7 +28,7 @@ pub async fn unknown_routes_and_methods_are_error_objects(case: Arc<Case>) {
     }
 }
 
-pub async fn v1_may_be_missing_or_doubled(case: Arc<Case>) {
+pub async fn v1_prefix_may_be_missing_or_repeated(case: Arc<Case>) {
     let server = case.server().await;
     for path in ["/models", "/v1/v1/models", "/v1/models/"] {
         assert_eq!(server.get(path).await.json()["object"], "list", "{path}");
@@ -38,7 +38,7 @@ pub async fn v1_may_be_missing_or_doubled(case: Arc<Case>) {
     }
 }
 
-pub async fn preflights_reflect_the_requested_headers(case: Arc<Case>) {
+pub async fn preflights_allow_the_requested_headers(case: Arc<Case>) {
     let server = case.server().await;
     for path in ["/v1/chat/completions", "/v1/models", "/anything"] {
         let headers = [
@@ -61,7 +61,7 @@ pub async fn preflights_reflect_the_requested_headers(case: Arc<Case>) {
     }
 }
 
-pub async fn request_ids_are_echoed_when_sane(case: Arc<Case>) {
+pub async fn valid_request_ids_are_echoed(case: Arc<Case>) {
     let server = case.server().await;
     for (sent, echoed) in
         [("abc-DEF_1.2:3", true), ("a b", false), ("<script>", false), ("", false), (&"x".repeat(129), false)]
@@ -76,11 +76,15 @@ pub async fn request_ids_are_echoed_when_sane(case: Arc<Case>) {
     assert_ne!(ids[0], ids[1]);
 }
 
-pub async fn the_root_tells_of_the_server(case: Arc<Case>) {
+pub async fn root_describes_the_server(case: Arc<Case>) {
     let server = case.server().await;
     let root = server.get("/").await.json();
     assert_eq!((root["name"].as_str(), root["version"].as_str()), (Some("qwen-edge"), Some(env!("CARGO_PKG_VERSION"))));
-    assert_eq!(root["product"], case.product.name());
+    let product = match case.product {
+        Product::Native => "box",
+        Product::Worker => "edge",
+    };
+    assert_eq!(root["product"], product);
     assert!(root["docs"].is_string());
     let routes = root["routes"].as_array().unwrap();
     assert!(routes.iter().any(|route| route["path"] == "/v1/chat/completions" && route["key"] == true));
@@ -89,7 +93,7 @@ pub async fn the_root_tells_of_the_server(case: Arc<Case>) {
     assert!(page.text().starts_with("<!doctype html>"));
 }
 
-pub async fn head_is_get_without_a_body(case: Arc<Case>) {
+pub async fn head_returns_get_without_a_body(case: Arc<Case>) {
     let server = case.server().await;
     for (path, status) in
         [("/", 200), ("/health", 200), ("/v1/models", 200), ("/v1/models/none", 404), ("/nothing", 404)]
@@ -99,16 +103,17 @@ pub async fn head_is_get_without_a_body(case: Arc<Case>) {
     }
 }
 
+/// `/health` and the status of `/ready`, which must agree.
 async fn health(server: &Server) -> (Value, u16) {
     let (before, ready, after) = (server.get("/health").await, server.get("/ready").await, server.get("/health").await);
     assert_eq!([before.status, after.status], [200, 200]);
-    let mut told = [before.json(), ready.json(), after.json()];
-    // The list of models, fetched at the start, may be counted and tell of the session between two of them.
-    let errors = told.each_mut().map(|told| told["store"]["errors"].take().as_u64().unwrap());
+    let mut bodies = [before.json(), ready.json(), after.json()];
+    // The background fetch of the model list may change the error count and the session state in between.
+    let errors = bodies.each_mut().map(|body| body["store"]["errors"].take().as_u64().unwrap());
     assert!(errors.is_sorted(), "{errors:?}");
-    let [before, same, after] = told;
-    assert!(same == before || same == after, "{before} {same} {after}");
-    (same, ready.status.as_u16())
+    let [before, ready_body, after] = bodies;
+    assert!(ready_body == before || ready_body == after, "{before} {ready_body} {after}");
+    (ready_body, ready.status.as_u16())
 }
 
 pub async fn health_and_readiness_follow_the_session(case: Arc<Case>) {
@@ -120,7 +125,7 @@ pub async fn health_and_readiness_follow_the_session(case: Arc<Case>) {
         ("", &expiring, "expiring", "degraded", 200),
         ("a=1; token=opaque", "", "unknown", "healthy", 200),
     ] {
-        // The box looks at its session at the start, and learns nothing.
+        // The native server checks its session at the start; the check fails and changes nothing.
         let fake = Fake::start();
         fake.set_failure("/api/v1/auths", Some("http_500"));
         let server = case.start_with(&fake, &[("QWEN_COOKIES", cookies), ("QWEN_AUTH_TOKEN", token)]).await;
@@ -130,11 +135,12 @@ pub async fn health_and_readiness_follow_the_session(case: Arc<Case>) {
         assert_eq!(health["store"]["ok"], true);
         assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
         assert!(health["session"].get("expires_at").is_some() && health["session"]["checked_at"].is_null());
-        let asked = || fake.seen().iter().filter(|seen| seen.path_and_query.contains("/auths")).count();
+        let session_checks =
+            || fake.requests().iter().filter(|request| request.path_and_query.contains("/auths")).count();
         for _ in 0..3 {
             server.get("/health").await;
         }
-        assert!(asked() <= usize::from(case.product == Product::Box), "health itself asks nobody");
+        assert!(session_checks() <= usize::from(case.product == Product::Native), "/health sends an upstream request");
     }
     let server = case.start(&[]).await;
     assert_eq!(server.chat(&chat("hi")).await.status, 200);
@@ -143,10 +149,10 @@ pub async fn health_and_readiness_follow_the_session(case: Arc<Case>) {
     assert!(health["session"]["checked_at"].is_u64() && health["session"]["expires_at"].is_u64());
 }
 
-pub async fn health_tells_of_a_broken_store(case: Arc<Case>) {
+pub async fn health_reports_a_broken_store(case: Arc<Case>) {
     let broken = match case.product {
-        Product::Box => ("DATABASE_PATH", "/dev/null/nowhere.db"),
-        Product::Edge => (BROKEN_STORE, "1"),
+        Product::Native => ("DATABASE_PATH", "/dev/null/nowhere.db"),
+        Product::Worker => (BROKEN_STORE, "1"),
     };
     let server = case.start(&[broken]).await;
     let (health, readiness) = health(&server).await;
@@ -154,5 +160,5 @@ pub async fn health_tells_of_a_broken_store(case: Arc<Case>) {
         (health["store"]["ok"].as_bool(), health["status"].as_str(), readiness),
         (Some(false), Some("degraded"), 200)
     );
-    assert_eq!(server.chat(&chat("hi")).await.status, 200, "the store failing never fails a chat");
+    assert_eq!(server.chat(&chat("hi")).await.status, 200, "a store failure fails a chat");
 }

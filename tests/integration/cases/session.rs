@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     Product,
     fake_qwen::Fake,
-    http::{Reply, chat, events, joined, with},
+    http::{Reply, chat, concat_deltas, events, eventually, with},
     server::{Case, KEY, Server, unique},
 };
 
@@ -19,12 +19,13 @@ async fn admin(server: &Server, method: &str, body: impl Into<String>) -> Reply 
     server.http.send(method, "/admin/session", &[("authorization", "Bearer admin-key")], body.into()).await
 }
 
+/// The number of upstream requests whose path starts with `path`.
 fn count(fake: &Fake, path: &str) -> usize {
-    fake.seen().iter().filter(|seen| seen.path_and_query.starts_with(path)).count()
+    fake.requests().iter().filter(|request| request.path_and_query.starts_with(path)).count()
 }
 
-/// Cookies whose access token lives for so many seconds, with a refresh token.
-fn renewable(account: &str, seconds: i64) -> String {
+/// Cookies with a refresh token and an access token that lives for `seconds`.
+fn refreshable(account: &str, seconds: i64) -> String {
     format!(
         "cna=a/b+c; token={}; refresh_token={}; isg=x==",
         Fake::token(account, seconds),
@@ -36,34 +37,31 @@ async fn state(server: &Server) -> String {
     server.get("/health").await.json()["session"]["state"].as_str().unwrap().to_owned()
 }
 
-/// Waits until the session has this state: background work has no other sign.
-async fn until(server: &Server, wanted: &str) {
-    for _ in 0..200 {
-        if state(server).await == wanted {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the session is {} and not {wanted}", state(server).await);
+/// Waits until background work has brought the session into this state.
+async fn wait_for_state(server: &Server, expected: &str) {
+    eventually(&format!("the session is {expected}"), || async { state(server).await == expected }).await;
 }
 
-pub async fn an_ended_token_is_renewed_once_for_all(case: Arc<Case>) {
+pub async fn an_expired_token_is_refreshed_once(case: Arc<Case>) {
     let fake = Fake::start();
-    fake.refresh_rotation(true);
-    let cookies = renewable("ended", -5);
-    let twins = case.start_twins(&fake, &[("QWEN_COOKIES", &cookies)]).await;
-    let asked =
+    fake.set_refresh_rotation(true);
+    let cookies = refreshable("ended", -5);
+    let pair = case.start_pair(&fake, &[("QWEN_COOKIES", &cookies)]).await;
+    let requests =
         (0..50).map(|number| {
-            let server = &twins[number % 2];
+            let server = &pair[number % 2];
             async move {
                 server.chat(&with(chat(&format!("hi {number}")), json!({ "stream": number % 3 == 0 }))).await.status
             }
         });
-    assert!(join_all(asked).await.iter().all(|status| *status == 200));
-    assert_eq!(count(&fake, REFRESH), 1, "one renewal, also between the two");
-    let refresh = fake.seen().into_iter().find(|seen| seen.path_and_query.starts_with(REFRESH)).unwrap();
+    assert!(join_all(requests).await.iter().all(|status| *status == 200));
+    assert_eq!(count(&fake, REFRESH), 1, "both servers together refresh once");
+    let refresh = fake.requests().into_iter().find(|request| request.path_and_query.starts_with(REFRESH)).unwrap();
     let sent = refresh.header("cookie").unwrap();
-    assert!(sent.starts_with("refresh_token=fake-refresh.") && !sent.contains(';'), "nothing else goes to that host");
+    assert!(
+        sent.starts_with("refresh_token=fake-refresh.") && !sent.contains(';'),
+        "the auth host gets another cookie"
+    );
     let base = fake.url();
     for (name, value) in [
         ("source", "web"),
@@ -74,13 +72,13 @@ pub async fn an_ended_token_is_renewed_once_for_all(case: Arc<Case>) {
     ] {
         assert_eq!(refresh.header(name), Some(value), "{name}");
     }
-    let last = fake.seen_with("hi 49").pop().unwrap();
+    let last = fake.requests_containing("hi 49").pop().unwrap();
     let cookie = last.header("cookie").unwrap();
     assert!(
         cookie.starts_with("cna=a/b+c; token=") && cookie.ends_with("; isg=x=="),
-        "the other cookies stay: {cookie}"
+        "the other cookies changed: {cookie}"
     );
-    for server in &twins {
+    for server in &pair {
         assert_eq!(state(server).await, "valid");
         let expires_at = server.get("/health").await.json()["session"]["expires_at"].as_u64().unwrap();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -88,65 +86,67 @@ pub async fn an_ended_token_is_renewed_once_for_all(case: Arc<Case>) {
     }
 }
 
-pub async fn a_revoked_token_is_renewed_and_the_request_sent_again(case: Arc<Case>) {
+pub async fn a_revoked_token_is_refreshed_and_the_request_retried(case: Arc<Case>) {
     let fake = Fake::start();
     let access = Fake::token("revoked", 9_000);
     let cookies = format!("token={access}; refresh_token={}", Fake::refresh_token("revoked"));
     let server = case.start_with(&fake, &[("QWEN_COOKIES", &cookies)]).await;
     assert_eq!(server.chat(&chat("before")).await.status, 200);
     fake.revoke(&access);
-    let asked = (0..20).map(|number| {
+    let requests = (0..20).map(|number| {
         let server = &server;
         async move { server.chat(&with(chat("after"), json!({ "stream": number % 2 == 0 }))).await.status }
     });
-    assert!(join_all(asked).await.iter().all(|status| *status == 200));
+    assert!(join_all(requests).await.iter().all(|status| *status == 200));
     assert_eq!(count(&fake, REFRESH), 1);
-    // A refusal within a stream that has told nothing yet is healed as well; one that comes too late is told.
-    for (fail, healed) in [("error_before", true), ("error_amid", false)] {
+    // An error in a stream is retried before the first delta, and returned after it.
+    for (fail, is_retried) in [("error_before", true), ("error_amid", false)] {
         let marker = unique("within");
         let prompt = format!("[[fake fail={fail} code=unauthorized times=1 id={marker} say=one%20two%20three%20four]]");
         let before = count(&fake, REFRESH);
         let request = with(chat(&prompt), json!({ "stream": true, "enable_thinking": false }));
         let reply = server.chat(&request).await;
-        if healed {
-            assert_eq!(joined(&reply.chunks(), "content"), "one two three four");
+        if is_retried {
+            assert_eq!(concat_deltas(&reply.chunks(), "content"), "one two three four");
         } else {
             assert!(events(&reply.text()).last().unwrap().contains("\"qwen_session_expired\""));
         }
-        assert_eq!(count(&fake, REFRESH) - before, usize::from(healed), "{fail}");
+        assert_eq!(count(&fake, REFRESH) - before, usize::from(is_retried), "{fail}");
     }
-    assert_eq!(server.chat(&chat("and on")).await.status, 200, "the next request heals it");
+    assert_eq!(server.chat(&chat("and on")).await.status, 200, "the next request refreshes the session");
 }
 
-pub async fn a_token_about_to_end_is_renewed_in_the_background(case: Arc<Case>) {
+pub async fn an_expiring_token_is_refreshed_in_the_background(case: Arc<Case>) {
     let fake = Fake::start();
-    fake.set_first_ms(REFRESH, 1_000);
-    let cookies = renewable("soon", 100);
+    fake.set_first_byte_delay_ms(REFRESH, 1_000);
+    let cookies = refreshable("soon", 100);
     let server = case.start_with(&fake, &[("QWEN_COOKIES", &cookies)]).await;
-    if case.product == Product::Edge {
+    if case.product == Product::Worker {
         assert_eq!(state(&server).await, "expiring");
         assert_eq!(server.get("/health").await.json()["status"], "degraded");
-        assert_eq!(server.chat(&chat("one")).await.status, 200, "it still lasts");
-        let seen = fake.seen();
+        assert_eq!(server.chat(&chat("one")).await.status, 200, "the token is still valid");
+        let requests = fake.requests();
         let old = cookies.split("token=").nth(1).unwrap().split(';').next().unwrap();
         assert!(
-            seen.iter().any(|seen| seen.body.contains("one") && seen.header("cookie").unwrap().contains(old)),
-            "nobody waited for the new token"
+            requests
+                .iter()
+                .any(|request| request.body.contains("one") && request.header("cookie").unwrap().contains(old)),
+            "the request waited for the new token"
         );
     }
-    until(&server, "valid").await;
+    wait_for_state(&server, "valid").await;
     assert_eq!(server.chat(&chat("two")).await.status, 200);
     assert_eq!(count(&fake, REFRESH), 1);
 }
 
-pub async fn a_refused_renewal_ends_the_session(case: Arc<Case>) {
+pub async fn a_rejected_refresh_ends_the_session(case: Arc<Case>) {
     let fake = Fake::start();
     let refresh = Fake::refresh_token("dead");
     fake.revoke(&refresh);
     let cookies = format!("token={}; refresh_token={refresh}", Fake::token("dead", -5));
-    // Both want to renew before either knows how that ends.
-    fake.set_first_ms(REFRESH, 1_000);
-    let [server, other] = case.start_twins(&fake, &[("QWEN_COOKIES", &cookies)]).await;
+    // Both servers start a refresh before either has failed.
+    fake.set_first_byte_delay_ms(REFRESH, 1_000);
+    let [server, other] = case.start_pair(&fake, &[("QWEN_COOKIES", &cookies)]).await;
     for replies in [
         join_all([server.chat(&chat("hi")), other.chat(&chat("hi"))]).await,
         vec![server.chat(&chat("hi")).await, other.chat(&chat("hi")).await],
@@ -156,13 +156,13 @@ pub async fn a_refused_renewal_ends_the_session(case: Arc<Case>) {
             assert_eq!(reply.header("x-should-retry"), Some("false"));
         }
     }
-    assert_eq!(count(&fake, REFRESH), 1, "it is asked once, and the other server learns of it");
+    assert_eq!(count(&fake, REFRESH), 1, "both servers together refresh once");
     assert_eq!((state(&server).await.as_str(), server.get("/ready").await.status.as_u16()), ("expired", 503));
 }
 
-pub async fn a_renewal_that_fails_for_the_moment_is_tried_again_later(case: Arc<Case>) {
+pub async fn a_transient_refresh_failure_is_retried_later(case: Arc<Case>) {
     let fake = Fake::start();
-    let cookies = renewable("moment", -5);
+    let cookies = refreshable("moment", -5);
     for (fail, status, code) in
         [("http_500", 502, "upstream_error"), ("html_login", 502, "upstream_invalid"), ("reset", 502, "upstream_error")]
     {
@@ -171,54 +171,54 @@ pub async fn a_renewal_that_fails_for_the_moment_is_tried_again_later(case: Arc<
         let before = count(&fake, "/api/v2/chat");
         let reply = server.chat(&chat("hi")).await;
         reply.error(status, code);
-        let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
-        assert!((1..=10).contains(&wait), "{fail}: {wait}");
-        let asked = count(&fake, REFRESH);
+        let wait_seconds: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=10).contains(&wait_seconds), "{fail}: {wait_seconds}");
+        let refreshes = count(&fake, REFRESH);
         server.chat(&chat("hi")).await.error(status, code);
-        assert_eq!(count(&fake, REFRESH), asked, "{fail}: not within the pause");
-        assert_eq!(count(&fake, "/api/v2/chat"), before, "{fail}: an ended token is not sent");
+        assert_eq!(count(&fake, REFRESH), refreshes, "{fail}: refreshed during the back-off");
+        assert_eq!(count(&fake, "/api/v2/chat"), before, "{fail}: an expired token was sent");
         fake.set_failure(REFRESH, None);
-        tokio::time::sleep(Duration::from_secs(wait + 1)).await;
+        tokio::time::sleep(Duration::from_secs(wait_seconds + 1)).await;
         assert_eq!(server.chat(&chat("hi")).await.status, 200, "{fail}");
     }
-    // The firewall may stand before that host, too.
+    // The auth host may demand a captcha, too.
     fake.set_failure(REFRESH, Some("waf_html"));
     let server = case.start_with(&fake, &[("QWEN_COOKIES", &cookies)]).await;
     let reply = server.chat(&chat("hi")).await;
     reply.error(403, "qwen_challenge");
-    let asked = fake.seen().len();
+    let request_count = fake.requests().len();
     server.chat(&chat("hi")).await.error(403, "qwen_challenge");
-    assert_eq!(fake.seen().len(), asked, "a pause is a pause for both hosts");
+    assert_eq!(fake.requests().len(), request_count, "the cooldown applies to both hosts");
 }
 
-pub async fn rotated_tokens_outlive_a_kill(case: Arc<Case>) {
+pub async fn rotated_tokens_survive_a_kill(case: Arc<Case>) {
     let fake = Fake::start();
-    fake.refresh_rotation(true);
+    fake.set_refresh_rotation(true);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kept.db");
-    let cookies = renewable("kill", -5);
+    let cookies = refreshable("kill", -5);
     let settings =
         [("QWEN_COOKIES", cookies.as_str()), ("DATABASE_PATH", path.to_str().unwrap()), ("SESSION_KEY", SESSION_KEY)];
     for round in 1..=4 {
-        fake.set_access_life(1);
+        fake.set_access_token_seconds(1);
         let server = case.start_with(&fake, &settings).await;
         assert_eq!(server.chat(&chat("hi")).await.status, 200, "round {round}");
-        assert!(count(&fake, REFRESH) >= round, "a token that lives for a second is renewed in each round");
+        assert!(count(&fake, REFRESH) >= round, "a token that lives for one second is not refreshed");
         let _ = server.signal("KILL").await.await;
         tokio::time::sleep(Duration::from_millis(1_100)).await;
     }
-    let secret = fake.seen().iter().rev().find_map(|seen| {
-        let cookie = seen.header("cookie")?;
+    let refresh_token = fake.requests().iter().rev().find_map(|request| {
+        let cookie = request.header("cookie")?;
         Some(cookie.split("refresh_token=").nth(1)?.split(';').next()?.to_owned())
     });
-    let secret = secret.unwrap();
+    let refresh_token = refresh_token.unwrap();
     for entry in std::fs::read_dir(folder.path()).unwrap() {
         let stored = std::fs::read(entry.unwrap().path()).unwrap();
-        for word in [secret.as_bytes(), b"refresh_token", b"cna="] {
-            assert!(memchr::memmem::find(&stored, word).is_none(), "the stored session is encrypted");
+        for word in [refresh_token.as_bytes(), b"refresh_token", b"cna="] {
+            assert!(memchr::memmem::find(&stored, word).is_none(), "the stored session is not encrypted");
         }
     }
-    // With another key it cannot be read; the configured one is used then, and its refresh token has been replaced.
+    // With another key the stored session is unreadable. The configured one is used, whose refresh token has been rotated.
     let other_key = SESSION_KEY.replace('M', "N");
     let mut settings = settings;
     settings[2].1 = &other_key;
@@ -227,26 +227,26 @@ pub async fn rotated_tokens_outlive_a_kill(case: Arc<Case>) {
     assert!(server.log().await.iter().any(|line| line.contains("SESSION_KEY")));
 }
 
-pub async fn the_check_tells_the_state_and_the_name(case: Arc<Case>) {
+pub async fn the_session_check_reports_state_and_account(case: Arc<Case>) {
     let fake = Fake::start();
     let access = Fake::token("Ann Example", 9_000);
     let settings = [("QWEN_COOKIES", format!("token={access}")), ("ADMIN_TOKEN", ADMIN.to_owned())];
     let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
     let check = async |server: &Server| {
-        if case.product == Product::Edge {
+        if case.product == Product::Worker {
             server.scheduled().await;
         }
     };
     let server = case.start_with(&fake, &settings).await;
     check(&server).await;
-    until(&server, "valid").await;
+    wait_for_state(&server, "valid").await;
     let shown = admin(&server, "GET", "").await.json();
     assert_eq!((shown["account"].as_str(), shown["source"].as_str()), (Some("Ann Example"), Some("configuration")));
     assert_eq!(count(&fake, "/api/v1/auths"), 1);
     fake.revoke(&access);
     let server = case.start_with(&fake, &settings).await;
     check(&server).await;
-    until(&server, "expired").await;
+    wait_for_state(&server, "expired").await;
     for (fail, expected) in
         [("html_login", "expired"), ("empty_body", "expired"), ("waf_json", "challenged"), ("http_500", "unknown")]
     {
@@ -254,27 +254,27 @@ pub async fn the_check_tells_the_state_and_the_name(case: Arc<Case>) {
         fake.set_failure("/api/v1/auths", Some(fail));
         let server = case.start_with(&fake, &settings).await;
         check(&server).await;
-        until(&server, expected).await;
+        wait_for_state(&server, expected).await;
         assert_eq!(server.get("/ready").await.status == 200, expected == "unknown", "{fail}");
     }
 }
 
-pub async fn a_pause_is_shared(case: Arc<Case>) {
+pub async fn a_captcha_cooldown_is_shared(case: Arc<Case>) {
     let fake = Fake::start();
     let cookies = format!("token={}", Fake::token("shared", 9_000));
-    let [one, two] = case.start_twins(&fake, &[("QWEN_COOKIES", &cookies)]).await;
-    // Both have looked at the store before.
+    let [one, two] = case.start_pair(&fake, &[("QWEN_COOKIES", &cookies)]).await;
+    // Both servers have read the stored session before.
     assert!(one.chat(&chat("hi")).await.status == 200 && two.chat(&chat("hi")).await.status == 200);
     one.chat(&chat("[[fake fail=waf_html]]")).await.error(403, "qwen_challenge");
-    until(&two, "challenged").await;
-    let asked = fake.seen().len();
+    wait_for_state(&two, "challenged").await;
+    let request_count = fake.requests().len();
     let reply = two.chat(&chat("hi")).await;
     assert!(reply.error(403, "qwen_challenge")["verify_url"].as_str().unwrap().starts_with("https://"));
     assert!(reply.header("retry-after").unwrap().parse::<u64>().unwrap() > 500);
-    assert_eq!(fake.seen().len(), asked);
+    assert_eq!(fake.requests().len(), request_count);
 }
 
-pub async fn a_pause_outlives_a_kill(case: Arc<Case>) {
+pub async fn a_captcha_cooldown_survives_a_kill(case: Arc<Case>) {
     let fake = Fake::start();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kept.db");
@@ -282,25 +282,25 @@ pub async fn a_pause_outlives_a_kill(case: Arc<Case>) {
     let settings = [("QWEN_COOKIES", cookies.as_str()), ("DATABASE_PATH", path.to_str().unwrap())];
     let server = case.start_with(&fake, &settings).await;
     server.chat(&chat("[[fake fail=waf_json]]")).await.error(403, "qwen_challenge");
-    until(&server, "challenged").await;
+    wait_for_state(&server, "challenged").await;
     let _ = server.signal("KILL").await.await;
-    let asked = fake.seen().len();
+    let request_count = fake.requests().len();
     let server = case.start_with(&fake, &settings).await;
     server.chat(&chat("hi")).await.error(403, "qwen_challenge");
     server.get("/v1/models").await;
-    assert_eq!(fake.seen().len(), asked, "not even to see how the session fares");
+    assert_eq!(fake.requests().len(), request_count, "the session was checked upstream");
 }
 
-pub async fn a_new_session_is_taken_in_each_form(case: Arc<Case>) {
+pub async fn a_new_session_is_accepted_in_each_format(case: Arc<Case>) {
     let fake = Fake::start();
-    let twins =
-        case.start_twins(&fake, &[("QWEN_COOKIES", ""), ("ADMIN_TOKEN", ADMIN), ("SESSION_KEY", SESSION_KEY)]).await;
-    let [server, other] = &twins;
+    let pair =
+        case.start_pair(&fake, &[("QWEN_COOKIES", ""), ("ADMIN_TOKEN", ADMIN), ("SESSION_KEY", SESSION_KEY)]).await;
+    let [server, other] = &pair;
     server.chat(&chat("hi")).await.error(401, "qwen_session_missing");
     other.chat(&chat("hi")).await.error(401, "qwen_session_missing");
     let shown = admin(server, "GET", "").await.json();
     assert_eq!((shown["state"].as_str(), &shown["source"]), (Some("missing"), &Value::Null));
-    let forms: [fn(&str, &str) -> String; 10] = [
+    let formats: [fn(&str, &str) -> String; 10] = [
         |jar, _| json!({ "cookies": jar }).to_string(),
         |_, token| json!({ "token": token }).to_string(),
         |jar, _| {
@@ -332,11 +332,11 @@ pub async fn a_new_session_is_taken_in_each_form(case: Arc<Case>) {
             format!("# Netscape HTTP Cookie File\n{}", jar.split("; ").map(line).collect::<String>())
         },
     ];
-    for (number, form) in forms.iter().enumerate() {
-        let account = unique("given");
+    for (number, format) in formats.iter().enumerate() {
+        let account = unique("new");
         let token = Fake::token(&account, 9_000);
         let jar = format!("cna=\"q\"; token={token}; isg=x==");
-        let reply = admin(server, "PUT", form(&jar, &token)).await;
+        let reply = admin(server, "PUT", format(&jar, &token)).await;
         assert_eq!(reply.status, 200, "{number}: {reply:?}");
         let shown = reply.json();
         assert_eq!(
@@ -344,43 +344,41 @@ pub async fn a_new_session_is_taken_in_each_form(case: Arc<Case>) {
             (Some("valid"), Some(account.as_str()), Some("stored"), &json!(true)),
             "{number}"
         );
-        assert!(!reply.text().contains(&token) && !reply.text().contains("isg"), "{number}: values are not shown");
+        assert!(
+            !reply.text().contains(&token) && !reply.text().contains("isg"),
+            "{number}: the response shows cookies"
+        );
         let marker = unique("with");
-        assert_eq!(server.chat(&chat(&marker)).await.status, 200, "{number}: used at once");
-        let sent = fake.seen_with(&marker)[0].clone();
-        let expected = if form(&jar, &token).contains("isg") { jar.clone() } else { format!("token={token}") };
+        assert_eq!(server.chat(&chat(&marker)).await.status, 200, "{number}: the new session is not used");
+        let sent = fake.requests_containing(&marker)[0].clone();
+        let expected = if format(&jar, &token).contains("isg") { jar.clone() } else { format!("token={token}") };
         assert_eq!(sent.header("cookie"), Some(expected.as_str()), "{number}");
-        if form(&jar, &token).contains("Mine/2.0") {
+        if format(&jar, &token).contains("Mine/2.0") {
             assert_eq!(sent.header("user-agent"), Some("Mine/2.0"));
         }
-        // The other one follows within seconds.
-        let mut followed = false;
-        for _ in 0..100 {
-            let marker = unique("follow");
+        // The other server uses it within seconds.
+        eventually(&format!("the other server uses session {number}"), || async {
+            let marker = unique("other");
             let status = other.chat(&chat(&marker)).await.status;
-            followed = status == 200 && fake.seen_with(&marker)[0].header("cookie") == Some(expected.as_str());
-            if followed {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        assert!(followed, "{number}");
+            status == 200 && fake.requests_containing(&marker)[0].header("cookie") == Some(expected.as_str())
+        })
+        .await;
     }
-    // With a refresh token an ended access token will do.
-    let reply = admin(server, "PUT", renewable("renewed", -5)).await.json();
+    // An expired access token is accepted together with a refresh token.
+    let reply = admin(server, "PUT", refreshable("refreshed", -5)).await.json();
     assert_eq!((reply["state"].as_str(), &reply["renewable"]), (Some("valid"), &json!(true)));
     let shown = admin(server, "DELETE", "").await.json();
-    assert_eq!(shown["state"], "missing", "what was configured is used again, and that is nothing");
+    assert_eq!(shown["state"], "missing", "the configured session is used again, and there is none");
     server.chat(&chat("hi")).await.error(401, "qwen_session_missing");
 }
 
-pub async fn a_bad_new_session_leaves_the_old_one(case: Arc<Case>) {
+pub async fn a_rejected_session_keeps_the_old_one(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[("ADMIN_TOKEN", ADMIN)]).await;
     assert_eq!(server.chat(&chat("hi")).await.status, 200);
     let revoked = Fake::token("gone", 9_000);
     fake.revoke(&revoked);
-    let ended = Fake::token("ended", -9);
+    let expired = Fake::token("expired", -9);
     for (body, status, code) in [
         (String::new(), 400, "invalid_request"),
         ("{".to_owned(), 400, "invalid_request"),
@@ -393,13 +391,13 @@ pub async fn a_bad_new_session_leaves_the_old_one(case: Arc<Case>) {
         (format!("curl 'https://evil.example/' -b 'token={}'", Fake::token("x", 99)), 400, "invalid_request"),
         ("x".repeat(300_000), 413, "request_too_large"),
         (format!("token={revoked}"), 401, "qwen_session_expired"),
-        (format!("token={ended}"), 401, "qwen_session_expired"),
+        (format!("token={expired}"), 401, "qwen_session_expired"),
         ("token=not-one-of-theirs".to_owned(), 401, "qwen_session_expired"),
-        (format!("token={ended}; refresh_token=unknown"), 401, "qwen_session_expired"),
+        (format!("token={expired}; refresh_token=unknown"), 401, "qwen_session_expired"),
     ] {
         let reply = admin(&server, "PUT", body.clone()).await;
         reply.error(status, code);
-        assert!(!reply.text().contains("eyJ"), "values are not shown");
+        assert!(!reply.text().contains("eyJ"), "the response shows a token");
         assert_eq!(server.chat(&chat("hi")).await.status, 200, "{body:.50}");
     }
     for (fail, status, code) in [
@@ -415,7 +413,7 @@ pub async fn a_bad_new_session_leaves_the_old_one(case: Arc<Case>) {
     }
 }
 
-pub async fn fresh_cookies_end_a_pause(case: Arc<Case>) {
+pub async fn fresh_cookies_end_a_captcha_cooldown(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[("ADMIN_TOKEN", ADMIN)]).await;
     server.chat(&chat("[[fake fail=waf_html]]")).await.error(403, "qwen_challenge");
@@ -429,7 +427,7 @@ pub async fn fresh_cookies_end_a_pause(case: Arc<Case>) {
     assert_eq!(server.chat(&chat("hi")).await.status, 200);
 }
 
-pub async fn only_the_administrator_may(case: Arc<Case>) {
+pub async fn session_routes_require_the_admin_key(case: Arc<Case>) {
     let server = case.start(&[("ADMIN_TOKEN", ADMIN)]).await;
     let api_key = format!("Bearer {KEY}");
     for method in ["GET", "PUT", "DELETE"] {
@@ -445,28 +443,28 @@ pub async fn only_the_administrator_may(case: Arc<Case>) {
     for headers in [vec![], vec![("authorization", api_key.as_str())]] {
         without.http.send("GET", "/admin/session", &headers, "").await.error(403, "admin_disabled");
     }
-    // Nobody needs a key to sit at the machine; pages of other sites do not sit there.
+    // Without keys the local user has access, but pages of other origins do not.
     let open = case.start(&[("VALID_TOKENS", "")]).await;
-    let local = open.http.send("GET", "/admin/session", &[("origin", "http://localhost:3000")], "").await;
+    let other_origin = open.http.send("GET", "/admin/session", &[("origin", "http://localhost:3000")], "").await;
     match case.product {
-        Product::Box => drop(local.error(403, "origin_not_allowed")),
-        Product::Edge => drop(local.error(403, "admin_disabled")),
+        Product::Native => drop(other_origin.error(403, "origin_not_allowed")),
+        Product::Worker => drop(other_origin.error(403, "admin_disabled")),
     }
-    let sitting = open.http.send("GET", "/admin/session", &[("origin", open.url.as_str())], "").await;
-    assert_eq!(sitting.status == 200, case.product == Product::Box, "{sitting:?}");
+    let own_origin = open.http.send("GET", "/admin/session", &[("origin", open.url.as_str())], "").await;
+    assert_eq!(own_origin.status == 200, case.product == Product::Native, "{own_origin:?}");
     for header in [
         ("origin", "https://evil.example"),
         ("origin", "null"),
         ("host", "evil.example"),
         ("sec-fetch-site", "cross-site"),
     ] {
-        let code = if case.product == Product::Box { "origin_not_allowed" } else { "admin_disabled" };
+        let code = if case.product == Product::Native { "origin_not_allowed" } else { "admin_disabled" };
         open.http.send("GET", "/admin/session", &[header], "").await.error(403, code);
     }
 }
 
-/// Writes the stored session as somebody who has the database, but not the key.
-async fn write(server: &Server, path: &str, value: &str) {
+/// Overwrites the stored session, as an attacker with access to the database but without the key.
+async fn overwrite_session(server: &Server, path: &str, value: &str) {
     let sql = format!("UPDATE session SET version = version + 1, value = '{value}';");
     if path.is_empty() {
         server.sql(&sql).await;
@@ -475,47 +473,51 @@ async fn write(server: &Server, path: &str, value: &str) {
     }
 }
 
-pub async fn with_a_key_only_what_is_encrypted_is_used(case: Arc<Case>) {
+pub async fn with_a_session_key_only_an_encrypted_session_is_used(case: Arc<Case>) {
     let fake = Fake::start();
     let folder = tempfile::tempdir().unwrap();
     let kept = folder.path().join("kept.db").display().to_string();
-    let path = if case.product == Product::Box { kept.as_str() } else { "" };
-    let own = format!("token={}", Fake::token("own", 9_000));
-    let settings =
-        [("QWEN_COOKIES", own.as_str()), ("ADMIN_TOKEN", ADMIN), ("SESSION_KEY", SESSION_KEY), ("DATABASE_PATH", path)];
+    let path = if case.product == Product::Native { kept.as_str() } else { "" };
+    let configured = format!("token={}", Fake::token("own", 9_000));
+    let settings = [
+        ("QWEN_COOKIES", configured.as_str()),
+        ("ADMIN_TOKEN", ADMIN),
+        ("SESSION_KEY", SESSION_KEY),
+        ("DATABASE_PATH", path),
+    ];
     let server = case.start_with(&fake, &settings).await;
-    let given = format!("token={}", Fake::token("given", 9_000));
-    let shown = admin(&server, "PUT", given.clone()).await.json();
+    let new = format!("token={}", Fake::token("given", 9_000));
+    let shown = admin(&server, "PUT", new.clone()).await.json();
     assert_eq!((shown["source"].as_str(), &shown["encrypted"]), (Some("stored"), &json!(true)));
     let evil = format!("token={}", Fake::token("evil", 9_000));
     let plain = json!({ "cookie": evil, "early": 180, "account": "evil" }).to_string();
-    write(&server, path, &format!("plain:{plain}")).await;
+    overwrite_session(&server, path, &format!("plain:{plain}")).await;
     let mut used = String::new();
     for _ in 0..100 {
         let marker = unique("who");
         assert_eq!(server.chat(&chat(&marker)).await.status, 200);
-        used = fake.seen_with(&marker)[0].header("cookie").unwrap().to_owned();
-        if used != given {
+        used = fake.requests_containing(&marker)[0].header("cookie").unwrap().to_owned();
+        if used != new {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(used, own, "the configured session is used in its place");
+    assert_eq!(used, configured, "the configured session is used instead");
     let shown = admin(&server, "GET", "").await.json();
     assert_eq!((shown["source"].as_str(), &shown["encrypted"]), (Some("configuration"), &json!(false)));
-    let told = server.log().await;
-    assert!(told.iter().any(|line| line.contains("SESSION_KEY") && line.contains("import-curl")), "{told:#?}");
-    // Given again it is encrypted.
-    let shown = admin(&server, "PUT", given.clone()).await.json();
+    let log = server.log().await;
+    assert!(log.iter().any(|line| line.contains("SESSION_KEY") && line.contains("import-curl")), "{log:#?}");
+    // A session given again is stored encrypted.
+    let shown = admin(&server, "PUT", new.clone()).await.json();
     assert_eq!((shown["source"].as_str(), &shown["encrypted"]), (Some("stored"), &json!(true)));
-    if case.product == Product::Edge {
+    if case.product == Product::Worker {
         return;
     }
-    // One that was stored before there was a key.
+    // A session that was stored before there was a key is not used.
     let open = [settings[0], settings[1], ("DATABASE_PATH", path), ("SESSION_KEY", "")];
     server.stop().await;
     let server = case.start_with(&fake, &open).await;
-    let shown = admin(&server, "PUT", given.clone()).await.json();
+    let shown = admin(&server, "PUT", new.clone()).await.json();
     assert_eq!((shown["source"].as_str(), &shown["encrypted"]), (Some("stored"), &json!(false)));
     server.stop().await;
     let server = case.start_with(&fake, &settings).await;
@@ -524,48 +526,47 @@ pub async fn with_a_key_only_what_is_encrypted_is_used(case: Arc<Case>) {
     let url = fake.url();
     let command = [("QWEN_BASE_URL", url.as_str()), ("QWEN_AUTH_URL", url.as_str())];
     let arguments = [&settings[..], &command].concat();
-    let (told, good) = super::process::command(folder.path(), &["import-curl"], &arguments, &given).await;
-    assert!(good, "{told}");
-    for _ in 0..100 {
-        let shown = admin(&server, "GET", "").await.json();
-        if shown["source"] == "stored" {
-            assert_eq!(shown["encrypted"], json!(true));
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("the session that was imported is not used");
+    let (output, succeeded) = super::process::command(folder.path(), &["import-curl"], &arguments, &new).await;
+    assert!(succeeded, "{output}");
+    eventually("the imported session is used", || async {
+        admin(&server, "GET", "").await.json()["source"] == "stored"
+    })
+    .await;
+    assert_eq!(admin(&server, "GET", "").await.json()["encrypted"], json!(true));
 }
 
-/// The files of a database that hold `word`.
-fn holding(folder: &std::path::Path, word: &str) -> Vec<std::path::PathBuf> {
+/// The database files that contain `word`.
+fn files_containing(folder: &std::path::Path, word: &str) -> Vec<std::path::PathBuf> {
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|file| memchr::memmem::find(&std::fs::read(file).unwrap(), word.as_bytes()).is_some()).collect()
 }
 
-pub async fn what_is_forgotten_is_gone_from_the_disk(case: Arc<Case>) {
+pub async fn deleted_sessions_are_erased_from_disk(case: Arc<Case>) {
     let fake = Fake::start();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kept.db").display().to_string();
     let settings = [("ADMIN_TOKEN", ADMIN), ("DATABASE_PATH", path.as_str())];
     let server = case.start_with(&fake, &settings).await;
     let words: Vec<String> = (0..4).map(|number| unique(&format!("filler{number}")).repeat(200)).collect();
-    let first = format!("{}; mark=first-of-all", renewable("forgotten", 9_000));
-    let second = format!("{}; mark=second-of-all", renewable("forgotten-too", 9_000));
+    let first = format!("{}; mark=first-of-all", refreshable("deleted", 9_000));
+    let second = format!("{}; mark=second-of-all", refreshable("deleted-too", 9_000));
     assert_eq!(admin(&server, "PUT", first).await.status, 200);
     for word in &words {
         assert_eq!(server.chat(&chat(word)).await.status, 200);
     }
-    assert!(!holding(folder.path(), "first-of-all").is_empty(), "it is kept as it is, without a key");
+    assert!(
+        !files_containing(folder.path(), "first-of-all").is_empty(),
+        "without a key the session is stored in plain text"
+    );
     assert_eq!(admin(&server, "PUT", second).await.status, 200);
-    assert_eq!(holding(folder.path(), "first-of-all"), [""; 0].map(std::path::PathBuf::from), "replaced");
+    assert_eq!(files_containing(folder.path(), "first-of-all"), [""; 0].map(std::path::PathBuf::from), "replaced");
     assert_eq!(admin(&server, "DELETE", "").await.status, 200);
-    assert_eq!(holding(folder.path(), "second-of-all"), [""; 0].map(std::path::PathBuf::from), "forgotten");
+    assert_eq!(files_containing(folder.path(), "second-of-all"), [""; 0].map(std::path::PathBuf::from), "deleted");
     assert_eq!(server.chat(&chat("more")).await.status, 200);
     assert!(server.signal("TERM").await.await);
     let left: Vec<String> = std::fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert_eq!(left, ["kept.db"], "at the end everything is in the database itself");
+    assert_eq!(left, ["kept.db"], "the WAL files are removed at the exit");
 }

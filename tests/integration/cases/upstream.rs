@@ -8,14 +8,14 @@ use crate::{
     server::{Case, Server, unique},
 };
 
-/// The one turn that the site got with this marker.
+/// The only upstream turn with this marker.
 fn turn(case: &Case, marker: &str) -> Value {
-    let seen = case.fake.seen_with(marker);
-    assert_eq!(seen.len(), 1, "{marker}");
-    seen[0].json()
+    let requests = case.fake.requests_containing(marker);
+    assert_eq!(requests.len(), 1, "{marker}");
+    requests[0].json()
 }
 
-pub async fn the_site_sees_a_browser_shaped_request(case: Arc<Case>) {
+pub async fn upstream_requests_look_like_a_browsers(case: Arc<Case>) {
     let token = Fake::token(&unique("shape"), 86_400);
     let cookies = format!("cna=a/b+c; token={token}; isg=x==; tfstk=\"q\"");
     let server = case
@@ -31,11 +31,11 @@ pub async fn the_site_sees_a_browser_shaped_request(case: Arc<Case>) {
         .await;
     let marker = unique("shape");
     assert_eq!(server.chat(&chat(&marker)).await.status, 200);
-    let seen = case.fake.seen_with(&marker)[0].clone();
-    let body = seen.json();
+    let request = case.fake.requests_containing(&marker)[0].clone();
+    let body = request.json();
     let chat_id = body["chat_id"].as_str().unwrap().to_owned();
     assert_eq!(
-        (seen.method.as_str(), seen.path_and_query.as_str()),
+        (request.method.as_str(), request.path_and_query.as_str()),
         ("POST", format!("/api/v2/chat/completions?chat_id={chat_id}").as_str())
     );
     for (name, value) in [
@@ -54,13 +54,16 @@ pub async fn the_site_sees_a_browser_shaped_request(case: Arc<Case>) {
         ("bx-v", "2.5.37"),
         ("accept-language", "zh-CN"),
     ] {
-        assert_eq!(seen.header(name), Some(value), "{name}");
+        assert_eq!(request.header(name), Some(value), "{name}");
     }
-    assert_eq!(seen.header("x-request-id").unwrap().len(), 36);
-    assert!(seen.header("timezone").unwrap().ends_with("GMT+0000"));
-    assert_ne!(seen.header("accept-encoding"), Some("br"), "nobody here could read it");
-    assert!(seen.header("authorization").is_none(), "a browser sends none");
-    assert!(seen.header("bx-ua").is_none() && seen.header("bx-umidtoken").is_none(), "nothing is made up");
+    assert_eq!(request.header("x-request-id").unwrap().len(), 36);
+    assert!(request.header("timezone").unwrap().ends_with("GMT+0000"));
+    assert_ne!(request.header("accept-encoding"), Some("br"), "br cannot be decoded");
+    assert!(request.header("authorization").is_none(), "a browser sends no authorization");
+    assert!(
+        request.header("bx-ua").is_none() && request.header("bx-umidtoken").is_none(),
+        "a fingerprint header is made up"
+    );
     for (path, value) in [
         ("/stream", json!(true)),
         ("/version", json!("2.1")),
@@ -85,9 +88,9 @@ pub async fn the_site_sees_a_browser_shaped_request(case: Arc<Case>) {
     let bearer = case.start(&[("QWEN_COOKIES", ""), ("QWEN_AUTH_TOKEN", &token), ("QWEN_BEARER", "true")]).await;
     let marker = unique("bearer");
     assert_eq!(bearer.chat(&chat(&marker)).await.status, 200);
-    let seen = case.fake.seen_with(&marker)[0].clone();
-    assert_eq!(seen.header("cookie"), Some(format!("token={token}").as_str()));
-    assert_eq!(seen.header("authorization"), Some(format!("Bearer {token}").as_str()));
+    let request = case.fake.requests_containing(&marker)[0].clone();
+    assert_eq!(request.header("cookie"), Some(format!("token={token}").as_str()));
+    assert_eq!(request.header("authorization"), Some(format!("Bearer {token}").as_str()));
 }
 
 async fn features(case: &Case, server: &Server, model: &str, fields: Value) -> Value {
@@ -97,7 +100,7 @@ async fn features(case: &Case, server: &Server, model: &str, fields: Value) -> V
     turn(case, &marker)
 }
 
-pub async fn thinking_search_and_models_reach_the_site(case: Arc<Case>) {
+pub async fn thinking_search_and_model_are_sent_upstream(case: Arc<Case>) {
     let server = case.server().await;
     assert_eq!(server.get("/v1/models").await.status, 200);
     for (model, fields, upstream, thinking, mode, budget, search) in [
@@ -132,27 +135,30 @@ pub async fn thinking_search_and_models_reach_the_site(case: Arc<Case>) {
     ] {
         let sent = features(&case, &server, model, fields.clone()).await;
         let config = &sent["messages"][0]["feature_config"];
-        let got = (
+        let actual = (
             sent["model"].as_str(),
             config["thinking_enabled"].as_bool(),
             config["thinking_mode"].as_str(),
             config["thinking_budget"].as_u64(),
             config["auto_search"].as_bool(),
         );
-        assert_eq!(got, (Some(upstream), Some(thinking), Some(mode), budget, Some(search)), "{model} {fields}");
+        assert_eq!(actual, (Some(upstream), Some(thinking), Some(mode), budget, Some(search)), "{model} {fields}");
         assert_eq!(config["auto_thinking"].as_bool(), Some(mode == "Auto"));
         assert_eq!(config.get("thinking_format").is_some(), thinking);
     }
-    // An unknown name goes to the site as it is, and the site's answer to the client.
+    // An unknown model name is sent upstream unchanged, and the upstream's error is returned.
     server.chat(&with(chat("hi"), json!({"model": "somebody-new-thinking"}))).await.error(404, "model_not_found");
     assert!(
-        case.fake.seen_with("\"somebody-new-thinking\"").iter().any(|seen| seen.path_and_query.contains("completions"))
+        case.fake
+            .requests_containing("\"somebody-new-thinking\"")
+            .iter()
+            .any(|request| request.path_and_query.contains("completions"))
     );
 }
 
-pub async fn a_conversation_is_folded(case: Arc<Case>) {
+pub async fn a_history_is_rendered_into_one_prompt(case: Arc<Case>) {
     let server = case.server().await;
-    let marker = unique("fold");
+    let marker = unique("prompt");
     let messages = json!([
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "First"}, {"type": "text", "text": "question"}]},
@@ -176,7 +182,7 @@ pub async fn each_turn_is_sent_once(case: Arc<Case>) {
     }
 }
 
-pub async fn aliases_come_from_the_configuration(case: Arc<Case>) {
+pub async fn model_aliases_are_configurable(case: Arc<Case>) {
     let server = case.start(&[("MODEL_ALIASES", r#"{"Mine":"qwen3.7-plus","qwen3":"qwen3-coder-plus"}"#)]).await;
     for (name, upstream) in
         [("mine", "qwen3.7-plus"), ("qwen3", "qwen3-coder-plus"), ("mine-fast", "qwen3.7-plus"), ("qwen", "qwen3-max")]

@@ -1,12 +1,12 @@
 // Runs instances of the built Worker in workerd for the integration tests.
 //
-//   node tests/edge/harness.mjs --config wrangler.toml [--cwd DIR]
+//   node tests/worker/harness.mjs --config wrangler.toml [--cwd DIR]
 //
-// Requests are JSON lines on stdin, answers are JSON lines on stdout, matched by `id`; they may overlap.
+// Requests are lines of JSON on stdin, responses lines of JSON on stdout with the same `id`. Requests may overlap.
 //
 //   {"id":1,"op":"start","vars":{"NAME":"value"}}     {"id":1,"ok":true,"instance":"a1","url":"http://127.0.0.1:PORT","others":[],"pid":123}
-//   … "analytics":true                                with a dataset bound as ANALYTICS, whose data points are logged
-//   … "isolates":2                                    … "others":["http://127.0.0.1:PORT"]: the same Worker again, on the same database
+//   … "analytics":true                                binds a dataset as ANALYTICS; its data points are logged
+//   … "isolates":2                                    … "others":["http://127.0.0.1:PORT"]: another isolate of the Worker with the same database
 //   {"id":2,"op":"logs","instance":"a1"}              {"id":2,"ok":true,"logs":["console output since the start"]}
 //   {"id":3,"op":"scheduled","instance":"a1","cron":"*/10 * * * *"}
 //   {"id":4,"op":"memory","instance":"a1"}            {"id":4,"ok":true,"heap":800000,"buffers":300000,"wasm":1310720}
@@ -16,9 +16,9 @@
 //
 // The end of stdin, SIGTERM and SIGINT stop everything. Diagnostics go to stderr.
 //
-// Each instance is one workerd process with a D1 of its own, and its URL is a socket of workerd that leads straight to
-// the Worker. The proxies of `wrangler dev` and `createTestHarness` are left out on purpose: they compress, and they add
-// headers and processes. The build command of the configuration is never run: build the Worker first.
+// Each instance is one workerd process with its own D1. Its URL is a socket of workerd that is connected to the Worker directly:
+// the proxies of `wrangler dev` and `createTestHarness` compress responses and add headers and processes. The harness does not
+// run the build command of the configuration: build the Worker first.
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import { spawn } from "node:child_process";
@@ -31,8 +31,8 @@ import readline from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 
-// Only answers may reach stdout, so everything else that a library prints is moved to stderr.
-const writeAnswer = process.stdout.write.bind(process.stdout);
+// Only responses may reach stdout, so the output of libraries is redirected to stderr.
+const writeResponse = process.stdout.write.bind(process.stdout);
 process.stdout.write = process.stderr.write.bind(process.stderr);
 
 const { values: args } = parseArgs({
@@ -41,15 +41,15 @@ const { values: args } = parseArgs({
 process.chdir(args.cwd);
 const configPath = path.resolve(args.config);
 
-// One folder for everything written, removed at the end. Miniflare takes its own temporary folder from TMPDIR.
-const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "edge-harness-"));
+// One folder for all files, removed at exit. Miniflare creates its temporary folder in TMPDIR.
+const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "worker-harness-"));
 process.env.TMPDIR = scratch;
 process.env.WRANGLER_SEND_METRICS = "false";
 process.env.WRANGLER_LOG ??= "error";
 process.env.NO_COLOR = "1";
 
-// Miniflare does not tell which process it started. Node announces each child, in the context of the call that asked
-// for it, so a start can pick up its own even while others run.
+// Miniflare does not expose its child process. Node publishes each child in the async context of the call that spawned it, so
+// concurrent starts can each find their own.
 const children = new Set();
 const currentStart = new AsyncLocalStorage();
 diagnostics.subscribe("child_process", ({ process: child }) => {
@@ -67,17 +67,17 @@ process.on("exit", () => {
 });
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, () => process.exit(0));
 process.stdout.on("error", () => process.exit(0));
-// A failure inside a library must not end the other instances.
+// A failure inside a library must not stop the other instances.
 process.on("unhandledRejection", (error) => console.error("harness:", error));
 
 const require = createRequire(import.meta.url);
 const wranglerMain = require.resolve("wrangler");
 const wranglerBin = path.join(path.dirname(require.resolve("wrangler/package.json")), "bin", "wrangler.js");
-// The Miniflare that this wrangler was made for, wherever npm put it.
+// The Miniflare version that this wrangler depends on.
 const miniflare = createRequire(wranglerMain)("miniflare");
 const { unstable_readConfig: readConfig, unstable_getMiniflareWorkerOptions: workerOptionsOf } = require("wrangler");
 
-/** The modules that `main` imports, itself first: what `wrangler deploy` would upload for a built Worker. */
+/** `main` and the modules that it imports: the upload of `wrangler deploy` for a built Worker. */
 function modulesOf(main) {
   const modules = [];
   const seen = new Set();
@@ -97,14 +97,14 @@ function modulesOf(main) {
   return modules;
 }
 
-/** Applies the migrations of `binding` to the local databases under `folder`, with the command that users run. */
+/** Applies the migrations of `binding` to the local databases in `folder` with wrangler, as users do. */
 async function migrate(binding, folder) {
   const command = ["d1", "migrations", "apply", binding, "--local", "--persist-to", folder, "--config", configPath];
   const child = spawn(process.execPath, [wranglerBin, ...command], {
     cwd: path.dirname(configPath),
     env: { ...process.env, WRANGLER_LOG: "log", CLOUDFLARE_CF_FETCH_ENABLED: "false" },
     stdio: ["ignore", "pipe", "pipe"],
-    detached: true, // wrangler starts more processes: as a group they can be ended together
+    detached: true, // wrangler spawns more processes; a process group can be killed as a whole
   });
   child.leadsGroup = child.pid !== undefined;
   let output = "";
@@ -113,13 +113,13 @@ async function migrate(binding, folder) {
   if (status !== 0) throw new Error(`wrangler ${command.join(" ")} failed:\n${output}`);
 }
 
-/** What all instances share: the options read from the configuration, and a folder of migrated databases to copy. */
+/** Prepares the options of the configuration and a folder of migrated databases, which each instance copies. */
 async function prepare() {
   const config = readConfig({ config: configPath });
-  if (!fs.existsSync(config.main ?? "")) throw new Error(`${config.main} is not there: build the Worker first`);
+  if (!fs.existsSync(config.main ?? "")) throw new Error(`${config.main} does not exist: build the Worker first`);
   const template = path.join(scratch, "template");
   fs.mkdirSync(template);
-  // One after the other: they share files.
+  // Sequentially: the migrations share files.
   for (const { binding } of config.d1_databases) await migrate(binding, template);
 
   const { modulesRules: _, ...workerOptions } = workerOptionsOf(configPath).workerOptions;
@@ -130,7 +130,7 @@ async function prepare() {
     modules: modulesOf(config.main),
     unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
   };
-  // Without what a `.dev.vars` beside the configuration holds: tests must not depend on it.
+  // Without `.dev.vars`: tests must not depend on it.
   return { template, worker, vars: config.vars };
 }
 const prepared = prepare();
@@ -145,12 +145,12 @@ function instanceOf(name) {
   return instance;
 }
 
-/** Gives `work` a function that calls methods of the Chrome DevTools Protocol on the isolate with the inspector `url`. */
+/** Runs `work` with a function that calls methods of the Chrome DevTools Protocol on the isolate with the inspector `url`. */
 async function inspect(url, work) {
   const socket = new WebSocket(url);
   const waiting = new Map(); // by the id of a call, or by the name of an event
   const message = (key) => new Promise((resolve, reject) => waiting.set(key, { resolve, reject }));
-  const ended = () => waiting.forEach(({ reject }) => reject(new Error("the inspector's connection ended")));
+  const ended = () => waiting.forEach(({ reject }) => reject(new Error("the inspector closed the connection")));
   socket.addEventListener("close", ended);
   socket.addEventListener("open", () => waiting.get("open").resolve());
   socket.addEventListener("message", ({ data }) => {
@@ -172,7 +172,7 @@ async function inspect(url, work) {
   }
 }
 
-/** The Worker with something in the place of an Analytics Engine dataset: its data points become log lines. */
+/** The Worker with a substitute of an Analytics Engine dataset, which logs its data points. */
 const withDataset = (worker) => ({
   ...worker,
   modules: [
@@ -196,11 +196,11 @@ const operations = {
     const { template, worker, vars: configured } = await prepared;
     const name = `a${++started}`;
     const folder = path.join(scratch, name);
-    // `unmigrated`: a database without tables, which answers each query with an error.
+    // `unmigrated`: a database without tables, so that each query fails.
     await (unmigrated ? fs.promises.mkdir(folder) : fs.promises.cp(template, folder, { recursive: true }));
 
     const instance = { folder, logs: [], stopping: false };
-    // Miniflare restarts a workerd that died, at the same address and with the same databases. A test must see that.
+    // Miniflare restarts a crashed workerd at the same address with the same databases. The log shows it to the tests.
     instance.adopt = (child) => {
       instance.child = child;
       child.once("exit", (code, signal) => {
@@ -220,7 +220,7 @@ const operations = {
             log: new miniflare.Log(miniflare.LogLevel.ERROR),
             handleStructuredLogs: ({ message }) => instance.logs.push(message),
             resourcePersistencePath: path.join(folder, "v3"),
-            // More isolates of the same Worker, with the same database.
+            // Several isolates of the Worker with the same database.
             workers: Array.from({ length: isolates }, (_, at) => ({
               ...(analytics ? withDataset(worker) : worker),
               name: at === 0 ? worker.name : `${worker.name}-${at}`,
@@ -255,24 +255,23 @@ const operations = {
 
   async logs({ instance: name }) {
     const { logs } = instanceOf(name);
-    // Output comes through a pipe and can arrive after the response that it belongs to.
+    // Log output goes through a pipe and can arrive after the response.
     await sleep(50);
     return { logs };
   },
 
-  // What is alive in the isolate: JavaScript objects, the bytes of their buffers, and the linear memory of the module,
-  // which never shrinks.
+  // The live memory of the isolate: JavaScript objects, their buffers, and the linear memory of the module, which never shrinks.
   async memory({ instance: name }) {
     const { worker } = await prepared;
     const url = new URL(`/core:user:${worker.name}`, await instanceOf(name).runtime.getInspectorURL());
     return inspect(url, async (call, event) => {
       const created = event("Runtime.executionContextCreated");
-      // The inspector keeps what was logged for a client that may come.
+      // The inspector stores log entries for clients that connect later.
       await call("Runtime.discardConsoleEntries");
       await call("Runtime.enable");
       const contextId = (await created).context.id;
       const { result } = await call("Runtime.evaluate", { contextId, expression: "WebAssembly.Memory.prototype" });
-      // This collects all garbage first. `HeapProfiler.collectGarbage` would wait until the isolate has something to do.
+      // `queryObjects` collects garbage first. `HeapProfiler.collectGarbage` would wait until the isolate runs again.
       const { objects } = await call("Runtime.queryObjects", { prototypeObjectId: result.objectId });
       const sum = "function () { return this.reduce((sum, memory) => sum + memory.buffer.byteLength, 0); }";
       const wasm = await call("Runtime.callFunctionOn", { objectId: objects.objectId, functionDeclaration: sum });
@@ -281,7 +280,7 @@ const operations = {
     });
   },
 
-  // As `wrangler d1 execute --file` does: a statement a line.
+  // Like `wrangler d1 execute --file`, with one statement per line.
   async sql({ instance: name, sql }) {
     const database = await instanceOf(name).runtime.getD1Database("DB");
     for (const statement of sql.split("\n").filter(Boolean)) await database.prepare(statement).run();
@@ -305,7 +304,7 @@ async function answer(line) {
   } catch (error) {
     reply = { id, ok: false, error: error instanceof Error ? error.message : String(error) };
   }
-  writeAnswer(`${JSON.stringify(reply)}\n`);
+  writeResponse(`${JSON.stringify(reply)}\n`);
 }
 
 readline
