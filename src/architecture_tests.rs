@@ -8,6 +8,7 @@ use std::{
 
 /// What each room may use beside itself. The rooms on the ground use nothing.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("digest", &[]),
     ("error", &[]),
     ("llm", &[]),
     ("media_type", &[]),
@@ -38,11 +39,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "surrogates",
         ],
     ),
-    ("accounts", &["config", "error", "platform", "store", "upstream"]),
-    (
-        "chat",
-        &["config", "content_encoding", "error", "llm", "media_type", "platform", "store", "surrogates", "upstream"],
-    ),
+    ("accounts", &["digest", "platform", "store", "upstream"]),
+    ("chat", &["config", "content_encoding", "digest", "error", "llm", "media_type", "platform", "store", "upstream"]),
     (
         "server",
         &[

@@ -154,6 +154,15 @@ impl Error {
         .with_detail(detail.to_string())
     }
 
+    /// A person replaced the session while a request for the account of the old one was on its way.
+    #[must_use]
+    pub fn session_replaced() -> Self {
+        Self::new(
+            ErrorKind::UpstreamError,
+            "The Qwen session was replaced by another account's while this request ran. Send the request again.",
+        )
+    }
+
     /// Names the request field that is wrong.
     #[must_use]
     pub fn with_param(mut self, param: impl Into<String>) -> Self {

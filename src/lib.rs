@@ -27,6 +27,7 @@ pub mod chat;
 pub mod config;
 mod content_encoding;
 pub mod credentials_input;
+mod digest;
 pub mod error;
 mod json;
 pub mod llm;

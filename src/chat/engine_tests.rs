@@ -2,19 +2,24 @@
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures::StreamExt as _;
 
 use super::{Answer, ConversationHint, Plan, Services, Timing, test_requests::request};
 use crate::{
+    accounts::KeyId,
     api::{AnswerMeta, Delivery, Encoder, openai},
     config::{Config, Product},
+    credentials_input::CredentialsInput,
     error::{ErrorKind, Result},
     platform::{
         Clock as _, FetchError, FetchErrorKind, FetchResponse, Payload, Reach,
         testing::{START, Sim, streamed},
     },
+    secret::Secret,
     store::MIGRATIONS,
+    upstream::{AccountId, Owner, ScopeKey},
 };
 
 type Piece = (Duration, Result<Bytes, FetchError>);
@@ -97,6 +102,10 @@ const TIMING: Timing = Timing {
     idle: Duration::from_secs(120),
 };
 
+fn owner() -> Owner {
+    Owner { scope: ScopeKey::new("scope".to_owned()), account: AccountId::new("account".to_owned()), session_epoch: 1 }
+}
+
 /// A program on this platform.
 fn services() -> Services {
     // A token without an end: nothing is to be renewed.
@@ -105,9 +114,10 @@ fn services() -> Services {
     crate::server::App::new(config).services()
 }
 
-async fn answer(
+async fn prepared(
     platform: &Sim,
     services: &Services,
+    owner: Owner,
     messages: &str,
     delivery: Delivery,
     timing: Timing,
@@ -116,14 +126,7 @@ async fn answer(
     let hint = ConversationHint::default();
     let conversation = services
         .conversations
-        .find_match(
-            platform,
-            "scope".to_owned(),
-            request.messages,
-            super::Attachments::default(),
-            &hint,
-            "conv".to_owned(),
-        )
+        .find_match(platform, owner, request.messages, super::Attachments::default(), &hint, "conv".to_owned())
         .await;
     let options = super::GenerationOptions {
         model: "m".to_owned(),
@@ -136,6 +139,20 @@ async fn answer(
     let encoder = Encoder::ChatCompletions(openai::Encoder::new(meta, delivery));
     let plan = Plan { options, conversation, reach: Reach::PublicOnly };
     Answer::new(platform.clone(), services.clone(), plan, encoder, timing)
+}
+
+async fn answer(
+    platform: &Sim,
+    services: &Services,
+    messages: &str,
+    delivery: Delivery,
+    timing: Timing,
+) -> Answer<Sim> {
+    prepared(platform, services, owner(), messages, delivery, timing).await
+}
+
+async fn answer_for(platform: &Sim, services: &Services, owner: Owner, messages: &str) -> Answer<Sim> {
+    prepared(platform, services, owner, messages, Delivery::Whole, TIMING).await
 }
 
 const STREAM: Delivery = Delivery::Stream { include_usage: false };
@@ -316,4 +333,47 @@ async fn a_permit_is_held_only_while_the_site_answers() {
     assert_eq!(services.limiter.count(), (1, 0));
     drop(answer);
     assert_eq!(services.limiter.count(), (0, 0), "a client that leaves gives it back");
+}
+
+/// A token of this account that does not end.
+fn token(account: &str) -> String {
+    format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(format!(r#"{{"id":"{account}"}}"#)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_replaced_amid_a_request_gets_nothing_of_the_old_accounts_chat() {
+    let platform = Sim::answering(move |request: &http::Request<Payload>, _| match request.uri().path() {
+        "/api/v2/chats/new" => Ok(json(200, r#"{"success":true,"data":{"id":"chat-of-one"}}"#)),
+        "/api/v2/chat/completions" => Ok(good()),
+        "/api/v1/auths/" => Ok(json(200, r#"{"id":"two","name":"Two","role":"user"}"#)),
+        path => panic!("{path} was asked"),
+    })
+    .with_database(MIGRATIONS);
+    let lookup = |name: &str| (name == "QWEN_AUTH_TOKEN").then(|| token("one"));
+    let app = crate::server::App::new(Config::from_lookup(lookup, Product::NATIVE).unwrap());
+    let services = app.services();
+    let turn = async |messages: &str| {
+        let owner = app.caller(&platform, KeyId::of("key")).await.owner;
+        answer_for(&platform, &services, owner, messages).await
+    };
+    turn(QUESTION).await.whole().await.unwrap();
+    let messages =
+        r#"[{"role":"user","content":"hi"},{"role":"assistant","content":"a"},{"role":"user","content":"and?"}]"#;
+    // The request has begun, and waits for the site.
+    let begun = turn(messages).await;
+    let two = CredentialsInput { token: Some(Secret::new(token("two"))), ..CredentialsInput::default() };
+    services.qwen.give_session(&platform, two).await.unwrap();
+    let before = platform.requests().len();
+    let error = begun.whole().await.unwrap_err();
+    assert!(error.message().contains("replaced"), "{error}");
+    assert_eq!(platform.requests().len(), before, "nothing was asked with the other account's cookies");
+    // The client repeats it: the other account does not know that conversation.
+    turn(messages).await.whole().await.unwrap();
+    assert!(asked(&platform)[before..].iter().any(|path| path.contains("/chats/new")));
+    // The first account's chat is still known.
+    let one = CredentialsInput { token: Some(Secret::new(token("one"))), ..CredentialsInput::default() };
+    services.qwen.give_session(&platform, one).await.unwrap();
+    let before = platform.requests().len();
+    turn(messages).await.whole().await.unwrap();
+    assert_eq!(asked(&platform)[before..], ["/api/v2/chat/completions?chat_id=chat-of-one"]);
 }

@@ -22,7 +22,7 @@ mod test_requests;
 mod translator;
 
 pub use attachments::{Attachments, from_row, to_row};
-pub use conversations::{ConversationHint, ConversationMatch, Conversations, history_key, scope};
+pub use conversations::{ConversationHint, ConversationMatch, Conversations, history_key};
 pub use delivery::{Answer, Timing};
 pub use generation_options::{GenerationOptions, generation_options};
 pub use limiter::{ConcurrencyLimiter, KeyedLimiters};

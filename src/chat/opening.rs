@@ -104,8 +104,8 @@ pub(super) async fn open<P: Platform>(
         Some(permit) => permit,
         None => opening.permit().await?,
     };
-    let chat_id = qwen.new_chat(&platform, &plan.options.model).await?;
-    let stream = qwen.complete(&platform, &opening.turn(&chat_id, None, &input)).await?;
+    let chat_id = qwen.new_chat(&platform, &conversation.owner, &plan.options.model).await?;
+    let stream = qwen.complete(&platform, &conversation.owner, &opening.turn(&chat_id, None, &input)).await?;
     Ok(Opened { stream, chat_id, permit })
 }
 
@@ -140,7 +140,7 @@ impl<'a, P: Platform> Opening<'a, P> {
             return Ok(TurnInput { text: Cow::Borrowed(&prompt.text), files: Vec::new() });
         }
         let limiters = &self.services.attachment_limiters;
-        let _permit = limiters.acquire(self.platform, &self.plan.conversation.scope).await?;
+        let _permit = limiters.acquire(self.platform, self.plan.conversation.owner.scope.as_str()).await?;
         // Meanwhile the site may have asked for a human check.
         self.services.qwen.session().check(self.platform.now())?;
         self.upload(prompt, known).await
@@ -150,16 +150,16 @@ impl<'a, P: Platform> Opening<'a, P> {
     /// the attachments that are no longer available.
     async fn upload(&self, prompt: &'a RenderedPrompt, known: usize) -> Result<TurnInput<'a>> {
         let (platform, qwen) = (self.platform, &self.services.qwen);
-        let ConversationMatch { attachments, scope, .. } = &self.plan.conversation;
+        let ConversationMatch { attachments, owner, .. } = &self.plan.conversation;
         let mut files = Vec::new();
         if let Some(text) = &prompt.file {
             let (media_type, param) = ("text/plain".to_owned(), "messages".to_owned());
             let new = NewFile::whole(FILE_NAME.to_owned(), Some(media_type), text.clone(), param);
             // Boxed: else each chat would take an upload's memory for as long as it is being opened.
-            files.push(Box::pin(qwen.upload(platform, scope, new)).await?.entry(platform));
+            files.push(Box::pin(qwen.upload(platform, owner, new)).await?.entry(platform));
         }
         let Entries { files: attached, missing } =
-            attachments.entries(platform, qwen, scope, self.plan.reach, known).await?;
+            attachments.entries(platform, qwen, owner, self.plan.reach, known).await?;
         files.extend(attached);
         Ok(TurnInput { text: without_missing(&prompt.text, &missing), files })
     }
@@ -169,11 +169,11 @@ impl<'a, P: Platform> Opening<'a, P> {
         let (platform, qwen) = (self.platform, &self.services.qwen);
         let turn = self.turn(chat_id, Some(parent_id), input);
         for wait in BUSY_WAITS {
-            match qwen.complete(platform, &turn).await {
+            match qwen.complete(platform, &self.plan.conversation.owner, &turn).await {
                 Err(error) if error.kind() == ErrorKind::ChatBusy => platform.sleep(wait).await,
                 done => return done,
             }
         }
-        qwen.complete(platform, &turn).await
+        qwen.complete(platform, &self.plan.conversation.owner, &turn).await
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{auth::Keys, body::MemoryBudget};
 use crate::{
-    chat::{self, ConcurrencyLimiter, Conversations, KeyedLimiters, Services, Timing},
+    accounts::{Account, Caller, KeyId},
+    chat::{ConcurrencyLimiter, Conversations, KeyedLimiters, Services, Timing},
     config::Config,
     platform::Platform,
     platform::StoreHealth,
@@ -16,6 +17,7 @@ use crate::{
 pub struct App {
     pub(super) config: Config,
     pub(super) keys: Keys,
+    pub(super) account: Arc<Account>,
     pub(super) qwen: Arc<Client>,
     pub(super) conversations: Arc<Conversations>,
     pub(super) limiter: Arc<ConcurrencyLimiter>,
@@ -30,9 +32,11 @@ impl App {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let store_health = Arc::<StoreHealth>::default();
+        let qwen = Arc::new(Client::new(&config, Arc::clone(&store_health)));
         Self {
             keys: Keys::new(&config.valid_tokens),
-            qwen: Arc::new(Client::new(&config, Arc::clone(&store_health))),
+            account: Arc::new(Account { qwen: Arc::clone(&qwen) }),
+            qwen,
             conversations: Arc::new(Conversations::new(config.conversation_ttl, Arc::clone(&store_health))),
             limiter: Arc::new(ConcurrencyLimiter::new(config.upstream_in_flight, config.upstream_queue)),
             memory: MemoryBudget::of(config.product.body_memory),
@@ -57,10 +61,8 @@ impl App {
         }
     }
 
-    /// Whose conversations and files a request may see: those of its key, with the account as it is now.
-    pub(super) async fn scope(&self, platform: &impl Platform, caller: &str) -> String {
-        let session = self.qwen.session();
-        session.sync(platform).await;
-        chat::scope(caller, &session.account())
+    /// The caller who sent this key, with the account's session as it is now.
+    pub(crate) async fn caller(&self, platform: &impl Platform, key: KeyId) -> Caller {
+        Caller::new(platform, key, &self.account).await
     }
 }

@@ -5,6 +5,7 @@ use subtle::{Choice, ConstantTimeEq as _};
 
 use super::{local, router::Access};
 use crate::{
+    accounts::KeyId,
     config::Config,
     error::{Error, ErrorKind, Result},
     origin::Origin,
@@ -21,10 +22,10 @@ impl Keys {
         Self(keys.iter().map(|key| digest(key.expose())).collect())
     }
 
-    /// Checks the request's key; `open` = none is needed. Gives who calls: the key, or nothing where all are one.
-    pub(super) fn check(&self, headers: &Headers, open: bool) -> Result<String> {
+    /// Checks the request's key; `open` = none is needed. Returns which key it is; of a server without keys all callers have the same.
+    pub(super) fn check(&self, headers: &Headers, open: bool) -> Result<KeyId> {
         if open {
-            return Ok(String::new());
+            return Ok(KeyId::of(""));
         }
         let Some(key) = sent_key(headers).filter(|_| !self.0.is_empty()) else {
             let message = if self.0.is_empty() {
@@ -35,7 +36,7 @@ impl Keys {
             return Err(Error::new(ErrorKind::MissingApiKey, message));
         };
         if self.accepts(&key) {
-            Ok(key)
+            Ok(KeyId::of(&key))
         } else {
             Err(Error::new(
                 ErrorKind::InvalidApiKey,

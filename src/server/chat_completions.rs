@@ -10,6 +10,7 @@ use super::{
     reply,
 };
 use crate::{
+    accounts::KeyId,
     api::{AnswerMeta, Encoder, Parsed, openai},
     chat::{Answer, Attachments, ConversationHint, Plan, check, generation_options},
     error::{Error, Result},
@@ -23,7 +24,7 @@ const MAX_CONVERSATION_ID: usize = 200;
 
 /// A chat request whose attachments have been taken out of it.
 pub(super) struct ChatTurn<'a> {
-    pub(super) caller: &'a str,
+    pub(super) key: KeyId,
     pub(super) headers: &'a Headers,
     pub(super) parsed: Parsed,
     pub(super) attachments: Attachments,
@@ -36,7 +37,7 @@ pub(super) struct ChatTurn<'a> {
 pub(super) async fn completions<P: Platform>(
     app: &Arc<App>,
     platform: &P,
-    caller: &str,
+    key: KeyId,
     request: Request,
     default_model: &str,
 ) -> Result<Response<Body>> {
@@ -50,13 +51,13 @@ pub(super) async fn completions<P: Platform>(
         Ok::<_, Error>((parsed, attachments, reservation))
     })
     .await?;
-    let turn = ChatTurn { caller, headers: &headers, parsed, attachments, default_model, reservation };
+    let turn = ChatTurn { key, headers: &headers, parsed, attachments, default_model, reservation };
     respond(app, platform, turn).await
 }
 
 /// Answers a chat request.
 pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: ChatTurn<'_>) -> Result<Response<Body>> {
-    let ChatTurn { caller, headers, parsed, attachments, default_model, reservation } = turn;
+    let ChatTurn { key, headers, parsed, attachments, default_model, reservation } = turn;
     let Parsed { mut request, delivery } = parsed;
     check(&request.messages, &attachments)?;
     let hint = hint(request.conversation_id.take(), headers)?;
@@ -72,8 +73,11 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     let (choice, model) = app.qwen.choose(platform, &model_name).await;
     let options = generation_options(&request, choice, model.as_ref());
     refresh_models_later(app, platform);
-    let (id, scope) = (reply::new_id("conv_", platform), app.scope(platform, caller).await);
-    let conversation = app.conversations.find_match(platform, scope, request.messages, attachments, &hint, id).await;
+    // From here on the account is fixed, whoever replaces the session.
+    let caller = app.caller(platform, key).await;
+    let id = reply::new_id("conv_", platform);
+    let conversation =
+        app.conversations.find_match(platform, caller.owner, request.messages, attachments, &hint, id).await;
     {
         let request_metrics = platform.request_metrics();
         let mut record = request_metrics.record();

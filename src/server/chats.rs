@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{App, reply};
 use crate::{
+    accounts::KeyId,
     config::DeleteChats,
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform},
@@ -73,16 +74,16 @@ fn object(conversation: Conversation) -> ChatObject {
     ChatObject { id: chat_id, object: "chat", conversation_id: id, title, model, turns, updated: updated_at / 1000 }
 }
 
-pub(super) async fn list(app: &App, platform: &impl Platform, caller: &str) -> Result<Response<Body>> {
-    let scope = app.scope(platform, caller).await;
-    let found = table::list(platform, &scope, MAX_LISTED).await.map_err(Error::store_unavailable)?;
+pub(super) async fn list(app: &App, platform: &impl Platform, key: KeyId) -> Result<Response<Body>> {
+    let caller = app.caller(platform, key).await;
+    let found = table::list(platform, caller.scope(), MAX_LISTED).await.map_err(Error::store_unavailable)?;
     let data = found.into_iter().map(object).collect();
     Ok(reply::json(StatusCode::OK, &ChatList { object: "list", data }))
 }
 
-pub(super) async fn delete(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<Response<Body>> {
-    let scope = app.scope(platform, caller).await;
-    let found = table::by_chat(platform, &scope, id).await.map_err(Error::store_unavailable)?;
+pub(super) async fn delete(app: &App, platform: &impl Platform, key: KeyId, id: &str) -> Result<Response<Body>> {
+    let caller = app.caller(platform, key).await;
+    let found = table::by_chat(platform, caller.scope(), id).await.map_err(Error::store_unavailable)?;
     let Some(conversation) = found else {
         return Err(Error::new(
             ErrorKind::NotFound,
@@ -90,8 +91,8 @@ pub(super) async fn delete(app: &App, platform: &impl Platform, caller: &str, id
         ));
     };
     app.qwen.session().ready(platform).await?;
-    app.qwen.delete_chat(platform, &conversation.chat_id).await?;
-    table::remove(platform, &scope, &conversation.id).await.map_err(Error::store_unavailable)?;
+    app.qwen.delete_chat(platform, Some(&caller.owner), &conversation.chat_id).await?;
+    table::remove(platform, caller.scope(), &conversation.id).await.map_err(Error::store_unavailable)?;
     let message = format!("The chat {} is deleted.", conversation.chat_id);
     let answer =
         DeletedChat { id: conversation.chat_id, object: "chat.deleted", deleted: true, success: true, message };
@@ -126,7 +127,7 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
                     break;
                 }
                 deleted = deleted.saturating_add(1);
-                if let Err(error) = app.qwen.delete_chat(platform, &conversation.chat_id).await {
+                if let Err(error) = app.qwen.delete_chat(platform, None, &conversation.chat_id).await {
                     tracing::warn!(%error, "a chat could not be deleted; it stays for the next round");
                     done = Some(conversation);
                     continue;

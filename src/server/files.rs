@@ -12,6 +12,7 @@ use super::{
     reply,
 };
 use crate::{
+    accounts::{Caller, KeyId},
     api::Whole,
     chat::{from_row, to_row},
     error::{Error, ErrorKind, Result},
@@ -31,6 +32,7 @@ const TOKEN_REQUEST: body::Limit = body::Limit { bytes: 64 * 1024, advice: "thre
 
 /// What a form brought: its file, uploaded, and its other fields.
 pub(super) struct Received {
+    pub(super) caller: Caller,
     pub(super) file: File,
     fields: Texts,
 }
@@ -51,7 +53,7 @@ impl Received {
 pub(super) async fn receive<P: Platform>(
     app: &App,
     platform: &P,
-    caller: &str,
+    key: KeyId,
     request: Request,
     name: &str,
     expected: Option<MediaKind>,
@@ -64,7 +66,7 @@ pub(super) async fn receive<P: Platform>(
     };
     let mut form = Form::open(platform, &headers, body, limit)?;
     app.qwen.session().ready(platform).await?;
-    let scope = app.scope(platform, caller).await;
+    let caller = app.caller(platform, key).await;
     let (mut file, mut fields) = (None, Texts::new(texts, app.memory.reservation()));
     while let Some(field) = form.next().await? {
         if field.name != name {
@@ -86,32 +88,31 @@ pub(super) async fn receive<P: Platform>(
             param: name.to_owned(),
             body: field.content(),
         };
-        file = Some(app.qwen.upload(platform, &scope, new).await?);
+        file = Some(app.qwen.upload(platform, &caller.owner, new).await?);
     }
     let missing = || Error::invalid(name, format!("The form has no file in its field '{name}'."));
-    Ok(Received { file: file.ok_or_else(missing)?, fields })
+    Ok(Received { caller, file: file.ok_or_else(missing)?, fields })
 }
 
 pub(super) async fn upload<P: Platform>(
     app: &App,
     platform: &P,
-    caller: &str,
+    key: KeyId,
     request: Request,
 ) -> Result<Response<Body>> {
-    let mut received = receive(app, platform, caller, request, "file", None, &["purpose"]).await?;
+    let mut received = receive(app, platform, key, request, "file", None, &["purpose"]).await?;
     let purpose = received.take("purpose").map(|purpose| purpose.trim().chars().take(60).collect::<String>());
     let purpose = purpose.filter(|purpose| !purpose.is_empty()).unwrap_or_else(|| PURPOSE.to_owned());
     let file = to_row(received.file, purpose, platform.now());
-    let scope = app.scope(platform, caller).await;
     // The upload itself is good without it.
-    app.store_health.ok_or_log("keeping a file", table::keep(platform, &scope, &file).await);
+    app.store_health.ok_or_log("keeping a file", table::keep(platform, received.caller.scope(), &file).await);
     Ok(reply::json(StatusCode::OK, &object(platform, file)))
 }
 
 pub(super) async fn list(
     app: &App,
     platform: &impl Platform,
-    caller: &str,
+    key: KeyId,
     query: Option<&str>,
 ) -> Result<Response<Body>> {
     let (mut limit, mut after, mut is_ascending) = (USUALLY_LISTED, String::new(), false);
@@ -141,8 +142,8 @@ pub(super) async fn list(
         }
     }
     let limit = limit.min(MAX_LISTED);
-    let scope = app.scope(platform, caller).await;
-    let found = table::list(platform, &scope, &after, is_ascending, limit.saturating_add(1)).await;
+    let caller = app.caller(platform, key).await;
+    let found = table::list(platform, caller.scope(), &after, is_ascending, limit.saturating_add(1)).await;
     let mut found = found.map_err(Error::store_unavailable)?;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = found.len() > most;
@@ -153,10 +154,10 @@ pub(super) async fn list(
     Ok(reply::json(StatusCode::OK, &FileList { object: "list", data, first_id, last_id, has_more }))
 }
 
-async fn find(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<(String, table::File)> {
-    let scope = app.scope(platform, caller).await;
-    match table::find(platform, &scope, id).await.map_err(Error::store_unavailable)? {
-        Some(file) => Ok((scope, file)),
+async fn find(app: &App, platform: &impl Platform, key: KeyId, id: &str) -> Result<(Caller, table::File)> {
+    let caller = app.caller(platform, key).await;
+    match table::find(platform, caller.scope(), id).await.map_err(Error::store_unavailable)? {
+        Some(file) => Ok((caller, file)),
         None => Err(Error::new(
             ErrorKind::NotFound,
             "There is no such file among those uploaded with this key. GET /v1/files lists them.",
@@ -164,14 +165,14 @@ async fn find(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Re
     }
 }
 
-pub(super) async fn one(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<Response<Body>> {
-    let (_, file) = find(app, platform, caller, id).await?;
+pub(super) async fn one(app: &App, platform: &impl Platform, key: KeyId, id: &str) -> Result<Response<Body>> {
+    let (_, file) = find(app, platform, key, id).await?;
     Ok(reply::json(StatusCode::OK, &object(platform, file)))
 }
 
-pub(super) async fn forget(app: &App, platform: &impl Platform, caller: &str, id: &str) -> Result<Response<Body>> {
-    let (scope, file) = find(app, platform, caller, id).await?;
-    let removed = table::remove(platform, &scope, &file).await;
+pub(super) async fn forget(app: &App, platform: &impl Platform, key: KeyId, id: &str) -> Result<Response<Body>> {
+    let (caller, file) = find(app, platform, key, id).await?;
+    let removed = table::remove(platform, caller.scope(), &file).await;
     removed.map_err(Error::store_unavailable)?;
     Ok(reply::json(StatusCode::OK, &DeletedFile { id: file.upload.id, object: "file", deleted: true }))
 }
@@ -267,6 +268,7 @@ pub(super) async fn sts_token(app: &App, platform: &impl Platform, request: Requ
             Error::invalid("filetype", "The field 'filetype' must be 'image', 'video', 'audio' or 'file'.")
         })?;
     app.qwen.session().ready(platform).await?;
-    let answer = app.qwen.sts_token(platform, &crate::upstream::qwen::plain_name(name), size, kind.as_str()).await?;
+    let answer =
+        app.qwen.sts_token(platform, None, &crate::upstream::qwen::plain_name(name), size, kind.as_str()).await?;
     Ok(reply::json(StatusCode::OK, &answer))
 }

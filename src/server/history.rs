@@ -4,6 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use super::App;
 use crate::{
+    accounts::KeyId,
     error::{Error, ErrorKind, Result},
     platform::Platform,
     store::conversations as table,
@@ -50,12 +51,12 @@ impl App {
         mut report: impl FnMut(&Imported),
     ) -> Result<Imported> {
         self.qwen.session().ready(platform).await?;
-        let mut scopes = Vec::new();
+        let mut callers = Vec::new();
         let keys: Vec<&str> = self.config.valid_tokens.iter().map(crate::secret::Secret::expose).collect();
         for key in if keys.is_empty() { vec![""] } else { keys } {
-            scopes.push(self.scope(platform, key).await);
+            callers.push(self.caller(platform, KeyId::of(key)).await);
         }
-        let failed = |error| Error::store_unavailable(error);
+        let failed = Error::store_unavailable;
         let read = table::imported(platform).await.map_err(failed)?;
         let (mut seen, mut done, mut failures) = (HashSet::new(), Imported::default(), 0_u32);
         for number in 1..=MAX_PAGES {
@@ -82,8 +83,8 @@ impl App {
                         failures = 0;
                         // Marked before its turns are there: a chat that is half read is not this server's either.
                         table::mark_imported(platform, &summary.id, 0).await.map_err(failed)?;
-                        for (number, scope) in scopes.iter().enumerate() {
-                            let learnt = self.conversations.learn(platform, scope, &summary.id, &chat).await;
+                        for (number, caller) in callers.iter().enumerate() {
+                            let learnt = self.conversations.learn(platform, caller.scope(), &summary.id, &chat).await;
                             let turns = learnt.map_err(failed)?;
                             done.turns = done.turns.saturating_add(if number == 0 { turns } else { 0 });
                         }

@@ -10,6 +10,7 @@ use super::{
     files::{Received, receive},
 };
 use crate::{
+    accounts::KeyId,
     api::{Delivery, Parsed, Whole, reasoning_switch},
     chat::Attachments,
     error::{Error, Result},
@@ -26,31 +27,31 @@ const FIELDS: &[&str] = &["prompt", "model", "stream", "enable_thinking", "think
 pub(super) async fn image<P: Platform>(
     app: &Arc<App>,
     platform: &P,
-    caller: &str,
+    key: KeyId,
     request: Request,
 ) -> Result<Response<Body>> {
-    ask(app, platform, caller, request, ("image", MediaKind::Image), false).await
+    ask(app, platform, key, request, ("image", MediaKind::Image), false).await
 }
 
 pub(super) async fn video<P: Platform>(
     app: &Arc<App>,
     platform: &P,
-    caller: &str,
+    key: KeyId,
     request: Request,
 ) -> Result<Response<Body>> {
-    ask(app, platform, caller, request, ("video", MediaKind::Video), true).await
+    ask(app, platform, key, request, ("video", MediaKind::Video), true).await
 }
 
 async fn ask<P: Platform>(
     app: &Arc<App>,
     platform: &P,
-    caller: &str,
+    key: KeyId,
     request: Request,
     (field, kind): (&str, MediaKind),
     streams: bool,
 ) -> Result<Response<Body>> {
     let headers = request.headers.clone();
-    let mut received = receive(app, platform, caller, request, field, Some(kind), FIELDS).await?;
+    let mut received = receive(app, platform, key, request, field, Some(kind), FIELDS).await?;
     let prompt = received.take("prompt").filter(|prompt| !prompt.trim().is_empty());
     let prompt =
         prompt.ok_or_else(|| Error::invalid("prompt", "The form needs a field 'prompt' with the question."))?;
@@ -65,7 +66,7 @@ async fn ask<P: Platform>(
     };
     let delivery = if is_stream { Delivery::Stream { include_usage: false } } else { Delivery::Whole };
     let turn = ChatTurn {
-        caller,
+        key,
         headers: &headers,
         parsed: Parsed { request: chat, delivery },
         attachments: Attachments::uploaded(platform, &received.file),

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::{
+    accounts::KeyId,
     api::openai,
     config::ConfigError,
     error::{Error, ErrorKind, Result},
@@ -98,10 +99,10 @@ async fn answer<P: Platform>(
     access: Access,
     argument: Option<String>,
 ) -> Result<Response<Body>> {
-    let caller = match access {
-        Access::Admin => auth::check_admin(&app.config, &request).map(|()| String::new())?,
+    let key = match access {
+        Access::Admin => auth::check_admin(&app.config, &request).map(|()| KeyId::of(""))?,
         access if access.is_keyed(&app.config) => app.keys.check(&request.headers, app.config.open_to_all())?,
-        _ => String::new(),
+        _ => KeyId::of(""),
     };
     // Each on the heap: else a request of any kind would take the memory of the largest, the uploads' 20 KiB.
     match endpoint {
@@ -115,20 +116,20 @@ async fn answer<P: Platform>(
         Endpoint::Models => Box::pin(models::list(app, platform)).await,
         Endpoint::Model => Box::pin(models::one(app, platform, &argument.unwrap_or_default())).await,
         Endpoint::Completions => {
-            Box::pin(chat_completions::completions(app, platform, &caller, request, &app.config.default_model)).await
+            Box::pin(chat_completions::completions(app, platform, key, request, &app.config.default_model)).await
         }
         Endpoint::Multimodal => {
-            Box::pin(chat_completions::completions(app, platform, &caller, request, media::DEFAULT_MODEL)).await
+            Box::pin(chat_completions::completions(app, platform, key, request, media::DEFAULT_MODEL)).await
         }
-        Endpoint::ImageChat => Box::pin(media::image(app, platform, &caller, request)).await,
-        Endpoint::VideoChat => Box::pin(media::video(app, platform, &caller, request)).await,
-        Endpoint::Upload => Box::pin(files::upload(app, platform, &caller, request)).await,
-        Endpoint::Files => Box::pin(files::list(app, platform, &caller, request.query.as_deref())).await,
-        Endpoint::File => Box::pin(files::one(app, platform, &caller, &argument.unwrap_or_default())).await,
-        Endpoint::ForgetFile => Box::pin(files::forget(app, platform, &caller, &argument.unwrap_or_default())).await,
+        Endpoint::ImageChat => Box::pin(media::image(app, platform, key, request)).await,
+        Endpoint::VideoChat => Box::pin(media::video(app, platform, key, request)).await,
+        Endpoint::Upload => Box::pin(files::upload(app, platform, key, request)).await,
+        Endpoint::Files => Box::pin(files::list(app, platform, key, request.query.as_deref())).await,
+        Endpoint::File => Box::pin(files::one(app, platform, key, &argument.unwrap_or_default())).await,
+        Endpoint::ForgetFile => Box::pin(files::forget(app, platform, key, &argument.unwrap_or_default())).await,
         Endpoint::StsToken => Box::pin(files::sts_token(app, platform, request)).await,
-        Endpoint::Chats => Box::pin(chats::list(app, platform, &caller)).await,
-        Endpoint::Chat => Box::pin(chats::delete(app, platform, &caller, &argument.unwrap_or_default())).await,
+        Endpoint::Chats => Box::pin(chats::list(app, platform, key)).await,
+        Endpoint::Chat => Box::pin(chats::delete(app, platform, key, &argument.unwrap_or_default())).await,
         Endpoint::Session => Ok(Box::pin(admin::show(app, platform)).await),
         Endpoint::ReplaceSession => Box::pin(admin::replace(app, platform, request)).await,
         Endpoint::ForgetSession => Box::pin(admin::forget(app, platform)).await,

@@ -23,6 +23,7 @@ use crate::{
     media_type::{MediaKind, extension, matches_kind},
     platform::{Platform, Reach},
     store::files as table,
+    upstream::Owner,
     upstream::qwen::{Client, File, FileEntry, NewFile, content_hash, plain_name},
 };
 
@@ -83,7 +84,7 @@ impl Attachment {
     }
 
     /// The entry for the site; uploads it unless that was done.
-    async fn entry<P: Platform>(&self, platform: &P, qwen: &Client, scope: &str, reach: Reach) -> Result<FileEntry> {
+    async fn entry<P: Platform>(&self, platform: &P, qwen: &Client, owner: &Owner, reach: Reach) -> Result<FileEntry> {
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (expected, param) = (self.expected, self.param.clone());
         let entry = match source {
@@ -91,24 +92,24 @@ impl Attachment {
             Source::Lost => return Err(Error::invalid(param, "The attachment cannot be read.")),
             Source::Content { content, hash, declared } => {
                 let new = NewFile::whole(self.name.clone(), declared, content, param);
-                qwen.upload(platform, scope, NewFile { expected, hash: Some(hash), ..new }).await?.entry(platform)
+                qwen.upload(platform, owner, NewFile { expected, hash: Some(hash), ..new }).await?.entry(platform)
             }
             Source::Link(url) => match qwen.entry_for(platform, &url, expected) {
                 Some(entry) => entry,
                 None => {
                     let new = remote::open(platform, url, expected, &param, reach).await?;
-                    qwen.upload(platform, scope, new).await?.entry(platform)
+                    qwen.upload(platform, owner, new).await?.entry(platform)
                 }
             },
-            Source::Uploaded(id) => self.kept(platform, qwen, scope, &id).await?.entry(platform),
+            Source::Uploaded(id) => self.kept(platform, qwen, owner, &id).await?.entry(platform),
         };
         *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Source::Ready(entry.clone());
         Ok(entry)
     }
 
     /// A file that the client uploaded before.
-    async fn kept(&self, platform: &impl Platform, qwen: &Client, scope: &str, id: &str) -> Result<File> {
-        let found = table::find(platform, scope, id).await.map_err(Error::store_unavailable)?;
+    async fn kept(&self, platform: &impl Platform, qwen: &Client, owner: &Owner, id: &str) -> Result<File> {
+        let found = table::find(platform, owner.scope.as_str(), id).await.map_err(Error::store_unavailable)?;
         let Some(row) = found else {
             let id: String = id.chars().take(100).collect();
             let problem =
@@ -122,12 +123,13 @@ impl Attachment {
             return Err(Error::new(ErrorKind::UnsupportedFileType, problem).with_param(self.param.clone()));
         }
         let known_until = upload.expires_at;
-        let upload = qwen.refresh_url(platform, upload).await;
+        let upload = qwen.refresh_url(platform, owner, upload).await;
         let is_new = upload.expires_at != known_until;
         let file = File { upload, hash, name, size, kind, content_type };
         if is_new {
             let row = to_row(file.clone(), purpose, created_at);
-            qwen.store_health().ok_or_log("noting a new link", table::refresh_url(platform, scope, &row.upload).await);
+            qwen.store_health()
+                .ok_or_log("noting a new link", table::refresh_url(platform, owner.scope.as_str(), &row.upload).await);
         }
         Ok(file)
     }
@@ -219,11 +221,11 @@ impl Attachments {
         &self,
         platform: &P,
         qwen: &Client,
-        scope: &str,
+        owner: &Owner,
         reach: Reach,
         known: usize,
     ) -> Result<Entries> {
-        let upload = async |attachment: &Attachment| match attachment.entry(platform, qwen, scope, reach).await {
+        let upload = async |attachment: &Attachment| match attachment.entry(platform, qwen, owner, reach).await {
             Ok(entry) => Ok(Ok(entry)),
             Err(error) if attachment.message < self.newest_turn && is_of_the_file(&error) => {
                 tracing::info!(%error, "an attachment of an earlier message is no longer available");

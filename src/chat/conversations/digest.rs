@@ -6,13 +6,13 @@
 
 use std::borrow::Cow;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quick};
 
 use super::system_text::without_times;
 use crate::{
     chat::{attachments::Attachments, render_prompt::content_text},
+    digest::{key, link},
     llm::{Message, Role},
 };
 
@@ -55,15 +55,6 @@ struct State {
     pending: Option<AnswerHash>,
 }
 
-fn link(before: [u8; 32], role: u8, text: &[u8]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(before);
-    hash.update([role]);
-    hash.update((text.len() as u64).to_le_bytes());
-    hash.update(text);
-    hash.finalize().into()
-}
-
 /// An answer whose text may still grow: what is hashed is not hashed again.
 #[derive(Clone, Debug)]
 struct AnswerHash {
@@ -90,12 +81,6 @@ impl AnswerHash {
         hash.update(length.to_le_bytes());
         link(hash.finalize().into(), b'c', calls.as_bytes())
     }
-}
-
-/// 128 bits are plenty, and a third of the text that all would be.
-fn key(digest: [u8; 32]) -> String {
-    let (half, _) = digest.split_at(16);
-    URL_SAFE_NO_PAD.encode(half)
 }
 
 impl State {
@@ -246,12 +231,6 @@ pub(in crate::chat) struct SecondChance {
     pub(in crate::chat) answer: Option<String>,
 }
 
-/// The digest of API key and account that all keys are made within.
-#[must_use]
-pub fn scope(api_key: &str, account: &str) -> String {
-    key(link(link([0; 32], b'k', api_key.as_bytes()), b'o', account.as_bytes()))
-}
-
 /// The key that the history in `messages` is looked up by; `None` when nobody has answered in it yet.
 #[must_use]
 pub fn history_key(scope: &str, messages: &[Message], attachments: &Attachments) -> Option<String> {
@@ -389,15 +368,6 @@ mod tests {
 
     const BASE: &str =
         r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"x"}]"#;
-
-    #[test]
-    fn keys_and_accounts_are_different_scopes() {
-        let scopes =
-            [scope("k", "a"), scope("k", "b"), scope("l", "a"), scope("", "ka"), scope("ka", ""), scope("a", "k")];
-        for (index, one) in scopes.iter().enumerate() {
-            assert!(!scopes[..index].contains(one));
-        }
-    }
 
     #[test]
     fn without_tools_one_key_does() {

@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Duration};
 pub(in crate::chat) mod digest;
 pub(in crate::chat) mod system_text;
 
+pub use digest::history_key;
 use digest::{History, HistoryKey, SecondChance};
-pub use digest::{history_key, scope};
 
 use super::{
     attachments::Attachments,
@@ -18,6 +18,7 @@ use crate::{
     llm::{Message, Role},
     platform::{self, Platform, StoreHealth},
     store::conversations::{self as table, Anchor, Keys},
+    upstream::Owner,
 };
 #[cfg(not(target_arch = "wasm32"))]
 use crate::{
@@ -61,7 +62,7 @@ pub struct ConversationMatch {
     /// How many messages the chat at `anchor` knows.
     pub(in crate::chat) known_messages: usize,
     history: History,
-    pub(in crate::chat) scope: String,
+    pub(in crate::chat) owner: Owner,
     title: String,
     throwaway: bool,
 }
@@ -104,21 +105,21 @@ impl Conversations {
         now.saturating_sub(u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Finds where a request goes on, within `scope` (API key and account); `new_id` is for a new conversation.
+    /// Finds where a request goes on, on behalf of `owner`; `new_id` is for a new conversation.
     pub async fn find_match(
         &self,
         platform: &impl Platform,
-        scope: String,
+        owner: Owner,
         messages: Vec<Message>,
         attachments: Attachments,
         hints: &ConversationHint,
         new_id: String,
     ) -> ConversationMatch {
         let length = messages.iter().map(text_length).fold(0, usize::saturating_add);
-        let within = scope.clone();
+        let within = owner.scope.clone();
         let (prompt_message, history, full_prompt) = platform::work_on(platform, length, move || {
             let prompt_message = Transcript { names: result_names(&messages), messages, attachments };
-            let history = History::new(&within, &prompt_message.messages, &prompt_message.attachments);
+            let history = History::new(within.as_str(), &prompt_message.messages, &prompt_message.attachments);
             let full_prompt = render_prompt(prompt_message.all(), prompt_message.attachments.sent(0).count());
             (prompt_message, history, full_prompt)
         })
@@ -133,10 +134,10 @@ impl Conversations {
             title: title(&prompt_message.messages),
             throwaway: false,
             history,
-            scope,
+            owner,
         };
         let (anchor, message_count) = match self
-            .find(platform, &conversation.scope, &conversation.history, &prompt_message.messages, hints)
+            .find(platform, conversation.owner.scope.as_str(), &conversation.history, &prompt_message.messages, hints)
             .await
         {
             Found::Anchor(anchor, message_count) => (anchor, message_count),
@@ -255,10 +256,10 @@ impl Conversations {
         model: &str,
         answer: &str,
     ) {
-        let ConversationMatch { id, history, scope, title, throwaway, anchor, .. } = conversation;
+        let ConversationMatch { id, history, owner, title, throwaway, anchor, .. } = conversation;
         let known_messages = anchor.as_ref().map_or(0, |anchor| anchor.depth);
         let turn = table::Turn {
-            scope: scope.clone(),
+            scope: owner.scope.to_string(),
             anchor: Anchor {
                 conversation: id.clone(),
                 chat_id: chat_id.to_owned(),
@@ -320,7 +321,7 @@ impl Conversations {
             .collect();
         self.store_health.ok_or_log("forgetting a chat", table::forget(platform, &keys).await);
         if let Some(anchor) = &conversation.anchor {
-            let remove = table::remove(platform, &conversation.scope, &anchor.conversation).await;
+            let remove = table::remove(platform, conversation.owner.scope.as_str(), &anchor.conversation).await;
             self.store_health.ok_or_log("forgetting a chat", remove);
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     platform::StoreHealth,
     platform::telemetry::UpstreamKind,
     secret::Secret,
-    upstream::Host,
+    upstream::{Host, Owner},
 };
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -108,8 +108,8 @@ impl Client {
     ///
     /// # Errors
     /// Any refusal of the site.
-    pub async fn new_chat(&self, platform: &impl Host, model: &str) -> Result<String> {
-        retry_after_refresh!(self, platform, used, {
+    pub async fn new_chat(&self, platform: &impl Host, owner: &Owner, model: &str) -> Result<String> {
+        retry_after_refresh!(self, platform, Some(owner), used, {
             let body = wire::new_chat_body(model, self.http.clock().of_site(platform.now()));
             let (head, body) = self.request(platform, &used, Method::POST, wire::NEW_CHAT, body).await?;
             let id = crate::json::from_bytes::<Json>(&body)
@@ -132,11 +132,11 @@ impl Client {
     ///
     /// # Errors
     /// Any other refusal of the site.
-    pub async fn delete_chat(&self, platform: &impl Host, chat_id: &str) -> Result<()> {
+    pub async fn delete_chat(&self, platform: &impl Host, owner: Option<&Owner>, chat_id: &str) -> Result<()> {
         if !ids::is_id(chat_id) {
             return Err(Error::invalid("id", "This is not the id of a chat."));
         }
-        retry_after_refresh!(self, platform, used, {
+        retry_after_refresh!(self, platform, owner, used, {
             let path = wire::chat(chat_id);
             let (head, body) = self.request(platform, &used, Method::DELETE, &path, Bytes::new()).await?;
             let refused = head.status.is_success()
@@ -175,7 +175,7 @@ impl Client {
     #[cfg(not(target_arch = "wasm32"))]
     async fn past<T>(&self, platform: &impl Host, path: &str, read: fn(&[u8]) -> Option<T>) -> Result<T> {
         self.session.ready(platform).await?;
-        retry_after_refresh!(self, platform, used, {
+        retry_after_refresh!(self, platform, None, used, {
             let (head, body) = self.request(platform, &used, Method::GET, path, Bytes::new()).await?;
             let found = Some(&body).filter(|_| head.status.is_success()).and_then(|body| read(body));
             found.ok_or_else(|| self.refused(platform, &used, &head, &body))
@@ -186,10 +186,10 @@ impl Client {
     ///
     /// # Errors
     /// Any refusal of the site that comes instead of a stream; `request_too_large` before anything is sent.
-    pub async fn complete(&self, platform: &impl Host, turn: &Turn<'_>) -> Result<TurnStream> {
+    pub async fn complete(&self, platform: &impl Host, owner: &Owner, turn: &Turn<'_>) -> Result<TurnStream> {
         let path = wire::completions(turn.chat_id);
         let body = wire::turn_body(turn, platform)?;
-        retry_after_refresh!(self, platform, used, {
+        retry_after_refresh!(self, platform, Some(owner), used, {
             let purpose = Purpose::Turn { chat_id: turn.chat_id };
             let credentials = used.credentials.as_deref();
             let request = self.http.request(platform, credentials, Method::POST, &path, purpose, body.clone())?;

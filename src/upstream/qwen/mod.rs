@@ -1,12 +1,12 @@
 //! What chat.qwen.ai sends and gets: the session, the models, chats and turns, the answer stream and every refusal.
 
-// Sends a request with the current credentials; if the site reports that the session has ended, renews them and sends it
+// Sends a request with the current credentials, as long as they are of the account that `$owner` names, if any; if the site reports that the session has ended, renews them and sends it
 // once more. A macro, because the future of an async closure cannot yet be required to be `Send`.
 macro_rules! retry_after_refresh {
-    ($qwen:expr, $platform:expr, $used:ident, $ask:block) => {{
+    ($qwen:expr, $platform:expr, $owner:expr, $used:ident, $ask:block) => {{
         let mut healed = false;
         loop {
-            let $used = $qwen.session.current();
+            let $used = $qwen.session.lease_for($owner)?;
             let done: Result<_> = async { $ask }.await;
             match done {
                 Err(error) if !healed && $qwen.session.heal($platform, &$used, &error).await => healed = true,

@@ -24,8 +24,7 @@ use crate::{
     oss::{Credentials, Failure, MultipartError, Object},
     platform::BoxStream,
     secret::Secret,
-    upstream::Host,
-    upstream::Upload,
+    upstream::{Host, Owner, Upload},
 };
 
 /// How long parsing may take, and how often it is asked for.
@@ -155,7 +154,8 @@ impl Client {
     ///
     /// # Errors
     /// `unsupported_file_type`, `request_too_large`, what the body fails with, any refusal of the site or its storage.
-    pub async fn upload<P: Host>(&self, platform: &P, scope: &str, new: NewFile) -> Result<File> {
+    pub async fn upload<P: Host>(&self, platform: &P, owner: &Owner, new: NewFile) -> Result<File> {
+        let scope = owner.scope.as_str();
         let NewFile { name, declared, expected, length, hash, param, body } = new;
         let name = plain_name(&name);
         let mut parts = Parts::new(body, length);
@@ -183,7 +183,7 @@ impl Client {
             });
         }
         let size = if whole { first.len() as u64 } else { length.unwrap_or(0).max(first.len() as u64) };
-        let credentials = self.credentials(platform, &name, size, kind).await?;
+        let credentials = self.credentials(platform, owner, &name, size, kind).await?;
         let place =
             Arc::new(credentials.place(self.oss_url.as_deref(), self.http.idle(), self.http.clock().ahead())?);
         let earlier = match (whole, kind) {
@@ -209,7 +209,7 @@ impl Client {
             return Ok(File { upload, hash, name, size, kind, content_type });
         }
         if kind == MediaKind::Document {
-            self.parse(platform, &credentials.file_id).await?;
+            self.parse(platform, owner, &credentials.file_id).await?;
         }
         let owner = credentials.file_path.split('/').next().unwrap_or_default().to_owned();
         let expires_at = link_end(&credentials.file_url, platform.now());
@@ -254,11 +254,11 @@ impl Client {
     }
 
     /// A link to a file that lives: the one at hand, or a new one. A dead one if the site gives none, as it takes those too.
-    pub async fn refresh_url(&self, platform: &impl Host, upload: Upload) -> Upload {
+    pub async fn refresh_url(&self, platform: &impl Host, owner: &Owner, upload: Upload) -> Upload {
         if upload.expires_at > platform.now().saturating_add(LINK_MARGIN) {
             return upload;
         }
-        match self.ask(platform, wire::FILE_LINK, &json!({ "file_id": upload.id })).await {
+        match self.ask(platform, Some(owner), wire::FILE_LINK, &json!({ "file_id": upload.id })).await {
             Ok(answer) => {
                 let url = ["file_url", "fileUrl"].iter().find_map(|name| answer.get(*name)?.as_str());
                 match url.filter(|url| !url.is_empty()) {
@@ -277,9 +277,16 @@ impl Client {
     ///
     /// # Errors
     /// Any refusal of the site.
-    pub async fn sts_token(&self, platform: &impl Host, name: &str, size: u64, kind: &str) -> Result<Json> {
+    pub async fn sts_token(
+        &self,
+        platform: &impl Host,
+        owner: Option<&Owner>,
+        name: &str,
+        size: u64,
+        kind: &str,
+    ) -> Result<Json> {
         let body = json!({ "filename": name, "filesize": size, "filetype": kind });
-        let answer = self.ask_whole(platform, wire::STS_TOKEN, &body).await?;
+        let answer = self.ask_whole(platform, owner, wire::STS_TOKEN, &body).await?;
         let is_token = answer.pointer("/data/access_key_id").or_else(|| answer.get("access_key_id")).is_some();
         if is_token { Ok(answer) } else { Err(odd("the request for a place for a file")) }
     }
@@ -288,19 +295,21 @@ impl Client {
     async fn credentials(
         &self,
         platform: &impl Host,
+        owner: &Owner,
         name: &str,
         size: u64,
         kind: MediaKind,
     ) -> Result<UploadCredentials> {
-        let answer = data_of(self.sts_token(platform, name, size, kind.as_str()).await?);
+        let answer = data_of(self.sts_token(platform, Some(owner), name, size, kind.as_str()).await?);
         serde_json::from_value(answer).map_err(|_| odd("the request for a place for a file"))
     }
 
     /// Has a document parsed and waits for it.
-    async fn parse(&self, platform: &impl Host, file_id: &str) -> Result<()> {
-        self.ask(platform, wire::PARSE, &json!({ "file_id": file_id })).await?;
+    async fn parse(&self, platform: &impl Host, owner: &Owner, file_id: &str) -> Result<()> {
+        self.ask(platform, Some(owner), wire::PARSE, &json!({ "file_id": file_id })).await?;
         for _ in 0..PARSE_POLLS {
-            let answer = self.ask(platform, wire::PARSE_STATUS, &json!({ "file_id_list": [file_id] })).await?;
+            let answer =
+                self.ask(platform, Some(owner), wire::PARSE_STATUS, &json!({ "file_id_list": [file_id] })).await?;
             match answer.pointer("/0/status").and_then(Json::as_str) {
                 Some("success") => return Ok(()),
                 Some("failed") => {
@@ -319,14 +328,14 @@ impl Client {
     }
 
     /// Posts JSON and gives the `data` of a good answer.
-    async fn ask(&self, platform: &impl Host, path: &str, body: &Json) -> Result<Json> {
-        self.ask_whole(platform, path, body).await.map(data_of)
+    async fn ask(&self, platform: &impl Host, owner: Option<&Owner>, path: &str, body: &Json) -> Result<Json> {
+        self.ask_whole(platform, owner, path, body).await.map(data_of)
     }
 
     /// Posts JSON and gives a good answer as it is.
-    async fn ask_whole(&self, platform: &impl Host, path: &str, body: &Json) -> Result<Json> {
+    async fn ask_whole(&self, platform: &impl Host, owner: Option<&Owner>, path: &str, body: &Json) -> Result<Json> {
         let body = Bytes::from(body.to_string());
-        retry_after_refresh!(self, platform, used, {
+        retry_after_refresh!(self, platform, owner, used, {
             let (head, body) = self.request(platform, &used, Method::POST, path, body.clone()).await?;
             let json = crate::json::from_bytes::<Json>(&body).ok().filter(Json::is_object);
             match json {

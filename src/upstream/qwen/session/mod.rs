@@ -24,7 +24,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     platform::StoreHealth,
     secret::Secret,
-    upstream::StoredSession,
+    upstream::{AccountId, Owner, StoredSession},
 };
 
 /// After a renewal that failed for the moment the next one waits: at first so long, then twice as long each time (milliseconds).
@@ -221,10 +221,26 @@ impl Session {
         self.memory().generation
     }
 
-    /// Who the account is: the token's own id, else a digest of the credentials.
+    /// Who the account is, and a number that rises when a person replaces the session.
     #[must_use]
-    pub fn account(&self) -> String {
-        self.memory().credentials.as_ref().map(|credentials| credentials.account().to_owned()).unwrap_or_default()
+    pub fn identity(&self) -> (AccountId, u64) {
+        let memory = self.memory();
+        (memory.account(), memory.given)
+    }
+
+    /// The credentials to send on behalf of `owner`.
+    ///
+    /// # Errors
+    /// A person has replaced the session by one of another account since the request began.
+    pub(super) fn lease_for(&self, owner: Option<&Owner>) -> Result<CredentialsLease> {
+        let memory = self.memory();
+        match owner {
+            // A renewal may teach what the site calls the account; only a person makes it another one.
+            Some(owner) if memory.given != owner.session_epoch && memory.account() != owner.account => {
+                Err(Error::session_replaced())
+            }
+            _ => Ok(memory.current()),
+        }
     }
 
     /// The error of a request during the pause after a challenge.
@@ -362,6 +378,12 @@ impl Session {
 }
 
 impl Memory {
+    fn account(&self) -> AccountId {
+        AccountId::new(
+            self.credentials.as_ref().map(|credentials| credentials.account().to_owned()).unwrap_or_default(),
+        )
+    }
+
     fn current(&self) -> CredentialsLease {
         CredentialsLease { credentials: self.credentials.clone(), generation: self.generation }
     }
