@@ -16,7 +16,10 @@ use qwen_edge::{
     llm::Message,
     oss::{Credentials, Scope, Signable},
     secret::Secret,
-    upstream::qwen::{Flow, SseReader},
+    upstream::{
+        Decoder,
+        qwen::{Flow, SseReader},
+    },
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -38,7 +41,7 @@ fn meta() -> AnswerMeta {
 /// A translator after its first delta.
 fn begun() -> Translator {
     let encoder = openai::Encoder::new(meta(), Delivery::Stream { include_usage: true });
-    let mut translator = Translator::new(Encoder::ChatCompletions(encoder), Vec::new(), None);
+    let mut translator = Translator::new(Decoder::qwen(), Encoder::ChatCompletions(encoder), Vec::new(), None);
     for piece in [CREATED, DELTA] {
         assert_eq!(translator.feed(piece.as_bytes()).unwrap(), Progress::More);
     }

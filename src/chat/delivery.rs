@@ -20,7 +20,6 @@ use crate::{
     config::Config,
     error::{Error, Result},
     platform::{BoxFuture, FetchError, Platform},
-    upstream::qwen::empty_answer,
 };
 
 /// The waits of a turn.
@@ -120,8 +119,7 @@ impl<P: Platform> Answer<P> {
         })
         .await
         .inspect_err(|error| self.engine.note(error))?;
-        let whole = self.engine.translator().take();
-        if whole.is_empty() { Err(empty_answer()) } else { Ok(whole) }
+        Ok(self.engine.translator().take())
     }
 
     /// Looks whether the site or we have been silent for too long. `true` = a heartbeat was written.

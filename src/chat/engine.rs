@@ -13,14 +13,14 @@ use futures::StreamExt as _;
 
 use super::{
     limiter::Permit,
-    opening::{Attempt, Opened, Plan, Services, open},
+    opening::{Attempt, Begun, Plan, Services, open},
     translator::{Progress, Translator},
 };
 use crate::{
     api::Encoder,
     error::{Error, ErrorKind, Result},
-    platform::{self, BoxFuture, ByteStream, FetchError, Platform},
-    upstream::qwen::{CredentialsLease, TurnStream, unreachable_error},
+    platform::{self, BoxFuture, ByteStream, Platform},
+    upstream::{Lease, Opened},
 };
 
 /// So many bytes go to the client at the latest.
@@ -45,7 +45,7 @@ pub(super) struct Engine<P> {
     /// Held while the site is busy with this turn.
     permit: Option<Permit>,
     /// What the stream that is being read was asked for with: what the site says counts for these credentials alone.
-    lease: Option<CredentialsLease>,
+    lease: Option<Lease>,
     translator: Translator,
     attempt: Attempt,
     retries_left: u32,
@@ -59,7 +59,7 @@ pub(super) struct Engine<P> {
 }
 
 enum Stage {
-    Opening(BoxFuture<Result<Opened>>),
+    Opening(BoxFuture<Result<Begun>>),
     Reading {
         body: ByteStream,
         /// The chat that the answer comes from.
@@ -76,7 +76,7 @@ impl<P: Platform> Engine<P> {
         let now = platform.now();
         let plan = Arc::new(plan);
         let mut engine = Self {
-            translator: translator(&encoder, &plan),
+            translator: translator(&services, &encoder, &plan),
             platform,
             services,
             plan,
@@ -97,8 +97,8 @@ impl<P: Platform> Engine<P> {
     }
 
     /// Begins an attempt.
-    fn begin(&mut self, refused: Option<(CredentialsLease, Error)>) {
-        self.translator = translator(&self.encoder, &self.plan);
+    fn begin(&mut self, refused: Option<(Lease, Error)>) {
+        self.translator = translator(&self.services, &self.encoder, &self.plan);
         (self.permit, self.lease) = (None, None);
         let (platform, services, plan) = (self.platform.clone(), self.services.clone(), Arc::clone(&self.plan));
         self.stage = Stage::Opening(Box::pin(open(platform, services, plan, self.attempt, refused)));
@@ -161,7 +161,7 @@ impl<P: Platform> Engine<P> {
             if let Some(lease) =
                 self.lease.take_if(|_| error.kind() == ErrorKind::SessionExpired && !self.session_was_refreshed)
             {
-                self.services.qwen.note(&self.platform, &lease, &error);
+                self.services.upstream.note(&self.platform, &lease, &error);
                 self.session_was_refreshed = true;
                 self.begin(Some((lease, error)));
                 continue;
@@ -182,8 +182,7 @@ impl<P: Platform> Engine<P> {
             match &mut self.stage {
                 Stage::Ended => return Poll::Ready(Ok(())),
                 Stage::Opening(opening) => {
-                    let Opened { stream: TurnStream { body, lease }, chat_id, permit } =
-                        ready!(opening.as_mut().poll(cx))?;
+                    let Begun { opened: Opened { body, chat_id, lease }, permit } = ready!(opening.as_mut().poll(cx))?;
                     self.stage = Stage::Reading { body, chat_id };
                     (self.permit, self.lease) = (Some(permit), Some(lease));
                     self.received_at = self.platform.now();
@@ -211,7 +210,12 @@ impl<P: Platform> Engine<P> {
                             return Poll::Ready(Ok(()));
                         }
                     }
-                    Some(Err(error)) => return Poll::Ready(Err(self.broken(&error))),
+                    Some(Err(error)) => {
+                        return Poll::Ready(Err(self
+                            .services
+                            .upstream
+                            .broken_error(&error, self.translator.has_text())));
+                    }
                     None => {
                         self.translator.end()?;
                         self.end();
@@ -258,19 +262,6 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    fn broken(&self, error: &FetchError) -> Error {
-        if self.translator.has_text() {
-            Error::new(
-                ErrorKind::UpstreamTruncated,
-                "The connection to chat.qwen.ai broke before the end of the answer. Send the request again.",
-            )
-            .with_detail(error.detail.clone())
-            .retryable()
-        } else {
-            unreachable_error(error)
-        }
-    }
-
     /// How long the site may still be silent at `now` (milliseconds since 1970). Opening has time limits of its own, one for
     /// each request.
     pub(super) fn idle_left(&self, now: u64) -> Duration {
@@ -281,14 +272,14 @@ impl<P: Platform> Engine<P> {
     /// Ends the turn because the site was silent for too long.
     pub(super) fn give_up(&mut self) -> Error {
         self.stage = Stage::Ended;
-        self.services.qwen.idle_error()
+        self.services.upstream.idle_error()
     }
 
     /// The session's state follows an error that came within a stream. One that came instead of a stream was noted where it
     /// was read.
     pub(super) fn note(&self, error: &Error) {
         if let Some(lease) = &self.lease {
-            self.services.qwen.note(&self.platform, lease, error);
+            self.services.upstream.note(&self.platform, lease, error);
         }
     }
 
@@ -307,6 +298,6 @@ impl<P: Platform> Engine<P> {
     }
 }
 
-fn translator(encoder: &Encoder, plan: &Plan) -> Translator {
-    Translator::new(encoder.clone(), plan.options.stop.clone(), plan.options.max_tokens)
+fn translator(services: &Services, encoder: &Encoder, plan: &Plan) -> Translator {
+    Translator::new(services.upstream.decoder(), encoder.clone(), plan.options.stop.clone(), plan.options.max_tokens)
 }

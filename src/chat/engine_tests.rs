@@ -126,7 +126,7 @@ async fn prepared(
     let hint = ConversationHint::default();
     let conversation = services
         .conversations
-        .find_match(platform, owner, request.messages, super::Attachments::default(), &hint, "conv".to_owned())
+        .find_match(platform, owner, (request.messages, super::Attachments::default()), &hint, "conv".to_owned())
         .await;
     let options = super::GenerationOptions {
         model: "m".to_owned(),
@@ -362,7 +362,7 @@ async fn a_session_replaced_amid_a_request_gets_nothing_of_the_old_accounts_chat
     // The request has begun, and waits for the site.
     let begun = turn(messages).await;
     let two = CredentialsInput { token: Some(Secret::new(token("two"))), ..CredentialsInput::default() };
-    services.qwen.give_session(&platform, two).await.unwrap();
+    app.qwen.give_session(&platform, two).await.unwrap();
     let before = platform.requests().len();
     let error = begun.whole().await.unwrap_err();
     assert!(error.message().contains("replaced"), "{error}");
@@ -372,7 +372,7 @@ async fn a_session_replaced_amid_a_request_gets_nothing_of_the_old_accounts_chat
     assert!(asked(&platform)[before..].iter().any(|path| path.contains("/chats/new")));
     // The first account's chat is still known.
     let one = CredentialsInput { token: Some(Secret::new(token("one"))), ..CredentialsInput::default() };
-    services.qwen.give_session(&platform, one).await.unwrap();
+    app.qwen.give_session(&platform, one).await.unwrap();
     let before = platform.requests().len();
     turn(messages).await.whole().await.unwrap();
     assert_eq!(asked(&platform)[before..], ["/api/v2/chat/completions?chat_id=chat-of-one"]);

@@ -3,7 +3,7 @@
 
 use crate::{
     llm::{Reasoning, Request},
-    upstream::qwen::{Choice, Model},
+    upstream::{Choice, Model},
 };
 
 /// What goes upstream beside the messages, and where the answer is cut.

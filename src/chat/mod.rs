@@ -1,6 +1,7 @@
 //! The engine: one turn, from a request to its answer.
 
 mod attachments;
+mod check;
 mod citations;
 mod coalesce;
 mod conversations;
@@ -12,7 +13,6 @@ mod filters;
 mod generation_options;
 mod limiter;
 mod opening;
-mod render_prompt;
 #[cfg(test)]
 mod scaling_tests;
 #[cfg(test)]
@@ -22,10 +22,10 @@ mod test_requests;
 mod translator;
 
 pub use attachments::{Attachments, from_row, to_row};
+pub use check::check;
 pub use conversations::{ConversationHint, ConversationMatch, Conversations, history_key};
 pub use delivery::{Answer, Timing};
 pub use generation_options::{GenerationOptions, generation_options};
 pub use limiter::{ConcurrencyLimiter, KeyedLimiters};
 pub use opening::{Plan, Services};
-pub use render_prompt::check;
 pub use translator::{Progress, Translator};

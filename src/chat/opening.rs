@@ -1,28 +1,26 @@
 //! Asking the site for an answer: in the chat that knows the conversation, or in a new one.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
-    attachments::Entries,
+    attachments::{Entries, Uploader},
     conversations::{ConversationMatch, Conversations},
     generation_options::GenerationOptions,
     limiter::{ConcurrencyLimiter, KeyedLimiters, Permit},
-    render_prompt::{FILE_NAME, RenderedPrompt, without_missing},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    platform::{Platform, Reach},
-    upstream::qwen::{Client, CredentialsLease, FileEntry, NewFile, Turn, TurnStream},
+    platform::{Platform, Reach, StoreHealth},
+    upstream::{Ask, FileEntry, Lease, Opened, RenderedPrompt, Upstream, prompt_file, without_missing},
 };
-
-/// How long a chat that is busy with an earlier turn is waited for, before a new chat is made.
-const BUSY_WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1500)];
 
 /// What all turns share.
 #[derive(Clone, Debug)]
 pub struct Services {
     /// The upstream.
-    pub qwen: Arc<Client>,
+    pub upstream: Upstream,
+    /// How often the store failed.
+    pub store_health: Arc<StoreHealth>,
     /// Which chats know which conversations.
     pub conversations: Arc<Conversations>,
     /// Limits the turns that the upstream is busy with.
@@ -51,20 +49,19 @@ pub(super) struct Attempt {
     pub(super) chat_is_gone: bool,
 }
 
-/// An answer that has begun, and the chat it comes from.
-pub(super) struct Opened {
-    pub(super) stream: TurnStream,
-    pub(super) chat_id: String,
+/// An answer that has begun, and the permit that it holds.
+pub(super) struct Begun {
+    pub(super) opened: Opened,
     pub(super) permit: Permit,
 }
 
-/// What is sent to the site: a text, and the entries of the files that go along.
-struct TurnInput<'a> {
+/// What is sent: a text, and the entries of the files that go along.
+struct Input<'a> {
     text: Cow<'a, str>,
     files: Vec<FileEntry>,
 }
 
-/// Asks for the answer. After a session that ended amid an answer (`refused`), only if the session can be refreshed.
+/// Asks for the answer. After an error amid an answer (`refused`), only if the upstream can recover from it.
 ///
 /// # Errors
 /// Any refusal that comes instead of an answer.
@@ -73,12 +70,12 @@ pub(super) async fn open<P: Platform>(
     services: Services,
     plan: Arc<Plan>,
     attempt: Attempt,
-    refused: Option<(CredentialsLease, Error)>,
-) -> Result<Opened> {
-    let Services { qwen, conversations, .. } = &services;
+    refused: Option<(Lease, Error)>,
+) -> Result<Begun> {
+    let Services { upstream, conversations, .. } = &services;
     let conversation = &plan.conversation;
     if let Some((lease, error)) = refused
-        && !qwen.refresh_after(&platform, &lease, &error).await
+        && !upstream.recover(&platform, &lease, &error).await
     {
         return Err(error);
     }
@@ -90,8 +87,9 @@ pub(super) async fn open<P: Platform>(
     if let (Some(anchor), false) = (&conversation.anchor, attempt.needs_new_chat) {
         let input = opening.prepare(&conversation.delta, conversation.known_messages).await?;
         let permit = opening.permit().await?;
-        match opening.continue_chat(&anchor.chat_id, &anchor.response_id, &input).await {
-            Ok(stream) => return Ok(Opened { stream, chat_id: anchor.chat_id.clone(), permit }),
+        let node = (anchor.chat_id.as_str(), anchor.response_id.as_str());
+        match upstream.continue_chat(&platform, &conversation.owner, node, &opening.ask(&input)).await {
+            Ok(opened) => return Ok(Begun { opened, permit }),
             Err(error) if error.kind() == ErrorKind::ChatGone => conversations.forget(&platform, conversation).await,
             Err(error) if error.kind() == ErrorKind::ChatBusy => {}
             Err(error) => return Err(error),
@@ -104,9 +102,8 @@ pub(super) async fn open<P: Platform>(
         Some(permit) => permit,
         None => opening.permit().await?,
     };
-    let chat_id = qwen.new_chat(&platform, &conversation.owner, &plan.options.model).await?;
-    let stream = qwen.complete(&platform, &conversation.owner, &opening.turn(&chat_id, None, &input)).await?;
-    Ok(Opened { stream, chat_id, permit })
+    let opened = upstream.start_chat(&platform, &conversation.owner, &opening.ask(&input)).await?;
+    Ok(Begun { opened, permit })
 }
 
 struct Opening<'a, P> {
@@ -116,17 +113,17 @@ struct Opening<'a, P> {
 }
 
 impl<'a, P: Platform> Opening<'a, P> {
-    fn turn(&self, chat_id: &'a str, parent_id: Option<&'a str>, input: &'a TurnInput<'_>) -> Turn<'a> {
+    fn ask(&self, input: &'a Input<'_>) -> Ask<'a> {
         let GenerationOptions { model, reasoning, search, stop: _, max_tokens: _ } = &self.plan.options;
-        let TurnInput { text, files } = input;
-        Turn { chat_id, parent_id, model, text, files, reasoning: *reasoning, search: *search }
+        let Input { text, files } = input;
+        Ask { model, text, files, reasoning: *reasoning, search: *search }
     }
 
-    /// Waits for a permit to ask the site.
+    /// Waits for a permit to ask the upstream.
     async fn permit(&self) -> Result<Permit> {
         let permit = self.services.limiter.acquire(self.platform).await?;
         // Meanwhile the site may have asked for a human check.
-        self.services.qwen.session().check(self.platform.now())?;
+        self.services.upstream.check(self.platform.now())?;
         Ok(permit)
     }
 
@@ -135,45 +132,31 @@ impl<'a, P: Platform> Opening<'a, P> {
     }
 
     /// Uploads what goes along, before the turn has its permit: a client's link may be slow, and only its own key waits for it.
-    async fn prepare(&self, prompt: &'a RenderedPrompt, known: usize) -> Result<TurnInput<'a>> {
+    async fn prepare(&self, prompt: &'a RenderedPrompt, known: usize) -> Result<Input<'a>> {
         if !self.has_files(prompt, known) {
-            return Ok(TurnInput { text: Cow::Borrowed(&prompt.text), files: Vec::new() });
+            return Ok(Input { text: Cow::Borrowed(&prompt.text), files: Vec::new() });
         }
         let limiters = &self.services.attachment_limiters;
         let _permit = limiters.acquire(self.platform, self.plan.conversation.owner.scope.as_str()).await?;
         // Meanwhile the site may have asked for a human check.
-        self.services.qwen.session().check(self.platform.now())?;
+        self.services.upstream.check(self.platform.now())?;
         self.upload(prompt, known).await
     }
 
     /// Uploads what is too long for a message, and what is attached to messages that the chat does not know. The text names
     /// the attachments that are no longer available.
-    async fn upload(&self, prompt: &'a RenderedPrompt, known: usize) -> Result<TurnInput<'a>> {
-        let (platform, qwen) = (self.platform, &self.services.qwen);
-        let ConversationMatch { attachments, owner, .. } = &self.plan.conversation;
+    async fn upload(&self, prompt: &'a RenderedPrompt, known: usize) -> Result<Input<'a>> {
+        let Self { platform, services: Services { upstream, store_health, .. }, plan } = self;
+        let ConversationMatch { attachments, owner, .. } = &plan.conversation;
         let mut files = Vec::new();
-        if let Some(text) = &prompt.file {
-            let (media_type, param) = ("text/plain".to_owned(), "messages".to_owned());
-            let new = NewFile::whole(FILE_NAME.to_owned(), Some(media_type), text.clone(), param);
+        if let Some(file) = prompt_file(prompt) {
             // Boxed: else each chat would take an upload's memory for as long as it is being opened.
-            files.push(Box::pin(qwen.upload(platform, owner, new)).await?.entry(platform));
+            files.push(Box::pin(upstream.upload(*platform, owner, file)).await?.entry(*platform));
         }
-        let Entries { files: attached, missing } =
-            attachments.entries(platform, qwen, owner, self.plan.reach, known).await?;
+        let Entries { files: attached, missing } = attachments
+            .entries(&Uploader { platform: *platform, upstream, store_health, owner, reach: plan.reach }, known)
+            .await?;
         files.extend(attached);
-        Ok(TurnInput { text: without_missing(&prompt.text, &missing), files })
-    }
-
-    /// Sends the delta to the chat that knows the rest; waits a little while that chat is busy.
-    async fn continue_chat(&self, chat_id: &str, parent_id: &str, input: &TurnInput<'_>) -> Result<TurnStream> {
-        let (platform, qwen) = (self.platform, &self.services.qwen);
-        let turn = self.turn(chat_id, Some(parent_id), input);
-        for wait in BUSY_WAITS {
-            match qwen.complete(platform, &self.plan.conversation.owner, &turn).await {
-                Err(error) if error.kind() == ErrorKind::ChatBusy => platform.sleep(wait).await,
-                done => return done,
-            }
-        }
-        qwen.complete(platform, &self.plan.conversation.owner, &turn).await
+        Ok(Input { text: without_missing(&prompt.text, &missing), files })
     }
 }

@@ -8,14 +8,20 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    attachments::Attachments,
+    attachments::{Attachment, Attachments},
+    check::check,
     citations::citations,
     conversations::digest::History,
     conversations::system_text::without_times,
     filters::StopFilter,
-    render_prompt::{PromptMessage, check, render_prompt, result_names},
 };
-use crate::{api::openai, credentials_input, llm::Source, upstream::qwen::SseReader, visible};
+use crate::{
+    api::openai,
+    credentials_input,
+    llm::Source,
+    upstream::{PromptMessage, qwen::SseReader, render_prompt, speaker_names},
+    visible,
+};
 
 #[path = "../../tests/integration/hostile_bodies.rs"]
 #[allow(unreachable_pub, reason = "a module of two crates")]
@@ -48,11 +54,11 @@ fn read_request(body: &str) -> Times {
     times.of("with_answer", || history.with_answer(body));
     times.of("second_chance", || history.second_chance(body));
     times.of("title", || super::conversations::title(&messages));
-    let names = times.of("names", || result_names(&messages));
+    let names = times.of("names", || speaker_names(&messages));
     let prompt_message = messages.iter().zip(&names).enumerate().map(|(index, (message, name))| PromptMessage {
         message,
         name: name.as_deref(),
-        attached: attachments.of(index),
+        attached: attachments.of(index).iter().map(Attachment::name).collect(),
     });
     times.of("fold", || render_prompt(prompt_message, 0));
     times

@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use serde::Deserialize;
 
 use super::translator::Translator;
-use crate::api::{AnswerMeta, Delivery, Encoder, openai};
+use crate::{
+    api::{AnswerMeta, Delivery, Encoder, openai},
+    upstream::Decoder,
+};
 
 #[derive(Deserialize)]
 struct Header {
@@ -32,7 +35,7 @@ impl Recorded {
     fn client_gets<'a>(&self, delivery: Delivery, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
         let meta = AnswerMeta { id: "chatcmpl-1".to_owned(), created: 1, model: "m".to_owned() };
         let encoder = Encoder::ChatCompletions(openai::Encoder::new(meta, delivery));
-        match Translator::new(encoder, self.stop.clone(), self.max_tokens).run(pieces) {
+        match Translator::new(Decoder::qwen(), encoder, self.stop.clone(), self.max_tokens).run(pieces) {
             Ok(bytes) if delivery.is_stream() => String::from_utf8(bytes.to_vec()).unwrap(),
             Ok(bytes) => format!("{}\n", String::from_utf8(bytes.to_vec()).unwrap()),
             Err(error) => {

@@ -14,7 +14,7 @@ use crate::{
     api::Encoder,
     error::{Error, ErrorKind, Result},
     llm::{Answer, Event, FinishReason},
-    upstream::qwen::{Decoder, EventSink, empty_answer},
+    upstream::{Decoder, EventSink},
 };
 
 /// Whether the answer is over.
@@ -52,7 +52,7 @@ struct Output {
 impl Translator {
     /// A translator for one answer, which ends at each of the texts `stop` and after `max_tokens`.
     #[must_use]
-    pub fn new(encoder: Encoder, stop: Vec<String>, max_tokens: Option<u64>) -> Self {
+    pub fn new(decoder: Decoder, encoder: Encoder, stop: Vec<String>, max_tokens: Option<u64>) -> Self {
         let output = Output {
             encoder,
             out: BytesMut::new(),
@@ -64,7 +64,7 @@ impl Translator {
             limit: LimitFilter::new(max_tokens),
             cut: None,
         };
-        Self { decoder: Decoder::default(), output }
+        Self { decoder, output }
     }
 
     /// Reads one piece of the upstream's bytes.
@@ -89,7 +89,7 @@ impl Translator {
 
     fn check_not_empty(&self) -> Result<()> {
         let is_empty = !self.output.began && self.output.cut.is_none();
-        if is_empty { Err(empty_answer()) } else { Ok(()) }
+        if is_empty { Err(self.decoder.empty_answer()) } else { Ok(()) }
     }
 
     /// Writes the end of a complete answer.
@@ -161,7 +161,7 @@ impl Translator {
     /// Whether any text came from the upstream, also such as is held back.
     #[must_use]
     pub fn has_text(&self) -> bool {
-        self.decoder.said_something()
+        self.decoder.has_text()
     }
 
     /// How many bytes wait for the client.

@@ -1,5 +1,7 @@
 //! What a client asks for.
 
+use std::borrow::Cow;
+
 /// One request: a conversation whose next answer is wanted. Which bytes the client gets is not part of it.
 #[derive(Debug, Default)]
 pub struct Request {
@@ -66,6 +68,39 @@ impl Message {
     #[must_use]
     pub fn text(role: Role, text: String) -> Self {
         Self { role, name: None, parts: vec![Part::Text(text)], tool_calls: Vec::new(), tool_call_id: None }
+    }
+
+    /// The text of the content, a line for each part; what is attached is left out.
+    #[must_use]
+    pub fn content_text(&self) -> Cow<'_, str> {
+        let texts = || self.parts.iter().filter_map(Part::as_text);
+        match texts().count() {
+            0 => Cow::Borrowed(""),
+            1 => Cow::Borrowed(texts().next().unwrap_or_default()),
+            _ => Cow::Owned(texts().collect::<Vec<_>>().join("\n")),
+        }
+    }
+
+    /// How many bytes of text the content has.
+    #[must_use]
+    pub fn text_length(&self) -> usize {
+        self.parts.iter().filter_map(Part::as_text).map(str::len).fold(0, usize::saturating_add)
+    }
+
+    /// The functions that the model called.
+    pub fn calls(&self) -> impl Iterator<Item = &FunctionCall> {
+        self.tool_calls.iter().filter_map(|call| call.function.as_deref())
+    }
+}
+
+impl Part {
+    /// The text, if it is one.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Media(_) => None,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     platform::Platform,
     platform::StoreHealth,
-    upstream::qwen::Client,
+    upstream::{Upstream, qwen::Client},
 };
 
 /// The program's state, shared by all requests of a process or an isolate.
@@ -18,7 +18,7 @@ pub struct App {
     pub(super) config: Config,
     pub(super) keys: Keys,
     pub(super) account: Arc<Account>,
-    pub(super) qwen: Arc<Client>,
+    pub(crate) qwen: Arc<Client>,
     pub(super) conversations: Arc<Conversations>,
     pub(super) limiter: Arc<ConcurrencyLimiter>,
     pub(super) memory: MemoryBudget,
@@ -54,7 +54,8 @@ impl App {
     /// What a turn needs.
     pub(crate) fn services(&self) -> Services {
         Services {
-            qwen: Arc::clone(&self.qwen),
+            upstream: Upstream::Qwen(Arc::clone(&self.qwen)),
+            store_health: Arc::clone(&self.store_health),
             conversations: Arc::clone(&self.conversations),
             limiter: Arc::clone(&self.limiter),
             attachment_limiters: Arc::clone(&self.attachment_limiters),

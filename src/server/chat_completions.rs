@@ -77,7 +77,7 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     let caller = app.caller(platform, key).await;
     let id = reply::new_id("conv_", platform);
     let conversation =
-        app.conversations.find_match(platform, caller.owner, request.messages, attachments, &hint, id).await;
+        app.conversations.find_match(platform, caller.owner, (request.messages, attachments), &hint, id).await;
     {
         let request_metrics = platform.request_metrics();
         let mut record = request_metrics.record();

@@ -3,6 +3,14 @@
 mod owner;
 mod ports;
 pub mod qwen;
+mod seam;
 
 pub use owner::{AccountId, Owner, ScopeKey};
 pub use ports::{Cache, Host, SessionStore, StoredSession, Upload, UploadStore};
+pub use qwen::{
+    Choice, EventSink, File, FileEntry, Model, NewFile, PromptMessage, RenderedPrompt, content_hash, plain_name,
+    prompt_file, speaker_names, without_missing,
+};
+#[cfg(not(target_arch = "wasm32"))]
+pub use qwen::{PastChat, PastMessage};
+pub use seam::{Ask, Capabilities, Decoder, Lease, Opened, Upstream, render_prompt};

@@ -3,7 +3,7 @@
 use crate::{
     media_type::MediaKind,
     store::files as table,
-    upstream::{Upload, qwen::File},
+    upstream::{File, Upload},
 };
 
 /// The row of a file that a client keeps. `created_at` is in milliseconds since 1970.

@@ -21,10 +21,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     llm::{Media, MediaClass, MediaSource, Message, Part, Role},
     media_type::{MediaKind, extension, matches_kind},
-    platform::{Platform, Reach},
+    platform::{Platform, Reach, StoreHealth},
     store::files as table,
-    upstream::Owner,
-    upstream::qwen::{Client, File, FileEntry, NewFile, content_hash, plain_name},
+    upstream::{File, FileEntry, NewFile, Owner, Upstream, content_hash, plain_name},
 };
 
 /// The most files that one message upstream takes along. The site's own page stops at five, its API took more.
@@ -84,7 +83,8 @@ impl Attachment {
     }
 
     /// The entry for the site; uploads it unless that was done.
-    async fn entry<P: Platform>(&self, platform: &P, qwen: &Client, owner: &Owner, reach: Reach) -> Result<FileEntry> {
+    async fn entry<P: Platform>(&self, uploader: &Uploader<'_, P>) -> Result<FileEntry> {
+        let Uploader { platform, upstream, owner, reach, store_health: _ } = *uploader;
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (expected, param) = (self.expected, self.param.clone());
         let entry = match source {
@@ -92,23 +92,24 @@ impl Attachment {
             Source::Lost => return Err(Error::invalid(param, "The attachment cannot be read.")),
             Source::Content { content, hash, declared } => {
                 let new = NewFile::whole(self.name.clone(), declared, content, param);
-                qwen.upload(platform, owner, NewFile { expected, hash: Some(hash), ..new }).await?.entry(platform)
+                upstream.upload(platform, owner, NewFile { expected, hash: Some(hash), ..new }).await?.entry(platform)
             }
-            Source::Link(url) => match qwen.entry_for(platform, &url, expected) {
+            Source::Link(url) => match upstream.entry_for(platform, &url, expected) {
                 Some(entry) => entry,
                 None => {
                     let new = remote::open(platform, url, expected, &param, reach).await?;
-                    qwen.upload(platform, owner, new).await?.entry(platform)
+                    upstream.upload(platform, owner, new).await?.entry(platform)
                 }
             },
-            Source::Uploaded(id) => self.kept(platform, qwen, owner, &id).await?.entry(platform),
+            Source::Uploaded(id) => self.kept(uploader, &id).await?.entry(platform),
         };
         *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Source::Ready(entry.clone());
         Ok(entry)
     }
 
     /// A file that the client uploaded before.
-    async fn kept(&self, platform: &impl Platform, qwen: &Client, owner: &Owner, id: &str) -> Result<File> {
+    async fn kept<P: Platform>(&self, uploader: &Uploader<'_, P>, id: &str) -> Result<File> {
+        let Uploader { platform, upstream, owner, reach: _, store_health } = *uploader;
         let found = table::find(platform, owner.scope.as_str(), id).await.map_err(Error::store_unavailable)?;
         let Some(row) = found else {
             let id: String = id.chars().take(100).collect();
@@ -123,12 +124,12 @@ impl Attachment {
             return Err(Error::new(ErrorKind::UnsupportedFileType, problem).with_param(self.param.clone()));
         }
         let known_until = upload.expires_at;
-        let upload = qwen.refresh_url(platform, owner, upload).await;
+        let upload = upstream.refresh_url(platform, owner, upload).await;
         let is_new = upload.expires_at != known_until;
         let file = File { upload, hash, name, size, kind, content_type };
         if is_new {
             let row = to_row(file.clone(), purpose, created_at);
-            qwen.store_health()
+            store_health
                 .ok_or_log("noting a new link", table::refresh_url(platform, owner.scope.as_str(), &row.upload).await);
         }
         Ok(file)
@@ -141,6 +142,16 @@ pub struct Attachments {
     all: Vec<Attachment>,
     /// The first message that nobody has answered yet. What is attached to earlier ones may be missing by now.
     newest_turn: usize,
+}
+
+/// Where attachments go, and on whose behalf.
+pub(in crate::chat) struct Uploader<'a, P> {
+    pub(in crate::chat) platform: &'a P,
+    pub(in crate::chat) upstream: &'a Upstream,
+    pub(in crate::chat) store_health: &'a StoreHealth,
+    pub(in crate::chat) owner: &'a Owner,
+    /// Which hosts links may lead to.
+    pub(in crate::chat) reach: Reach,
 }
 
 /// What goes along with a turn, and what of earlier messages no longer can.
@@ -219,13 +230,10 @@ impl Attachments {
     /// Their entries, in their order; uploads what is not yet uploaded.
     pub(in crate::chat) async fn entries<P: Platform>(
         &self,
-        platform: &P,
-        qwen: &Client,
-        owner: &Owner,
-        reach: Reach,
+        uploader: &Uploader<'_, P>,
         known: usize,
     ) -> Result<Entries> {
-        let upload = async |attachment: &Attachment| match attachment.entry(platform, qwen, owner, reach).await {
+        let upload = async |attachment: &Attachment| match attachment.entry(uploader).await {
             Ok(entry) => Ok(Ok(entry)),
             Err(error) if attachment.message < self.newest_turn && is_of_the_file(&error) => {
                 tracing::info!(%error, "an attachment of an earlier message is no longer available");

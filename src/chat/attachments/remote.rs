@@ -13,7 +13,7 @@ use crate::{
     media_type::{MediaKind, extension},
     platform::telemetry::UpstreamKind,
     platform::{self, ByteStream, FetchError, FetchErrorKind, FetchResponse, Payload, Platform, Reach},
-    upstream::qwen::NewFile,
+    upstream::NewFile,
 };
 
 /// How many redirects are followed.

@@ -11,7 +11,7 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quic
 
 use super::system_text::without_times;
 use crate::{
-    chat::{attachments::Attachments, render_prompt::content_text},
+    chat::attachments::Attachments,
     digest::{key, link},
     llm::{Message, Role},
 };
@@ -138,7 +138,7 @@ impl History {
         let mut questions = 0_usize;
         let (mut asked, mut answered) = (None, None);
         for (index, message) in messages.iter().enumerate() {
-            let text = content_text(message);
+            let text = message.content_text();
             let mut text = canonical(&text);
             if message.role != Role::Assistant {
                 for attachment in attachments.of(index) {
@@ -171,7 +171,7 @@ impl History {
         let system = without_times(system.trim());
         let system = if system.is_empty() { String::new() } else { key(link([0; 32], b'y', system.as_bytes())) };
         let question = |index: usize| {
-            let mut text = messages.get(index).map(|message| normalised(&content_text(message))).unwrap_or_default();
+            let mut text = messages.get(index).map(|message| normalised(&message.content_text())).unwrap_or_default();
             for attachment in attachments.of(index) {
                 text.push_str(&format!("\0{}", attachment.fingerprint()));
             }

@@ -10,20 +10,17 @@ pub(in crate::chat) mod system_text;
 pub use digest::history_key;
 use digest::{History, HistoryKey, SecondChance};
 
-use super::{
-    attachments::Attachments,
-    render_prompt::{PromptMessage, RenderedPrompt, content_text, render_prompt, result_names, text_length},
-};
+use super::attachments::{Attachment, Attachments};
 use crate::{
     llm::{Message, Role},
     platform::{self, Platform, StoreHealth},
     store::conversations::{self as table, Anchor, Keys},
-    upstream::Owner,
+    upstream::{Owner, PromptMessage, RenderedPrompt, render_prompt, speaker_names},
 };
 #[cfg(not(target_arch = "wasm32"))]
 use crate::{
     platform::DatabaseError,
-    upstream::qwen::{PastChat, PastMessage},
+    upstream::{PastChat, PastMessage},
 };
 
 /// How many earlier answers of an unknown history are looked up.
@@ -80,7 +77,7 @@ impl Transcript {
         self.messages.iter().zip(&self.names).enumerate().map(|(index, (message, name))| PromptMessage {
             message,
             name: name.as_deref(),
-            attached: self.attachments.of(index),
+            attached: self.attachments.of(index).iter().map(Attachment::name).collect(),
         })
     }
 }
@@ -105,62 +102,56 @@ impl Conversations {
         now.saturating_sub(u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Finds where a request goes on, on behalf of `owner`; `new_id` is for a new conversation.
+    /// Finds the chat that knows what a request continues, on behalf of `owner`; `new_id` is the id of a new conversation.
     pub async fn find_match(
         &self,
         platform: &impl Platform,
         owner: Owner,
-        messages: Vec<Message>,
-        attachments: Attachments,
-        hints: &ConversationHint,
+        (messages, attachments): (Vec<Message>, Attachments),
+        hint: &ConversationHint,
         new_id: String,
     ) -> ConversationMatch {
-        let length = messages.iter().map(text_length).fold(0, usize::saturating_add);
-        let within = owner.scope.clone();
-        let (prompt_message, history, full_prompt) = platform::work_on(platform, length, move || {
-            let prompt_message = Transcript { names: result_names(&messages), messages, attachments };
-            let history = History::new(within.as_str(), &prompt_message.messages, &prompt_message.attachments);
-            let full_prompt = render_prompt(prompt_message.all(), prompt_message.attachments.sent(0).count());
-            (prompt_message, history, full_prompt)
+        let length = messages.iter().map(Message::text_length).fold(0, usize::saturating_add);
+        let scope = owner.scope.clone();
+        let (transcript, history, full_prompt) = platform::work_on(platform, length, move || {
+            let transcript = Transcript { names: speaker_names(&messages), messages, attachments };
+            let history = History::new(scope.as_str(), &transcript.messages, &transcript.attachments);
+            let full_prompt = render_prompt(transcript.all(), transcript.attachments.sent(0).count());
+            (transcript, history, full_prompt)
         })
         .await;
         let mut conversation = ConversationMatch {
-            id: hints.explicit.clone().or_else(|| hints.open_webui.clone()).unwrap_or_else(|| new_id.clone()),
+            id: hint.explicit.clone().or_else(|| hint.open_webui.clone()).unwrap_or_else(|| new_id.clone()),
             anchor: None,
             delta: RenderedPrompt::default(),
             full_prompt,
             known_messages: 0,
             attachments: Attachments::default(),
-            title: title(&prompt_message.messages),
+            title: title(&transcript.messages),
             throwaway: false,
             history,
             owner,
         };
-        let (anchor, message_count) = match self
-            .find(platform, conversation.owner.scope.as_str(), &conversation.history, &prompt_message.messages, hints)
-            .await
-        {
+        let scope = conversation.owner.scope.as_str();
+        let found = self.find(platform, scope, &conversation.history, &transcript.messages, hint).await;
+        let (anchor, message_count) = match found {
             Found::Anchor(anchor, message_count) => (anchor, message_count),
-            Found::Nothing => return ConversationMatch { attachments: prompt_message.attachments, ..conversation },
-            Found::SideCall => {
-                return ConversationMatch {
-                    throwaway: true,
-                    id: new_id,
-                    attachments: prompt_message.attachments,
-                    ..conversation
-                };
-            }
-            Found::AnotherBeginning => {
-                return ConversationMatch { id: new_id, attachments: prompt_message.attachments, ..conversation };
+            other => {
+                conversation.attachments = transcript.attachments;
+                conversation.throwaway = matches!(other, Found::SideCall);
+                if !matches!(other, Found::Nothing) {
+                    conversation.id = new_id;
+                }
+                return conversation;
             }
         };
         let system_changed = anchor.system != conversation.history.system && !conversation.history.system.is_empty();
         let (delta, files, attachments) = platform::work_on(platform, length, move || {
-            let is_system = |prompt_message: &PromptMessage<'_>| prompt_message.message.role == Role::System;
-            let system = prompt_message.all().filter(is_system).filter(|_| system_changed);
-            let fresh = prompt_message.all().skip(message_count).filter(|prompt_message| !is_system(prompt_message));
-            let files = prompt_message.attachments.sent(message_count).count();
-            (render_prompt(system.chain(fresh), files), files, prompt_message.attachments)
+            let is_system = |prompt: &PromptMessage<'_>| prompt.message.role == Role::System;
+            let system = transcript.all().filter(is_system).filter(|_| system_changed);
+            let fresh = transcript.all().skip(message_count).filter(|prompt| !is_system(prompt));
+            let files = transcript.attachments.sent(message_count).count();
+            (render_prompt(system.chain(fresh), files), files, transcript.attachments)
         })
         .await;
         conversation.attachments = attachments;
@@ -170,7 +161,7 @@ impl Conversations {
         }
         conversation.delta = delta;
         conversation.known_messages = message_count;
-        if hints.explicit.is_none() {
+        if hint.explicit.is_none() {
             conversation.id.clone_from(&anchor.conversation);
         }
         conversation.anchor = Some(anchor);
@@ -232,7 +223,7 @@ impl Conversations {
         not_before: u64,
     ) -> Option<(Anchor, usize)> {
         let last = history.keys.last()?;
-        let answer = messages.get(last.message_count.checked_sub(1)?).map(content_text)?;
+        let answer = messages.get(last.message_count.checked_sub(1)?).map(Message::content_text)?;
         let SecondChance { pair, answer } = history.second_chance(&answer);
         let earlier = history.keys.iter().rev().skip(1).take(MAX_EARLIER);
         let mut keys: Vec<&str> =
@@ -353,7 +344,8 @@ fn is_side_call(history: &History, anchor: &Anchor) -> bool {
 
 /// The beginning of the first question, on one line.
 pub(in crate::chat) fn title(messages: &[Message]) -> String {
-    let question = messages.iter().find(|message| message.role == Role::User).map(content_text).unwrap_or_default();
+    let question =
+        messages.iter().find(|message| message.role == Role::User).map(Message::content_text).unwrap_or_default();
     // Each word has a character and a blank: more words are never seen.
     let words = question.split_whitespace().take(TITLE_CHARACTERS).collect::<Vec<_>>().join(" ");
     words.chars().take(TITLE_CHARACTERS).collect()

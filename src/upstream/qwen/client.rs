@@ -1,6 +1,6 @@
 //! The client of chat.qwen.ai: chats and turns, asked for with the account's session.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Method;
@@ -28,6 +28,9 @@ use super::{
     turn::Turn,
     wire,
 };
+
+/// How long a chat that is busy with an earlier turn is waited for.
+const BUSY_WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1500)];
 
 /// The answer to a turn as it comes.
 pub struct TurnStream {
@@ -180,6 +183,20 @@ impl Client {
             let found = Some(&body).filter(|_| head.status.is_success()).and_then(|body| read(body));
             found.ok_or_else(|| self.refused(platform, &used, &head, &body))
         })
+    }
+
+    /// Sends a turn to a chat that exists; waits a little while it is busy with an earlier turn.
+    ///
+    /// # Errors
+    /// As of [`Self::complete`].
+    pub async fn continue_chat(&self, platform: &impl Host, owner: &Owner, turn: &Turn<'_>) -> Result<TurnStream> {
+        for wait in BUSY_WAITS {
+            match self.complete(platform, owner, turn).await {
+                Err(error) if error.kind() == ErrorKind::ChatBusy => platform.sleep(wait).await,
+                done => return done,
+            }
+        }
+        self.complete(platform, owner, turn).await
     }
 
     /// Sends a turn and gives the bytes of the answer stream, for an [`Decoder`] to read.

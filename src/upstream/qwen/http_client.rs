@@ -228,6 +228,16 @@ pub fn unreachable_error(error: &FetchError) -> Error {
     .with_detail(error.detail.clone())
 }
 
+/// The error of a connection that broke amid an answer; `has_text`: after some of its text.
+#[must_use]
+pub fn broken_error(error: &FetchError, has_text: bool) -> Error {
+    if !has_text {
+        return unreachable_error(error);
+    }
+    let message = "The connection to chat.qwen.ai broke before the end of the answer. Send the request again.";
+    Error::new(ErrorKind::UpstreamTruncated, message).with_detail(error.detail.clone()).retryable()
+}
+
 fn address(base: &str, path: &str, variable: &'static str) -> Result<http::Uri> {
     format!("{base}{path}").parse().map_err(|_| {
         Error::new(

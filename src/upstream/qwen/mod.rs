@@ -30,6 +30,7 @@ mod model_cache;
 mod models;
 #[cfg(not(target_arch = "wasm32"))]
 mod past_chats;
+mod prompt;
 mod session;
 mod sse;
 mod turn;
@@ -39,10 +40,11 @@ pub use client::{Client, TurnStream};
 pub use decoder::{Decoder, EventSink};
 pub use errors::empty_answer;
 pub use files::{File, FileEntry, NewFile, content_hash, plain_name};
-pub use http_client::unreachable_error;
+pub use http_client::{broken_error, unreachable_error};
 pub use models::{Choice, Model, ModelList};
 #[cfg(not(target_arch = "wasm32"))]
 pub use past_chats::{ChatSummary, PastChat, PastMessage};
+pub use prompt::{PromptMessage, RenderedPrompt, prompt_file, render, speaker_names, without_missing};
 pub use session::CredentialsLease;
 pub use session::{Session, SessionReport, SessionState};
 pub use sse::{Flow, SseItem, SseReader};

@@ -1,47 +1,34 @@
-//! A whole conversation as one text, for a new chat upstream.
+//! Messages as one text: the site takes one message of the user's at a time.
 
 use std::{borrow::Cow, collections::HashMap};
 
 use bytes::Bytes;
 
-use super::attachments::{Attachment, Attachments};
-use crate::{
-    error::{Error, Result},
-    llm::{Message, Part, Role},
-};
-
-/// Checks that there is something to ask.
-///
-/// # Errors
-/// `invalid_request` when there is neither text nor an attachment.
-pub fn check(messages: &[Message], attachments: &Attachments) -> Result<()> {
-    if messages.is_empty() {
-        return Err(Error::invalid("messages", "The field 'messages' is empty; it needs at least one message."));
-    }
-    if attachments.is_empty() && messages.iter().all(|message| message_text(message).trim().is_empty()) {
-        return Err(Error::invalid("messages", "The messages hold no text."));
-    }
-    Ok(())
-}
+use super::files::NewFile;
+use crate::llm::{Message, Role};
 
 /// A message with what is attached to it.
-#[derive(Clone, Copy)]
-pub(super) struct PromptMessage<'a> {
-    pub(super) message: &'a Message,
+#[derive(Clone, Debug)]
+pub struct PromptMessage<'a> {
+    /// The message.
+    pub message: &'a Message,
     /// Who exactly speaks, or which call this is the result of.
-    pub(super) name: Option<&'a str>,
-    pub(super) attached: &'a [Attachment],
+    pub name: Option<&'a str>,
+    /// The names of what is attached.
+    pub attached: Vec<&'a str>,
 }
 
-/// A text for one message upstream, and the text of a file that goes along because it would have been too long.
+/// A text for one message to the site, and the text of a file that goes along because it would have been too long.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct RenderedPrompt {
-    pub(super) text: String,
-    pub(super) file: Option<Bytes>,
+pub struct RenderedPrompt {
+    /// The message.
+    pub text: String,
+    /// The file.
+    pub file: Option<Bytes>,
 }
 
 /// The name of that file.
-pub(super) const FILE_NAME: &str = "conversation.txt";
+const FILE_NAME: &str = "conversation.txt";
 /// Longer texts go along as a file: from 128 KiB on the site's firewall answers with its captcha page, and the body holds
 /// more than the text.
 const MAX_INLINE: usize = 94 * 1024;
@@ -58,32 +45,30 @@ const MAX_NAME: usize = 100;
 /// What an attachment's entry takes of the body, in bytes.
 const ROOM_PER_FILE: usize = 3 * 1024;
 
-/// Folds messages into one text: a lone user message as it is, else each with its role in front, the newest last. `files` =
+/// Renders messages as one text: a lone user message as it is, else each with its role in front, the newest last. `files` =
 /// how many attachments go along.
-pub(super) fn render_prompt<'a>(
-    prompt_message: impl IntoIterator<Item = PromptMessage<'a>>,
-    files: usize,
-) -> RenderedPrompt {
-    let texts = prompt_message
+#[must_use]
+pub fn render<'a>(messages: impl IntoIterator<Item = PromptMessage<'a>>, files: usize) -> RenderedPrompt {
+    let with_text = |prompt: PromptMessage<'a>| {
+        let text = message_text(prompt.message);
+        // A tool's empty result is a result too.
+        let is_empty_result = is_result(prompt.message) && text.trim().is_empty() && prompt.attached.is_empty();
+        (prompt, if is_empty_result { Cow::Borrowed(EMPTY_RESULT) } else { text })
+    };
+    let mut texts: Vec<(PromptMessage<'_>, Cow<'_, str>)> = messages
         .into_iter()
-        .map(|prompt_message| (prompt_message, message_text(prompt_message.message)))
-        .map(|(prompt_message, text)| {
-            // That there is nothing is a result too.
-            let is_empty_result =
-                is_result(prompt_message.message) && text.trim().is_empty() && prompt_message.attached.is_empty();
-            (prompt_message, if is_empty_result { Cow::Borrowed(EMPTY_RESULT) } else { text })
-        });
-    let mut texts: Vec<(PromptMessage<'_>, Cow<'_, str>)> =
-        texts.filter(|(prompt_message, text)| !text.trim().is_empty() || !prompt_message.attached.is_empty()).collect();
+        .map(with_text)
+        .filter(|(prompt, text)| !text.trim().is_empty() || !prompt.attached.is_empty())
+        .collect();
     let taken = files.saturating_mul(ROOM_PER_FILE);
     if let [(PromptMessage { message: Message { role: Role::User, .. }, .. }, text)] = &mut texts[..] {
         return fit(vec![std::mem::take(text).into_owned()], taken);
     }
-    fit(texts.into_iter().map(|(prompt_message, text)| labelled(prompt_message, &text)).collect(), taken)
+    fit(texts.into_iter().map(|(prompt, text)| labelled(&prompt, &text)).collect(), taken)
 }
 
-fn labelled(prompt_message: PromptMessage<'_>, text: &str) -> String {
-    let PromptMessage { message, name, attached } = prompt_message;
+fn labelled(prompt: &PromptMessage<'_>, text: &str) -> String {
+    let PromptMessage { message, name, attached } = prompt;
     let label = label(message.role);
     let mut line = match name {
         Some(name) if is_result(message) => format!("[{name}] {label}: {text}"),
@@ -94,9 +79,16 @@ fn labelled(prompt_message: PromptMessage<'_>, text: &str) -> String {
         if !line.ends_with(' ') {
             line.push('\n');
         }
-        line.push_str(&format!("[attached: {}]", attachment.name()));
+        line.push_str(&format!("[attached: {attachment}]"));
     }
     line
+}
+
+/// The file that goes along with a prompt, if one does.
+#[must_use]
+pub fn prompt_file(prompt: &RenderedPrompt) -> Option<NewFile> {
+    let (media_type, param) = ("text/plain".to_owned(), "messages".to_owned());
+    Some(NewFile::whole(FILE_NAME.to_owned(), Some(media_type), prompt.file.clone()?, param))
 }
 
 /// Joins the pieces, oldest first; moves what is too much into the file. `taken` = bytes that something else needs.
@@ -121,8 +113,9 @@ fn fit(pieces: Vec<String>, taken: usize) -> RenderedPrompt {
     RenderedPrompt { text, file: Some(file.into()) }
 }
 
-/// The text with the names of attachments in front that go along no longer.
-pub(super) fn without_missing<'a>(text: &'a str, missing: &[String]) -> Cow<'a, str> {
+/// The text, with the names of attachments of earlier messages in front that are no longer available.
+#[must_use]
+pub fn without_missing<'a>(text: &'a str, missing: &[String]) -> Cow<'a, str> {
     if missing.is_empty() {
         return Cow::Borrowed(text);
     }
@@ -156,7 +149,8 @@ fn is_result(message: &Message) -> bool {
 
 /// The names that stand beside messages: who speaks, and of a tool's result which call it answers, by the tool's name and the
 /// call's id as far as they are known.
-pub(super) fn result_names(messages: &[Message]) -> Vec<Option<String>> {
+#[must_use]
+pub fn speaker_names(messages: &[Message]) -> Vec<Option<String>> {
     let mut tools: HashMap<&str, &str> = HashMap::new();
     let name = |message: &Message, tool: Option<&str>| {
         let given = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(plain);
@@ -181,33 +175,10 @@ fn plain(name: &str) -> String {
     name.chars().take(MAX_NAME).map(|character| if "\n\r[]()".contains(character) { ' ' } else { character }).collect()
 }
 
-/// The text of a message's content; what is attached is left out.
-pub(super) fn content_text(message: &Message) -> Cow<'_, str> {
-    let texts = || message.parts.iter().filter_map(text_of);
-    match texts().count() {
-        0 => Cow::Borrowed(""),
-        1 => Cow::Borrowed(texts().next().unwrap_or_default()),
-        _ => Cow::Owned(texts().collect::<Vec<_>>().join("\n")),
-    }
-}
-
-/// How many bytes of text a message's content has.
-pub(super) fn text_length(message: &Message) -> usize {
-    message.parts.iter().filter_map(text_of).map(str::len).fold(0, usize::saturating_add)
-}
-
-fn text_of(part: &Part) -> Option<&str> {
-    match part {
-        Part::Text(text) => Some(text),
-        Part::Media(_) => None,
-    }
-}
-
 /// All that a message says, with the tools it called.
 fn message_text(message: &Message) -> Cow<'_, str> {
-    let Message { role: _, parts: _, name: _, tool_calls, tool_call_id: _ } = message;
-    let mut text = content_text(message);
-    for call in tool_calls.iter().filter_map(|call| call.function.as_ref()) {
+    let mut text = message.content_text();
+    for call in message.calls() {
         let name = call.name.as_deref().unwrap_or("?");
         let arguments = call.arguments.as_deref().unwrap_or("{}");
         let line = format!("{}[called the tool {name} with {arguments}]", if text.is_empty() { "" } else { "\n" });
@@ -220,18 +191,18 @@ fn message_text(message: &Message) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    fn folded(messages: &str) -> Result<String> {
-        let messages = crate::chat::test_requests::messages(messages);
-        check(&messages, &Attachments::default()).map(|()| {
-            let names = result_names(&messages);
-            let prompt_message = messages.iter().zip(&names);
-            let folded = render_prompt(
-                prompt_message.map(|(message, name)| PromptMessage { message, name: name.as_deref(), attached: &[] }),
-                0,
-            );
-            assert_eq!(folded.file, None);
-            folded.text
-        })
+    fn rendered(messages: &str) -> String {
+        let body = format!(r#"{{"messages":{messages}}}"#);
+        let messages = crate::api::openai::parse(body.as_bytes()).unwrap().request.messages;
+        let names = speaker_names(&messages);
+        let prompts = messages.iter().zip(&names).map(|(message, name)| PromptMessage {
+            message,
+            name: name.as_deref(),
+            attached: Vec::new(),
+        });
+        let RenderedPrompt { text, file } = render(prompts, 0);
+        assert_eq!(file, None);
+        text
     }
 
     #[test]
@@ -264,7 +235,7 @@ mod tests {
                 "System: x\n\nUser (Ann): y",
             ),
         ] {
-            assert_eq!(folded(messages).unwrap(), expected);
+            assert_eq!(rendered(messages), expected);
         }
     }
 
@@ -303,17 +274,6 @@ mod tests {
     fn a_json_length_is_what_it_says() {
         for text in ["", "abc", "\"\\\n\r\t\u{8}\u{c}", "\u{0}\u{1f}\u{7f}", "\u{4e2d}\u{1f600}"] {
             assert_eq!(json_length(text) + 2, serde_json::to_string(text).unwrap().len(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn without_text_there_is_nothing_to_ask() {
-        for (messages, param) in [
-            ("[]", "messages"),
-            (r#"[{"role":"user","content":" "}]"#, "messages"),
-            (r#"[{"role":"user","content":null}]"#, "messages"),
-        ] {
-            assert_eq!(folded(messages).unwrap_err().param(), Some(param));
         }
     }
 }

@@ -1,0 +1,303 @@
+//! The seam: what the engine asks of an upstream, whichever it is. One `match` a call; no generics over upstreams, or the
+//! Worker would carry the engine several times.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    owner::Owner,
+    ports::{Host, Upload},
+    qwen::{self, CredentialsLease, EventSink, File, FileEntry, NewFile, PromptMessage, RenderedPrompt, TurnStream},
+};
+use url::Url;
+
+use crate::{
+    error::{Error, Result},
+    llm::{FinishReason, Reasoning, Source, Usage},
+    media_type::MediaKind,
+    platform::{ByteStream, FetchError},
+};
+
+/// Where answers come from.
+#[derive(Clone, Debug)]
+pub enum Upstream {
+    /// chat.qwen.ai, with a person's own account.
+    Qwen(Arc<qwen::Client>),
+}
+
+/// What an upstream can do by itself. The engine does the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// It keeps the history of a chat: only what is new is sent, to the chat that knows the rest. Conversations are matched
+    /// with chats only then.
+    pub keeps_history: bool,
+}
+
+/// One message to an upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The upstream id of the model.
+    pub model: &'a str,
+    /// The text.
+    pub text: &'a str,
+    /// Uploaded files that go along.
+    pub files: &'a [FileEntry],
+    /// Whether to think.
+    pub reasoning: Reasoning,
+    /// Whether the model may search the web.
+    pub search: bool,
+}
+
+/// An answer that has begun.
+pub struct Opened {
+    /// Its bytes, for the upstream's [`Decoder`].
+    pub body: ByteStream,
+    /// The chat that it comes from.
+    pub chat_id: String,
+    /// What it was asked for with: what the upstream says of it counts for no others.
+    pub lease: Lease,
+}
+
+/// What an answer was asked for with.
+#[derive(Clone, Debug)]
+pub enum Lease {
+    /// Credentials of chat.qwen.ai.
+    Qwen(CredentialsLease),
+}
+
+/// Reads an upstream's bytes.
+#[derive(Debug)]
+pub enum Decoder {
+    /// Those of chat.qwen.ai.
+    Qwen(Box<qwen::Decoder>),
+}
+
+impl Upstream {
+    /// What it can do.
+    #[must_use]
+    pub const fn capabilities(&self) -> Capabilities {
+        match self {
+            Self::Qwen(_) => Capabilities { keeps_history: true },
+        }
+    }
+
+    /// A decoder for one answer.
+    #[must_use]
+    pub fn decoder(&self) -> Decoder {
+        match self {
+            Self::Qwen(_) => Decoder::qwen(),
+        }
+    }
+
+    /// Whether it may be asked now (`now` in milliseconds since 1970).
+    ///
+    /// # Errors
+    /// Why it must not be asked at all.
+    pub fn check(&self, now: u64) -> Result<()> {
+        match self {
+            Self::Qwen(client) => client.session().check(now),
+        }
+    }
+
+    /// Sends a message to the chat that knows the conversation; waits a little while that chat is busy.
+    ///
+    /// # Errors
+    /// Any refusal: of kind `ChatGone` and `ChatBusy` where only this chat cannot be used.
+    pub async fn continue_chat<P: Host>(
+        &self,
+        platform: &P,
+        owner: &Owner,
+        (chat_id, parent_id): (&str, &str),
+        ask: &Ask<'_>,
+    ) -> Result<Opened> {
+        match self {
+            Self::Qwen(client) => {
+                let stream = client.continue_chat(platform, owner, &turn(chat_id, Some(parent_id), ask)).await?;
+                Ok(opened(stream, chat_id.to_owned()))
+            }
+        }
+    }
+
+    /// Sends a message to a new chat.
+    ///
+    /// # Errors
+    /// Any refusal.
+    pub async fn start_chat<P: Host>(&self, platform: &P, owner: &Owner, ask: &Ask<'_>) -> Result<Opened> {
+        match self {
+            Self::Qwen(client) => {
+                let chat_id = client.new_chat(platform, owner, ask.model).await?;
+                let stream = client.complete(platform, owner, &turn(&chat_id, None, ask)).await?;
+                Ok(opened(stream, chat_id))
+            }
+        }
+    }
+
+    /// Uploads a file.
+    ///
+    /// # Errors
+    /// Those of the file, and any refusal.
+    pub async fn upload<P: Host>(&self, platform: &P, owner: &Owner, new: NewFile) -> Result<File> {
+        match self {
+            Self::Qwen(client) => client.upload(platform, owner, new).await,
+        }
+    }
+
+    /// The entry of a file that this link leads to, if it is in the upstream's own storage.
+    #[must_use]
+    pub fn entry_for<P: Host>(&self, platform: &P, url: &Url, expected: Option<MediaKind>) -> Option<FileEntry> {
+        match self {
+            Self::Qwen(client) => client.entry_for(platform, url, expected),
+        }
+    }
+
+    /// The upload with a link that lives, as far as one can be had.
+    pub async fn refresh_url<P: Host>(&self, platform: &P, owner: &Owner, upload: Upload) -> Upload {
+        match self {
+            Self::Qwen(client) => client.refresh_url(platform, owner, upload).await,
+        }
+    }
+
+    /// The session follows an error that came within an answer.
+    pub fn note<P: Host>(&self, platform: &P, lease: &Lease, error: &Error) {
+        match (self, lease) {
+            (Self::Qwen(client), Lease::Qwen(lease)) => client.note(platform, lease, error),
+        }
+    }
+
+    /// After an error within an answer of which nothing was passed on: whether it is worth asking once more, since the
+    /// credentials were refreshed.
+    pub async fn recover<P: Host>(&self, platform: &P, lease: &Lease, error: &Error) -> bool {
+        match (self, lease) {
+            (Self::Qwen(client), Lease::Qwen(lease)) => client.refresh_after(platform, lease, error).await,
+        }
+    }
+
+    /// The error of an upstream that has been silent for too long.
+    #[must_use]
+    pub fn idle_error(&self) -> Error {
+        match self {
+            Self::Qwen(client) => client.idle_error(),
+        }
+    }
+
+    /// The error of a connection that broke amid an answer; `has_text`: after some of its text.
+    #[must_use]
+    pub fn broken_error(&self, error: &FetchError, has_text: bool) -> Error {
+        match self {
+            Self::Qwen(_) => qwen::broken_error(error, has_text),
+        }
+    }
+}
+
+fn turn<'a>(chat_id: &'a str, parent_id: Option<&'a str>, ask: &Ask<'a>) -> qwen::Turn<'a> {
+    let Ask { model, text, files, reasoning, search } = *ask;
+    qwen::Turn { chat_id, parent_id, model, text, files, reasoning, search }
+}
+
+fn opened(stream: TurnStream, chat_id: String) -> Opened {
+    let TurnStream { body, lease } = stream;
+    Opened { body, chat_id, lease: Lease::Qwen(lease) }
+}
+
+/// Renders messages as one text, for an upstream that takes one at a time. `files` = how many attachments go along.
+#[must_use]
+pub fn render_prompt<'a>(messages: impl IntoIterator<Item = PromptMessage<'a>>, files: usize) -> RenderedPrompt {
+    qwen::render(messages, files)
+}
+
+impl Decoder {
+    /// A decoder of chat.qwen.ai.
+    #[must_use]
+    pub fn qwen() -> Self {
+        Self::Qwen(Box::default())
+    }
+
+    /// Reads one piece. `Ok(true)` = read on; `Ok(false)` = the answer is over, or the receiver has enough.
+    ///
+    /// # Errors
+    /// What the stream itself reports as an error.
+    pub fn feed(&mut self, piece: &[u8], sink: &mut impl EventSink) -> Result<bool> {
+        match self {
+            Self::Qwen(decoder) => decoder.feed(piece, sink),
+        }
+    }
+
+    /// The bytes have ended.
+    ///
+    /// # Errors
+    /// `upstream_empty` or `upstream_truncated` when the end of the answer was not seen.
+    pub fn finish(&mut self, sink: &mut impl EventSink) -> Result<()> {
+        match self {
+            Self::Qwen(decoder) => decoder.finish(sink),
+        }
+    }
+
+    /// The error of an answer without a word.
+    #[must_use]
+    pub fn empty_answer(&self) -> Error {
+        match self {
+            Self::Qwen(_) => qwen::empty_answer(),
+        }
+    }
+
+    /// Why the answer ended, once its end was seen.
+    #[must_use]
+    pub fn finished(&self) -> Option<FinishReason> {
+        match self {
+            Self::Qwen(decoder) => decoder.finished(),
+        }
+    }
+
+    /// Whether any text came.
+    #[must_use]
+    pub fn has_text(&self) -> bool {
+        match self {
+            Self::Qwen(decoder) => decoder.said_something(),
+        }
+    }
+
+    /// The last token counts that the stream reported.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        match self {
+            Self::Qwen(decoder) => decoder.usage(),
+        }
+    }
+
+    /// The pages that the model found, in the order of their marks.
+    #[must_use]
+    pub fn sources(&self) -> &[Source] {
+        match self {
+            Self::Qwen(decoder) => decoder.sources(),
+        }
+    }
+
+    /// The answer's node in the upstream's chat: the parent of the next turn.
+    #[must_use]
+    pub fn response_id(&self) -> Option<&str> {
+        match self {
+            Self::Qwen(decoder) => decoder.response_id(),
+        }
+    }
+
+    /// How many events came so far. What comes between events, such as comments, is not one.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        match self {
+            Self::Qwen(decoder) => decoder.events(),
+        }
+    }
+
+    /// How many events were not understood.
+    #[must_use]
+    pub fn unknown_events(&self) -> u32 {
+        match self {
+            Self::Qwen(decoder) => decoder.unknown_events(),
+        }
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").field("chat_id", &self.chat_id).finish_non_exhaustive()
+    }
+}
