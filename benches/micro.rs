@@ -16,6 +16,7 @@ use qwen_edge::{
     llm::Message,
     oss::{Credentials, Scope, Signable},
     secret::Secret,
+    unix_time::UnixSeconds,
     upstream::{
         Decoder,
         qwen::{Flow, SseReader},
@@ -33,7 +34,7 @@ const DELTA: &str = "data: {\"choices\": [{\"delta\": {\"role\": \"assistant\", 
 fn meta() -> AnswerMeta {
     AnswerMeta {
         id: "chatcmpl-0123456789abcdef0123456789abcdef".to_owned(),
-        created: 1_790_000_000,
+        created: UnixSeconds::new(1_790_000_000),
         model: "qwen3-max".to_owned(),
     }
 }

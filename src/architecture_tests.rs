@@ -15,18 +15,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("origin", &[]),
     ("secret", &[]),
     ("surrogates", &[]),
+    ("unix_time", &[]),
     ("visible", &[]),
     ("json", &["surrogates"]),
-    ("platform", &["error"]),
+    ("platform", &["unix_time", "error"]),
     ("content_encoding", &["platform"]),
     ("credentials_input", &["error", "json", "secret"]),
     ("config", &["credentials_input", "origin", "secret"]),
-    ("oss", &["error", "platform", "secret"]),
-    ("store", &["error", "platform"]),
-    ("api", &["error", "json", "llm", "surrogates"]),
+    ("oss", &["unix_time", "error", "platform", "secret"]),
+    ("store", &["unix_time", "error", "platform"]),
+    ("api", &["unix_time", "error", "json", "llm", "surrogates"]),
     (
         "upstream",
         &[
+            "unix_time",
             "config",
             "credentials_input",
             "error",
@@ -39,11 +41,26 @@ const ARROWS: &[(&str, &[&str])] = &[
             "surrogates",
         ],
     ),
-    ("accounts", &["digest", "platform", "store", "upstream"]),
-    ("chat", &["config", "content_encoding", "digest", "error", "llm", "media_type", "platform", "store", "upstream"]),
+    ("accounts", &["unix_time", "digest", "platform", "store", "upstream"]),
+    (
+        "chat",
+        &[
+            "unix_time",
+            "config",
+            "content_encoding",
+            "digest",
+            "error",
+            "llm",
+            "media_type",
+            "platform",
+            "store",
+            "upstream",
+        ],
+    ),
     (
         "server",
         &[
+            "unix_time",
             "accounts",
             "api",
             "chat",
@@ -64,7 +81,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("worker", &["config", "platform", "server", "visible"]),
-    ("cli", &["config", "credentials_input", "error", "platform", "server", "store", "visible"]),
+    ("cli", &["unix_time", "config", "credentials_input", "error", "platform", "server", "store", "visible"]),
 ];
 
 /// What the engine may use of a dialect: the encoder, and nothing else.

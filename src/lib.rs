@@ -39,6 +39,7 @@ pub mod secret;
 pub mod server;
 pub mod store;
 mod surrogates;
+pub mod unix_time;
 pub mod upstream;
 pub mod visible;
 #[cfg(target_arch = "wasm32")]

@@ -8,11 +8,12 @@ use libfuzzer_sys::fuzz_target;
 use qwen_edge::{
     api::{AnswerMeta, Delivery, Encoder, openai},
     chat::Translator,
+    unix_time::UnixSeconds,
     upstream::Decoder,
 };
 
 fn client_gets(delivery: Delivery, pieces: &[&[u8]]) -> String {
-    let meta = AnswerMeta { id: "chatcmpl-1".to_owned(), created: 1, model: "m".to_owned() };
+    let meta = AnswerMeta { id: "chatcmpl-1".to_owned(), created: UnixSeconds::new(1), model: "m".to_owned() };
     let encoder = Encoder::ChatCompletions(openai::Encoder::new(meta, delivery));
     match Translator::new(Decoder::qwen(), encoder, vec!["STOP".to_owned()], Some(500)).run(pieces.iter().copied()) {
         Ok(bytes) => String::from_utf8(bytes.to_vec()).expect("text"),

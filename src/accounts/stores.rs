@@ -3,6 +3,7 @@
 use crate::{
     platform::{DatabaseError, Platform},
     store::{self, files as uploads, session},
+    unix_time::UnixMillis,
     upstream::{Cache, SessionStore, StoredSession, Upload, UploadStore},
 };
 
@@ -20,8 +21,8 @@ impl<P: Platform> SessionStore for P {
         &self,
         origin: &str,
         version: u64,
-        now: u64,
-        until: u64,
+        now: UnixMillis,
+        until: UnixMillis,
     ) -> Result<(bool, StoredSession), DatabaseError> {
         let (is_taken, row) = session::lease(self, origin, version, now, until).await?;
         Ok((is_taken, from_row(row)))
@@ -36,7 +37,7 @@ impl<P: Platform> SessionStore for P {
         origin: &str,
         expected: u64,
         new: &StoredSession,
-        now: u64,
+        now: UnixMillis,
     ) -> Result<bool, DatabaseError> {
         let StoredSession { version, value, status } = new.clone();
         session::replace(self, origin, expected, &session::Stored { version, value, status }, now).await
@@ -47,32 +48,37 @@ impl<P: Platform> SessionStore for P {
         origin: &str,
         version: u64,
         status: &str,
-        now: u64,
+        now: UnixMillis,
     ) -> Result<(), DatabaseError> {
         session::save_status(self, origin, version, status, now).await
     }
 
-    async fn forget_other_sessions(&self, origin: &str, before: u64) -> Result<(), DatabaseError> {
+    async fn forget_other_sessions(&self, origin: &str, before: UnixMillis) -> Result<(), DatabaseError> {
         session::forget_others(self, origin, before).await
     }
 }
 
 impl<P: Platform> Cache for P {
-    async fn cached(&self, key: &str) -> Result<Option<(String, u64)>, DatabaseError> {
+    async fn cached(&self, key: &str) -> Result<Option<(String, UnixMillis)>, DatabaseError> {
         store::cached(self, key).await
     }
 
-    async fn claim(&self, key: &str, now: u64, last: u64) -> Result<bool, DatabaseError> {
+    async fn claim(&self, key: &str, now: UnixMillis, last: UnixMillis) -> Result<bool, DatabaseError> {
         store::claim(self, key, now, last).await
     }
 
-    async fn keep(&self, key: &str, value: String, now: u64) -> Result<(), DatabaseError> {
+    async fn keep(&self, key: &str, value: String, now: UnixMillis) -> Result<(), DatabaseError> {
         store::keep(self, key, value, now).await
     }
 }
 
 impl<P: Platform> UploadStore for P {
-    async fn find_upload(&self, scope: &str, hash: &str, alive_at: u64) -> Result<Option<Upload>, DatabaseError> {
+    async fn find_upload(
+        &self,
+        scope: &str,
+        hash: &str,
+        alive_at: UnixMillis,
+    ) -> Result<Option<Upload>, DatabaseError> {
         let found = uploads::uploaded(self, scope, hash, alive_at).await?;
         Ok(found.map(|uploads::Upload { id, owner, url, expires_at }| Upload { id, owner, url, expires_at }))
     }

@@ -1,6 +1,6 @@
 //! A request as a dialect read it, and how its answer is delivered.
 
-use crate::llm::Request;
+use crate::{llm::Request, unix_time::UnixSeconds};
 
 /// A request as a dialect read it, and how its answer is to be delivered.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ impl Delivery {
 pub struct AnswerMeta {
     /// The answer's id.
     pub id: String,
-    /// When the answer began, in seconds since 1970.
-    pub created: u64,
+    /// When the answer began.
+    pub created: UnixSeconds,
     /// The model, as the client named it.
     pub model: String,
 }

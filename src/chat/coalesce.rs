@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::platform::{BoxFuture, Clock, READ_SIZE};
+use crate::unix_time::UnixMillis;
 
 /// The longest time that a platform takes to hand over bytes it has already received.
 const HAND_OVER: Duration = Duration::from_millis(5);
@@ -17,11 +18,11 @@ const HAND_OVER: Duration = Duration::from_millis(5);
 /// hands them over as one piece.
 #[derive(Default)]
 pub(super) struct Coalescer {
-    /// What comes earlier (milliseconds since 1970) waits for more. A timer for the last quarter would cost more than it
+    /// What comes earlier waits for more. A timer for the last quarter would cost more than it
     /// saves.
-    early_until: u64,
-    /// Nothing waits longer than this (milliseconds since 1970).
-    quiet_until: u64,
+    early_until: UnixMillis,
+    /// Nothing waits longer than this.
+    quiet_until: UnixMillis,
     pause: Option<BoxFuture<()>>,
     /// How long what gathered is waited for, and how many bytes had been received before it.
     drain: Option<(BoxFuture<()>, u64)>,
@@ -30,8 +31,8 @@ pub(super) struct Coalescer {
 }
 
 impl Coalescer {
-    /// What comes earlier (milliseconds since 1970) waits for more.
-    pub(super) fn early_until(&self) -> u64 {
+    /// What comes earlier waits for more.
+    pub(super) fn early_until(&self) -> UnixMillis {
         self.early_until
     }
 
@@ -43,19 +44,18 @@ impl Coalescer {
     }
 
     /// A pause begins `now`; `is_fast`: more than one delta was written.
-    pub(super) fn begin(&mut self, platform: &impl Clock, now: u64, time: Duration, is_fast: bool) {
-        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    pub(super) fn begin(&mut self, platform: &impl Clock, now: UnixMillis, time: Duration, is_fast: bool) {
         self.quiet_until = now.saturating_add(time);
-        self.early_until = self.quiet_until.saturating_sub(time / 4);
+        self.early_until = self.quiet_until.saturating_sub(time.checked_div(4).unwrap_or_default());
         if is_fast {
             self.sleep(platform, now);
         }
     }
 
     /// Reads nothing for the rest of the pause.
-    pub(super) fn sleep(&mut self, platform: &impl Clock, now: u64) {
-        self.pause = Some(platform.sleep(Duration::from_millis(self.quiet_until.saturating_sub(now))));
-        self.early_until = 0;
+    pub(super) fn sleep(&mut self, platform: &impl Clock, now: UnixMillis) {
+        self.pause = Some(platform.sleep(self.quiet_until.since(now)));
+        self.early_until = UnixMillis::default();
     }
 
     /// Waits for the end of the pause. `received` bytes had come before it; `is_waiting`: something was written before it.

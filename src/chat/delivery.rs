@@ -20,6 +20,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     platform::{BoxFuture, FetchError, Platform},
+    unix_time::UnixMillis,
 };
 
 /// The waits of a turn.
@@ -55,8 +56,8 @@ pub struct Answer<P> {
     /// When the turn began, by [`crate::platform::Clock::elapsed`].
     began_at: Duration,
     first_token_recorded: bool,
-    /// When the client last got something, in milliseconds since 1970.
-    flushed_at: u64,
+    /// When the client last got something.
+    flushed_at: UnixMillis,
     timer: Option<BoxFuture<()>>,
 }
 
@@ -108,7 +109,7 @@ impl<P: Platform> Answer<P> {
     pub async fn whole(mut self) -> Result<Bytes> {
         poll_fn(|cx| {
             loop {
-                match self.engine.poll(cx, 0) {
+                match self.engine.poll(cx, UnixMillis::default()) {
                     Poll::Ready(Ok(())) if !self.engine.has_ended() => {}
                     Poll::Ready(done) => return Poll::Ready(done),
                     Poll::Pending => break,
@@ -131,7 +132,7 @@ impl<P: Platform> Answer<P> {
             }
             self.timer = None;
             let now = self.platform.now();
-            let silent = Duration::from_millis(now.saturating_sub(self.flushed_at));
+            let silent = now.since(self.flushed_at);
             let heartbeat_left = self.timing.heartbeat.saturating_sub(silent);
             let idle_left = self.engine.idle_left(now);
             if rings.is_some() {

@@ -20,6 +20,7 @@ use crate::{
     api::Encoder,
     error::{Error, ErrorKind, Result},
     platform::{self, BoxFuture, ByteStream, Platform},
+    unix_time::UnixMillis,
     upstream::{Lease, Opened},
 };
 
@@ -50,12 +51,12 @@ pub(super) struct Engine<P> {
     attempt: Attempt,
     retries_left: u32,
     session_was_refreshed: bool,
-    /// When the site last sent something, in milliseconds since 1970.
-    received_at: u64,
+    /// When the site last sent something.
+    received_at: UnixMillis,
     /// How many bytes it has sent.
     received: u64,
-    /// When the last event came, in milliseconds since 1970. Comments keep a connection alive, not an answer.
-    event_at: u64,
+    /// When the last event came. Comments keep a connection alive, not an answer.
+    event_at: UnixMillis,
 }
 
 enum Stage {
@@ -124,8 +125,8 @@ impl<P: Platform> Engine<P> {
         matches!(self.stage, Stage::Reading { .. })
     }
 
-    /// When the site last sent something, in milliseconds since 1970.
-    pub(super) fn received_at(&self) -> u64 {
+    /// When the site last sent something.
+    pub(super) fn received_at(&self) -> UnixMillis {
         self.received_at
     }
 
@@ -135,11 +136,11 @@ impl<P: Platform> Engine<P> {
     }
 
     /// Works on until the answer has ended, or enough waits for the client: any byte if it came before `early_until`
-    /// (milliseconds since 1970), else [`MAX_UNSENT`]. An error is repeated once if that is allowed.
+    ///, else [`MAX_UNSENT`]. An error is repeated once if that is allowed.
     ///
     /// # Errors
     /// An error of which the client has got nothing.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, early_until: u64) -> Poll<Result<()>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, early_until: UnixMillis) -> Poll<Result<()>> {
         loop {
             let error = match ready!(self.poll_stage(cx, early_until)) {
                 Ok(()) => return Poll::Ready(Ok(())),
@@ -177,7 +178,7 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    fn poll_stage(&mut self, cx: &mut Context<'_>, early_until: u64) -> Poll<Result<()>> {
+    fn poll_stage(&mut self, cx: &mut Context<'_>, early_until: UnixMillis) -> Poll<Result<()>> {
         loop {
             match &mut self.stage {
                 Stage::Ended => return Poll::Ready(Ok(())),
@@ -262,11 +263,11 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    /// How long the site may still be silent at `now` (milliseconds since 1970). Opening has time limits of its own, one for
+    /// How long the site may still be silent at `now`. Opening has time limits of its own, one for
     /// each request.
-    pub(super) fn idle_left(&self, now: u64) -> Duration {
-        let silent = if self.is_reading() { now.saturating_sub(self.event_at) } else { 0 };
-        self.idle.saturating_sub(Duration::from_millis(silent))
+    pub(super) fn idle_left(&self, now: UnixMillis) -> Duration {
+        let silent = if self.is_reading() { now.since(self.event_at) } else { Duration::ZERO };
+        self.idle.saturating_sub(silent)
     }
 
     /// Ends the turn because the site was silent for too long.

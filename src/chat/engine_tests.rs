@@ -135,7 +135,7 @@ async fn prepared(
         stop: request.stop,
         max_tokens: request.max_tokens,
     };
-    let meta = AnswerMeta { id: "id".to_owned(), created: START / 1000, model: "m".to_owned() };
+    let meta = AnswerMeta { id: "id".to_owned(), created: START.seconds(), model: "m".to_owned() };
     let encoder = Encoder::ChatCompletions(openai::Encoder::new(meta, delivery));
     let plan = Plan { options, conversation, reach: Reach::PublicOnly };
     Answer::new(platform.clone(), services.clone(), plan, encoder, timing)

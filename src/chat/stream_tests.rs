@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::translator::Translator;
 use crate::{
     api::{AnswerMeta, Delivery, Encoder, openai},
+    unix_time::UnixSeconds,
     upstream::Decoder,
 };
 
@@ -33,7 +34,7 @@ impl Recorded {
 
     /// What the client gets when the bytes arrive in these pieces.
     fn client_gets<'a>(&self, delivery: Delivery, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
-        let meta = AnswerMeta { id: "chatcmpl-1".to_owned(), created: 1, model: "m".to_owned() };
+        let meta = AnswerMeta { id: "chatcmpl-1".to_owned(), created: UnixSeconds::new(1), model: "m".to_owned() };
         let encoder = Encoder::ChatCompletions(openai::Encoder::new(meta, delivery));
         match Translator::new(Decoder::qwen(), encoder, self.stop.clone(), self.max_tokens).run(pieces) {
             Ok(bytes) if delivery.is_stream() => String::from_utf8(bytes.to_vec()).unwrap(),

@@ -17,12 +17,13 @@ use crate::{
     platform::telemetry::UpstreamKind,
     platform::{self, FetchErrorKind, FetchResponse, Payload},
     secret::Secret,
+    unix_time::UnixMillis,
 };
 
 /// An answer of the storage is a short XML text.
 const MAX_ANSWER: usize = 256 * 1024;
-/// How long a form's policy holds, in milliseconds.
-const POLICY_LIFE: u64 = 600_000;
+/// How long the policy of a form holds.
+const POLICY_LIFE: Duration = Duration::from_secs(600);
 
 /// Where one object goes, with temporary credentials for it.
 #[derive(Debug)]
@@ -185,8 +186,8 @@ impl Object {
         self.ask(platform, request).await
     }
 
-    /// The storage's time, in milliseconds since 1970.
-    fn now(&self, platform: &impl Network) -> u64 {
+    /// The storage's time.
+    fn now(&self, platform: &impl Network) -> UnixMillis {
         platform.now().saturating_add_signed(self.clock_ahead)
     }
 
@@ -254,8 +255,8 @@ fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
 }
 
 /// Day and time of day, each with `between` its numbers.
-fn clock(now: u64, between: [&str; 2]) -> (String, String) {
-    let seconds = i64::try_from(now / 1000).unwrap_or(0);
+fn clock(now: UnixMillis, between: [&str; 2]) -> (String, String) {
+    let seconds = i64::try_from(now.seconds().get()).unwrap_or(0);
     let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let [a, b] = between;
     (
@@ -265,13 +266,13 @@ fn clock(now: u64, between: [&str; 2]) -> (String, String) {
 }
 
 /// `YYYYMMDDTHHMMSSZ`
-fn timestamp(now: u64) -> String {
+fn timestamp(now: UnixMillis) -> String {
     let (day, time) = clock(now, ["", ""]);
     format!("{day}T{time}Z")
 }
 
 /// `YYYY-MM-DDTHH:MM:SS.000Z`
-fn policy_time(now: u64) -> String {
+fn policy_time(now: UnixMillis) -> String {
     let (day, time) = clock(now, ["-", ":"]);
     format!("{day}T{time}.000Z")
 }
@@ -282,8 +283,8 @@ mod tests {
 
     #[test]
     fn times_are_written_as_the_storage_wants_them() {
-        assert_eq!(timestamp(1_790_050_415_999), "20260922T041335Z");
-        assert_eq!(policy_time(1_790_050_415_999), "2026-09-22T04:13:35.000Z");
+        assert_eq!(timestamp(UnixMillis::new(1_790_050_415_999)), "20260922T041335Z");
+        assert_eq!(policy_time(UnixMillis::new(1_790_050_415_999)), "2026-09-22T04:13:35.000Z");
     }
 
     #[test]

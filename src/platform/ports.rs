@@ -15,6 +15,7 @@ use super::{
     messages::{Asset, FetchError, FetchResponse, Payload},
     telemetry::{Event, Gauges, RequestMetrics},
 };
+use crate::unix_time::UnixMillis;
 
 /// Which hosts a request may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +49,8 @@ pub trait Clock {
     /// Waits.
     fn sleep(&self, duration: Duration) -> BoxFuture<()>;
 
-    /// The time in milliseconds since 1970. On the Worker it advances only when input or output happens.
-    fn now(&self) -> u64;
+    /// The time. On the Worker it advances only when input or output happens.
+    fn now(&self) -> UnixMillis;
 
     /// The time since some moment in the past, for measuring. On the Worker it advances only when input or output happens.
     fn elapsed(&self) -> Duration;
@@ -150,6 +151,6 @@ pub fn unique(platform: &(impl Entropy + Clock)) -> [u8; 16] {
     platform.random().unwrap_or_else(|error| {
         tracing::error!(%error, "names are counted");
         let count = NEXT.fetch_add(1, Ordering::Relaxed);
-        (u128::from(platform.now()) << 64 | u128::from(count)).to_be_bytes()
+        (u128::from(platform.now().get()) << 64 | u128::from(count)).to_be_bytes()
     })
 }

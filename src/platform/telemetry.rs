@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use crate::unix_time::UnixSeconds;
+
 /// Notes of one request. Copies share them.
 #[derive(Clone, Debug, Default)]
 pub struct RequestMetrics(Arc<Mutex<RequestRecord>>);
@@ -148,6 +150,6 @@ pub struct Gauges {
     pub session_state: &'static str,
     /// All states that there are.
     pub session_states: &'static [&'static str],
-    /// When the access token ends, in seconds since 1970.
-    pub session_expires_at: Option<u64>,
+    /// When the access token ends.
+    pub session_expires_at: Option<UnixSeconds>,
 }

@@ -20,9 +20,10 @@ use super::{
     address, native,
     telemetry::{Event, RequestMetrics},
 };
+use crate::unix_time::UnixMillis;
 
-/// When the virtual clock starts: milliseconds since 1970.
-pub(crate) const START: u64 = 1_790_000_000_000;
+/// When the virtual clock starts.
+pub(crate) const START: UnixMillis = UnixMillis::new(1_790_000_000_000);
 
 type Answer = Result<FetchResponse, FetchError>;
 type Script = dyn FnMut(&http::Request<Payload>, usize) -> Answer + Send;
@@ -169,8 +170,8 @@ impl<const WAKES: bool> Clock for Sim<WAKES> {
         Box::pin(tokio::time::sleep(duration))
     }
 
-    fn now(&self) -> u64 {
-        START + u64::try_from(self.elapsed().as_millis()).unwrap()
+    fn now(&self) -> UnixMillis {
+        START.saturating_add(self.elapsed())
     }
 
     fn elapsed(&self) -> Duration {

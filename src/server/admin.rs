@@ -9,6 +9,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform, Request},
     surrogates::client_text,
+    unix_time::UnixSeconds,
     upstream::qwen::{SessionReport, SessionState},
 };
 
@@ -98,8 +99,8 @@ fn object<'a>(report: &'a SessionReport, warning: Option<&'a str>) -> SessionObj
         state: state.as_str(),
         message: advice(*state, *renewable),
         account: account.as_deref(),
-        expires_at: *expires_at,
-        checked_at: *checked_at,
+        expires_at: expires_at.map(UnixSeconds::get),
+        checked_at: checked_at.map(UnixSeconds::get),
         renewable: *renewable,
         source: match (state, stored) {
             (SessionState::Missing, _) => None,
@@ -108,7 +109,7 @@ fn object<'a>(report: &'a SessionReport, warning: Option<&'a str>) -> SessionObj
         },
         encrypted: *encrypted,
         warning,
-        challenge: challenge.as_ref().map(|(until, verify_url)| ChallengeObject { until: *until, verify_url }),
+        challenge: challenge.as_ref().map(|(until, verify_url)| ChallengeObject { until: until.get(), verify_url }),
     }
 }
 

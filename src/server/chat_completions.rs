@@ -87,7 +87,7 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     }
     let conversation_id = conversation.id.clone();
     let meta =
-        AnswerMeta { id: reply::new_id("chatcmpl-", platform), created: platform.now() / 1000, model: model_name };
+        AnswerMeta { id: reply::new_id("chatcmpl-", platform), created: platform.now().seconds(), model: model_name };
     let encoder = Encoder::ChatCompletions(openai::Encoder::new(meta, delivery));
     let reach = if app.config.allow_private_urls { Reach::Any } else { Reach::PublicOnly };
     let plan = Plan { options, conversation, reach };

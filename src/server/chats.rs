@@ -1,5 +1,7 @@
 //! `/v1/chats`: the conversations that this server created, and their clean-up.
 
+use std::time::Duration;
+
 use http::{Response, StatusCode};
 use serde::Serialize;
 
@@ -24,8 +26,8 @@ const FILES_A_STEP: u32 = 1000;
 /// The Free plan allows 50 queries, and each removal is one.
 const CONVERSATIONS_A_STEP: u32 = 25;
 const DELETIONS_A_STEP: usize = 5;
-/// A chat that nobody went on with for this long (milliseconds) is a throw-away chat.
-const UNMATCHED_AFTER: u64 = 60 * 60 * 1000;
+/// A chat that nobody continued for this long is a throw-away chat.
+const UNMATCHED_AFTER: Duration = Duration::from_secs(60 * 60);
 /// Where the clean-up left off, in the store.
 const CURSOR_KEY: &str = "cleanup";
 
@@ -71,7 +73,15 @@ pub(super) struct DeletedChat {
 
 fn object(conversation: Conversation) -> ChatObject {
     let Conversation { scope: _, id, chat_id, title, model, turns, updated_at } = conversation;
-    ChatObject { id: chat_id, object: "chat", conversation_id: id, title, model, turns, updated: updated_at / 1000 }
+    ChatObject {
+        id: chat_id,
+        object: "chat",
+        conversation_id: id,
+        title,
+        model,
+        turns,
+        updated: updated_at.seconds().get(),
+    }
 }
 
 pub(super) async fn list(app: &App, platform: &impl Platform, key: KeyId) -> Result<Response<Body>> {

@@ -39,7 +39,7 @@ impl App {
         let found = match (state, asked) {
             (SessionState::Valid | SessionState::Expiring, Ok(())) => {
                 let account = account.map(|name| format!("The account is {name}. ")).unwrap_or_default();
-                let left = expires_at.map(|end| end.saturating_sub(platform.now() / 1000) / 3600);
+                let left = expires_at.map(|end| end.since(platform.now().seconds()).as_secs() / 3600);
                 let end = left.map(|hours| format!(" The token lasts for {hours} more hours.")).unwrap_or_default();
                 Ok(format!("{account}{advice}{end}"))
             }

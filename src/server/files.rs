@@ -236,7 +236,7 @@ fn object(platform: &impl Platform, file: table::File) -> FileObject {
         id: upload.id,
         object: "file",
         bytes: size,
-        created_at: created_at / 1000,
+        created_at: created_at.seconds().get(),
         filename: name,
         purpose,
         url: upload.url,

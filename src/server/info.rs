@@ -10,6 +10,7 @@ use super::{
 use crate::{
     platform::{Body, Gauges, Headers, Platform},
     store,
+    unix_time::UnixSeconds,
     upstream::qwen::{SessionReport, SessionState},
 };
 
@@ -130,7 +131,11 @@ async fn look(app: &App, platform: &impl Platform) -> Health {
         usable,
         status,
         version: env!("CARGO_PKG_VERSION"),
-        session: SessionHealth { state: state.as_str(), expires_at, checked_at },
+        session: SessionHealth {
+            state: state.as_str(),
+            expires_at: expires_at.map(UnixSeconds::get),
+            checked_at: checked_at.map(UnixSeconds::get),
+        },
         store: StoreHealth { ok: store_problem.is_none(), errors: app.store_health.count(), persistent },
         clock_skew_seconds: app.qwen.clock_skew_seconds(),
     }

@@ -1,7 +1,10 @@
 //! Conversations and their turns.
 
-use super::{Storage, integer, rows, run, text, unsigned};
+#[cfg(not(target_arch = "wasm32"))]
+use super::unsigned;
+use super::{Storage, integer, moment, rows, run, text};
 use crate::platform::{DatabaseError, Row, Statement, Value};
+use crate::unix_time::UnixMillis;
 
 /// Where a history stands upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +37,7 @@ pub struct Conversation {
     /// How many turns were recorded.
     pub turns: i64,
     /// Milliseconds since 1970.
-    pub updated_at: u64,
+    pub updated_at: UnixMillis,
 }
 
 /// A finished turn, to be recorded.
@@ -89,7 +92,7 @@ pub async fn find(
     platform: &impl Storage,
     exact: &str,
     without_tools: &str,
-    not_before: u64,
+    not_before: UnixMillis,
 ) -> Result<Option<Anchor>, DatabaseError> {
     // A list of keys costs a row read of its own, so the ordinary case goes without.
     let sql = if exact == without_tools {
@@ -115,7 +118,7 @@ pub async fn find_first(
     scope: &str,
     keys: &[&str],
     shown: i64,
-    not_before: u64,
+    not_before: UnixMillis,
 ) -> Result<Option<(String, Anchor)>, DatabaseError> {
     let read = Statement {
         sql: "SELECT t.key, t.conversation, t.chat_id, t.response_id, t.system, t.depth FROM turns t \
@@ -142,7 +145,7 @@ pub async fn head(
     platform: &impl Storage,
     scope: &str,
     id: &str,
-    not_before: u64,
+    not_before: UnixMillis,
 ) -> Result<Option<Anchor>, DatabaseError> {
     let read = Statement {
         sql: "SELECT id AS key, id, chat_id, head, system, turns FROM conversations WHERE scope = ?1 AND id = ?2 AND updated_at >= ?3",
@@ -155,7 +158,7 @@ pub async fn head(
 ///
 /// # Errors
 /// The database's own words.
-pub async fn record(platform: &impl Storage, turn: &Turn, now: u64) -> Result<(), DatabaseError> {
+pub async fn record(platform: &impl Storage, turn: &Turn, now: UnixMillis) -> Result<(), DatabaseError> {
     let Turn { scope, anchor, keys: Keys { history, without_tools, pair, answer }, title, model } = turn;
     let Anchor { conversation, chat_id, response_id, system, depth } = anchor;
     let key = |key: &Option<String>| key.as_deref().map_or(Value::Null, text);
@@ -230,7 +233,7 @@ fn conversation(row: Row) -> Option<Conversation> {
                 Value::Integer(turns),
                 Value::Integer(updated_at),
             ],
-        ) => Some(Conversation { scope, id, chat_id, title, model, turns, updated_at: unsigned(updated_at) }),
+        ) => Some(Conversation { scope, id, chat_id, title, model, turns, updated_at: moment(updated_at) }),
         _ => None,
     }
 }
@@ -312,7 +315,7 @@ pub async fn remove(platform: &impl Storage, scope: &str, id: &str) -> Result<()
 pub async fn expire_turns(
     platform: &impl Storage,
     after: &str,
-    before: u64,
+    before: UnixMillis,
     limit: u32,
 ) -> Result<Option<String>, DatabaseError> {
     let read = Statement {

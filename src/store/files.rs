@@ -1,7 +1,8 @@
 //! Uploaded files: what to reuse, and what clients keep for later.
 
-use super::{Storage, integer, rows, run, text, unsigned};
+use super::{Storage, integer, moment, rows, run, text, unsigned};
 use crate::platform::{DatabaseError, Row, Statement, Value};
+use crate::unix_time::UnixMillis;
 
 /// An upload at the site's storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub struct Upload {
     /// The link to it.
     pub url: String,
     /// When the link ends, in milliseconds since 1970.
-    pub expires_at: u64,
+    pub expires_at: UnixMillis,
 }
 
 /// A file that a client keeps.
@@ -34,7 +35,7 @@ pub struct File {
     /// What the client wants it for.
     pub purpose: String,
     /// Milliseconds since 1970.
-    pub created_at: u64,
+    pub created_at: UnixMillis,
 }
 
 /// The upload of these very bytes in this scope whose link lives until `alive_at` at least.
@@ -45,7 +46,7 @@ pub async fn uploaded(
     platform: &impl Storage,
     scope: &str,
     hash: &str,
-    alive_at: u64,
+    alive_at: UnixMillis,
 ) -> Result<Option<Upload>, DatabaseError> {
     let read = Statement {
         sql: "SELECT id, owner, url, expires_at FROM uploads WHERE scope = ?1 AND hash = ?2 AND expires_at > ?3",
@@ -53,7 +54,7 @@ pub async fn uploaded(
     };
     Ok(rows(platform, read).await?.pop().and_then(|row| match <[Value; 4]>::try_from(row) {
         Ok([Value::Text(id), Value::Text(owner), Value::Text(url), Value::Integer(end)]) => {
-            Some(Upload { id, owner, url, expires_at: unsigned(end) })
+            Some(Upload { id, owner, url, expires_at: moment(end) })
         }
         _ => None,
     }))
@@ -78,7 +79,7 @@ pub async fn remember(platform: &impl Storage, scope: &str, hash: &str, upload: 
 ///
 /// # Errors
 /// The database's own words.
-pub async fn expire_uploads(platform: &impl Storage, now: u64) -> Result<(), DatabaseError> {
+pub async fn expire_uploads(platform: &impl Storage, now: UnixMillis) -> Result<(), DatabaseError> {
     let delete = Statement { sql: "DELETE FROM uploads WHERE expires_at <= ?1", parameters: vec![integer(now)] };
     run(platform, vec![delete]).await.map(drop)
 }
@@ -91,7 +92,7 @@ pub async fn expire_uploads(platform: &impl Storage, now: u64) -> Result<(), Dat
 pub async fn expire_files(
     platform: &impl Storage,
     after: (&str, &str),
-    before: u64,
+    before: UnixMillis,
     limit: u32,
 ) -> Result<Option<(String, String)>, DatabaseError> {
     let read = Statement {
@@ -128,14 +129,14 @@ fn file(row: Row) -> Option<File> {
                 Value::Integer(created_at),
             ],
         ) => Some(File {
-            upload: Upload { id, owner, url, expires_at: unsigned(expires_at) },
+            upload: Upload { id, owner, url, expires_at: moment(expires_at) },
             hash,
             name,
             size: unsigned(size),
             kind,
             content_type,
             purpose,
-            created_at: unsigned(created_at),
+            created_at: moment(created_at),
         }),
         _ => None,
     }

@@ -7,6 +7,7 @@ pub mod session;
 use std::time::Duration;
 
 use crate::platform::{self, Clock, Database, DatabaseError, Row, Statement, Telemetry, Value};
+use crate::unix_time::UnixMillis;
 
 /// The migrations in their order, applied by the box at its start and by `wrangler d1 migrations apply` on the edge.
 pub const MIGRATIONS: &[(&str, &str)] = &[
@@ -43,12 +44,16 @@ fn text(value: &str) -> Value {
 }
 
 /// A time in milliseconds or a number of bytes.
-fn integer(value: u64) -> Value {
-    Value::Integer(i64::try_from(value).unwrap_or(i64::MAX))
+fn integer(value: impl Into<u64>) -> Value {
+    Value::Integer(i64::try_from(value.into()).unwrap_or(i64::MAX))
 }
 
 fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
+}
+
+fn moment(value: i64) -> UnixMillis {
+    UnixMillis::new(unsigned(value))
 }
 
 /// Whether the store answers.
@@ -66,11 +71,11 @@ pub async fn check(platform: &impl Storage) -> Result<(), DatabaseError> {
 ///
 /// # Errors
 /// The database's own words.
-pub async fn cached(platform: &impl Storage, key: &str) -> Result<Option<(String, u64)>, DatabaseError> {
+pub async fn cached(platform: &impl Storage, key: &str) -> Result<Option<(String, UnixMillis)>, DatabaseError> {
     let read = Statement { sql: "SELECT value, updated_at FROM cache WHERE key = ?1", parameters: vec![text(key)] };
     let row = rows(platform, read).await?.pop();
     Ok(row.and_then(|row| match <[Value; 2]>::try_from(row) {
-        Ok([Value::Text(value), Value::Integer(at)]) => Some((value, unsigned(at))),
+        Ok([Value::Text(value), Value::Integer(at)]) => Some((value, moment(at))),
         _ => None,
     }))
 }
@@ -80,7 +85,12 @@ pub async fn cached(platform: &impl Storage, key: &str) -> Result<Option<(String
 ///
 /// # Errors
 /// The database's own words.
-pub async fn claim(platform: &impl Storage, key: &str, now: u64, last: u64) -> Result<bool, DatabaseError> {
+pub async fn claim(
+    platform: &impl Storage,
+    key: &str,
+    now: UnixMillis,
+    last: UnixMillis,
+) -> Result<bool, DatabaseError> {
     // A time that is still to come was noted by a clock that was wrong.
     let write = Statement {
         sql: "INSERT INTO cache (key, value, updated_at) VALUES (?1, '', ?2) \
@@ -95,7 +105,7 @@ pub async fn claim(platform: &impl Storage, key: &str, now: u64, last: u64) -> R
 ///
 /// # Errors
 /// The database's own words.
-pub async fn keep(platform: &impl Storage, key: &str, value: String, now: u64) -> Result<(), DatabaseError> {
+pub async fn keep(platform: &impl Storage, key: &str, value: String, now: UnixMillis) -> Result<(), DatabaseError> {
     let write = Statement {
         sql: "INSERT INTO cache (key, value, updated_at) VALUES (?1, ?2, ?3) \
               ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at",

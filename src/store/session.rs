@@ -2,6 +2,7 @@
 
 use super::{PATIENCE, Storage, integer, rows, run, text, unsigned};
 use crate::platform::{self, DatabaseError, Row, Statement, Value};
+use crate::unix_time::UnixMillis;
 
 /// The stored session as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,8 +46,8 @@ pub async fn lease(
     platform: &impl Storage,
     origin: &str,
     version: u64,
-    now: u64,
-    until: u64,
+    now: UnixMillis,
+    until: UnixMillis,
 ) -> Result<(bool, Stored), DatabaseError> {
     let make = Statement { sql: MAKE, parameters: vec![text(origin), integer(now)] };
     let take = Statement {
@@ -81,7 +82,7 @@ pub async fn replace(
     origin: &str,
     expected: u64,
     new: &Stored,
-    now: u64,
+    now: UnixMillis,
 ) -> Result<bool, DatabaseError> {
     let make = Statement { sql: MAKE, parameters: vec![text(origin), integer(now)] };
     let write = Statement {
@@ -120,7 +121,7 @@ pub async fn save_status(
     origin: &str,
     version: u64,
     status: &str,
-    now: u64,
+    now: UnixMillis,
 ) -> Result<(), DatabaseError> {
     let make = Statement { sql: MAKE, parameters: vec![text(origin), integer(now)] };
     let write = Statement {
@@ -134,7 +135,7 @@ pub async fn save_status(
 ///
 /// # Errors
 /// The database's own words.
-pub async fn forget_others(platform: &impl Storage, origin: &str, before: u64) -> Result<(), DatabaseError> {
+pub async fn forget_others(platform: &impl Storage, origin: &str, before: UnixMillis) -> Result<(), DatabaseError> {
     let write = Statement {
         sql: "DELETE FROM session WHERE origin <> ?1 AND updated_at < ?2 RETURNING version",
         parameters: vec![text(origin), integer(before)],

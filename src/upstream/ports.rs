@@ -4,6 +4,7 @@
 use std::future::Future;
 
 use crate::platform::{Clock, DatabaseError, Entropy, Http, MaybeSend, MaybeSync, Tasks, Telemetry};
+use crate::unix_time::UnixMillis;
 
 /// A session as it is kept between processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct Upload {
     /// The link to it.
     pub url: String,
     /// When the link ends, in milliseconds since 1970.
-    pub expires_at: u64,
+    pub expires_at: UnixMillis,
 }
 
 /// Where the sessions of all processes are kept. `origin` says which configured credentials one began with; times are in
@@ -46,8 +47,8 @@ pub trait SessionStore {
         &self,
         origin: &str,
         version: u64,
-        now: u64,
-        until: u64,
+        now: UnixMillis,
+        until: UnixMillis,
     ) -> impl Future<Output = Result<(bool, StoredSession), DatabaseError>> + MaybeSend;
 
     /// Ends a lease without a change of the credentials.
@@ -63,7 +64,7 @@ pub trait SessionStore {
         origin: &str,
         expected: u64,
         new: &StoredSession,
-        now: u64,
+        now: UnixMillis,
     ) -> impl Future<Output = Result<bool, DatabaseError>> + MaybeSend;
 
     /// Keeps the status of a session whose version is still `version`.
@@ -72,28 +73,41 @@ pub trait SessionStore {
         origin: &str,
         version: u64,
         status: &str,
-        now: u64,
+        now: UnixMillis,
     ) -> impl Future<Output = Result<(), DatabaseError>> + MaybeSend;
 
     /// Forgets the sessions of other configurations that were last used before `before`.
     fn forget_other_sessions(
         &self,
         origin: &str,
-        before: u64,
+        before: UnixMillis,
     ) -> impl Future<Output = Result<(), DatabaseError>> + MaybeSend;
 }
 
 /// Texts that all processes share, each with the time at which it was kept, in milliseconds since 1970.
 pub trait Cache {
     /// Reads a text and its time.
-    fn cached(&self, key: &str) -> impl Future<Output = Result<Option<(String, u64)>, DatabaseError>> + MaybeSend;
+    fn cached(
+        &self,
+        key: &str,
+    ) -> impl Future<Output = Result<Option<(String, UnixMillis)>, DatabaseError>> + MaybeSend;
 
     /// Notes that something begins now, unless that was noted after `last` already. Returns whether it was noted: of several
     /// processes that ask at once, one gets leave.
-    fn claim(&self, key: &str, now: u64, last: u64) -> impl Future<Output = Result<bool, DatabaseError>> + MaybeSend;
+    fn claim(
+        &self,
+        key: &str,
+        now: UnixMillis,
+        last: UnixMillis,
+    ) -> impl Future<Output = Result<bool, DatabaseError>> + MaybeSend;
 
     /// Keeps a text.
-    fn keep(&self, key: &str, value: String, now: u64) -> impl Future<Output = Result<(), DatabaseError>> + MaybeSend;
+    fn keep(
+        &self,
+        key: &str,
+        value: String,
+        now: UnixMillis,
+    ) -> impl Future<Output = Result<(), DatabaseError>> + MaybeSend;
 }
 
 /// Which bytes were uploaded before.
@@ -103,7 +117,7 @@ pub trait UploadStore {
         &self,
         scope: &str,
         hash: &str,
-        alive_at: u64,
+        alive_at: UnixMillis,
     ) -> impl Future<Output = Result<Option<Upload>, DatabaseError>> + MaybeSend;
 
     /// Remembers an upload.

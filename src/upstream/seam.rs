@@ -15,6 +15,7 @@ use crate::{
     llm::{FinishReason, Reasoning, Source, Usage},
     media_type::MediaKind,
     platform::{ByteStream, FetchError},
+    unix_time::UnixMillis,
 };
 
 /// Where answers come from.
@@ -92,7 +93,7 @@ impl Upstream {
     ///
     /// # Errors
     /// Why it must not be asked at all.
-    pub fn check(&self, now: u64) -> Result<()> {
+    pub fn check(&self, now: UnixMillis) -> Result<()> {
         match self {
             Self::Qwen(client) => client.session().check(now),
         }

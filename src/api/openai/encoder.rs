@@ -147,7 +147,7 @@ impl ChunkWriter {
         let mut head = BytesMut::from(&b"data: {\"id\":"[..]);
         write_line(&mut head, &meta.id);
         head.extend_from_slice(b",\"object\":\"chat.completion.chunk\",\"created\":");
-        write_line(&mut head, &meta.created);
+        write_line(&mut head, &meta.created.get());
         head.extend_from_slice(b",\"model\":");
         write_line(&mut head, &meta.model);
         head.extend_from_slice(b",\"choices\":[{\"index\":0,\"delta\":");
@@ -213,7 +213,7 @@ impl ChunkWriter {
         let chunk = UsageChunk {
             id: &self.meta.id,
             object: "chat.completion.chunk",
-            created: self.meta.created,
+            created: self.meta.created.get(),
             model: &self.meta.model,
             choices: [],
             usage: usage.into(),
@@ -316,7 +316,7 @@ fn completion<'a>(meta: &'a AnswerMeta, answer: &Answer<'a>) -> Completion<'a> {
     Completion {
         id: &meta.id,
         object: "chat.completion",
-        created: meta.created,
+        created: meta.created.get(),
         model: &meta.model,
         choices: [Choice { index: 0, message, logprobs: (), finish_reason: finish_word(*finish) }],
         usage: (*usage).into(),

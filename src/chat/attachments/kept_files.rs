@@ -3,12 +3,13 @@
 use crate::{
     media_type::MediaKind,
     store::files as table,
+    unix_time::UnixMillis,
     upstream::{File, Upload},
 };
 
 /// The row of a file that a client keeps. `created_at` is in milliseconds since 1970.
 #[must_use]
-pub fn to_row(file: File, purpose: String, created_at: u64) -> table::File {
+pub fn to_row(file: File, purpose: String, created_at: UnixMillis) -> table::File {
     let File { upload, hash, name, size, kind, content_type } = file;
     let Upload { id, owner, url, expires_at } = upload;
     let upload = table::Upload { id, owner, url, expires_at };

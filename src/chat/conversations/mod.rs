@@ -15,6 +15,7 @@ use crate::{
     llm::{Message, Role},
     platform::{self, Platform, StoreHealth},
     store::conversations::{self as table, Anchor, Keys},
+    unix_time::UnixMillis,
     upstream::{Owner, PromptMessage, RenderedPrompt, render_prompt, speaker_names},
 };
 #[cfg(not(target_arch = "wasm32"))]
@@ -97,9 +98,9 @@ impl Conversations {
         Self { lifetime, store_health }
     }
 
-    /// The oldest time (milliseconds since 1970) that still counts.
-    pub fn not_before(&self, now: u64) -> u64 {
-        now.saturating_sub(u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX))
+    /// The oldest time that still counts.
+    pub fn not_before(&self, now: UnixMillis) -> UnixMillis {
+        now.saturating_sub(self.lifetime)
     }
 
     /// Finds the chat that knows what a request continues, on behalf of `owner`; `new_id` is the id of a new conversation.
@@ -220,7 +221,7 @@ impl Conversations {
         scope: &str,
         history: &History,
         messages: &[Message],
-        not_before: u64,
+        not_before: UnixMillis,
     ) -> Option<(Anchor, usize)> {
         let last = history.keys.last()?;
         let answer = messages.get(last.message_count.checked_sub(1)?).map(Message::content_text)?;

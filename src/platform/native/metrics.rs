@@ -177,7 +177,7 @@ impl Metrics {
         for state in now.session_states {
             self.session.get_or_create(&State { state }).set(i64::from(*state == now.session_state));
         }
-        self.session_end.set(now.session_expires_at.unwrap_or(0) as f64);
+        self.session_end.set(now.session_expires_at.unwrap_or_default().get() as f64);
         let mut open_metrics = String::new();
         // Writing into a string cannot fail.
         let _ = encode(&mut open_metrics, &self.registry);

@@ -35,6 +35,7 @@ use crate::platform::{
     MaybeSend, NoRandomness, Payload, Reach, Row, Statement, Tasks, Telemetry, address,
     telemetry::{Event, RequestMetrics},
 };
+use crate::unix_time::UnixMillis;
 
 /// The native runtime, shared by all requests, with the notes of one.
 #[derive(Clone)]
@@ -101,9 +102,9 @@ impl Clock for Native {
         Box::pin(tokio::time::sleep(duration))
     }
 
-    fn now(&self) -> u64 {
+    fn now(&self) -> UnixMillis {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        UnixMillis::default().saturating_add(since)
     }
 
     fn elapsed(&self) -> Duration {

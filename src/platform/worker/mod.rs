@@ -27,6 +27,7 @@ use crate::platform::{
     MaybeSend, NoRandomness, Payload, Reach, Request, Row, Statement, Tasks, Telemetry,
     telemetry::{Event, RequestMetrics},
 };
+use crate::unix_time::UnixMillis;
 
 /// What one request may use of the runtime.
 #[derive(Clone)]
@@ -87,12 +88,12 @@ impl Clock for Worker {
         Box::pin(worker::Delay::from(duration).shared())
     }
 
-    fn now(&self) -> u64 {
-        worker::Date::now().as_millis()
+    fn now(&self) -> UnixMillis {
+        UnixMillis::new(worker::Date::now().as_millis())
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::from_millis(self.now())
+        Duration::from_millis(self.now().get())
     }
 }
 

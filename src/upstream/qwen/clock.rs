@@ -7,6 +7,8 @@ use std::{
 
 use http::{HeaderMap, header};
 
+use crate::unix_time::UnixMillis;
+
 /// A `Date` counts whole seconds and takes some time on its way: what is less (milliseconds) is no skew.
 const NO_SKEW: i64 = 15_000;
 
@@ -19,8 +21,8 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Takes the `Date` of an answer that has just come; `now` is this machine's time in milliseconds since 1970.
-    pub(super) fn hear(&self, headers: &HeaderMap, now: u64) {
+    /// Takes the `Date` of an answer that has just come; `now` is this machine's time.
+    pub(super) fn hear(&self, headers: &HeaderMap, now: UnixMillis) {
         // An answer from a cache tells when it was made.
         if headers.get(header::AGE).is_some_and(|age| age != "0") {
             return;
@@ -29,7 +31,7 @@ impl Clock {
         let Some(date) = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok()) else { return };
         let date = i64::try_from(date.as_millis()).unwrap_or(i64::MAX);
         // On average half of the second is over.
-        let ahead = date.saturating_add(500).saturating_sub(i64::try_from(now).unwrap_or(i64::MAX));
+        let ahead = date.saturating_add(500).saturating_sub(i64::try_from(now.get()).unwrap_or(i64::MAX));
         let ahead = if ahead.saturating_abs() < NO_SKEW { 0 } else { ahead };
         let before = self.ahead.swap(ahead, Ordering::Relaxed);
         self.is_known.store(true, Ordering::Relaxed);
@@ -46,8 +48,8 @@ impl Clock {
         self.is_known.load(Ordering::Relaxed)
     }
 
-    /// The site's time of this machine's `now`, both in milliseconds since 1970.
-    pub(super) fn of_site(&self, now: u64) -> u64 {
+    /// The site's time of this machine's `now`.
+    pub(super) fn of_site(&self, now: UnixMillis) -> UnixMillis {
         now.saturating_add_signed(self.ahead())
     }
 
@@ -85,9 +87,9 @@ mod tests {
                 headers.insert(header::AGE, age.parse().unwrap());
             }
             let clock = Clock::default();
-            clock.hear(&headers, now);
+            clock.hear(&headers, UnixMillis::new(now));
             assert_eq!(clock.is_known().then(|| clock.skew_seconds()), skew, "{date} {age:?} {now}");
-            let of_site = clock.of_site(now);
+            let of_site = clock.of_site(UnixMillis::new(now)).get();
             assert!(skew.is_none_or(|_| of_site.abs_diff(THEN) <= 15_000), "{of_site}");
         }
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     client::Client,
     errors,
-    model_cache::{Failure, Next, RETRY_PAUSE_MS},
+    model_cache::{Failure, Next, RETRY_PAUSE},
     models::{self, Choice, Model, ModelList},
     session::CredentialsLease,
     wire,
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     platform,
+    unix_time::UnixMillis,
     upstream::Host,
 };
 
@@ -98,7 +99,7 @@ impl Client {
 
     /// Whether the list should be fetched again (it is older than 10 minutes).
     #[must_use]
-    pub fn models_are_stale(&self, now: u64) -> bool {
+    pub fn models_are_stale(&self, now: UnixMillis) -> bool {
         !self.model_cache.state().is_fresh(now)
     }
 
@@ -132,10 +133,9 @@ impl Client {
             if now < state.asking_until || !(forced || matches!(state.next(now, generation, true), Next::Ask)) {
                 return;
             }
-            let most = u64::try_from(FETCH_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
-            state.asking_until = now.saturating_add(most.saturating_mul(2));
+            state.asking_until = now.saturating_add(FETCH_TIMEOUT.saturating_mul(2));
             if forced {
-                state.fetched_at = 0;
+                state.fetched_at = UnixMillis::default();
                 state.failure = None;
             }
         }
@@ -146,7 +146,7 @@ impl Client {
                 || Error::new(ErrorKind::UpstreamTimeout, "chat.qwen.ai took too long to list its models.");
             let failure = asked.unwrap_or_else(|| Err((took_too_long(), now))).err();
             let mut state = qwen.model_cache.state();
-            state.asking_until = 0;
+            state.asking_until = UnixMillis::default();
             if let Some((error, at)) = failure {
                 let message = error.message().to_owned();
                 state.failure = Some(Failure { at, kind: error.kind(), message, generation });
@@ -156,7 +156,7 @@ impl Client {
 
     /// Gets the list: from the store if it is fresh there, from another isolate that asks, or from the site. A failure comes
     /// with its time.
-    async fn ask_for_all<P: Host>(&self, platform: &P, forced: bool) -> Result<(), (Error, u64)> {
+    async fn ask_for_all<P: Host>(&self, platform: &P, forced: bool) -> Result<(), (Error, UnixMillis)> {
         self.take_kept(platform).await;
         let now = platform.now();
         if !forced && self.model_cache.state().is_fresh(now) {
@@ -167,7 +167,7 @@ impl Client {
             return Err((challenge, now));
         }
         // Others who are as new as this one find the site being asked.
-        let last = if forced { now } else { now.saturating_sub(RETRY_PAUSE_MS) };
+        let last = if forced { now } else { now.saturating_sub(RETRY_PAUSE) };
         let claimed = platform.claim(ASKED_KEY, now, last).await;
         if self.store_health.ok_or_log("noting that the site is asked for its models", claimed) == Some(false) {
             return self.wait_for_another(platform).await;
@@ -219,7 +219,7 @@ impl Client {
     }
 
     /// Another isolate asked within the pause: what it got counts here as well.
-    async fn wait_for_another(&self, platform: &impl Host) -> Result<(), (Error, u64)> {
+    async fn wait_for_another(&self, platform: &impl Host) -> Result<(), (Error, UnixMillis)> {
         loop {
             let asked =
                 self.store_health.ok_or_log("reading when the models were asked for", platform.cached(ASKED_KEY).await);
@@ -232,7 +232,7 @@ impl Client {
             if self.model_cache.state().is_fresh(platform.now()) {
                 return Ok(());
             }
-            if platform.now().saturating_sub(at) >= RETRY_PAUSE_MS {
+            if platform.now().since(at) >= RETRY_PAUSE {
                 let message = "chat.qwen.ai was asked for its models and has not answered. Send the request again.";
                 return Err((Error::new(ErrorKind::UpstreamTimeout, message), platform.now()));
             }

@@ -7,9 +7,10 @@ use std::{
 
 use super::models::{self, ModelList};
 use crate::error::{Error, ErrorKind};
+use crate::unix_time::UnixMillis;
 
-/// The site is asked for the list no sooner than so long after the last time, in milliseconds.
-pub(super) const RETRY_PAUSE_MS: u64 = 30_000;
+/// The site is asked for the list no sooner than so long after the last time.
+pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(30);
 
 /// The list, and how it stands with it.
 #[derive(Debug, Default)]
@@ -18,17 +19,17 @@ pub(super) struct ModelCache(Mutex<State>);
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) list: Option<ModelList>,
-    /// When the site gave it, in milliseconds since 1970.
-    pub(super) fetched_at: u64,
+    /// When the site gave it.
+    pub(super) fetched_at: UnixMillis,
     /// The site is being asked, at the longest until then.
-    pub(super) asking_until: u64,
+    pub(super) asking_until: UnixMillis,
     pub(super) failure: Option<Failure>,
 }
 
 /// Why there is no new list.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
-    pub(super) at: u64,
+    pub(super) at: UnixMillis,
     pub(super) kind: ErrorKind,
     pub(super) message: String,
     /// Of the credentials at that time: with others it may go better.
@@ -44,19 +45,19 @@ pub(super) enum Next {
 }
 
 impl State {
-    pub(super) fn is_fresh(&self, now: u64) -> bool {
-        self.list.is_some() && now.saturating_sub(self.fetched_at) < models::FRESH
+    pub(super) fn is_fresh(&self, now: UnixMillis) -> bool {
+        self.list.is_some() && now.since(self.fetched_at) < models::FRESH
     }
 
-    /// The failure that still counts, with what is left of its pause in milliseconds.
-    fn failure(&self, now: u64, generation: u64) -> Option<(&Failure, u64)> {
+    /// The failure that still counts, with what is left of its pause.
+    fn failure(&self, now: UnixMillis, generation: u64) -> Option<(&Failure, Duration)> {
         let failure = self.failure.as_ref().filter(|failure| failure.generation == generation)?;
-        let left = RETRY_PAUSE_MS.saturating_sub(now.saturating_sub(failure.at));
-        (left > 0).then_some((failure, left))
+        let left = RETRY_PAUSE.saturating_sub(now.since(failure.at));
+        (!left.is_zero()).then_some((failure, left))
     }
 
     /// `waits` = an old list will not do while a new one is on its way.
-    pub(super) fn next(&self, now: u64, generation: u64, waits: bool) -> Next {
+    pub(super) fn next(&self, now: UnixMillis, generation: u64, waits: bool) -> Next {
         if self.is_fresh(now) {
             return self.list.clone().map_or(Next::Ask, Next::Take);
         }
@@ -67,8 +68,7 @@ impl State {
             _ if is_asking => Next::Wait,
             _ => match failure {
                 Some((failure, left)) => {
-                    let wait = Duration::from_millis(left);
-                    Next::GiveUp(Error::new(failure.kind, failure.message.clone()).with_retry_after(wait))
+                    Next::GiveUp(Error::new(failure.kind, failure.message.clone()).with_retry_after(left))
                 }
                 None => Next::Ask,
             },
@@ -86,7 +86,7 @@ impl ModelCache {
         self.state().list.clone()
     }
 
-    pub(super) fn put(&self, list: ModelList, fetched_at: u64) {
+    pub(super) fn put(&self, list: ModelList, fetched_at: UnixMillis) {
         let mut state = self.state();
         state.list = Some(list);
         state.fetched_at = fetched_at;
@@ -98,13 +98,13 @@ impl ModelCache {
 mod tests {
     use super::*;
 
-    const NOW: u64 = 1_790_000_000_000;
+    const NOW: UnixMillis = UnixMillis::new(1_790_000_000_000);
 
-    fn stored(state: &State, now: u64, generation: u64, waits: bool) -> &'static str {
+    fn stored(state: &State, now: UnixMillis, generation: u64, waits: bool) -> &'static str {
         match state.next(now, generation, waits) {
             Next::Take(_) => "take",
             Next::GiveUp(error) => {
-                assert!(error.retry_after().unwrap() <= Duration::from_millis(RETRY_PAUSE_MS));
+                assert!(error.retry_after().unwrap() <= RETRY_PAUSE);
                 "give up"
             }
             Next::Ask => "ask",
@@ -119,24 +119,36 @@ mod tests {
             || Some(Failure { at: NOW, kind: ErrorKind::UpstreamError, message: "x".to_owned(), generation: 1 });
         let none = State::default();
         assert_eq!((stored(&none, NOW, 1, true), stored(&none, NOW, 1, false)), ("ask", "ask"));
-        let asking = State { asking_until: NOW + 9, ..State::default() };
-        assert_eq!((stored(&asking, NOW, 1, false), stored(&asking, NOW + 9, 1, false)), ("wait", "ask"));
+        let asking = State { asking_until: NOW.saturating_add(Duration::from_millis(9)), ..State::default() };
+        assert_eq!(
+            (stored(&asking, NOW, 1, false), stored(&asking, NOW.saturating_add(Duration::from_millis(9)), 1, false)),
+            ("wait", "ask")
+        );
         let fresh = State { list: list.clone(), fetched_at: NOW, ..State::default() };
-        assert_eq!((stored(&fresh, NOW, 1, true), stored(&fresh, NOW + models::FRESH, 1, true)), ("take", "ask"));
-        let renewing = State { asking_until: NOW + models::FRESH + 9, ..fresh };
-        let later = NOW + models::FRESH;
+        assert_eq!(
+            (stored(&fresh, NOW, 1, true), stored(&fresh, NOW.saturating_add(models::FRESH), 1, true)),
+            ("take", "ask")
+        );
+        let renewing = State { asking_until: NOW.saturating_add(models::FRESH + Duration::from_millis(9)), ..fresh };
+        let later = NOW.saturating_add(models::FRESH);
         assert_eq!((stored(&renewing, later, 1, false), stored(&renewing, later, 1, true)), ("take", "wait"));
         let failed = State { failure: failure(), ..State::default() };
         assert_eq!(
-            (stored(&failed, NOW, 1, true), stored(&failed, NOW + RETRY_PAUSE_MS - 1, 1, true)),
+            (
+                stored(&failed, NOW, 1, true),
+                stored(&failed, NOW.saturating_add(RETRY_PAUSE - Duration::from_millis(1)), 1, true)
+            ),
             ("give up", "give up")
         );
         assert_eq!(
-            (stored(&failed, NOW + RETRY_PAUSE_MS, 1, true), stored(&failed, NOW, 2, true)),
+            (stored(&failed, NOW.saturating_add(RETRY_PAUSE), 1, true), stored(&failed, NOW, 2, true)),
             ("ask", "ask"),
             "other credentials"
         );
         let old = State { list, failure: failure(), ..State::default() };
-        assert_eq!((stored(&old, NOW, 1, true), stored(&old, NOW + RETRY_PAUSE_MS, 1, true)), ("take", "ask"));
+        assert_eq!(
+            (stored(&old, NOW, 1, true), stored(&old, NOW.saturating_add(RETRY_PAUSE), 1, true)),
+            ("take", "ask")
+        );
     }
 }

@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-/// How long a list is taken as fresh, in milliseconds.
-pub(super) const FRESH: u64 = 10 * 60 * 1000;
+/// How long the list counts as new.
+pub(super) const FRESH: Duration = Duration::from_secs(10 * 60);
 
 /// The predecessor's aliases. A literal id always goes first.
 const ALIASES: &[(&str, &str)] = &[

@@ -16,7 +16,7 @@ const MAX_MESSAGES: usize = 2_000;
 pub struct ChatSummary {
     /// Its id.
     pub id: String,
-    /// Changes when the chat does; seconds since 1970.
+    /// The site's time of the last change, in seconds since 1970; compared for equality only.
     pub updated_at: u64,
 }
 

@@ -11,6 +11,7 @@ use super::{files::FileEntry, ids::uuid, turn::Turn};
 use crate::{
     error::{Error, ErrorKind, Result},
     llm::Reasoning,
+    unix_time::UnixMillis,
     upstream::Host,
 };
 
@@ -42,7 +43,7 @@ pub(super) fn completions(chat_id: &str) -> String {
 }
 
 /// The body of `chats/new`.
-pub(super) fn new_chat_body(model: &str, now: u64) -> Bytes {
+pub(super) fn new_chat_body(model: &str, now: UnixMillis) -> Bytes {
     json!({
         "chatId": "",
         "models": [model],
@@ -60,7 +61,7 @@ pub(super) fn new_chat_body(model: &str, now: u64) -> Bytes {
 /// # Errors
 /// `request_too_large` when it would reach 128 KiB: the site answers such a body with its captcha page.
 pub(super) fn turn_body(turn: &Turn<'_>, platform: &impl Host) -> Result<Bytes> {
-    let seconds = platform.now() / 1000;
+    let seconds = platform.now().seconds().get();
     let (thinking_enabled, auto_thinking, thinking_mode, thinking_budget) = match turn.reasoning {
         Reasoning::Off => (false, false, "Fast", None),
         Reasoning::Auto => (true, true, "Auto", None),
@@ -182,8 +183,8 @@ struct Meta {
 }
 
 /// The text of JavaScript's `Date` in UTC, such as `Tue Sep 22 2026 04:13:35 GMT+0000`.
-pub(super) fn timezone(now: u64) -> String {
-    let seconds = i64::try_from(now / 1000).unwrap_or(0);
+pub(super) fn timezone(now: UnixMillis) -> String {
+    let seconds = i64::try_from(now.seconds().get()).unwrap_or(0);
     let date = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let short = |name: String| name.chars().take(3).collect::<String>();
     format!(
@@ -215,7 +216,7 @@ mod tests {
 
     #[test]
     fn the_time_looks_like_javascripts() {
-        assert_eq!(timezone(1_790_050_415_000), "Tue Sep 22 2026 04:13:35 GMT+0000");
-        assert_eq!(timezone(0), "Thu Jan 01 1970 00:00:00 GMT+0000");
+        assert_eq!(timezone(UnixMillis::new(1_790_050_415_000)), "Tue Sep 22 2026 04:13:35 GMT+0000");
+        assert_eq!(timezone(UnixMillis::default()), "Thu Jan 01 1970 00:00:00 GMT+0000");
     }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use qwen_edge::{
     api::{AnswerMeta, Delivery, Encoder, openai},
     chat::Translator,
+    unix_time::UnixSeconds,
     upstream::Decoder,
 };
 use serde_json::{Value, json};
@@ -95,7 +96,7 @@ fn translated(fixture: &Fixture) -> Result<Vec<Value>, u16> {
         other => serde_json::from_value(other.clone()).unwrap_or_default(),
     };
     let limit = fixture.request["max_completion_tokens"].as_u64().or_else(|| fixture.request["max_tokens"].as_u64());
-    let meta = AnswerMeta { id: String::new(), created: 0, model: String::new() };
+    let meta = AnswerMeta { id: String::new(), created: UnixSeconds::new(0), model: String::new() };
     let encoder = Encoder::ChatCompletions(openai::Encoder::new(meta, Delivery::Stream { include_usage: true }));
     let bytes = Translator::new(Decoder::qwen(), encoder, stop, limit)
         .run([&fixture.body[..]])

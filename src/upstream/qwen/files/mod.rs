@@ -24,16 +24,17 @@ use crate::{
     oss::{Credentials, Failure, MultipartError, Object},
     platform::BoxStream,
     secret::Secret,
+    unix_time::UnixMillis,
     upstream::{Host, Owner, Upload},
 };
 
 /// How long parsing may take, and how often it is asked for.
 const PARSE_POLLS: u32 = 60;
 const PARSE_PAUSE: Duration = Duration::from_millis(500);
-/// How long a link lives if it does not tell, in seconds.
-const LINK_SECONDS: u64 = 300;
-/// A link is not used again in its last moments (milliseconds).
-const LINK_MARGIN: u64 = 20_000;
+/// How long a link lives if it does not say.
+const LINK_LIFE: Duration = Duration::from_secs(300);
+/// A link is not used again in its last moments.
+const LINK_MARGIN: Duration = Duration::from_secs(20);
 /// The longest name of a file that is passed on, in bytes; longer ones lose their middle.
 const MAX_NAME: usize = 180;
 
@@ -373,12 +374,12 @@ async fn or_else(
 }
 
 /// When a link ends, in milliseconds since 1970.
-fn link_end(url: &str, now: u64) -> u64 {
+fn link_end(url: &str, now: UnixMillis) -> UnixMillis {
     let seconds = url
         .split_once("x-oss-expires=")
         .and_then(|(_, rest)| rest.split(|character: char| !character.is_ascii_digit()).next())
         .and_then(|digits| digits.parse::<u64>().ok());
-    now.saturating_add(seconds.unwrap_or(LINK_SECONDS).saturating_mul(1000))
+    now.saturating_add(seconds.map_or(LINK_LIFE, Duration::from_secs))
 }
 
 fn unsupported(name: &str, expected: Option<MediaKind>, head: &[u8], param: &str) -> Error {
@@ -428,7 +429,7 @@ impl Client {
             id: id.unwrap_or_else(|| ids::uuid(platform)),
             owner: segments.next().unwrap_or_default().to_owned(),
             url: url.as_str().to_owned(),
-            expires_at: 0,
+            expires_at: UnixMillis::default(),
         };
         let file = File { upload, hash: String::new(), name, size: 0, kind, content_type: content_type.to_owned() };
         Some(file.entry(platform))
@@ -472,7 +473,7 @@ mod tests {
 
     #[test]
     fn a_links_end_is_read_from_it() {
-        assert_eq!(link_end("https://x/y?a=1&x-oss-expires=60&b=2", 1000), 61_000);
-        assert_eq!(link_end("https://x/y", 1000), 301_000);
+        assert_eq!(link_end("https://x/y?a=1&x-oss-expires=60&b=2", UnixMillis::new(1000)), UnixMillis::new(61_000));
+        assert_eq!(link_end("https://x/y", UnixMillis::new(1000)), UnixMillis::new(301_000));
     }
 }

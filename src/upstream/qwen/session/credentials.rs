@@ -1,10 +1,12 @@
 //! What is sent as the account's credentials: the user's own cookies, in which only the renewed tokens are replaced.
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{credentials_input::cookie_value, secret::Secret};
+use crate::{credentials_input::cookie_value, secret::Secret, unix_time::UnixSeconds};
 
 /// A token that ends sooner (seconds) counts as expiring. The site's own frontend renews about this early.
 const EARLY: u64 = 180;
@@ -18,7 +20,7 @@ pub(crate) struct Credentials {
     token: Option<Secret>,
     refresh_token: Option<Secret>,
     user_agent: Option<String>,
-    expires_at: Option<u64>,
+    expires_at: Option<UnixSeconds>,
     early: u64,
     account: String,
 }
@@ -30,7 +32,7 @@ struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
     #[serde(default)]
-    expires_at: Option<u64>,
+    expires_at: Option<UnixSeconds>,
     early: u64,
     account: String,
 }
@@ -55,7 +57,7 @@ impl Credentials {
         let claims = token.as_deref().and_then(claims).unwrap_or_default();
         let id = claims.get("id").and_then(|id| id.as_str()).filter(|id| !id.is_empty());
         Self {
-            expires_at: claims.get("exp").and_then(serde_json::Value::as_u64),
+            expires_at: claims.get("exp").and_then(serde_json::Value::as_u64).map(UnixSeconds::new),
             early: EARLY,
             account: id.map(str::to_owned).or(account).unwrap_or_else(|| digest(&cookie)),
             refresh_token: cookie_value(&cookie, "refresh_token").map(Secret::new),
@@ -66,14 +68,20 @@ impl Credentials {
     }
 
     /// The same cookies with new tokens. `expires_at` counts where the token does not tell; both in seconds since 1970.
-    pub(super) fn renewed(&self, access: &str, refresh: Option<&str>, expires_at: Option<u64>, now: u64) -> Self {
+    pub(super) fn renewed(
+        &self,
+        access: &str,
+        refresh: Option<&str>,
+        expires_at: Option<UnixSeconds>,
+        now: UnixSeconds,
+    ) -> Self {
         let mut cookie = replaced(self.cookie.expose(), "token", access);
         if let Some(refresh) = refresh {
             cookie = replaced(&cookie, "refresh_token", refresh);
         }
         let new = Self::read(cookie, Some(self.account.clone()));
         let expires_at = new.expires_at.or(expires_at);
-        let life = expires_at.map_or(u64::MAX, |end| end.saturating_sub(now));
+        let life = expires_at.map_or(Duration::MAX, |end| end.since(now)).as_secs();
         Self { expires_at, early: EARLY.min(life / EARLY_PART), user_agent: self.user_agent.clone(), ..new }
     }
 
@@ -114,7 +122,7 @@ impl Credentials {
     }
 
     /// When the access token ends, in seconds since 1970, as far as that is known.
-    pub(super) fn expires_at(&self) -> Option<u64> {
+    pub(super) fn expires_at(&self) -> Option<UnixSeconds> {
         self.expires_at
     }
 
@@ -124,11 +132,11 @@ impl Credentials {
     }
 
     /// Seconds left at `now` (seconds since 1970); `None` = nobody knows. No token at all is one that has ended.
-    pub(super) fn left(&self, now: u64) -> Option<u64> {
+    pub(super) fn left(&self, now: UnixSeconds) -> Option<u64> {
         if self.token.is_none() && self.refresh_token.is_some() {
             return Some(0);
         }
-        self.expires_at.map(|end| end.saturating_sub(now))
+        self.expires_at.map(|end| end.since(now).as_secs())
     }
 
     /// What to store. Holds secrets.
@@ -211,27 +219,41 @@ mod tests {
     fn a_renewal_replaces_the_tokens_alone() {
         let old = Credentials::new(Some("cna=a/b+c; token=t;refresh_token=r; isg=x=="), None).unwrap();
         let access = token(1_900);
-        let new = old.renewed(&access, Some("r2"), None, 1_000);
+        let new = old.renewed(&access, Some("r2"), None, UnixSeconds::new(1_000));
         assert_eq!(new.cookie(), format!("cna=a/b+c; token={access}; refresh_token=r2; isg=x=="));
-        assert_eq!((new.refresh_token(), new.expires_at(), new.early()), (Some("r2"), Some(1_900), 180));
-        assert_eq!(new.left(1_400), Some(500));
-        let kept = new.renewed(&token(1_100), None, None, 1_090);
+        assert_eq!(
+            (new.refresh_token(), new.expires_at(), new.early()),
+            (Some("r2"), Some(UnixSeconds::new(1_900)), 180)
+        );
+        assert_eq!(new.left(UnixSeconds::new(1_400)), Some(500));
+        let kept = new.renewed(&token(1_100), None, None, UnixSeconds::new(1_090));
         assert_eq!((kept.refresh_token(), kept.early()), (Some("r2"), 2), "a fifth of ten seconds");
         let lone = Credentials::new(Some("refresh_token=r"), None).unwrap();
-        assert_eq!(lone.left(5), Some(0), "without an access token there is nothing left");
-        let opaque = lone.renewed("opaque", None, Some(99), 9);
-        assert_eq!((opaque.cookie(), opaque.expires_at()), ("refresh_token=r; token=opaque", Some(99)));
+        assert_eq!(lone.left(UnixSeconds::new(5)), Some(0), "without an access token there is nothing left");
+        let opaque = lone.renewed("opaque", None, Some(UnixSeconds::new(99)), UnixSeconds::new(9));
+        assert_eq!(
+            (opaque.cookie(), opaque.expires_at()),
+            ("refresh_token=r; token=opaque", Some(UnixSeconds::new(99)))
+        );
         assert_eq!(opaque.account(), lone.account(), "who the account is outlives a renewal");
     }
 
     #[test]
     fn what_is_stored_comes_back() {
         let old = Credentials::new(Some("a=1; token=opaque"), None).unwrap().of_account("me");
-        let old = old.of_browser(Some("Browser/1".to_owned())).renewed("next", Some("r"), Some(70), 10);
+        let old = old.of_browser(Some("Browser/1".to_owned())).renewed(
+            "next",
+            Some("r"),
+            Some(UnixSeconds::new(70)),
+            UnixSeconds::new(10),
+        );
         let back = Credentials::from_json(&old.to_json()).unwrap();
         assert_eq!(format!("{old:?}"), format!("{back:?}"));
         assert_eq!((back.cookie(), back.token(), back.refresh_token()), (old.cookie(), Some("next"), Some("r")));
-        assert_eq!((back.account(), back.user_agent(), back.expires_at()), ("me", Some("Browser/1"), Some(70)));
+        assert_eq!(
+            (back.account(), back.user_agent(), back.expires_at()),
+            ("me", Some("Browser/1"), Some(UnixSeconds::new(70)))
+        );
         assert!(!format!("{old:?}").contains("next"), "secrets do not show");
         assert!(Credentials::from_json("{}").is_none());
     }

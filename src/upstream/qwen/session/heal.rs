@@ -13,20 +13,21 @@ use super::{Credentials, CredentialsLease, Need, Session, SessionStatus};
 use crate::{
     error::{Error, ErrorKind, Result},
     platform::telemetry::UpstreamKind,
+    unix_time::{UnixMillis, UnixSeconds},
     upstream::Host,
     upstream::StoredSession,
     upstream::qwen::{errors, http_client::Purpose, wire},
 };
 
-/// How often the stored session is looked at (milliseconds): so soon do all isolates use a new one.
-const SYNC_INTERVAL_MS: u64 = 2_000;
+/// How often the stored session is looked at: so soon do all isolates use a new one.
+const SYNC_INTERVAL: Duration = Duration::from_secs(2);
 /// The longest a renewal may take, and how long its lease lasts. The edge ends deferred work after 30 s.
 const RENEWAL: Duration = Duration::from_secs(20);
 const FIRST_POLL: Duration = Duration::from_millis(5);
 const MAX_POLL: Duration = Duration::from_millis(100);
-/// How long the question for the time may take, and how long after one without an answer nobody asks (milliseconds).
-const ASKING: u64 = 10_000;
-const SILENCE: u64 = 60_000;
+/// How long the question for the time may take, and how long after one without an answer nobody asks.
+const ASKING: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(60);
 /// How often a person's word is tried against others' before the store counts as failing.
 const PUT_TRIES: usize = 10;
 /// How often the other holder of the lease is asked for.
@@ -37,8 +38,8 @@ const UNTIL_NEXT_CHECK: u64 = 11 * 60;
 const STORE_TRIES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
 /// The longest name of an account that is shown, in characters.
 const MAX_NAME: usize = 100;
-/// Sessions of other configurations are forgotten after so long (milliseconds): refresh tokens do not live longer.
-const FORGET_AFTER: u64 = 60 * 24 * 60 * 60 * 1000;
+/// Sessions of other configurations are forgotten after so long: refresh tokens do not live longer.
+const FORGET_AFTER: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
 impl Session {
     /// Makes sure, as far as that is possible, that the credentials can be used now.
@@ -89,7 +90,7 @@ impl Session {
             }
         }
         let mut memory = self.memory();
-        memory.asking_until = 0;
+        memory.asking_until = UnixMillis::default();
         memory.silent_until = platform.now().saturating_add(SILENCE);
     }
 
@@ -98,11 +99,11 @@ impl Session {
         let now = platform.now();
         {
             let mut memory = self.memory();
-            if now < memory.synced_at.saturating_add(SYNC_INTERVAL_MS) {
+            if now < memory.synced_at.saturating_add(SYNC_INTERVAL) {
                 return;
             }
             // The very first look is waited for by all; afterwards one looks for all.
-            if memory.synced_at > 0 {
+            if memory.synced_at > UnixMillis::default() {
                 memory.synced_at = now;
             }
         }
@@ -124,7 +125,7 @@ impl Session {
     }
 
     /// [`Session::merge`], and tells if what is stored cannot be read.
-    fn merge_or_log(&self, found: Option<StoredSession>, now: u64) {
+    fn merge_or_log(&self, found: Option<StoredSession>, now: UnixMillis) {
         if let Err(problem) = self.merge(found, now) {
             tracing::error!(problem, "the stored session cannot be used; the configured one is");
         }
@@ -251,7 +252,7 @@ impl Session {
         self.load(platform).await;
         let mut credentials = credentials;
         let clock = self.http.clock();
-        let is_over = credentials.left(clock.of_site(platform.now()) / 1000) == Some(0);
+        let is_over = credentials.left(clock.of_site(platform.now()).seconds()) == Some(0);
         let mut may_renew = credentials.refresh_token().is_some();
         // Until the site has told its time, only its word counts.
         if is_over && clock.is_known() {
@@ -273,7 +274,7 @@ impl Session {
         let status = SessionStatus {
             at: now,
             given_at: now,
-            checked_at: Some(now / 1000),
+            checked_at: Some(now.seconds()),
             name: Some(who.name),
             ..SessionStatus::default()
         };
@@ -394,7 +395,7 @@ impl Session {
             if let Some(hindrance) = memory.hindrance(now) {
                 return Err(hindrance);
             }
-            memory.renewing_until = now.saturating_add(u64::try_from(RENEWAL.as_millis()).unwrap_or(u64::MAX));
+            memory.renewing_until = now.saturating_add(RENEWAL);
             memory.current()
         };
         let (session, detached) = (Arc::clone(self), platform.detached());
@@ -406,7 +407,7 @@ impl Session {
                 tracing::warn!(%error, "the session was not renewed");
                 session.not_renewed(&detached, &used, &error).await;
             }
-            session.memory().renewing_until = 0;
+            session.memory().renewing_until = UnixMillis::default();
         });
         Ok(())
     }
@@ -415,10 +416,9 @@ impl Session {
     async fn lead<P: Host>(self: &Arc<Self>, platform: &P, used: &CredentialsLease) -> Result<()> {
         let Some(credentials) = &used.credentials else { return Err(super::ended()) };
         let version = self.memory().version;
-        let lease = u64::try_from(RENEWAL.as_millis()).unwrap_or(u64::MAX);
         loop {
             let now = platform.now();
-            let taken = platform.lease_session(&self.origin, version, now, now.saturating_add(lease)).await;
+            let taken = platform.lease_session(&self.origin, version, now, now.saturating_add(RENEWAL)).await;
             match self.store_health.ok_or_log("taking the lease on the session", taken) {
                 // Without a store there is this process alone.
                 None => break,
@@ -439,7 +439,10 @@ impl Session {
         }
         let new = self.ask_renewal(platform, credentials).await?;
         self.keep_renewed(platform, used, new, version).await;
-        tracing::info!(expires_at = self.report(platform.now()).expires_at, "the session was renewed");
+        tracing::info!(
+            expires_at = self.report(platform.now()).expires_at.map(UnixSeconds::get),
+            "the session was renewed"
+        );
         Ok(())
     }
 
@@ -536,8 +539,8 @@ impl Session {
         match text("access_token").or_else(|| cookie("token")).filter(|_| is_good) {
             Some(access) => {
                 let refresh = text("refresh_token").or_else(|| cookie("refresh_token"));
-                let expires_at = data.get("expires_at").and_then(Json::as_u64);
-                let now = self.http.clock().of_site(platform.now()) / 1000;
+                let expires_at = data.get("expires_at").and_then(Json::as_u64).map(UnixSeconds::new);
+                let now = self.http.clock().of_site(platform.now()).seconds();
                 Ok(credentials.renewed(access, refresh, expires_at, now))
             }
             None => {

@@ -24,12 +24,13 @@ use crate::{
     error::{Error, ErrorKind, Result},
     platform::StoreHealth,
     secret::Secret,
+    unix_time::{UnixMillis, UnixSeconds},
     upstream::{AccountId, Owner, StoredSession},
 };
 
 /// After a renewal that failed for the moment the next one waits: at first so long, then twice as long each time (milliseconds).
-const FIRST_BACK_OFF: u64 = 5_000;
-const MAX_BACK_OFF: u64 = 5 * 60_000;
+const FIRST_BACK_OFF: Duration = Duration::from_secs(5);
+const MAX_BACK_OFF: Duration = Duration::from_secs(5 * 60);
 /// Of the time in which a token counts as expiring, the last part in which requests wait for a new one.
 const LAST_PART: u64 = 10;
 
@@ -80,9 +81,9 @@ pub struct SessionReport {
     /// How it fares.
     pub state: SessionState,
     /// When the token ends, if that is known.
-    pub expires_at: Option<u64>,
+    pub expires_at: Option<UnixSeconds>,
     /// When the site last answered about it.
-    pub checked_at: Option<u64>,
+    pub checked_at: Option<UnixSeconds>,
     /// The account's name, as the site told it.
     pub account: Option<String>,
     /// Whether a new token can be had without a person.
@@ -92,7 +93,7 @@ pub struct SessionReport {
     /// Whether it is encrypted where it is stored.
     pub encrypted: bool,
     /// Until when nothing is sent after a human check was asked for, and the link to it.
-    pub challenge: Option<(u64, String)>,
+    pub challenge: Option<(UnixSeconds, String)>,
 }
 
 /// The credentials at one time. A request carries them along, so that what the site says counts for the right ones.
@@ -106,18 +107,18 @@ pub struct CredentialsLease {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct SessionStatus {
-    /// Milliseconds since 1970 of the last change.
-    at: u64,
-    /// When a person last gave the credentials or took them back, in milliseconds since 1970.
-    given_at: u64,
+    /// When it last changed.
+    at: UnixMillis,
+    /// When a person last gave the credentials or took them back.
+    given_at: UnixMillis,
     /// Seconds since 1970.
-    checked_at: Option<u64>,
+    checked_at: Option<UnixSeconds>,
     /// The site refused the access token.
     refused: bool,
     /// The site refused the refresh token.
     renewal_refused: bool,
     /// Milliseconds since 1970.
-    challenged_until: u64,
+    challenged_until: UnixMillis,
     verify_url: String,
     name: Option<String>,
 }
@@ -140,19 +141,19 @@ struct Memory {
     status: SessionStatus,
     /// The store has not heard yet how they fare.
     unshared: bool,
-    /// When the stored row was last looked at, in milliseconds since 1970.
-    synced_at: u64,
+    /// When the stored row was last looked at.
+    synced_at: UnixMillis,
     /// A renewal is on its way in this process, at the longest until then.
-    renewing_until: u64,
+    renewing_until: UnixMillis,
     /// No renewal before then, and why.
-    back_off: Option<(u64, ErrorKind)>,
+    back_off: Option<(UnixMillis, ErrorKind)>,
     failures: u32,
     /// Tokens end by the site's clock.
     clock: Arc<Clock>,
     /// Somebody asks the site for the time, at the longest until then.
-    asking_until: u64,
+    asking_until: UnixMillis,
     /// The site did not tell it; nobody asks again before then.
-    silent_until: u64,
+    silent_until: UnixMillis,
 }
 
 /// The account's session. Shared by all requests.
@@ -195,14 +196,14 @@ impl Session {
                 unsaved: false,
                 sealed: false,
                 status: SessionStatus::default(),
-                synced_at: 0,
+                synced_at: UnixMillis::default(),
                 unshared: false,
-                renewing_until: 0,
+                renewing_until: UnixMillis::default(),
                 back_off: None,
                 failures: 0,
                 clock: Arc::clone(http.clock()),
-                asking_until: 0,
-                silent_until: 0,
+                asking_until: UnixMillis::default(),
+                silent_until: UnixMillis::default(),
             }),
             configured,
             is_distributed: config.product.is_distributed,
@@ -245,15 +246,15 @@ impl Session {
 
     /// The error of a request during the pause after a challenge.
     #[must_use]
-    pub fn challenge(&self, now: u64) -> Option<Error> {
+    pub fn challenge(&self, now: UnixMillis) -> Option<Error> {
         self.memory().challenge(now)
     }
 
-    /// Whether the site may be asked now (`now` in milliseconds since 1970).
+    /// Whether the site may be asked now.
     ///
     /// # Errors
     /// No session, an ended one, or the pause after a challenge: then the site must not be asked at all.
-    pub fn check(&self, now: u64) -> Result<()> {
+    pub fn check(&self, now: UnixMillis) -> Result<()> {
         let memory = self.memory();
         match memory.state(now) {
             SessionState::Missing => Err(Error::new(
@@ -266,13 +267,13 @@ impl Session {
     }
 
     /// The site took the credentials. Gives whether others should know.
-    fn mark_accepted(&self, used: &CredentialsLease, now: u64) -> bool {
+    fn mark_accepted(&self, used: &CredentialsLease, now: UnixMillis) -> bool {
         let mut memory = self.memory();
         if used.generation != memory.generation {
             return false;
         }
         let status = &mut memory.status;
-        status.checked_at = Some(now / 1000);
+        status.checked_at = Some(now.seconds());
         let changed = status.refused;
         if changed {
             status.refused = false;
@@ -283,7 +284,7 @@ impl Session {
     }
 
     /// The site told whose the credentials are.
-    fn set_owner(&self, used: &CredentialsLease, name: String, now: u64) {
+    fn set_owner(&self, used: &CredentialsLease, name: String, now: UnixMillis) {
         let mut memory = self.memory();
         if used.generation == memory.generation {
             memory.status.name = Some(name);
@@ -292,18 +293,18 @@ impl Session {
     }
 
     /// The site answered with `error`, which may be about the session. Gives whether others should know.
-    fn mark_refused(&self, used: &CredentialsLease, now: u64, error: &Error) -> bool {
+    fn mark_refused(&self, used: &CredentialsLease, now: UnixMillis, error: &Error) -> bool {
         let mut memory = self.memory();
         match error.kind() {
             ErrorKind::SessionExpired if used.generation == memory.generation => {
-                memory.status.checked_at = Some(now / 1000);
+                memory.status.checked_at = Some(now.seconds());
                 memory.status.at = now;
                 !std::mem::replace(&mut memory.status.refused, true)
             }
             // The check is asked of whoever has these cookies; new tokens among them do not change that.
             ErrorKind::Challenge if used.generation >= memory.given => {
-                let pause = u64::try_from(error.retry_after().unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
-                memory.status.checked_at = Some(now / 1000);
+                let pause = error.retry_after().unwrap_or_default();
+                memory.status.checked_at = Some(now.seconds());
                 memory.status.at = now;
                 memory.status.challenged_until = now.saturating_add(pause);
                 memory.status.verify_url = error.link().unwrap_or_default().to_owned();
@@ -313,9 +314,9 @@ impl Session {
         }
     }
 
-    /// How the session fares at `now` (milliseconds since 1970).
+    /// How the session fares at `now`.
     #[must_use]
-    pub fn report(&self, now: u64) -> SessionReport {
+    pub fn report(&self, now: UnixMillis) -> SessionReport {
         let memory = self.memory();
         let status = &memory.status;
         SessionReport {
@@ -327,12 +328,12 @@ impl Session {
             stored: memory.stored,
             encrypted: memory.stored && memory.sealed,
             challenge: (status.challenged_until > now)
-                .then(|| (status.challenged_until / 1000, status.verify_url.clone())),
+                .then(|| (status.challenged_until.seconds(), status.verify_url.clone())),
         }
     }
 
     /// Takes over the stored session, where it is another one or newer. Gives what is to be told if it cannot be read.
-    fn merge(&self, found: Option<StoredSession>, now: u64) -> Result<(), &'static str> {
+    fn merge(&self, found: Option<StoredSession>, now: UnixMillis) -> Result<(), &'static str> {
         let mut memory = self.memory();
         memory.synced_at = now;
         if memory.unsaved {
@@ -414,17 +415,17 @@ impl Memory {
         self.failures = 0;
     }
 
-    fn left(&self, now: u64) -> Option<u64> {
+    fn left(&self, now: UnixMillis) -> Option<u64> {
         self.credentials.as_ref()?.left(self.seconds(now))
     }
 
     /// The site's time in seconds, of this machine's in milliseconds.
-    fn seconds(&self, now: u64) -> u64 {
-        self.clock.of_site(now) / 1000
+    fn seconds(&self, now: UnixMillis) -> UnixSeconds {
+        self.clock.of_site(now).seconds()
     }
 
     /// Whether the token seems to have ended or to be about to, and no answer has told yet whether the clock is right.
-    fn is_in_doubt(&self, now: u64) -> bool {
+    fn is_in_doubt(&self, now: UnixMillis) -> bool {
         let is_short = |credentials: &Arc<Credentials>| {
             credentials.left(self.seconds(now)).is_some_and(|left| left < credentials.early())
         };
@@ -435,7 +436,7 @@ impl Memory {
         !self.status.renewal_refused && self.credentials.as_ref().is_some_and(|it| it.refresh_token().is_some())
     }
 
-    fn state(&self, now: u64) -> SessionState {
+    fn state(&self, now: UnixMillis) -> SessionState {
         let Some(credentials) = &self.credentials else { return SessionState::Missing };
         let status = &self.status;
         let left = credentials.left(self.seconds(now));
@@ -446,28 +447,28 @@ impl Memory {
             SessionState::Challenged
         } else if is_over || left.is_some_and(|left| left < credentials.early()) {
             SessionState::Expiring
-        } else if status.checked_at.is_some_and(|at| at.saturating_mul(1000) >= status.challenged_until) {
+        } else if status.checked_at.is_some_and(|at| at.millis() >= status.challenged_until) {
             SessionState::Valid
         } else {
             SessionState::Unknown
         }
     }
 
-    fn challenge(&self, now: u64) -> Option<Error> {
+    fn challenge(&self, now: UnixMillis) -> Option<Error> {
         let until = Some(self.status.challenged_until).filter(|until| *until > now)?;
-        let left = until.saturating_sub(now).div_ceil(1000);
+        let left = whole_seconds(until.since(now));
         Some(
             Error::new(
                 ErrorKind::Challenge,
                 "chat.qwen.ai has asked for a human check, so nothing is sent to it for a while. Open the link in the browser of this account, pass the check, then give this server the fresh cookies (PUT /admin/session).",
             )
             .with_link(self.status.verify_url.clone())
-            .with_retry_after(Duration::from_secs(left)),
+            .with_retry_after(left),
         )
     }
 
     /// Whether to renew; `soon` = also what lasts for so many seconds only.
-    fn need(&self, now: u64, soon: u64) -> Need {
+    fn need(&self, now: UnixMillis, soon: u64) -> Need {
         let Some(credentials) = self.credentials.as_ref().filter(|_| self.is_renewable()) else { return Need::Nothing };
         let waiting = self.back_off.is_some_and(|(until, _)| until > now);
         match credentials.left(self.seconds(now)) {
@@ -481,14 +482,14 @@ impl Memory {
     }
 
     /// A renewal failed for the moment.
-    fn failed(&mut self, now: u64, kind: ErrorKind) {
+    fn failed(&mut self, now: UnixMillis, kind: ErrorKind) {
         let pause = FIRST_BACK_OFF.saturating_mul(1 << self.failures.min(10)).min(MAX_BACK_OFF);
         self.failures = self.failures.saturating_add(1);
         self.back_off = Some((now.saturating_add(pause), kind));
     }
 
     /// Why no renewal is tried now.
-    fn hindrance(&self, now: u64) -> Option<Error> {
+    fn hindrance(&self, now: UnixMillis) -> Option<Error> {
         if !self.is_renewable() {
             return Some(ended());
         }
@@ -496,7 +497,7 @@ impl Memory {
             return Some(challenge);
         }
         let (until, kind) = self.back_off.filter(|(until, _)| *until > now)?;
-        let wait = Duration::from_secs(until.saturating_sub(now).div_ceil(1000));
+        let wait = whole_seconds(until.since(now));
         let message = format!(
             "The Qwen session has ended, and its renewal failed for the moment ({}); it is tried again in {} s.",
             kind.code(),
@@ -504,6 +505,11 @@ impl Memory {
         );
         Some(Error::new(kind, message).with_retry_after(wait))
     }
+}
+
+/// The time, in seconds that a client may be told: rounded up.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(u64::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u64::MAX))
 }
 
 fn ended() -> Error {

@@ -15,7 +15,7 @@ fn session(pairs: &[(&str, &str)]) -> Session {
 
 /// A token that ends so many seconds after [`NOW`].
 fn token(left: i64) -> String {
-    let end = i64::try_from(NOW / 1000).unwrap() + left;
+    let end = i64::try_from(NOW.seconds().get()).unwrap() + left;
     format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(format!(r#"{{"id":"u","exp":{end}}}"#)))
 }
 
@@ -51,21 +51,27 @@ fn the_state_follows_the_token_and_the_site() {
     assert_eq!(state(&session), SessionState::Valid);
     assert!(session.mark_refused(&session.current(), NOW, &challenge(120)));
     assert_eq!(state(&session), SessionState::Challenged);
-    session.mark_accepted(&session.current(), NOW + 1_000);
+    session.mark_accepted(&session.current(), NOW.saturating_add(Duration::from_millis(1_000)));
     assert_eq!(state(&session), SessionState::Challenged, "that was sent before");
-    let error = session.check(NOW + 20_000).unwrap_err();
+    let error = session.check(NOW.saturating_add(Duration::from_millis(20_000))).unwrap_err();
     assert_eq!((error.kind(), error.link()), (ErrorKind::Challenge, Some("https://x/")));
     assert_eq!(error.retry_after(), Some(Duration::from_secs(100)));
-    assert!(session.check(NOW + 120_000).is_ok());
-    assert_eq!(session.report(NOW + 120_000).state, SessionState::Unknown);
-    session.mark_accepted(&session.current(), NOW + 121_000);
-    assert_eq!(session.report(NOW + 121_000).state, SessionState::Valid);
+    assert!(session.check(NOW.saturating_add(Duration::from_millis(120_000))).is_ok());
+    assert_eq!(session.report(NOW.saturating_add(Duration::from_millis(120_000))).state, SessionState::Unknown);
+    session.mark_accepted(&session.current(), NOW.saturating_add(Duration::from_millis(121_000)));
+    assert_eq!(session.report(NOW.saturating_add(Duration::from_millis(121_000))).state, SessionState::Valid);
     assert!(session.mark_refused(&session.current(), NOW, &expired()));
     assert!(!session.mark_refused(&session.current(), NOW, &expired()), "others know already");
-    assert_eq!(session.report(NOW + 121_000).state, SessionState::Expired);
-    assert!(session.check(NOW + 121_000).is_ok(), "a refusal is no end: the next request asks again");
-    assert!(session.mark_accepted(&session.current(), NOW + 122_000), "good news is shared");
-    assert_eq!(session.report(NOW + 122_000).state, SessionState::Valid);
+    assert_eq!(session.report(NOW.saturating_add(Duration::from_millis(121_000))).state, SessionState::Expired);
+    assert!(
+        session.check(NOW.saturating_add(Duration::from_millis(121_000))).is_ok(),
+        "a refusal is no end: the next request asks again"
+    );
+    assert!(
+        session.mark_accepted(&session.current(), NOW.saturating_add(Duration::from_millis(122_000))),
+        "good news is shared"
+    );
+    assert_eq!(session.report(NOW.saturating_add(Duration::from_millis(122_000))).state, SessionState::Valid);
 }
 
 #[test]
@@ -104,7 +110,7 @@ fn a_renewal_that_fails_for_the_moment_waits_longer_each_time() {
     }
     assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
     assert_eq!(memory.hindrance(NOW).unwrap().kind(), ErrorKind::UpstreamTimeout);
-    assert!(memory.hindrance(NOW + 300_000).is_none());
+    assert!(memory.hindrance(NOW.saturating_add(Duration::from_millis(300_000))).is_none());
     drop(memory);
     let lasting = renewable(100);
     lasting.memory().failed(NOW, ErrorKind::UpstreamError);
@@ -115,7 +121,7 @@ fn a_renewal_that_fails_for_the_moment_waits_longer_each_time() {
 fn what_is_said_of_old_credentials_does_not_count() {
     let session = renewable(600);
     let old = session.current();
-    let new = old.credentials.as_ref().unwrap().renewed(&token(900), Some("r2"), None, NOW / 1000);
+    let new = old.credentials.as_ref().unwrap().renewed(&token(900), Some("r2"), None, NOW.seconds());
     session.memory().adopt(Some(Arc::new(new)), true, 1);
     assert!(!session.mark_refused(&old, NOW, &expired()) && !session.mark_accepted(&old, NOW));
     assert_eq!(state(&session), SessionState::Unknown);
@@ -140,18 +146,18 @@ fn the_stored_session_is_taken_over() {
     let cookie = || session.current().credentials.unwrap().cookie().to_owned();
     let configured = cookie();
     session.merge(None, NOW).unwrap();
-    session.merge(stored(0, None, status(5, true)), NOW).unwrap();
+    session.merge(stored(0, None, status(UnixMillis::new(5), true)), NOW).unwrap();
     assert_eq!((cookie(), session.memory().status.refused), (configured.clone(), true), "what others have seen");
-    session.merge(stored(0, None, status(4, false)), NOW).unwrap();
+    session.merge(stored(0, None, status(UnixMillis::new(4), false)), NOW).unwrap();
     assert!(session.memory().status.refused, "older news is no news");
-    let dead = SessionStatus { at: 4, renewal_refused: true, ..SessionStatus::default() };
+    let dead = SessionStatus { at: UnixMillis::new(4), renewal_refused: true, ..SessionStatus::default() };
     session.merge(stored(0, None, serde_json::to_string(&dead).unwrap()), NOW).unwrap();
-    session.merge(stored(0, None, status(6, true)), NOW).unwrap();
+    session.merge(stored(0, None, status(UnixMillis::new(6), true)), NOW).unwrap();
     assert!(session.memory().status.renewal_refused, "the last word on a refresh token, however old");
-    session.merge(stored(3, Some(&given), status(9, false)), NOW).unwrap();
+    session.merge(stored(3, Some(&given), status(UnixMillis::new(9), false)), NOW).unwrap();
     assert!(!session.report(NOW).encrypted, "there is no key");
     assert_eq!((cookie().as_str(), session.report(NOW).stored), ("token=other", true));
-    session.merge(stored(4, None, status(10, false)), NOW).unwrap();
+    session.merge(stored(4, None, status(UnixMillis::new(10), false)), NOW).unwrap();
     assert_eq!((cookie(), session.report(NOW).stored), (configured.clone(), false), "it was taken back");
     let unreadable = Some(StoredSession { version: 5, value: "sealed:AAAA".to_owned(), status: "[".to_owned() });
     assert!(session.merge(unreadable, NOW).unwrap_err().contains("SESSION_KEY"));
