@@ -43,7 +43,7 @@ rustup_has_wasm() { # a machine whose rustup can install targets
 	command -v rustup >/dev/null && rustup target list --installed 2>/dev/null | grep -qx "$wasm_target"
 }
 
-debian_has_wasm() { # a machine where scripts/setup built the target's std with Debian's compiler
+debian_has_wasm() { # a machine where scripts/toolchain-debian built the target's std with Debian's compiler
 	[ -x /usr/bin/rustc ] && [ -f "$debian_sysroot/built-by" ] &&
 		[ "$(cat "$debian_sysroot/built-by")" = "$(/usr/bin/rustc --version)" ]
 }
