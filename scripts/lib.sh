@@ -44,7 +44,7 @@ rustup_has_wasm() { # a machine whose rustup can install targets
 }
 
 debian_has_wasm() { # a machine where scripts/toolchain-debian built the target's std with Debian's compiler
-	[ -x /usr/bin/rustc ] && [ -f "$debian_sysroot/built-by" ] &&
+	[ -x /usr/bin/rustc ] && [ -x /usr/bin/clippy-driver ] && [ -f "$debian_sysroot/built-by" ] &&
 		[ "$(cat "$debian_sysroot/built-by")" = "$(/usr/bin/rustc --version)" ]
 }
 
