@@ -36,7 +36,3 @@ export class Writer {
     ended.catch(() => {});
   }
 }
-
-// Tasks of Rust are run by `queueMicrotask`. That is a function of the runtime and dearer than a promise, which is V8's own.
-const RESOLVED = Promise.resolve();
-globalThis.queueMicrotask = (task) => void RESOLVED.then(/** @type {() => void} */ (task));
