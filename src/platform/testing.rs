@@ -136,9 +136,11 @@ pub(crate) fn streamed(
             Err(error) => return Some((Err(error), arrivals)),
         };
         while whole.len() < READ_SIZE
-            && let Some((_, Ok(piece))) = arrivals.pop_front_if(|(at, piece)| piece.is_ok() && *at <= Instant::now())
+            && let Some((at, Ok(piece))) = arrivals.front()
+            && *at <= Instant::now()
         {
-            whole.extend_from_slice(&piece);
+            whole.extend_from_slice(piece);
+            arrivals.pop_front();
         }
         Some((Ok(whole.into()), arrivals))
     }));

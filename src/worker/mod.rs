@@ -5,7 +5,7 @@ mod console;
 use std::{cell::OnceCell, rc::Rc, sync::Arc};
 
 use futures::channel::oneshot;
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 use worker::{Context, Env, event};
 
@@ -14,6 +14,18 @@ use crate::{
     platform::worker::{Unwanted, Worker, from_js, to_js},
     server::{self, App},
 };
+
+#[wasm_bindgen(module = "/src/platform/worker/microtasks.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = runTasksByPromises)]
+    fn run_tasks_by_promises();
+}
+
+/// Runs once an isolate, before its first request.
+#[event(start)]
+fn on_start() {
+    run_tasks_by_promises();
+}
 
 thread_local! {
     /// The program's state, made by the isolate's first request: variables do not change within an isolate.

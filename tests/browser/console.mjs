@@ -22,17 +22,17 @@ const problems = [];
 async function open(where, viewport = { width: 1100, height: 900 }) {
   const context = await browser.createBrowserContext();
   await context.overridePermissions(BASE_URL, ["clipboard-read", "clipboard-write", "clipboard-sanitized-write"]);
-  const page = await context.newPage();
+  // `expected`: parts of the console errors that a check expects.
+  const page = Object.assign(await context.newPage(), { expected: /** @type {string[]} */ ([]) });
   page.setDefaultTimeout(TIMEOUT_MS);
   await page.setViewport(viewport);
-  page.expected = [];
   page.on("console", (message) => {
     if (!["error", "warn", "issue"].includes(message.type())) return;
     const text = `${message.text()} ${message.location().url ?? ""}`;
     // Chromium reports each error response; a check may expect one.
     if (!page.expected.some((expected) => text.includes(expected))) problems.push(`console: ${text}`);
   });
-  page.on("pageerror", (error) => problems.push(`exception: ${error.stack ?? error}`));
+  page.on("pageerror", (error) => problems.push(`exception: ${error instanceof Error ? error.stack : error}`));
   page.on("requestfailed", (request) => {
     if (request.failure().errorText !== "net::ERR_ABORTED") problems.push(`failed: ${request.url()}`);
   });
@@ -59,7 +59,7 @@ const setValue = (page, selector, value) =>
 
 async function assertAccessible(page, what) {
   await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
+  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
   const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
   const violationTexts = serious.map(({ id, help, nodes }) => `${id}: ${help}\n  ${nodes.map(({ html, failureSummary }) => `${html}\n  ${failureSummary}`).join("\n  ")}`);
   assert.equal(serious.length, 0, `${what}: ${violationTexts.join("\n")}`);
@@ -118,7 +118,7 @@ try {
     await sendMessage(page, fake({ think: "Considering it", say: "**bold** and `code`" }));
     assert.equal(await text(page, `${ANSWER} .content`), "bold and code\n");
     assert.match(await text(page, `${ANSWER} .thinking div`), /Considering/);
-    assert.equal(await page.$eval(`${ANSWER} .thinking`, ({ open }) => open), false, "thinking collapses when the answer begins");
+    assert.equal(await page.$eval(`${ANSWER} .thinking`, (/** @type {HTMLDetailsElement} */ { open }) => open), false, "thinking collapses when the answer begins");
     assert.equal(await page.$eval(`${ANSWER} .content strong`, (strong) => strong.textContent), "bold");
     assert.match(await text(page, "#figures"), /first word after [\d.]+ s · \d+ tokens in, \d+ out/);
     assert.equal(await page.evaluate(() => document.activeElement.id), "question");
@@ -146,7 +146,7 @@ try {
       await page.waitForFunction((before) => document.querySelectorAll("article.assistant").length > before, {}, before);
       await page.waitForSelector("article.assistant:last-of-type:not([aria-busy])");
       assert.match(await text(page, `${ANSWER} .content`), /deep/);
-      assert.equal(await page.$eval("#send", ({ disabled }) => disabled), false);
+      assert.equal(await page.$eval("#send", (/** @type {HTMLButtonElement} */ { disabled }) => disabled), false);
     }
     await page.click("#new");
     await sendMessage(page, fake({ say: "hello again" }));
@@ -162,8 +162,9 @@ try {
       const bytes = Uint8Array.from(atob(pixel), (letter) => letter.charCodeAt(0));
       const transfer = new DataTransfer();
       transfer.items.add(new File([bytes], "pixel.png", { type: "image/png" }));
-      document.getElementById("picker").files = transfer.files;
-      document.getElementById("picker").dispatchEvent(new Event("change"));
+      const picker = /** @type {HTMLInputElement} */ (document.getElementById("picker"));
+      picker.files = transfer.files;
+      picker.dispatchEvent(new Event("change"));
     }, PIXEL);
     await page.waitForSelector("#files .good");
     assert.ok((await page.evaluate(() => window.progress)) > 0, "progress was shown");
@@ -214,15 +215,15 @@ try {
     await page.click("#stop");
     await page.waitForSelector(`${ANSWER}:not([aria-busy])`);
     assert.doesNotMatch(await text(page, ANSWER), /ten|broke off/);
-    assert.equal(await page.$eval("#send", ({ disabled }) => disabled), false);
+    assert.equal(await page.$eval("#send", (/** @type {HTMLButtonElement} */ { disabled }) => disabled), false);
   });
 
   await check("models are filtered and selected", async () => {
     await setValue(page, "#filter", "qwen3-coder");
     const found = await page.$$eval("#model-list code", (codes) => codes.map((code) => code.textContent));
-    assert.ok(found.length > 0 && found.every((id) => id.includes("coder")), found);
+    assert.ok(found.length > 0 && found.every((id) => id.includes("coder")), String(found));
     await page.click("#model-list button");
-    assert.equal(await page.$eval("#model", ({ value }) => value), found[0]);
+    assert.equal(await page.$eval("#model", (/** @type {HTMLInputElement} */ { value }) => value), found[0]);
     await setValue(page, "#filter", "");
   });
 
@@ -246,12 +247,12 @@ try {
     await setValue(page, "#admin-key", ADMIN_KEY);
     await page.click("#session-form .main");
     await waitForText(page, "#session-result", "neither");
-    assert.equal(await page.$eval("#pasted", ({ value }) => value), "nonsense, this", "the input is kept");
+    assert.equal(await page.$eval("#pasted", (/** @type {HTMLInputElement} */ { value }) => value), "nonsense, this", "the input is kept");
     page.expected = [];
     await setValue(page, "#pasted", SESSION);
     await page.click("#session-form .main");
     await waitForText(page, "#session-result", "in use");
-    assert.equal(await page.$eval("#pasted", ({ value }) => value), "");
+    assert.equal(await page.$eval("#pasted", (/** @type {HTMLInputElement} */ { value }) => value), "");
     assert.equal(await text(page, "#state"), "works");
     assert.match(await text(page, "#session-facts"), /the database/);
   });
@@ -265,7 +266,7 @@ try {
   await check("language and theme are stored and accessible", async () => {
     await page.click("#new");
     await sendMessage(page, fake({ think: "Air scatters short waves more.", say: "**Rayleigh scattering**: see `λ⁻⁴`.\n\n| colour | share |\n|---|---|\n| blue | most |\n\n```\nI ∝ 1/λ⁴\n```" }));
-    await page.$eval(`${ANSWER} .thinking`, (details) => (details.open = true));
+    await page.$eval(`${ANSWER} .thinking`, (/** @type {HTMLDetailsElement} */ details) => (details.open = true));
     for (const [theme, language] of [["light", "en"], ["dark", "zh"], ["dark", "en"], ["light", "zh"]]) {
       await page.select("#theme", theme);
       await page.select("#language", language);

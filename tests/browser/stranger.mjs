@@ -15,7 +15,8 @@ const body = (content) => JSON.stringify({ model: "qwen3-max", messages: [{ role
 const session = async () => (await fetch(`${BASE_URL}/admin/session`)).json();
 
 const foreign = createServer((_, answer) => answer.writeHead(200, { "content-type": "text/html" }).end("<!doctype html>"));
-await new Promise((listening) => foreign.listen(0, "127.0.0.1", listening));
+await new Promise((listening) => foreign.listen(0, "127.0.0.1", () => listening(undefined)));
+const { port } = /** @type {import("node:net").AddressInfo} */ (foreign.address());
 const browser = await launch();
 
 /** Requests each keyed route from the page; returns the responses and whether the page may read them. */
@@ -28,6 +29,7 @@ const ask = (page, routes, mode, body) =>
         const hasBody = !["GET", "HEAD", "DELETE"].includes(method);
         // "text/plain" needs no preflight.
         for (const type of hasBody ? ["application/json", "text/plain"] : [undefined]) {
+          /** @type {RequestInit} */
           const options = { method, mode, credentials: "include" };
           if (hasBody) Object.assign(options, { body, headers: { "content-type": type } });
           try {
@@ -53,7 +55,7 @@ try {
   const before = await session();
   for (const host of ["127.0.0.1", "localhost"]) {
     const page = await browser.newPage();
-    await page.goto(`http://${host}:${foreign.address().port}/`);
+    await page.goto(`http://${host}:${port}/`);
     for (const mode of ["cors", "no-cors"]) {
       for (const result of await ask(page, routes, mode, body("from a stranger"))) {
         assert(result.blocked || (!result.readable && result.text === ""), JSON.stringify(result));

@@ -95,7 +95,7 @@ export const errors = {
       for (const form of FORMS) {
         const ask = () => create(patient, recorded(row), form);
         const { waits } = await refused(patient, RateLimitError, 429, "rate_limit_exceeded", 3, ask);
-        assert.deepEqual(waits, [wait, wait], row);
+        assert.deepEqual(waits, [wait, wait], String(row));
       }
       await heals(patient, `${recorded(row)} times=${tries}`, [wait]);
     }

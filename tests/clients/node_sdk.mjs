@@ -23,13 +23,14 @@ export function newClient(options = {}) {
 export async function withoutWaiting(work) {
   const waits = [];
   const timer = globalThis.setTimeout;
-  globalThis.setTimeout = (callback, milliseconds, ...more) => {
+  const hurried = (callback, milliseconds, ...more) => {
     // Node's `fetch` also uses timers.
     const isSleep = new Error().stack.includes("/openai/internal/utils/sleep.mjs");
     if (!isSleep) return timer(callback, milliseconds, ...more);
     waits.push(milliseconds / 1000);
     return timer(callback, 0, ...more);
   };
+  globalThis.setTimeout = Object.assign(hurried, timer);
   try {
     return { result: await work(), waits };
   } finally {

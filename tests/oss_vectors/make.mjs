@@ -10,14 +10,14 @@ const load = createRequire(join(resolve(process.argv[2]), "package.json"));
 // A pre-signed URL contains the current time, so the clock is fixed.
 const RealDate = Date;
 let now = 0;
-globalThis.Date = class extends RealDate {
+globalThis.Date = /** @type {DateConstructor} */ (class extends RealDate {
   constructor(...values) {
-    super(...(values.length === 0 ? [now] : values));
+    super(.../** @type {[number]} */ (values.length === 0 ? [now] : values));
   }
   static now() {
     return now;
   }
-};
+});
 const instant = (time) =>
   RealDate.parse(time.replace(/^(....)(..)(..)T(..)(..)(..)Z$/, "$1-$2-$3T$4:$5:$6Z"));
 

@@ -50,6 +50,8 @@ process.env.NO_COLOR = "1";
 
 // Miniflare does not expose its child process. Node publishes each child in the async context of the call that spawned it, so
 // concurrent starts can each find their own.
+/** @typedef {import("node:child_process").ChildProcess & { leadsGroup?: boolean }} Child */
+/** @type {Set<Child>} */
 const children = new Set();
 const currentStart = new AsyncLocalStorage();
 diagnostics.subscribe("child_process", ({ process: child }) => {
@@ -100,6 +102,7 @@ function modulesOf(main) {
 /** Applies the migrations of `binding` to the local databases in `folder` with wrangler, as users do. */
 async function migrate(binding, folder) {
   const command = ["d1", "migrations", "apply", binding, "--local", "--persist-to", folder, "--config", configPath];
+  /** @type {Child} */
   const child = spawn(process.execPath, [wranglerBin, ...command], {
     cwd: path.dirname(configPath),
     env: { ...process.env, WRANGLER_LOG: "log", CLOUDFLARE_CF_FETCH_ENABLED: "false" },

@@ -38,7 +38,7 @@ pub(in crate::chat) struct History {
     pub(in crate::chat) questions: usize,
     scope: String,
     state: State,
-    /// The newest question that was answered, as [`History::pair_key`] sees it.
+    /// Digest of the newest question that was answered.
     answered: Option<[u8; 32]>,
     /// The newest question.
     asked: Option<[u8; 32]>,

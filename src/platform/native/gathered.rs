@@ -15,8 +15,6 @@ use futures::Stream;
 
 use crate::platform::{ByteStream, FetchError, READ_SIZE};
 
-/// A longer piece is not waited with.
-
 /// In the first the connection's task may still stand behind in the queue; in the second it has run.
 const TURNS: u8 = 2;
 

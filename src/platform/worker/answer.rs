@@ -94,7 +94,9 @@ impl Writing {
                 state.is_gone |= !is_well;
                 if state.is_gone || state.is_waiting { state.waker.take() } else { None }
             };
-            waker.map(Waker::wake);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
         });
         let writer = JsWriter::new(client, &settle);
         Self { writer, stream, next: None, state, _settle: settle }

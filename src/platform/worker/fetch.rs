@@ -163,7 +163,8 @@ struct Pieces {
     is_reading: bool,
     state: Rc<RefCell<State>>,
     rest: Option<Rest>,
-    _callbacks: (Closure<dyn FnMut(Option<js_sys::Uint8Array>)>, Closure<dyn FnMut(JsValue)>),
+    _give: Closure<dyn FnMut(Option<js_sys::Uint8Array>)>,
+    _fail: Closure<dyn FnMut(JsValue)>,
 }
 
 impl Pieces {
@@ -177,13 +178,17 @@ impl Pieces {
         };
         let (given, failed) = (Rc::clone(&state), Rc::clone(&state));
         let give = Closure::new(move |piece: Option<js_sys::Uint8Array>| {
-            settle(&given, Ok(piece.map(|piece| piece.to_vec()))).map(Waker::wake);
+            if let Some(waker) = settle(&given, Ok(piece.map(|piece| piece.to_vec()))) {
+                waker.wake();
+            }
         });
         let fail = Closure::new(move |exception| {
-            settle(&failed, Err(exception)).map(Waker::wake);
+            if let Some(waker) = settle(&failed, Err(exception)) {
+                waker.wake();
+            }
         });
         let reader = Some(Reader::new(stream, bulk, events, &give, &fail));
-        Self { reader, is_reading: false, state, rest, _callbacks: (give, fail) }
+        Self { reader, is_reading: false, state, rest, _give: give, _fail: fail }
     }
 }
 

@@ -15,54 +15,74 @@ export class Reader {
    * `bulk`: the size of pieces that are wanted as large as that, or 0. `events`: it is a stream of events. `give` gets a
    * piece, or `undefined` at the end, and copies it before it returns; `fail` gets an exception. Each call of `read` is
    * answered by one of them.
+   * @param {ReadableStream<Uint8Array>} stream
+   * @param {number} bulk
+   * @param {boolean} events
+   * @param {(piece: Uint8Array | undefined) => void} give
+   * @param {(exception: unknown) => void} fail
    */
   constructor(stream, bulk, events, give, fail) {
-    this.ahead = this.resume = undefined;
+    /** @type {ReadableStreamBYOBReader | undefined} */
+    this.ahead = undefined;
+    /** @type {(() => void) | undefined} */
+    this.resume = undefined;
     this.lead = 0;
     this.stream = events ? this.readAhead(stream) : stream;
     this.least = events ? 1 : bulk;
     this.size = events ? EVENTS : bulk;
     // A reader with room of its own is dearer, so other small bodies are read without.
-    this.reader = this.stream.getReader(this.size ? { mode: "byob" } : undefined);
+    this.byob = this.size ? this.stream.getReader({ mode: "byob" }) : undefined;
+    this.reader = this.byob ?? this.stream.getReader();
+    /** @type {typeof give | undefined} */
     this.give = give;
+    /** @type {typeof fail | undefined} */
     this.fail = fail;
+    /** @type {ArrayBufferLike | undefined} */
     this.room = undefined;
     this.hasEnded = false;
+    /** @param {ReadableStreamReadResult<Uint8Array>} read */
     this.onRead = ({ done, value }) => this.came(done ? undefined : value);
+    /** @param {unknown} exception */
     this.onFailure = (exception) => {
       this.hasEnded = true;
       this.fail?.(exception);
     };
   }
 
+  /** @param {ReadableStream<Uint8Array>} stream */
   readAhead(stream) {
     const [ahead, behind] = stream.tee();
     const { readable, writable } = new IdentityTransformStream();
     // However it ends, the other branch tells of it.
     ahead.pipeTo(writable).catch(() => {});
     this.ahead = readable.getReader({ mode: "byob" });
-    this.drive().catch(() => {});
+    this.drive(this.ahead).catch(() => {});
     return behind;
   }
 
-  async drive() {
-    for (let room = new ArrayBuffer(EVENTS); ; ) {
-      const { done, value } = await this.ahead.readAtLeast(EVENTS, new Uint8Array(room));
+  /** @param {ReadableStreamBYOBReader} ahead */
+  async drive(ahead) {
+    for (let room = /** @type {ArrayBufferLike} */ (new ArrayBuffer(EVENTS)); ; ) {
+      /** @type {ReadableStreamReadResult<Uint8Array>} */
+      const { done, value } = await ahead.readAtLeast(EVENTS, new Uint8Array(room));
       if (done) return;
       room = value.buffer;
       this.lead += value.length;
-      if (this.lead > MOST_AHEAD) await new Promise((resume) => (this.resume = resume));
+      if (this.lead > MOST_AHEAD) await /** @type {Promise<void>} */ (new Promise((resume) => (this.resume = resume)));
     }
   }
 
   read() {
-    const reading = this.size
-      ? this.reader.readAtLeast(this.least, new Uint8Array(this.room ?? new ArrayBuffer(this.size)))
-      : this.reader.read();
+    const reading = this.byob
+      ? this.byob.readAtLeast(this.least, new Uint8Array(this.room ?? new ArrayBuffer(this.size)))
+      : /** @type {ReadableStreamDefaultReader<Uint8Array>} */ (this.reader).read();
     reading.then(this.onRead, this.onFailure);
   }
 
-  /** A read has ended, with the body if there is no `value`. */
+  /**
+   * A read has ended, with the body if there is no `value`.
+   * @param {Uint8Array | undefined} value
+   */
   came(value) {
     this.hasEnded = value === undefined;
     if (this.give === undefined) return;

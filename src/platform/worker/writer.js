@@ -1,11 +1,16 @@
 // Writes an answer to the client, through a stream of the runtime's own: one that calls back for each piece costs more.
 
 export class Writer {
-  /** `client`: aborted when the client leaves. `settle` is told whether a write went well, and `false` when it has left. */
+  /**
+   * `client`: aborted when the client leaves. `settle` is told whether a write went well, and `false` when it has left.
+   * @param {AbortSignal | undefined} client
+   * @param {(isWell: boolean) => void} settle
+   */
   constructor(client, settle) {
     const { readable, writable } = new IdentityTransformStream();
     this.readable = readable;
     this.writer = writable.getWriter();
+    /** @type {typeof settle | undefined} */
     this.settle = settle;
     this.onWritten = () => this.settle?.(true);
     this.onGone = () => this.settle?.(false);
@@ -14,11 +19,15 @@ export class Writer {
     this.client = client;
   }
 
+  /** @param {Uint8Array} piece */
   write(piece) {
     this.writer.write(piece).then(this.onWritten, this.onGone);
   }
 
-  /** The answer has ended; with `exception` it is broken off. */
+  /**
+   * The answer has ended; with `exception` it is broken off.
+   * @param {unknown} exception
+   */
   end(exception) {
     if (this.settle === undefined) return;
     this.settle = undefined;
@@ -27,7 +36,3 @@ export class Writer {
     ended.catch(() => {});
   }
 }
-
-// Tasks of Rust are run by `queueMicrotask`. That is a function of the runtime and dearer than a promise, which is V8's own.
-const RESOLVED = Promise.resolve();
-globalThis.queueMicrotask = (task) => void RESOLVED.then(task);

@@ -199,7 +199,7 @@ impl Client {
         self.complete(platform, owner, turn).await
     }
 
-    /// Sends a turn and gives the bytes of the answer stream, for an [`Decoder`] to read.
+    /// Sends a turn and returns the bytes of the answer stream, for a [`Decoder`](super::decoder::Decoder) to read.
     ///
     /// # Errors
     /// Any refusal of the site that comes instead of a stream; `request_too_large` before anything is sent.

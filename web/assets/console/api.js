@@ -3,9 +3,15 @@ import { $, word } from "./page.js";
 
 /** An error that the server told, or the lack of an answer. */
 export class ApiError extends Error {
+  /**
+   * @param {number} status
+   * @param {{ message?: string, code?: string, verify_url?: string }} error
+   */
   constructor(status, { message, code, verify_url: link } = {}) {
     super(message ?? (status ? word("badAnswer", { status }) : word("unreachable")));
-    Object.assign(this, { status, code, link });
+    this.status = status;
+    this.code = code;
+    this.link = link;
   }
 }
 
@@ -20,6 +26,10 @@ export function keepInTab(input) {
   }
 }
 
+/**
+ * @param {"key" | "admin-key"} input
+ * @returns {Record<string, string>}
+ */
 const bearer = (input) => {
   const key = $(input).value.trim();
   return key ? { authorization: `Bearer ${key}` } : {};
@@ -35,17 +45,25 @@ export function errorOf(status, text) {
   }
 }
 
-/** Asks; gives the response if it is a good one. */
+/** Whether the person has stopped what was asked. */
+export const hasStopped = (error) => error instanceof DOMException && error.name === "AbortError";
+
+/**
+ * Asks; gives the response if it is a good one.
+ * @param {string} path
+ * @param {RequestInit} options
+ */
 export async function ask(path, options = {}) {
   let response;
   try {
     response = await fetch(path, { cache: "no-store", ...options });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    if (hasStopped(error)) throw error;
     throw new ApiError(0);
   }
   if (!response.ok) throw errorOf(response.status, await response.text().catch(() => ""));
   return response;
 }
 
-export const json = async (path, options) => (await ask(path, options)).json();
+/** @type {(path: string) => Promise<any>} */
+export const json = async (path) => (await ask(path)).json();

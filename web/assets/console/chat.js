@@ -1,5 +1,5 @@
 // The playground: a conversation with the server, streamed.
-import { ApiError, apiKey, ask, keepInTab } from "./api.js";
+import { ApiError, apiKey, ask, hasStopped, keepInTab } from "./api.js";
 import { events } from "./events.js";
 import { startFiles, take } from "./files.js";
 import { render } from "./markdown.js";
@@ -7,6 +7,7 @@ import { $, announce, copyButton, make, notice, word } from "./page.js";
 
 /** What the server is sent. */
 let messages = [];
+/** @type {AbortController | null} */
 let running = null;
 
 /** Keeps the newest in sight, unless the reader has scrolled back. */
@@ -102,7 +103,12 @@ async function answer() {
   busy(true);
   const shown = new Answer();
   const started = performance.now();
-  let [first, usage, problem, ended] = [null, null, null, false];
+  /** @type {number | null} */
+  let first = null;
+  /** @type {ApiError | null} */
+  let problem = null;
+  let usage = null;
+  let ended = false;
   try {
     const headers = { ...apiKey(), "content-type": "application/json" };
     const response = await ask("/v1/chat/completions", { method: "POST", headers, body: request(), signal: running.signal });
@@ -121,7 +127,7 @@ async function answer() {
     }
     if (!ended) problem = new ApiError(0, { message: word("cutOff") });
   } catch (error) {
-    if (error.name !== "AbortError") problem = error instanceof ApiError ? error : new ApiError(0, { message: word("cutOff") });
+    if (!hasStopped(error)) problem = error instanceof ApiError ? error : new ApiError(0, { message: word("cutOff") });
   }
   if (shown.text) messages.push({ role: "assistant", content: shown.text });
   try {

@@ -82,6 +82,6 @@ function show() {
 }
 
 export function startClients() {
-  for (const id of ["with-key", "key", "model"]) $(id).addEventListener("input", show);
+  for (const input of [$("with-key"), $("key"), $("model")]) input.addEventListener("input", show);
   onLanguage(show);
 }

@@ -1,7 +1,10 @@
 // Reads a stream of server-sent events: whatever the pieces it comes in, the events are the same.
 const LONGEST = 4_000_000;
 
-/** The data of each event. */
+/**
+ * The data of each event.
+ * @param {ReadableStream<BufferSource>} body
+ */
 export async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -11,7 +14,7 @@ export async function* events(body) {
       const { value, done } = await reader.read();
       rest += value ?? "";
       const lines = rest.split(/\r\n|\n|\r(?!$)/);
-      rest = lines.pop();
+      rest = lines.pop() ?? "";
       if (rest.length > LONGEST) throw new Error("line too long");
       for (const line of lines) {
         if (line === "") {

@@ -38,7 +38,7 @@ function upload(attachment) {
   const form = new FormData();
   form.append("file", attachment.file, attachment.file.name || "pasted");
   attachment.request = request;
-  return new Promise((resolve) => {
+  return /** @type {Promise<void>} */ (new Promise((resolve) => {
     const end = (problem, done) => {
       Object.assign(attachment, { problem, done });
       if (problem) announce(problem.message);
@@ -63,7 +63,7 @@ function upload(attachment) {
     request.open("POST", "/v1/files/upload");
     for (const [name, value] of Object.entries(apiKey())) request.setRequestHeader(name, value);
     request.send(form);
-  });
+  }));
 }
 
 function add(files) {
@@ -101,15 +101,17 @@ export function startFiles() {
       zone.classList.add("dropping");
     });
   }
-  zone.addEventListener("dragleave", (event) => zone.contains(event.relatedTarget) || zone.classList.remove("dropping"));
+  zone.addEventListener("dragleave", ({ relatedTarget: to }) => {
+    if (!(to instanceof Node && zone.contains(to))) zone.classList.remove("dropping");
+  });
   zone.addEventListener("drop", (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault();
     zone.classList.remove("dropping");
-    add(event.dataTransfer.files);
+    add(event.dataTransfer?.files ?? []);
   });
   $("question").addEventListener("paste", (event) => {
-    const { files } = event.clipboardData;
+    const files = event.clipboardData?.files ?? [];
     if (!files.length) return;
     event.preventDefault();
     add(files);

@@ -18,7 +18,7 @@ const marked = new Marked({
   },
 });
 
-const purify = createPurify(window);
+const purify = createPurify();
 purify.addHook("afterSanitizeAttributes", (node) => {
   if (node.tagName !== "A") return;
   if (!/^https?:/i.test(node.getAttribute("href") ?? "")) node.removeAttribute("href");
@@ -30,7 +30,7 @@ const RULES = {
   ALLOWED_TAGS: "a blockquote br code del em hr input li ol p pre strong table tbody td th thead tr ul".split(" "),
   ALLOWED_ATTR: ["href", "title", "start", "align", "type", "checked", "disabled"],
   ALLOW_DATA_ATTR: false,
-  RETURN_DOM_FRAGMENT: true,
+  RETURN_DOM_FRAGMENT: /** @type {const} */ (true),
 };
 
 /** Replaces what `element` holds by `text`. Never throws: what cannot be read as Markdown is shown as it is. */
@@ -43,9 +43,9 @@ export function render(element, text) {
 }
 
 function parsed(text) {
-  const clean = purify.sanitize(marked.parse(text), RULES);
+  const clean = purify.sanitize(marked.parse(text, { async: false }), RULES);
   // What is scrolled by itself must be reached by keyboard.
-  for (const wide of clean.querySelectorAll("pre, table")) wide.tabIndex = 0;
+  for (const wide of clean.querySelectorAll("pre, table")) wide.setAttribute("tabindex", "0");
   // A task list's boxes only show.
   for (const box of clean.querySelectorAll("input")) box.replaceWith(box.checked ? "☑" : "☐");
   return clean;

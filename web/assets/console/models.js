@@ -3,6 +3,7 @@ import { json } from "./api.js";
 import { $, make, notice, onLanguage, word } from "./page.js";
 
 let models = [];
+/** @type {Error | null} */
 let problem = null;
 
 function show() {
@@ -34,7 +35,7 @@ export async function startModels() {
   try {
     models = (await json("/v1/models")).data;
   } catch (error) {
-    problem = error;
+    problem = /** @type {Error} */ (error);
   }
   $("model-ids").replaceChildren(...models.map(({ id }) => make("option", { value: id })));
   show();

@@ -1,15 +1,25 @@
 // Small helpers for the page itself.
 import { words } from "./words.js";
 
-export const $ = (id) => document.getElementById(id);
+/**
+ * An element of index.html.
+ * @type {<Id extends keyof PageElements>(id: Id) => PageElements[Id]}
+ */
+export const $ = (id) => /** @type {any} */ (document.getElementById(id));
 
-/** Makes an element: `properties` are set on it, `children` are nodes or text. */
+/**
+ * Makes an element: `properties` are set on it, `children` are nodes or text.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, unknown>} properties
+ * @param {(Node | string)[]} children
+ */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (name === "data") Object.assign(element.dataset, value);
     else if (name in element) element[name] = value;
-    else element.setAttribute(name, value);
+    else element.setAttribute(name, String(value));
   }
   element.append(...children);
   return element;
@@ -49,10 +59,11 @@ export function onLanguage(listener) {
 
 function translate() {
   document.documentElement.lang = locale();
-  for (const element of document.querySelectorAll("[data-word]")) element.textContent = word(element.dataset.word);
-  for (const element of document.querySelectorAll("[data-label]"))
-    element.setAttribute("aria-label", word(element.dataset.label));
-  for (const element of document.querySelectorAll("[data-hint]")) element.placeholder = word(element.dataset.hint);
+  /** @type {(name: string) => NodeListOf<HTMLInputElement>} */
+  const having = (name) => document.querySelectorAll(`[data-${name}]`);
+  for (const element of having("word")) element.textContent = word(element.dataset.word);
+  for (const element of having("label")) element.setAttribute("aria-label", word(element.dataset.label));
+  for (const element of having("hint")) element.placeholder = word(element.dataset.hint);
 }
 
 export function startChoices() {
@@ -64,7 +75,7 @@ export function startChoices() {
     for (const listener of listeners) listener();
   });
   const theme = recall("theme");
-  if (["light", "dark"].includes(theme)) themes.value = theme;
+  if (theme === "light" || theme === "dark") themes.value = theme;
   const paint = () => (document.documentElement.dataset.theme = themes.value);
   themes.addEventListener("change", () => {
     keep("theme", themes.value);
@@ -98,8 +109,8 @@ export async function copy(text, source) {
     const range = document.createRange();
     if (source) {
       range.selectNodeContents(source);
-      getSelection().removeAllRanges();
-      getSelection().addRange(range);
+      getSelection()?.removeAllRanges();
+      getSelection()?.addRange(range);
     }
     announce(word("copyYourself"));
     return false;

@@ -3,8 +3,11 @@ import { adminKey, ask, json, keepInTab } from "./api.js";
 import { $, announce, make, notice, onLanguage, time, word } from "./page.js";
 
 const EVERY = 15_000;
+/** What the server answered last, in the shapes of openapi.json. @type {any} */
 let health = null;
+/** @type {any} */
 let details = null;
+/** @type {unknown} */
 let problem = null;
 
 function facts() {
