@@ -3,6 +3,7 @@
 
 mod delivery;
 mod encoder;
+mod json_body;
 mod json_path;
 mod lenient;
 pub mod openai;

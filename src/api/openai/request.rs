@@ -9,19 +9,16 @@ use super::message::{messages, reset_attached};
 use crate::{
     api::{
         Delivery, Parsed,
-        json_path::locate,
-        lenient::{Number, Object, Objects, Stop, TOO_MANY, Whole, Words},
+        json_body::read,
+        lenient::{Number, Object, Objects, Stop, Whole, Words},
         reasoning::{self, ReasoningSwitch, TemplateSwitch, ThinkingSwitch},
     },
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     llm,
-    surrogates::{client_text, without_lone_surrogates},
 };
 
 /// The longest stop sequence, in bytes: each delta is compared with all of each.
 const MAX_STOP_BYTES: usize = 1024;
-/// How many characters of a problem are told.
-const MAX_PROBLEM_SHOWN: usize = 300;
 
 /// A chat request. Fields without docs are accepted and ignored.
 #[derive(Debug, Default, Deserialize)]
@@ -147,27 +144,6 @@ pub(crate) struct ExtraBody {
 }
 
 impl ChatRequest {
-    /// Reads the body of a request.
-    ///
-    /// # Errors
-    /// `invalid_json` when it is not JSON, `invalid_request` with the path of the first field that has a wrong type.
-    fn from_json(body: &[u8]) -> Result<Self> {
-        let text = client_text(body).ok_or_else(|| not_json("it is not UTF-8"))?;
-        reset_attached();
-        let error = match serde_json::from_str(&text) {
-            Ok(request) => return Ok(request),
-            Err(error) => error,
-        };
-        // Halves of characters are what JSON allows and text cannot hold; where the client cut one, U+FFFD stands for it.
-        match without_lone_surrogates(&text) {
-            Some(mended) => {
-                reset_attached();
-                serde_json::from_str(&mended).map_err(|error| describe(&mended, &error))
-            }
-            None => Err(describe(&text, &error)),
-        }
-    }
-
     fn into_parsed(self) -> Result<Parsed> {
         // Each field by name: whoever adds one decides here what it means.
         let Self {
@@ -279,37 +255,7 @@ impl ExtraBody {
 /// `invalid_json` when it is not JSON; `invalid_request` with the path of the first field that has a wrong type, or with the
 /// field whose value is not possible.
 pub fn parse(body: &[u8]) -> Result<Parsed> {
-    ChatRequest::from_json(body)?.into_parsed()
-}
-
-fn not_json(problem: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::InvalidJson, format!("The request body is not valid JSON: {problem}."))
-}
-
-fn describe(text: &str, error: &serde_json::Error) -> Error {
-    if let Err(problem) = serde_json::from_str::<IgnoredAny>(text) {
-        return not_json(problem);
-    }
-    let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
-    let at = lines.map(str::len).fold(error.column(), usize::saturating_add);
-    // Some errors stand before the first byte of the value that they are about.
-    let begins = text.as_bytes().get(at).is_some_and(|byte| !b",:]} \t\r\n".contains(byte));
-    let at = at.saturating_add(usize::from(begins));
-    let place = locate(text, at);
-    // The values of fields may stand in it.
-    let problem: String = error.to_string().chars().take(MAX_PROBLEM_SHOWN).collect();
-    // What is missing, or there twice, is named in the error itself.
-    let named = ["missing field `", "duplicate field `"].iter().find_map(|start| problem.strip_prefix(start));
-    let param = match named.and_then(|rest| rest.split('`').next()) {
-        Some(field) if place.container.is_empty() => field.to_owned(),
-        Some(field) => format!("{}.{field}", place.container),
-        None if problem.starts_with(TOO_MANY) => place.container,
-        None => place.value,
-    };
-    if param.is_empty() {
-        return Error::new(ErrorKind::InvalidRequest, "The request body could not be read; send one JSON object.");
-    }
-    Error::invalid(param.clone(), format!("The field '{param}' is wrong: {problem}."))
+    read::<ChatRequest>(body, reset_attached)?.into_parsed()
 }
 
 #[cfg(test)]
@@ -319,7 +265,12 @@ mod tests {
         lenient::{MAX_PARTS, MAX_STOPS, MAX_TOOLS},
         openai::message::MAX_MESSAGES,
     };
+    use crate::error::ErrorKind;
     use crate::llm::Reasoning;
+
+    fn read_request(body: &[u8]) -> Result<ChatRequest> {
+        read(body, reset_attached)
+    }
 
     #[test]
     fn a_wrong_type_is_told_by_the_path_of_its_field() {
@@ -368,7 +319,7 @@ mod tests {
             (r#"{"messages":[],"tools":{}}"#, "tools"),
             (r#"{"messages":[],"thinking":{"budget_tokens":"x"}}"#, "thinking.budget_tokens"),
         ] {
-            let error = ChatRequest::from_json(body.as_bytes()).unwrap_err();
+            let error = read_request(body.as_bytes()).unwrap_err();
             assert_eq!((error.kind(), error.param()), (ErrorKind::InvalidRequest, Some(param)), "{body}");
         }
     }
@@ -385,10 +336,10 @@ mod tests {
             b"{\"a\":1}}",
             b"{\"a\":\"\x00\"}",
         ] {
-            assert_eq!(ChatRequest::from_json(body).unwrap_err().kind(), ErrorKind::InvalidJson);
+            assert_eq!(read_request(body).unwrap_err().kind(), ErrorKind::InvalidJson);
         }
         for body in [&b"[]"[..], b"5", b"null", b"\"x\""] {
-            assert_eq!(ChatRequest::from_json(body).unwrap_err().kind(), ErrorKind::InvalidRequest);
+            assert_eq!(read_request(body).unwrap_err().kind(), ErrorKind::InvalidRequest);
         }
     }
 
@@ -410,7 +361,7 @@ mod tests {
                 "thinking":{{"budget_tokens":{number}}},"reasoning":{{"max_tokens":{number}}},"chat_template_kwargs":{{"thinking_budget":{number}}},
                 "extra_body":{{"thinking_budget":{number}}}}}"#
             );
-            let request = ChatRequest::from_json(body.as_bytes()).unwrap();
+            let request = read_request(body.as_bytes()).unwrap();
             let read = [
                 request.max_tokens,
                 request.max_completion_tokens,
@@ -427,14 +378,14 @@ mod tests {
             let body = format!(
                 r#"{{"messages":[],"seed":{number},"top_logprobs":{number},"temperature":{number},"top_k":{number}}}"#
             );
-            assert!(ChatRequest::from_json(body.as_bytes()).is_ok(), "{number}");
+            assert!(read_request(body.as_bytes()).is_ok(), "{number}");
         }
     }
 
     #[test]
     fn halves_of_characters_and_a_mark_at_the_beginning_are_read() {
         let first = |body: &[u8]| {
-            let mut request = ChatRequest::from_json(body).unwrap();
+            let mut request = read_request(body).unwrap();
             match request.messages.remove(0).parts.remove(0) {
                 llm::Part::Text(text) => text,
                 other => panic!("{other:?}"),
@@ -459,7 +410,7 @@ mod tests {
     #[test]
     fn one_part_needs_no_array() {
         let body = r#"{"messages":[{"role":"user","content":{"type":"text","text":"hi"}}]}"#;
-        let request = ChatRequest::from_json(body.as_bytes()).unwrap();
+        let request = read_request(body.as_bytes()).unwrap();
         assert!(matches!(&request.messages[0].parts[..], [llm::Part::Text(text)] if text == "hi"));
     }
 
@@ -481,8 +432,8 @@ mod tests {
             (r#""a""#, r#"{"messages":[],"modalities":["#, "]}", MAX_PARTS, "modalities"),
         ] {
             let body = |count: usize| format!("{before}{}{after}", vec![item; count].join(","));
-            assert!(ChatRequest::from_json(body(most).as_bytes()).is_ok(), "{param}");
-            let error = ChatRequest::from_json(body(most + 1).as_bytes()).unwrap_err();
+            assert!(read_request(body(most).as_bytes()).is_ok(), "{param}");
+            let error = read_request(body(most + 1).as_bytes()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidRequest);
             assert_eq!(error.param(), Some(param), "{error:?}");
             assert!(error.message().contains(&most.to_string()), "{error}");
@@ -493,7 +444,7 @@ mod tests {
     fn null_and_unknown_fields_are_fine() {
         let body = r#"{"messages":[{"role":"user","content":null,"name":null,"x":1}],"model":null,"stop":null,"n":null,
             "temperature":null,"tools":null,"made_up":{"a":[1,{"b":2}]},"max_tokens":0,"max_completion_tokens":-1,"seed":7}"#;
-        assert!(ChatRequest::from_json(body.as_bytes()).is_ok());
+        assert!(read_request(body.as_bytes()).is_ok());
     }
 
     const ON: Reasoning = Reasoning::On { budget: None };

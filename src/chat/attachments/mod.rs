@@ -2,18 +2,16 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use base64::{
-    Engine as _,
-    alphabet::STANDARD,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use percent_encoding::percent_decode;
 use url::Url;
 
+mod data_url;
 mod kept_files;
 mod remote;
+
+use data_url::{base64, data_link, strip_scheme};
 
 pub use kept_files::{from_row, to_row};
 
@@ -30,11 +28,6 @@ use crate::{
 const MAX_SENT: usize = 20;
 /// How many are uploaded at once.
 const CONCURRENT_UPLOADS: usize = 3;
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// Something attached to a message.
 #[derive(Debug)]
@@ -376,46 +369,6 @@ fn unsigned(url: &Url) -> String {
     }
     plain.set_fragment(None);
     plain.into()
-}
-
-fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
-    text.get(..scheme.len()).filter(|start| start.eq_ignore_ascii_case(scheme))?;
-    text.get(scheme.len()..)
-}
-
-/// Type and content of a `data:` link (RFC 2397), without its scheme.
-fn data_link(link: &str) -> Option<(Option<String>, Bytes)> {
-    let (head, body) = link.split_once(',')?;
-    let declared = head.split(';').next().map(str::trim).filter(|declared| declared.contains('/')).map(str::to_owned);
-    let is_base64 = head.split(';').skip(1).any(|parameter| parameter.trim().eq_ignore_ascii_case("base64"));
-    let content = if is_base64 && body.contains('%') {
-        base64(&percent_decode(body.as_bytes()).decode_utf8().ok()?)?
-    } else if is_base64 {
-        base64(body)?
-    } else {
-        Bytes::from(percent_decode(body.as_bytes()).collect::<Vec<u8>>())
-    };
-    Some((declared, content))
-}
-
-/// Base64 as clients write it: either alphabet, with line breaks or without, padded or not.
-fn base64(text: &str) -> Option<Bytes> {
-    let odd = |byte: u8| matches!(byte, b'-' | b'_') || byte.is_ascii_whitespace();
-    let decoded = if text.bytes().any(odd) {
-        let plain: Vec<u8> = text
-            .bytes()
-            .filter(|byte| !byte.is_ascii_whitespace())
-            .map(|byte| match byte {
-                b'-' => b'+',
-                b'_' => b'/',
-                byte => byte,
-            })
-            .collect();
-        BASE64.decode(plain)
-    } else {
-        BASE64.decode(text)
-    };
-    decoded.ok().map(Bytes::from)
 }
 
 #[cfg(test)]

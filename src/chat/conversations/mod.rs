@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+mod compared_text;
 pub(in crate::chat) mod digest;
 pub(in crate::chat) mod system_text;
 
