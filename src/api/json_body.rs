@@ -45,16 +45,16 @@ fn describe(text: &str, error: &serde_json::Error) -> Error {
     // Some errors stand before the first byte of the value that they are about.
     let begins = text.as_bytes().get(at).is_some_and(|byte| !b",:]} \t\r\n".contains(byte));
     let at = at.saturating_add(usize::from(begins));
-    let place = locate(text, at);
+    let paths = locate(text, at);
     // The values of fields may stand in it.
     let problem: String = error.to_string().chars().take(MAX_PROBLEM_SHOWN).collect();
     // What is missing, or there twice, is named in the error itself.
     let named = ["missing field `", "duplicate field `"].iter().find_map(|start| problem.strip_prefix(start));
     let param = match named.and_then(|rest| rest.split('`').next()) {
-        Some(field) if place.container.is_empty() => field.to_owned(),
-        Some(field) => format!("{}.{field}", place.container),
-        None if problem.starts_with(TOO_MANY) => place.container,
-        None => place.value,
+        Some(field) if paths.container.is_empty() => field.to_owned(),
+        Some(field) => format!("{}.{field}", paths.container),
+        None if problem.starts_with(TOO_MANY) => paths.container,
+        None => paths.value,
     };
     if param.is_empty() {
         return Error::new(ErrorKind::InvalidRequest, "The request body could not be read; send one JSON object.");

@@ -1,8 +1,8 @@
-//! Where in a JSON text something is: the path of a field, from a number of bytes.
+//! The path of a field in a JSON text, from its position in bytes.
 
-/// The paths of the value that began last before a place in a JSON text, and of the array or object around that place.
+/// The paths of the last value that begins before a position, and of the array or object around that position.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Paths {
     pub(super) value: String,
     pub(super) container: String,
 }
@@ -13,7 +13,7 @@ enum Open<'a> {
     Object { key: &'a str, in_key: bool },
 }
 
-/// How many characters of a key are told, and of a whole path.
+/// How many characters of a key, and of a whole path, an error shows.
 const MAX_KEY_SHOWN: usize = 100;
 const MAX_PATH_SHOWN: usize = 300;
 
@@ -33,16 +33,17 @@ fn path(open: &[Open<'_>]) -> String {
     path.chars().take(MAX_PATH_SHOWN).collect()
 }
 
-/// Finds the place behind the first `end` bytes of a valid JSON text, in time that grows with the text. (A library that does
-/// so, `serde_path_to_error`, makes a second copy of all that reads a request: a tenth of the Worker.)
-pub(super) fn locate(text: &str, end: usize) -> Place {
+/// Finds the paths at the position after the first `end` bytes of a valid JSON text, in time linear in the text. The library
+/// for this, `serde_path_to_error`, instantiates all deserialization code a second time, a tenth of the Worker
+/// (docs/decisions/0005-json-error-paths.md).
+pub(super) fn locate(text: &str, end: usize) -> Paths {
     let (mut open, last_value) = scan(text, end);
     let (open_before, _) = scan(text, last_value);
     open.pop();
-    Place { value: path(&open_before), container: path(&open) }
+    Paths { value: path(&open_before), container: path(&open) }
 }
 
-/// What is open behind the first `end` bytes, and where the value begins that began last.
+/// Returns what is open after the first `end` bytes, and where the last value begins.
 fn scan(text: &str, end: usize) -> (Vec<Open<'_>>, usize) {
     let mut open: Vec<Open<'_>> = Vec::new();
     let mut last_value = 0_usize;

@@ -164,7 +164,7 @@ thread_local! {
     static ATTACHED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Starts the count of attachments anew, before a request is parsed.
+/// Resets the count of attachments, before a request is parsed.
 pub(super) fn reset_attached() {
     ATTACHED.set(0);
 }

@@ -35,7 +35,7 @@ pub(crate) struct ChatRequest {
     /// Whether the answer comes as events.
     #[cfg_attr(test, schema(default = false))]
     pub(crate) stream: Option<bool>,
-    /// What else a stream tells.
+    /// What else a stream reports.
     pub(crate) stream_options: Option<StreamOptions>,
     /// How many answers: 1.
     #[cfg_attr(test, schema(minimum = 1, maximum = 1, default = 1, value_type = Option<i64>))]
@@ -49,7 +49,7 @@ pub(crate) struct ChatRequest {
     /// How many tokens the answer may have, thinking included; 0 and less mean no limit.
     #[cfg_attr(test, schema(value_type = Option<i64>))]
     pub(crate) max_completion_tokens: Option<Whole>,
-    /// The conversation to go on with, by the id that an earlier answer told or the client chose (ours, not OpenAI's).
+    /// The conversation to continue, by the id that an earlier answer reported or the client chose (ours, not OpenAI's).
     pub(crate) conversation_id: Option<String>,
     /// Asks for web search, with any content.
     #[cfg_attr(test, schema(value_type = Option<serde_json::Value>))]

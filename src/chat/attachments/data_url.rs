@@ -18,7 +18,7 @@ pub(super) fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
     text.get(scheme.len()..)
 }
 
-/// Type and content of a `data:` link (RFC 2397), without its scheme.
+/// Returns type and content of a `data:` URL (RFC 2397) whose scheme is removed.
 pub(super) fn data_link(link: &str) -> Option<(Option<String>, Bytes)> {
     let (head, body) = link.split_once(',')?;
     let declared = head.split(';').next().map(str::trim).filter(|declared| declared.contains('/')).map(str::to_owned);
@@ -33,7 +33,7 @@ pub(super) fn data_link(link: &str) -> Option<(Option<String>, Bytes)> {
     Some((declared, content))
 }
 
-/// Base64 as clients write it: either alphabet, with line breaks or without, padded or not.
+/// Decodes base64 as clients write it: either alphabet, with or without line breaks and padding.
 pub(super) fn base64(text: &str) -> Option<Bytes> {
     let odd = |byte: u8| matches!(byte, b'-' | b'_') || byte.is_ascii_whitespace();
     let decoded = if text.bytes().any(odd) {

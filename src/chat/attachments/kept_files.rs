@@ -1,4 +1,4 @@
-//! Files that clients keep: the upstream's words and the table's, in both directions.
+//! Conversion of files between the upstream's type and the table's, in both directions.
 
 use crate::{
     media_type::MediaKind,
@@ -7,7 +7,7 @@ use crate::{
     upstream::{File, Upload},
 };
 
-/// The row of a file that a client keeps. `created_at` is in milliseconds since 1970.
+/// The row of a file that a client keeps.
 #[must_use]
 pub fn to_row(file: File, purpose: String, created_at: UnixMillis) -> table::File {
     let File { upload, hash, name, size, kind, content_type } = file;

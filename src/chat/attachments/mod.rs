@@ -1,4 +1,4 @@
-//! What is attached to messages: taken out of the request, uploaded when a chat needs it.
+//! Attachments of messages: taken out of the request, uploaded when a chat needs them.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -24,15 +24,15 @@ use crate::{
     upstream::{File, FileEntry, NewFile, Owner, Upstream, content_hash, plain_name},
 };
 
-/// The most files that one message upstream takes along. The site's own page stops at five, its API took more.
+/// The most files of one message upstream. The site's own page stops at five; its API accepted more.
 const MAX_SENT: usize = 20;
-/// How many are uploaded at once.
+/// How many attachments are uploaded at once.
 const CONCURRENT_UPLOADS: usize = 3;
 
-/// Something attached to a message.
+/// An attachment of a message.
 #[derive(Debug)]
 pub(in crate::chat) struct Attachment {
-    /// The message's place in the request.
+    /// The index of its message in the request.
     message: usize,
     /// The field to name in errors.
     param: String,
@@ -42,7 +42,7 @@ pub(in crate::chat) struct Attachment {
     source: Mutex<Source>,
 }
 
-/// Where it is. Once uploaded it is ready.
+/// Where the content of an attachment is.
 #[derive(Clone, Debug)]
 enum Source {
     Content {
@@ -53,17 +53,17 @@ enum Source {
     Link(Url),
     Uploaded(String),
     Ready(FileEntry),
-    /// In an earlier message, and cannot be read.
+    /// Nowhere any more; it belongs to an earlier message.
     Lost,
 }
 
 impl Attachment {
-    /// A name to show, which may be made up.
+    /// A name to show; generated if the client gives none.
     pub(in crate::chat) fn name(&self) -> &str {
         &self.name
     }
 
-    /// What tells it from others: the hash of its content, or its link or id.
+    /// What identifies it: the hash of its content, its link or its id.
     pub(in crate::chat) fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -75,7 +75,7 @@ impl Attachment {
         Self { message, param: media.param.clone(), expected: None, name, fingerprint: "lost".to_owned(), source }
     }
 
-    /// The entry for the site; uploads it unless that was done.
+    /// Returns the entry for the upstream; uploads the attachment unless that was done.
     async fn entry<P: Platform>(&self, uploader: &Uploader<'_, P>) -> Result<FileEntry> {
         let Uploader { platform, upstream, owner, reach, store_health: _ } = *uploader;
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -100,7 +100,7 @@ impl Attachment {
         Ok(entry)
     }
 
-    /// A file that the client uploaded before.
+    /// Returns a file that the client uploaded before.
     async fn kept<P: Platform>(&self, uploader: &Uploader<'_, P>, id: &str) -> Result<File> {
         let Uploader { platform, upstream, owner, reach: _, store_health } = *uploader;
         let found = table::find(platform, owner.scope.as_str(), id).await.map_err(Error::store_unavailable)?;
@@ -129,11 +129,11 @@ impl Attachment {
     }
 }
 
-/// All that is attached to a request's messages, in their order.
+/// The attachments of a request's messages, in their order.
 #[derive(Debug, Default)]
 pub struct Attachments {
     all: Vec<Attachment>,
-    /// The first message that nobody has answered yet. What is attached to earlier ones may be missing by now.
+    /// The first message without an answer. Attachments of earlier messages may be missing.
     newest_turn: usize,
 }
 
@@ -147,17 +147,17 @@ pub(in crate::chat) struct Uploader<'a, P> {
     pub(in crate::chat) reach: Reach,
 }
 
-/// What goes along with a turn, and what of earlier messages no longer can.
+/// The entries that go along with a turn, and the attachments of earlier messages that no longer can.
 #[derive(Debug, Default)]
 pub(in crate::chat) struct Entries {
     pub(in crate::chat) files: Vec<FileEntry>,
-    /// Names.
+    /// The names of those attachments.
     pub(in crate::chat) missing: Vec<String>,
 }
 
 impl Attachments {
-    /// Takes what is attached out of the messages; their text stays. What cannot be read of earlier messages than the newest
-    /// turn's fails nothing: it would fail every later turn of its conversation.
+    /// Takes the attachments out of the messages; their text stays. An unreadable attachment of an earlier message is not an
+    /// error: it would fail every later turn of its conversation.
     ///
     /// # Errors
     /// `invalid_request` for a part of an unknown type, without content, or with content that cannot be read.
@@ -187,7 +187,7 @@ impl Attachments {
         Ok(Self { all, newest_turn })
     }
 
-    /// A file that is uploaded already, attached to the first message.
+    /// An uploaded file, attached to the first message.
     #[must_use]
     pub fn uploaded(platform: &impl Platform, file: &File) -> Self {
         let attachment = Attachment {
@@ -207,20 +207,20 @@ impl Attachments {
         self.all.is_empty()
     }
 
-    /// Those of one message.
+    /// The attachments of one message.
     pub(in crate::chat) fn of(&self, message: usize) -> &[Attachment] {
         let start = self.all.partition_point(|attachment| attachment.message < message);
         let end = self.all.partition_point(|attachment| attachment.message <= message);
         self.all.get(start..end).unwrap_or_default()
     }
 
-    /// Those that go along when the chat knows `known` messages: the newest, if there are too many.
+    /// The attachments that go along when the chat knows `known` messages; the newest, if there are too many.
     pub(in crate::chat) fn sent(&self, known: usize) -> impl Iterator<Item = &Attachment> {
         let start = self.all.partition_point(|attachment| attachment.message < known);
         self.all.iter().skip(start.max(self.all.len().saturating_sub(MAX_SENT)))
     }
 
-    /// Their entries, in their order; uploads what is not yet uploaded.
+    /// Returns the entries of those attachments in their order; uploads what is not uploaded yet.
     pub(in crate::chat) async fn entries<P: Platform>(
         &self,
         uploader: &Uploader<'_, P>,
@@ -247,7 +247,8 @@ impl Attachments {
     }
 }
 
-/// The first message behind the last answer. An answer at the very end is the beginning of the one that is asked for.
+/// Returns the index of the first message after the last answer. An answer at the end is the beginning of the one that the
+/// client wants.
 fn newest_turn(messages: &[Message]) -> usize {
     let is_answer = |message: &Message| message.role == Role::Assistant;
     let asked = messages.iter().rposition(|message| !is_answer(message)).unwrap_or(0);
@@ -255,8 +256,7 @@ fn newest_turn(messages: &[Message]) -> usize {
     earlier.iter().rposition(is_answer).map_or(0, |answer| answer.saturating_add(1))
 }
 
-/// Whether an error says that this file cannot be had or used (also since nobody knows its id), and nothing of the session or
-/// of the moment.
+/// Whether an error is about this file (it does not exist, cannot be read or used), and not about the session or the moment.
 fn is_of_the_file(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -339,7 +339,7 @@ fn attachment(message: usize, media: Media) -> Result<Attachment> {
         };
         (None, content)
     } else {
-        // Some clients leave out the beginning of a data: link. Few other texts are base64 of a known format.
+        // Some clients omit the beginning of a data: URL. Hardly any other text is base64 of a known format.
         let content = base64(text).filter(|content| expected.is_some_and(|expected| matches_kind(content, expected)));
         let Some(content) = content else {
             return Err(Error::invalid(
@@ -359,7 +359,7 @@ fn attachment(message: usize, media: Media) -> Result<Attachment> {
     made(name, content_fingerprint(&hash), Source::Content { content, hash, declared }, param)
 }
 
-/// A signed link changes with each signature, what it leads to does not.
+/// Removes the signature of a link: it changes each time, the file does not.
 fn unsigned(url: &Url) -> String {
     let is_signed =
         url.query_pairs().any(|(name, _)| name.eq_ignore_ascii_case("x-oss-signature") || name == "Signature");

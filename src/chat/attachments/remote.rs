@@ -1,4 +1,4 @@
-//! Files that a message names by link, fetched from wherever they are.
+//! Fetches files that a message names by link.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::{
     upstream::NewFile,
 };
 
-/// How many redirects are followed.
+/// The most redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
-/// How long a host may take to answer, and then for each piece.
+/// How long a host may take until the head of its answer, and until each piece.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const PIECE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long all pieces together may be waited for, beyond what they take at the least speed (bytes a second).
+/// How long all pieces together may take beyond their time at the minimum speed.
 const TOTAL_SLACK: Duration = Duration::from_secs(120);
 const MIN_BYTES_PER_SECOND: u64 = 100_000;
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
@@ -29,7 +29,7 @@ const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VE
 /// Opens what a link leads to.
 ///
 /// # Errors
-/// `invalid_request` that names `param`: the link is none, leads to a private address or to nothing.
+/// `invalid_request` that names `param`: the link is not a URL, resolves to a private address, or does not answer.
 pub(in crate::chat) async fn open<P: Platform>(
     platform: &P,
     mut url: Url,
@@ -66,7 +66,7 @@ pub(in crate::chat) async fn open<P: Platform>(
         };
         let status = answer.status();
         if status.is_success() {
-            // Some hosts pack it although they were asked not to.
+            // Some hosts compress the body although the request asks them not to.
             let coding = answer.headers().get(header::CONTENT_ENCODING).map(|coding| coding.to_str().unwrap_or("?"));
             return match Coding::of(coding) {
                 Ok(coding) => Ok(file(platform, answer, &url, expected, param, coding)),
@@ -93,8 +93,8 @@ const fn reason(kind: FetchErrorKind) -> &'static str {
     }
 }
 
-/// A body that is not waited for without end: each piece comes in time, and all of it not much slower than at the least
-/// speed. Only waits for its host count; where it goes may be slow, too.
+/// A body with time limits: one for each piece, and one for all of it at the minimum speed. Only the time that its host takes
+/// counts; where the body goes may be slow too.
 fn steady<P: Platform>(platform: P, body: ByteStream) -> ByteStream {
     struct Coming<P> {
         platform: P,

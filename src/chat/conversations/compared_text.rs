@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quick};
 
-/// Text as keys see it: composed characters (NFC), LF line ends, no thinking, no outer white space.
+/// Returns text as keys compare it: composed characters (NFC), LF line ends, no thinking, no outer white space.
 pub(super) fn canonical(text: &str) -> Cow<'_, str> {
     let text = without_blocks(text, "<think>", "</think>");
     let text = without_blocks_in(text, "<details type=\"reasoning\"", "</details>");
@@ -12,7 +12,7 @@ pub(super) fn canonical(text: &str) -> Cow<'_, str> {
     let text = if is_nfc_quick(text.chars()) == IsNormalized::Yes {
         text
     } else {
-        // A run of marks is kept in memory while it is put in order: in no language it has more than thirty.
+        // Composing keeps a run of combining marks in memory; no language has runs of more than thirty.
         let mut composed = String::with_capacity(text.len());
         composed.extend(text.stream_safe().nfc());
         Cow::Owned(composed)
@@ -27,7 +27,7 @@ pub(super) fn without_blocks<'a>(text: &'a str, open: &str, close: &str) -> Cow<
     without_blocks_in(Cow::Borrowed(text), open, close)
 }
 
-/// Leaves out each block; one that is not closed stays.
+/// Removes each block; a block that is not closed stays.
 fn without_blocks_in<'a>(text: Cow<'a, str>, open: &str, close: &str) -> Cow<'a, str> {
     if !text.contains(open) {
         return text;
@@ -43,8 +43,8 @@ fn without_blocks_in<'a>(text: Cow<'a, str>, open: &str, close: &str) -> Cow<'a,
     Cow::Owned(kept)
 }
 
-/// Text as a second chance compares it: entities resolved, white space collapsed; emphasis, emoji and marks of citations left
-/// out.
+/// Returns text as a second chance compares it: entities resolved, white space collapsed, emphasis, emoji and citation
+/// marks removed.
 pub(super) fn normalised(text: &str) -> String {
     let text = canonical(text);
     let text = without_blocks(&text, "<tool_use>", "</tool_use>");
@@ -68,7 +68,7 @@ pub(super) fn normalised(text: &str) -> String {
     kept
 }
 
-/// The text with HTML's usual entities as what they stand for.
+/// Replaces HTML's usual entities by the characters that they stand for.
 fn without_entities(text: &str) -> String {
     const ENTITIES: [(&str, char); 6] =
         [("lt;", '<'), ("gt;", '>'), ("quot;", '"'), ("#39;", '\''), ("nbsp;", ' '), ("amp;", '&')];
@@ -84,7 +84,7 @@ fn without_entities(text: &str) -> String {
     plain
 }
 
-/// The text without `[[1]]` and its like.
+/// Removes citation marks such as `[[1]]`.
 fn without_citations(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;

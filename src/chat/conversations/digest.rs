@@ -1,8 +1,8 @@
-//! Keys of conversations: digests chained over a history's messages. `docs/conversations.md` tells the rules with examples.
+//! Keys of conversations: digests chained over a history's messages. `docs/conversations.md` has the rules with examples.
 //!
-//! Two chains run side by side. The *exact* one has every message as it is, less its thinking. The *collapsed* one is the
-//! history as a client shows it later: without tool calls, tool results and `<tool_use>` blocks, and with answers that then
-//! stand next to each other as one. Where there are no tools the two are the same.
+//! Two chains run side by side. The *exact* chain has every message without its thinking. The chain *without tools* is the
+//! history as a client shows it later: tool calls, tool results and `<tool_use>` blocks are removed, and answers that are then
+//! adjacent count as one. Without tools the two chains are equal.
 
 use sha2::{Digest as _, Sha256};
 
@@ -16,10 +16,10 @@ use crate::{
     llm::{Message, Role},
 };
 
-/// The keys of the history up to and with one of its answers.
+/// The keys of a history up to and including one of its answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::chat) struct HistoryKey {
-    /// How many of the request's messages it covers.
+    /// How many of the request's messages the keys cover.
     pub(in crate::chat) message_count: usize,
     /// The exact chain.
     pub(in crate::chat) exact: String,
@@ -27,14 +27,14 @@ pub(in crate::chat) struct HistoryKey {
     pub(in crate::chat) without_tools: String,
 }
 
-/// A request's messages, digested.
+/// The digests of a request's messages.
 #[derive(Clone, Debug)]
 pub(in crate::chat) struct History {
     /// One entry for each answer in the history, oldest first.
     pub(in crate::chat) keys: Vec<HistoryKey>,
     /// Digest of the system text; empty when there is none.
     pub(in crate::chat) system: String,
-    /// How many questions of the user it has, tool results not counted.
+    /// The number of the user's questions, without tool results.
     pub(in crate::chat) questions: usize,
     scope: String,
     state: State,
@@ -44,18 +44,18 @@ pub(in crate::chat) struct History {
     asked: Option<[u8; 32]>,
 }
 
-/// The shortest answer, in characters, that may tell a conversation by itself.
-const TELLING: usize = 64;
+/// The shortest answer, in characters, that may identify a conversation by itself.
+const IDENTIFYING: usize = 64;
 
 #[derive(Clone, Debug)]
 struct State {
     exact: [u8; 32],
     without_tools: [u8; 32],
-    /// Answers that no question has followed yet, as one.
+    /// The answers that no question follows yet, as one.
     pending: Option<AnswerHash>,
 }
 
-/// An answer whose text may still grow: what is hashed is not hashed again.
+/// The digest of an answer whose text may still grow; no text is hashed twice.
 #[derive(Clone, Debug)]
 struct AnswerHash {
     hash: Sha256,
@@ -75,7 +75,7 @@ impl AnswerHash {
         self.length = self.length.saturating_add(text.len() as u64);
     }
 
-    /// The answer with the tools it calls.
+    /// Ends the answer with the tools that it calls.
     fn end(self, calls: &str) -> [u8; 32] {
         let Self { mut hash, length } = self;
         hash.update(length.to_le_bytes());
@@ -160,7 +160,7 @@ impl History {
                 Role::Tool => state.tool_result(&text),
                 Role::Assistant => {
                     state.answer(&text, &calls(message));
-                    // An answer at the very end is the beginning of the one that is asked for.
+                    // An answer at the end is the beginning of the one that the client wants.
                     if index.saturating_add(1) < messages.len() {
                         keys.push(state.key(index.saturating_add(1)));
                         answered = asked;
@@ -187,29 +187,29 @@ impl History {
         Self { keys, system, questions, scope: scope.to_owned(), state, answered, asked }
     }
 
-    /// How many answers it has.
+    /// The number of answers.
     pub(in crate::chat) fn depth(&self) -> i64 {
         i64::try_from(self.keys.len()).unwrap_or(i64::MAX)
     }
 
-    /// The keys of this history with `answer` to it.
+    /// The keys of this history followed by `answer`.
     pub(in crate::chat) fn with_answer(&self, answer: &str) -> HistoryKey {
         let mut state = self.state.clone();
         state.answer(&canonical(answer), "");
         state.key(0)
     }
 
-    /// The keys of a second chance for the history as it stands, up to its newest answer: the text `answer`.
+    /// The keys of a second chance for this history up to its newest answer, whose text is `answer`.
     pub(in crate::chat) fn second_chance(&self, answer: &str) -> SecondChance {
-        self.telling(self.answered, answer)
+        self.end_keys(self.answered, answer)
     }
 
-    /// The keys of a second chance for this history with `answer` to its newest question.
+    /// The keys of a second chance for this history followed by `answer`.
     pub(in crate::chat) fn second_chance_with(&self, answer: &str) -> SecondChance {
-        self.telling(self.asked, answer)
+        self.end_keys(self.asked, answer)
     }
 
-    fn telling(&self, question: Option<[u8; 32]>, answer: &str) -> SecondChance {
+    fn end_keys(&self, question: Option<[u8; 32]>, answer: &str) -> SecondChance {
         let text = normalised(answer);
         if text.is_empty() {
             return SecondChance::default();
@@ -217,21 +217,21 @@ impl History {
         let scope = link([0; 32], b's', self.scope.as_bytes());
         SecondChance {
             pair: question.map(|question| key(link(link(scope, b'p', &question), b'l', text.as_bytes()))),
-            answer: (text.chars().count() >= TELLING).then(|| key(link(scope, b'l', text.as_bytes()))),
+            answer: (text.chars().count() >= IDENTIFYING).then(|| key(link(scope, b'l', text.as_bytes()))),
         }
     }
 }
 
-/// Keys of the end of a history, for when the rest of it is not known as the client shows it.
+/// Keys of the end of a history, for a client that shows the rest of it differently.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::chat) struct SecondChance {
     /// Of the newest question and its answer.
     pub(in crate::chat) pair: Option<String>,
-    /// Of the newest answer alone, where it is long enough to be nobody else's.
+    /// Of the newest answer alone, if it is long enough to be unique.
     pub(in crate::chat) answer: Option<String>,
 }
 
-/// The key that the history in `messages` is looked up by; `None` when nobody has answered in it yet.
+/// Returns the key that the history in `messages` is looked up by; `None` when it has no answer yet.
 #[must_use]
 pub fn history_key(scope: &str, messages: &[Message], attachments: &Attachments) -> Option<String> {
     History::new(scope, messages, attachments).keys.pop().map(|key| key.exact)
@@ -249,7 +249,7 @@ fn calls(message: &Message) -> String {
         .collect()
 }
 
-/// Results that Cherry Studio and its kind send as the user's words.
+/// Whether the text is a tool result that a client such as Cherry Studio sends as the user's message.
 fn is_tool_result(text: &str) -> bool {
     text.starts_with("<tool_use_result>")
 }
@@ -313,7 +313,7 @@ mod tests {
         assert_ne!(elsewhere.keys.last().unwrap().exact, last(BASE).exact);
         let (one, other) = (elsewhere.second_chance("a"), history(BASE).second_chance("a"));
         assert!(one.pair.is_some() && one.pair != other.pair);
-        let long = "a".repeat(TELLING);
+        let long = "a".repeat(IDENTIFYING);
         let (one, other) = (elsewhere.second_chance(&long), history(BASE).second_chance(&long));
         assert!(one.answer.is_some() && one.answer != other.answer);
     }
@@ -382,7 +382,7 @@ mod tests {
         assert_eq!(of(&question("q"), "a"), of(&question(" **q** "), "a"));
         assert_ne!(of(&question("q"), "a").pair, of(&question("r"), "a").pair);
         assert_ne!(of(&question("q"), "a").pair, of(&question("q"), "b").pair);
-        let almost = "\u{4e2d}".repeat(TELLING - 1);
+        let almost = "\u{4e2d}".repeat(IDENTIFYING - 1);
         assert_eq!(of(&question("q"), &almost).answer, None);
         let long = format!("{almost}.");
         let answer = of(&question("q"), &long).answer;

@@ -1,6 +1,6 @@
-//! Where a turn goes: which upstream chat knows its history, and what that chat has not heard yet.
+//! Conversation matching: which upstream chat knows a request's history, and which messages that chat has not seen.
 //!
-//! The store failing never fails a chat: it is logged and counted, and the turn goes to a new chat.
+//! A failure of the store never fails a chat: it is logged and counted, and the turn goes to a new chat.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,35 +25,35 @@ use crate::{
     upstream::{PastChat, PastMessage},
 };
 
-/// How many earlier answers of an unknown history are looked up.
+/// The most earlier answers of an unknown history that are looked up.
 const MAX_EARLIER: usize = 40;
-/// A request with a new system text and at most so many questions is a side call (title, tags, translation).
+/// A request with another system text and at most this many questions is a side call (title, tags, translation).
 const SIDE_CALL_QUESTIONS: usize = 2;
 const TITLE_CHARACTERS: usize = 80;
 
-/// The memory of all conversations.
+/// Finds and records conversations.
 #[derive(Debug)]
 pub struct Conversations {
     lifetime: Duration,
     store_health: Arc<StoreHealth>,
 }
 
-/// What a request says of its conversation beside its messages.
+/// How a request names its conversation, beside its messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConversationHint {
     /// The client's own id: field `conversation_id` or header `x-conversation-id`.
     pub explicit: Option<String>,
-    /// Open WebUI's chat id, which its side calls carry as well.
+    /// Open WebUI's chat id. Its side calls carry the same id.
     pub open_webui: Option<String>,
 }
 
-/// One turn's place in a conversation.
+/// What a request continues.
 #[derive(Debug)]
 pub struct ConversationMatch {
-    /// The conversation's id, for the client to name it by.
+    /// The conversation's id, as the client may name it.
     pub id: String,
     pub(in crate::chat) anchor: Option<Anchor>,
-    /// What the chat at `anchor` has not heard yet.
+    /// What the chat at `anchor` has not seen.
     pub(in crate::chat) delta: RenderedPrompt,
     /// The whole conversation, for a new chat.
     pub(in crate::chat) full_prompt: RenderedPrompt,
@@ -63,13 +63,13 @@ pub struct ConversationMatch {
     history: History,
     pub(in crate::chat) owner: Owner,
     title: String,
-    throwaway: bool,
+    is_throwaway: bool,
 }
 
-/// What a request says, for looking at it more than once.
+/// A request's messages with their speakers and attachments.
 struct Transcript {
     messages: Vec<Message>,
-    /// Who says it, or what it answers.
+    /// Who speaks, or which tool call a result answers.
     names: Vec<Option<String>>,
     attachments: Attachments,
 }
@@ -85,7 +85,7 @@ impl Transcript {
 }
 
 impl ConversationMatch {
-    /// Whether a chat of the site knows what was said before.
+    /// Whether an upstream chat knows the history.
     #[must_use]
     pub fn is_known(&self) -> bool {
         self.anchor.is_some()
@@ -93,7 +93,7 @@ impl ConversationMatch {
 }
 
 impl Conversations {
-    /// A memory whose matches are forgotten after `lifetime`.
+    /// Matches expire after `lifetime`.
     #[must_use]
     pub fn new(lifetime: Duration, store_health: Arc<StoreHealth>) -> Self {
         Self { lifetime, store_health }
@@ -130,7 +130,7 @@ impl Conversations {
             known_messages: 0,
             attachments: Attachments::default(),
             title: title(&transcript.messages),
-            throwaway: false,
+            is_throwaway: false,
             history,
             owner,
         };
@@ -140,7 +140,7 @@ impl Conversations {
             Found::Anchor(anchor, message_count) => (anchor, message_count),
             other => {
                 conversation.attachments = transcript.attachments;
-                conversation.throwaway = matches!(other, Found::SideCall);
+                conversation.is_throwaway = matches!(other, Found::SideCall);
                 if !matches!(other, Found::Nothing) {
                     conversation.id = new_id;
                 }
@@ -158,7 +158,7 @@ impl Conversations {
         .await;
         conversation.attachments = attachments;
         if delta.text.trim().is_empty() && files == 0 {
-            // Nothing new was said in a chat that is known; only a new one can make sense of it.
+            // The known chat has seen everything; only a new chat can answer this request.
             return conversation;
         }
         conversation.delta = delta;
@@ -170,7 +170,7 @@ impl Conversations {
         conversation
     }
 
-    /// Finds the place to go on from, by the client's own id, by the history, or by the last answer.
+    /// Finds the anchor, by the client's own id, by the history, or by the last answer.
     async fn find(
         &self,
         platform: &impl Platform,
@@ -200,13 +200,13 @@ impl Conversations {
             (Some((anchor, _)), None, _) if is_side_call(history, &anchor) => Found::SideCall,
             (Some((anchor, message_count)), None, _) => Found::Anchor(anchor, message_count),
             (None, Some(id), _) => {
-                // Nothing of the history is known, or there is none: then the id means the conversation's end.
+                // The history is unknown or empty: the id means the end of that conversation.
                 let head = table::head(platform, scope, id, not_before);
                 let head = self.store_health.ok_or_log("finding a conversation", head.await).flatten();
                 head.map_or(Found::Nothing, |head| Found::Anchor(head, last.map_or(0, |last| last.message_count)))
             }
             (None, None, Some(id)) if last.is_none() => {
-                // A side call, or the first question anew: neither is the conversation's next turn.
+                // A side call, or the first question again: neither is the conversation's next turn.
                 let head = table::head(platform, scope, id, not_before).await;
                 let known_messages = self.store_health.ok_or_log("finding a conversation", head).flatten().is_some();
                 if known_messages { Found::AnotherBeginning } else { Found::Nothing }
@@ -215,7 +215,7 @@ impl Conversations {
         }
     }
 
-    /// An unknown history: its longest known beginning, else the one chat that ends as it does.
+    /// Finds the longest known beginning of an unknown history, else the one chat that ends like it.
     async fn find_earlier(
         &self,
         platform: &impl Platform,
@@ -249,7 +249,7 @@ impl Conversations {
         model: &str,
         answer: &str,
     ) {
-        let ConversationMatch { id, history, owner, title, throwaway, anchor, .. } = conversation;
+        let ConversationMatch { id, history, owner, title, is_throwaway, anchor, .. } = conversation;
         let known_messages = anchor.as_ref().map_or(0, |anchor| anchor.depth);
         let turn = table::Turn {
             scope: owner.scope.to_string(),
@@ -260,17 +260,18 @@ impl Conversations {
                 system: history.system.clone(),
                 depth: known_messages.max(history.depth()).saturating_add(1),
             },
-            keys: if *throwaway { Keys::default() } else { keys(history, answer) },
+            keys: if *is_throwaway { Keys::default() } else { keys(history, answer) },
             title: title.clone(),
             model: model.to_owned(),
         };
         self.store_health.ok_or_log("recording a turn", table::record(platform, &turn, platform.now()).await);
     }
 
-    /// Records the finished answers of a chat that was begun elsewhere, as if they had been asked for here; gives how many.
+    /// Records the finished answers of a chat that was started elsewhere, as if this server had asked for them. Returns how
+    /// many.
     ///
     /// # Errors
-    /// The database's own words.
+    /// Those of SQLite or D1.
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn learn(
         &self,
@@ -302,7 +303,7 @@ impl Conversations {
         Ok(turns)
     }
 
-    /// Forgets a place whose chat is no more.
+    /// Forgets an anchor whose chat no longer exists.
     pub(in crate::chat) async fn forget(&self, platform: &impl Platform, conversation: &ConversationMatch) {
         let keys: Vec<&str> = conversation
             .history
@@ -320,7 +321,7 @@ impl Conversations {
     }
 }
 
-/// By what a turn is found again: its whole history, that without tool steps, and how it ends.
+/// Returns the keys that find a turn again: of its history, of its history without tools, and of its end.
 fn keys(history: &History, answer: &str) -> Keys {
     let HistoryKey { exact, without_tools, message_count: _ } = history.with_answer(answer);
     let SecondChance { pair, answer } = history.second_chance_with(answer);
@@ -328,15 +329,15 @@ fn keys(history: &History, answer: &str) -> Keys {
     Keys { history: Some(exact), without_tools, pair, answer }
 }
 
-/// What the look-ups say of a request.
+/// What the look-ups find.
 enum Found {
-    /// It goes on here; so many of its messages are known there.
+    /// The request continues here, where this many of its messages are known.
     Anchor(Anchor, usize),
-    /// Its history is unknown, or it has none.
+    /// The history is unknown or empty.
     Nothing,
-    /// It shows a conversation's history with instructions of its own (title, tags, translation): it must leave that alone.
+    /// The request shows a conversation's history with other instructions (title, tags, translation) and must not continue it.
     SideCall,
-    /// It names a known conversation and begins from the start: whatever it is, it is not that one's next turn.
+    /// The request names a known conversation and starts from its beginning, so it is not that conversation's next turn.
     AnotherBeginning,
 }
 
@@ -344,11 +345,11 @@ fn is_side_call(history: &History, anchor: &Anchor) -> bool {
     history.system != anchor.system && history.questions <= SIDE_CALL_QUESTIONS
 }
 
-/// The beginning of the first question, on one line.
+/// Returns the beginning of the first question, on one line.
 pub(in crate::chat) fn title(messages: &[Message]) -> String {
     let question =
         messages.iter().find(|message| message.role == Role::User).map(Message::content_text).unwrap_or_default();
-    // Each word has a character and a blank: more words are never seen.
+    // Each word has at least one character: no more words can be in the title.
     let words = question.split_whitespace().take(TITLE_CHARACTERS).collect::<Vec<_>>().join(" ");
     words.chars().take(TITLE_CHARACTERS).collect()
 }

@@ -1,10 +1,10 @@
-//! Which system texts are the same: one that differs in digits, dates and times only is not another one. Many clients write
-//! the time into theirs, and it must not begin a new chat each minute.
+//! Which system texts count as equal: those that differ only in digits, dates and times. Many clients write the time into
+//! theirs, and that must not start a new chat each minute.
 
 /// Stands for a number, a date or a time, however many words it has.
 const TIME: char = '\u{1}';
 
-/// Weekdays by their full names mean a day wherever they stand.
+/// Full names of weekdays always mean a day.
 #[rustfmt::skip]
 const DAYS: &[&str] = &[
     "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", // English
@@ -15,7 +15,7 @@ const DAYS: &[&str] = &[
     "понедельник", "вторник", "среда", "четверг", "пятница", "суббота", "воскресенье", // Russian
 ];
 
-/// These are words of other meanings too, or are short: they count beside a number or another word of a date.
+/// These words are short or have other meanings too: they count only next to a number or another word of a date.
 #[rustfmt::skip]
 const BESIDE_NUMBERS: &[&str] = &[
     // English
@@ -45,7 +45,7 @@ const WITHIN_DATES: &[&str] = &["of", "de", "der"];
 /// Parts of a day, in scripts without blanks between words.
 const PARTS_OF_A_DAY: &[&str] =
     &["上午", "下午", "凌晨", "早上", "早晨", "中午", "傍晚", "晚上", "午前", "午後", "오전", "오후"];
-/// Beginnings of weekdays, in such scripts, each with the characters that may follow.
+/// Prefixes of weekdays in such scripts, each with the characters that may follow.
 const BEFORE_A_DAY: &[(&str, &str)] = &[
     ("星期", "一二三四五六日天"),
     ("礼拜", "一二三四五六日天"),
@@ -60,21 +60,21 @@ const LONGEST_WORD: usize = 24;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// A number, or a word of a date wherever it stands.
+    /// A number, or a word that always belongs to a date.
     Time,
-    /// A word of a date beside another one.
+    /// A word of a date if it is next to another one.
     Maybe,
     Other,
-    /// What may stand within a date: it joins its neighbours.
+    /// A separator within a date: it joins its neighbours.
     Between,
 }
 
-/// The text with each number, date and time as the same mark. Takes no memory but that of the result.
+/// Replaces each number, date and time by the same mark. Allocates nothing but the result.
 pub(in crate::chat) fn without_times(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    // Whether the last token that counts was a time; what has come since, which may become part of one: joints, and words
-    // beside which a number may still come. The first of those begins so many bytes behind.
+    // Whether the last significant token was a time; and the tokens since then that may still become part of one: separators,
+    // and words that a number may follow. `first_maybe` is where the first such word begins.
     let (mut in_time, mut pending, mut first_maybe) = (false, text, None);
     let mut pending_length = 0_usize;
     while let Some(first) = rest.chars().next() {
@@ -111,7 +111,7 @@ pub(in crate::chat) fn without_times(text: &str) -> String {
     out
 }
 
-/// The length of the first token: a number, a word, a word of a date that is written without blanks, or another character.
+/// Returns the length of the first token: a number, a word, a word of a date in a script without blanks, or a character.
 fn token_length(rest: &str, first: char) -> usize {
     if let Some(length) = day(rest) {
         length
@@ -126,9 +126,9 @@ fn token_length(rest: &str, first: char) -> usize {
     }
 }
 
-/// The length of a day, or a part of one, at the beginning of text without blanks.
+/// Returns the length of a day, or a part of one, at the beginning of text without blanks.
 fn day(text: &str) -> Option<usize> {
-    // Most text has none of these characters.
+    // All these words begin with a character outside ASCII.
     if text.chars().next()?.is_ascii() {
         return None;
     }
@@ -156,7 +156,7 @@ fn kind(token: &str) -> Kind {
         let joins = first == ' ' || first == '\t' || ",.:;-–/()+".contains(first);
         return if joins { Kind::Between } else { Kind::Other };
     }
-    // No word of a date is longer.
+    // Longer than any word of a date.
     if token.len() > LONGEST_WORD {
         return Kind::Other;
     }
