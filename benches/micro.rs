@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use criterion::{Criterion, Throughput};
 use qwen_edge::{
     api::{
-        AnswerMeta, Delivery, Encoder,
+        AnswerMeta, Delivery, Dialect,
         openai::{self, ChunkWriter},
     },
     chat::{Attachments, Progress, Translator, history_key},
@@ -41,8 +41,8 @@ fn meta() -> AnswerMeta {
 
 /// A translator after its first delta.
 fn begun() -> Translator {
-    let encoder = openai::Encoder::new(meta(), Delivery::Stream { include_usage: true });
-    let mut translator = Translator::new(Decoder::qwen(), Encoder::ChatCompletions(encoder), Vec::new(), None);
+    let encoder = Dialect::ChatCompletions.encoder(meta(), Delivery::Stream { include_usage: true });
+    let mut translator = Translator::new(Decoder::qwen(), encoder, Vec::new(), None);
     for piece in [CREATED, DELTA] {
         assert_eq!(translator.feed(piece.as_bytes()).unwrap(), Progress::More);
     }

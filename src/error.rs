@@ -145,6 +145,11 @@ impl Error {
         Self::new(ErrorKind::InvalidRequest, message).with_param(param)
     }
 
+    /// A body is not JSON.
+    pub fn invalid_json(problem: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::InvalidJson, format!("The request body is not valid JSON: {problem}."))
+    }
+
     /// The request cannot do without the database, which does not answer; `detail` is for the log.
     pub fn store_unavailable(detail: impl fmt::Display) -> Self {
         Self::new(

@@ -6,7 +6,7 @@ mod pieces;
 
 use libfuzzer_sys::fuzz_target;
 use qwen_edge::{
-    api::{AnswerMeta, Delivery, Encoder, openai},
+    api::{AnswerMeta, Delivery, Dialect, openai},
     chat::Translator,
     unix_time::UnixSeconds,
     upstream::Decoder,
@@ -14,7 +14,7 @@ use qwen_edge::{
 
 fn client_gets(delivery: Delivery, pieces: &[&[u8]]) -> String {
     let meta = AnswerMeta { id: "chatcmpl-1".to_owned(), created: UnixSeconds::new(1), model: "m".to_owned() };
-    let encoder = Encoder::ChatCompletions(openai::Encoder::new(meta, delivery));
+    let encoder = Dialect::ChatCompletions.encoder(meta, delivery);
     match Translator::new(Decoder::qwen(), encoder, vec!["STOP".to_owned()], Some(500)).run(pieces.iter().copied()) {
         Ok(bytes) => String::from_utf8(bytes.to_vec()).expect("text"),
         Err(error) => openai::error_body(&error),

@@ -16,7 +16,7 @@ const MAX_PROBLEM_SHOWN: usize = 300;
 /// # Errors
 /// `invalid_json` when it is not JSON, `invalid_request` with the path of the first field that has a wrong type.
 pub(super) fn read<T: for<'de> Deserialize<'de>>(body: &[u8], begin: fn()) -> Result<T> {
-    let text = client_text(body).ok_or_else(|| not_json("it is not UTF-8"))?;
+    let text = client_text(body).ok_or_else(|| Error::invalid_json("it is not UTF-8"))?;
     begin();
     let error = match serde_json::from_str(&text) {
         Ok(request) => return Ok(request),
@@ -32,13 +32,9 @@ pub(super) fn read<T: for<'de> Deserialize<'de>>(body: &[u8], begin: fn()) -> Re
     }
 }
 
-fn not_json(problem: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::InvalidJson, format!("The request body is not valid JSON: {problem}."))
-}
-
 fn describe(text: &str, error: &serde_json::Error) -> Error {
     if let Err(problem) = serde_json::from_str::<IgnoredAny>(text) {
-        return not_json(problem);
+        return Error::invalid_json(problem);
     }
     let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
     let at = lines.map(str::len).fold(error.column(), usize::saturating_add);

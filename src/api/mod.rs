@@ -2,6 +2,7 @@
 //! expects. Each dialect stands alone on the neutral language; none is built on another.
 
 mod delivery;
+mod dialect;
 mod encoder;
 mod json_body;
 mod json_path;
@@ -10,6 +11,7 @@ pub mod openai;
 mod reasoning;
 
 pub use delivery::{AnswerMeta, Delivery, Parsed};
+pub use dialect::{Dialect, ErrorReply};
 pub use encoder::Encoder;
 pub(crate) use lenient::Whole;
 pub(crate) use reasoning::switch as reasoning_switch;

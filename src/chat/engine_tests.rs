@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use super::{Answer, ConversationHint, Plan, Services, Timing, test_requests::request};
 use crate::{
     accounts::KeyId,
-    api::{AnswerMeta, Delivery, Encoder, openai},
+    api::{AnswerMeta, Delivery, Dialect, openai},
     config::{Config, Product},
     credentials_input::CredentialsInput,
     error::{ErrorKind, Result},
@@ -136,7 +136,7 @@ async fn prepared(
         max_tokens: request.max_tokens,
     };
     let meta = AnswerMeta { id: "id".to_owned(), created: START.seconds(), model: "m".to_owned() };
-    let encoder = Encoder::ChatCompletions(openai::Encoder::new(meta, delivery));
+    let encoder = Dialect::ChatCompletions.encoder(meta, delivery);
     let plan = Plan { options, conversation, reach: Reach::PublicOnly };
     Answer::new(platform.clone(), services.clone(), plan, encoder, timing)
 }

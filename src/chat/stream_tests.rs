@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::translator::Translator;
 use crate::{
-    api::{AnswerMeta, Delivery, Encoder, openai},
+    api::{AnswerMeta, Delivery, Dialect, openai},
     unix_time::UnixSeconds,
     upstream::Decoder,
 };
@@ -35,7 +35,7 @@ impl Recorded {
     /// What the client gets when the bytes arrive in these pieces.
     fn client_gets<'a>(&self, delivery: Delivery, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
         let meta = AnswerMeta { id: "chatcmpl-1".to_owned(), created: UnixSeconds::new(1), model: "m".to_owned() };
-        let encoder = Encoder::ChatCompletions(openai::Encoder::new(meta, delivery));
+        let encoder = Dialect::ChatCompletions.encoder(meta, delivery);
         match Translator::new(Decoder::qwen(), encoder, self.stop.clone(), self.max_tokens).run(pieces) {
             Ok(bytes) if delivery.is_stream() => String::from_utf8(bytes.to_vec()).unwrap(),
             Ok(bytes) => format!("{}\n", String::from_utf8(bytes.to_vec()).unwrap()),

@@ -37,7 +37,7 @@ pub(in crate::chat) async fn open<P: Platform>(
     param: &str,
     reach: Reach,
 ) -> Result<NewFile> {
-    let refused = |problem: &str| Err(Error::invalid(param, format!("The link cannot be fetched: {problem}.")));
+    let refused = |problem: &str| Err(not_fetched(param, problem));
     for _ in 0..=MAX_REDIRECTS {
         if !matches!(url.scheme(), "http" | "https") {
             return refused("only http and https links are");
@@ -93,6 +93,10 @@ const fn reason(kind: FetchErrorKind) -> &'static str {
     }
 }
 
+fn not_fetched(param: &str, problem: &str) -> Error {
+    Error::invalid(param, format!("The link cannot be fetched: {problem}."))
+}
+
 /// A body with time limits: one for each piece, and one for all of it at the minimum speed. Only the time that its host takes
 /// counts; where the body goes may be slow too.
 fn steady<P: Platform>(platform: P, body: ByteStream) -> ByteStream {
@@ -146,7 +150,7 @@ fn file<P: Platform>(
         let param = param.to_owned();
         move |error: FetchError| {
             let reason = if error.kind == FetchErrorKind::Timeout { "it comes too slowly" } else { reason(error.kind) };
-            Error::invalid(param.clone(), format!("The link cannot be fetched: {reason}.")).with_detail(error.detail)
+            not_fetched(&param, reason).with_detail(error.detail)
         }
     };
     NewFile {

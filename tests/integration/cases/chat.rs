@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use qwen_edge::{
-    api::{AnswerMeta, Delivery, Encoder, openai},
+    api::{AnswerMeta, Delivery, Dialect, openai},
     chat::Translator,
     unix_time::UnixSeconds,
     upstream::Decoder,
@@ -97,7 +97,7 @@ fn translated(fixture: &Fixture) -> Result<Vec<Value>, u16> {
     };
     let limit = fixture.request["max_completion_tokens"].as_u64().or_else(|| fixture.request["max_tokens"].as_u64());
     let meta = AnswerMeta { id: String::new(), created: UnixSeconds::new(0), model: String::new() };
-    let encoder = Encoder::ChatCompletions(openai::Encoder::new(meta, Delivery::Stream { include_usage: true }));
+    let encoder = Dialect::ChatCompletions.encoder(meta, Delivery::Stream { include_usage: true });
     let bytes = Translator::new(Decoder::qwen(), encoder, stop, limit)
         .run([&fixture.body[..]])
         .map_err(|error| openai::wire_form(error.kind()).status)?;

@@ -1,0 +1,62 @@
+//! Which dialect a route speaks.
+
+use super::{
+    delivery::{AnswerMeta, Delivery, Parsed},
+    encoder::Encoder,
+    openai,
+};
+use crate::error::{Error, Result};
+
+/// A client dialect. A route names its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's chat completions.
+    ChatCompletions,
+}
+
+/// An error as a dialect writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorReply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, in JSON.
+    pub body: String,
+}
+
+impl Dialect {
+    /// Reads the body of a request.
+    ///
+    /// # Errors
+    /// `invalid_json` when it is not JSON; `invalid_request` with the path of the field that is wrong.
+    pub fn parse(self, body: &[u8]) -> Result<Parsed> {
+        match self {
+            Self::ChatCompletions => openai::parse(body),
+        }
+    }
+
+    /// How the ids of its answers begin.
+    #[must_use]
+    pub const fn id_prefix(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "chatcmpl-",
+        }
+    }
+
+    /// An encoder for one answer.
+    #[must_use]
+    pub fn encoder(self, meta: AnswerMeta, delivery: Delivery) -> Encoder {
+        match self {
+            Self::ChatCompletions => Encoder::ChatCompletions(openai::Encoder::new(meta, delivery)),
+        }
+    }
+
+    /// An error instead of an answer.
+    #[must_use]
+    pub fn error(self, error: &Error) -> ErrorReply {
+        match self {
+            Self::ChatCompletions => {
+                ErrorReply { status: openai::wire_form(error.kind()).status, body: openai::error_body(error) }
+            }
+        }
+    }
+}
