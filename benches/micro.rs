@@ -88,7 +88,7 @@ fn step(name: &str) -> Box<dyn FnMut()> {
             serde_json::from_str::<serde::de::IgnoredAny>(json.trim_end()).unwrap();
         }),
         "write" => {
-            let (writer, mut out) = (ChunkWriter::new(meta(), true), BytesMut::with_capacity(4096));
+            let (writer, mut out) = (ChunkWriter::new(meta().into(), true), BytesMut::with_capacity(4096));
             Box::new(move || {
                 out.clear();
                 writer.content(&mut out, black_box("seven "));

@@ -1,5 +1,7 @@
 //! What clients get: `chat.completion` and its chunks.
 
+use std::sync::Arc;
+
 use bytes::{BufMut as _, BytesMut};
 use serde::Serialize;
 
@@ -130,11 +132,11 @@ struct Message<'a> {
 /// Writes the chunks of one answer into a buffer. The part that is the same in each is made once.
 #[derive(Clone, Debug)]
 pub struct ChunkWriter {
-    /// Up to and with `"delta":`.
-    head: Vec<u8>,
+    /// Up to and with `"delta":`. Shared, for a repeat begins with a fresh encoder.
+    head: Arc<[u8]>,
     /// After the `finish_reason`'s value.
     tail: &'static [u8],
-    meta: AnswerMeta,
+    meta: Arc<AnswerMeta>,
 }
 
 const TAIL: &[u8] = b"}]}\n\n";
@@ -143,7 +145,7 @@ const TAIL_WITH_USAGE: &[u8] = b"}],\"usage\":null}\n\n";
 impl ChunkWriter {
     /// A writer for one answer; `with_usage` when a usage chunk will end it.
     #[must_use]
-    pub fn new(meta: AnswerMeta, with_usage: bool) -> Self {
+    pub fn new(meta: Arc<AnswerMeta>, with_usage: bool) -> Self {
         let mut head = BytesMut::from(&b"data: {\"id\":"[..]);
         write_line(&mut head, &meta.id);
         head.extend_from_slice(b",\"object\":\"chat.completion.chunk\",\"created\":");
@@ -151,7 +153,7 @@ impl ChunkWriter {
         head.extend_from_slice(b",\"model\":");
         write_line(&mut head, &meta.model);
         head.extend_from_slice(b",\"choices\":[{\"index\":0,\"delta\":");
-        Self { head: head.to_vec(), tail: if with_usage { TAIL_WITH_USAGE } else { TAIL }, meta }
+        Self { head: head.to_vec().into(), tail: if with_usage { TAIL_WITH_USAGE } else { TAIL }, meta }
     }
 
     fn chunk(&self, out: &mut BytesMut, delta: impl FnOnce(&mut BytesMut), finish: Option<FinishReason>) {
@@ -237,7 +239,7 @@ impl ChunkWriter {
 /// Writes an answer as a client of chat completions expects it.
 #[derive(Clone, Debug)]
 pub struct Encoder {
-    meta: AnswerMeta,
+    meta: Arc<AnswerMeta>,
     /// What writes the chunks of a stream; `None` = one object at the end.
     writer: Option<ChunkWriter>,
     include_usage: bool,
@@ -247,8 +249,10 @@ impl Encoder {
     /// An encoder for one answer.
     #[must_use]
     pub fn new(meta: AnswerMeta, delivery: Delivery) -> Self {
+        let meta = Arc::new(meta);
         let include_usage = matches!(delivery, Delivery::Stream { include_usage: true });
-        let writer = matches!(delivery, Delivery::Stream { .. }).then(|| ChunkWriter::new(meta.clone(), include_usage));
+        let writer =
+            matches!(delivery, Delivery::Stream { .. }).then(|| ChunkWriter::new(Arc::clone(&meta), include_usage));
         Self { meta, writer, include_usage }
     }
 
