@@ -262,7 +262,7 @@ impl<F: Fn(&str) -> Option<String>> Lookup<F> {
         let each = text.split(',').map(str::trim).filter(|origin| !origin.is_empty());
         let read = |origin| {
             let hint = "must be a comma list of origins such as https://app.example or http://localhost:3000, or null";
-            Origin::read(origin).ok_or_else(|| wrong(name, hint))
+            Origin::parse(origin).ok_or_else(|| wrong(name, hint))
         };
         each.map(read).collect()
     }
@@ -322,9 +322,9 @@ fn session<F: Fn(&str) -> Option<String>>(env: &Lookup<F>, base_url: &str) -> Re
         if host.is_some_and(|host| !is_own(&host)) {
             return Err(wrong(name, "is of another site: copy the cookies of chat.qwen.ai"));
         }
-        let is_short = token.as_ref().is_some_and(|token| token.expose().len() < credentials_input::SHORTEST_TOKEN);
+        let is_short = token.as_ref().is_some_and(|token| token.expose().len() < credentials_input::MIN_TOKEN_LENGTH);
         if is_short && name == "QWEN_COOKIES" {
-            return Err(wrong(name, credentials_input::NEITHER));
+            return Err(wrong(name, credentials_input::UNRECOGNIZED));
         }
         session.cookies = session.cookies.or(cookies);
         session.token = session.token.or(token);

@@ -1,26 +1,28 @@
-//! JSON from bytes, and on one line.
+//! Reads JSON from bytes, and writes JSON on a single line.
 
 use std::io;
 
 use serde::{Deserialize, Serialize, de::Error as _};
 use serde_json::ser::Formatter;
 
-/// Reads JSON that came as bytes.
+/// Deserializes JSON.
 ///
-/// By way of text, as everywhere: the encoding is looked at once and not for each word, and the Worker holds serde_json's
-/// reader once.
+/// The bytes are checked for UTF-8 once and then read as `str`. serde_json's reader for `str` is then the only one in the
+/// Worker's code.
 ///
 /// # Errors
-/// What is no UTF-8, no JSON, or no `T`.
+/// When the bytes are not UTF-8, not JSON or not a `T`.
 pub(crate) fn from_bytes<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> serde_json::Result<T> {
     serde_json::from_str(str::from_utf8(bytes).map_err(serde_json::Error::custom)?)
 }
 
-/// Appends a value as JSON in which nothing ends a line, whoever looks for lines: U+0085, U+2028 and U+2029 are escaped, which
-/// Python's `splitlines` and httpx's `iter_lines` take for line ends, and every control character is anyway.
+/// Appends a value as JSON that no reader splits into lines.
+///
+/// Python's `splitlines` and httpx's `iter_lines` also end a line at U+0085, U+2028 and U+2029, so these are escaped.
+/// serde_json escapes the control characters.
 pub(crate) fn write_line(out: &mut bytes::BytesMut, value: &(impl Serialize + ?Sized)) {
     let mut serializer = serde_json::Serializer::with_formatter(bytes::BufMut::writer(out), OneLine);
-    // Writing text or a JSON value into memory cannot fail.
+    // Writing a text or a JSON value into memory cannot fail.
     let _ = value.serialize(&mut serializer);
 }
 
@@ -29,7 +31,7 @@ struct OneLine;
 impl Formatter for OneLine {
     fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         let mut rest = fragment;
-        // The first bytes of the three in UTF-8; most text has neither.
+        // 0xC2 and 0xE2 are the first bytes of the three in UTF-8. Most text contains neither.
         let mut from = 0_usize;
         while let Some(found) = memchr::memchr2(0xC2, 0xE2, rest.as_bytes().get(from..).unwrap_or_default()) {
             let at = from.saturating_add(found);
@@ -66,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_are_escapes() {
+    fn line_ends_are_escaped() {
         for (text, expected) in [
             ("", r#""""#),
             ("a\u{2028}b", r#""a\u2028b""#),
@@ -83,7 +85,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_comes_back_and_is_one_line(text in "(\\PC|[\u{85}\u{2028}\u{2029}\u{0}-\u{20}\"\\\\]){0,20}") {
+        fn any_text_is_written_on_one_line_and_read_back(text in "(\\PC|[\u{85}\u{2028}\u{2029}\u{0}-\u{20}\"\\\\]){0,20}") {
             let line = line(&text);
             prop_assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
             let ends = ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];

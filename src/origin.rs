@@ -1,8 +1,8 @@
-//! Where a web page comes from: `scheme://host:port`, or `null`.
+//! The origin of a web page: `scheme://host:port`, or `null`.
 
 use url::Url;
 
-/// An origin, in the one form in which browsers send it.
+/// An origin, in the form in which browsers send it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     text: String,
@@ -10,9 +10,9 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Reads an origin as a person writes it: capitals, the usual port and a slash at the end make no difference.
+    /// Parses an origin as a person writes it. Upper case, the default port and a trailing slash make no difference.
     #[must_use]
-    pub fn read(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         if text == "null" {
             return Some(Self { text: text.to_owned(), host: String::new() });
         }
@@ -24,37 +24,37 @@ impl Origin {
             && url.query().is_none()
             && url.fragment().is_none();
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-        // The names in other schemes, such as an application's own pages, are not those of hosts.
-        let named = if matches!(url.scheme(), "http" | "https") { host } else { "" };
-        is_bare.then(|| Self { text: format!("{}://{host}{port}", url.scheme()), host: named.to_owned() })
+        // In other schemes, such as an application's own pages, the name is not that of a host.
+        let host_name = if matches!(url.scheme(), "http" | "https") { host } else { "" };
+        is_bare.then(|| Self { text: format!("{}://{host}{port}", url.scheme()), host: host_name.to_owned() })
     }
 
-    /// Reads the value of an `Origin` header, which has no other form than a browser's.
+    /// Parses the value of an `Origin` header. Any form that a browser does not send is refused.
     #[must_use]
-    pub fn sent(text: &str) -> Option<Self> {
-        Self::read(text).filter(|origin| origin.text == text)
+    pub fn from_header(text: &str) -> Option<Self> {
+        Self::parse(text).filter(|origin| origin.text == text)
     }
 
-    /// The origin of a server without TLS that is asked under this `Host`.
+    /// Returns the origin of a server without TLS whose requests name this `Host`.
     #[must_use]
-    pub fn of_host(host: &str) -> Option<Self> {
+    pub fn from_host(host: &str) -> Option<Self> {
         let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-        Self::read(&format!("http://{host}")).filter(|_| host.bytes().all(is_host))
+        Self::parse(&format!("http://{host}")).filter(|_| host.bytes().all(is_host))
     }
 
-    /// The text that browsers send.
+    /// Returns the text that browsers send.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The host that serves the page, without the port; empty where none does.
+    /// Returns the host that serves the page, without the port. Empty for origins without a host.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Whether the host is a name or an address of this very machine.
+    /// Whether the host is a loopback name or address.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         match Url::parse(&self.text).ok().as_ref().and_then(Url::host) {
@@ -81,9 +81,9 @@ mod tests {
             ("app://obsidian.md", "app://obsidian.md"),
             ("null", "null"),
         ] {
-            assert_eq!(Origin::read(written).unwrap().as_str(), sent);
-            assert_eq!(Origin::sent(sent).unwrap().as_str(), sent);
-            assert_eq!(Origin::sent(written).is_some(), written == sent, "{written}");
+            assert_eq!(Origin::parse(written).unwrap().as_str(), sent);
+            assert_eq!(Origin::from_header(sent).unwrap().as_str(), sent);
+            assert_eq!(Origin::from_header(written).is_some(), written == sent, "{written}");
         }
         for wrong in [
             "",
@@ -96,22 +96,22 @@ mod tests {
             "https://x@a",
             "https://*.a",
         ] {
-            assert_eq!(Origin::read(wrong), None, "{wrong}");
+            assert_eq!(Origin::parse(wrong), None, "{wrong}");
         }
     }
 
     #[test]
-    fn only_this_machines_names_are_loopback() {
+    fn only_names_of_this_machine_are_loopback() {
         for host in ["localhost", "LOCALHOST:8000", "a.localhost", "127.0.0.1:1", "127.9.9.9", "127.1", "[::1]:8000"] {
-            assert!(Origin::of_host(host).unwrap().is_loopback(), "{host}");
+            assert!(Origin::from_host(host).unwrap().is_loopback(), "{host}");
         }
         for host in
             ["evil.example", "localhost.evil.example", "10.0.0.1:8000", "[::2]", "0.0.0.0", "localhost.", "nip.io"]
         {
-            assert!(!Origin::of_host(host).unwrap().is_loopback(), "{host}");
+            assert!(!Origin::from_host(host).unwrap().is_loopback(), "{host}");
         }
         for host in ["", ":", "a b", "x@localhost", "localhost/x", "localhost#x", "localhost\\x", "[::1", "\u{fffd}"] {
-            assert_eq!(Origin::of_host(host), None, "{host}");
+            assert_eq!(Origin::from_host(host), None, "{host}");
         }
     }
 }

@@ -1,18 +1,18 @@
-//! Text that must never be printed.
+//! Text that must not appear in logs or in debug output.
 
 use std::fmt;
 
-/// A cookie, token or key: `Debug` and errors show nothing of it.
+/// A cookie, token or key. `Debug` does not print its text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps `text`.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the place that sends it.
+    /// Returns the text, for the code that sends it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

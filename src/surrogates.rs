@@ -1,68 +1,69 @@
-//! Halves of surrogate pairs: what is left of a character that was cut in two. JSON writes them as `\ud83d`; some programs
-//! write them into UTF-8, where they have no place.
+//! Lone surrogates: halves of a UTF-16 surrogate pair, left when a character is cut in two. JSON can contain them as escapes
+//! (`\ud83d`). Some programs also encode them in UTF-8, where they are invalid.
 
 use std::borrow::Cow;
 
-/// The same with U+FFFD in the place of what is no UTF-8. Looked at once as a whole: it is JSON of many short words, and each
-/// would be looked at alone.
+/// Returns the bytes as text, with U+FFFD for each invalid sequence. Checking the whole body once is faster than checking
+/// each of the many short JSON strings in it.
 pub(crate) fn text_of(data: &[u8]) -> Cow<'_, str> {
     str::from_utf8(data).map_or_else(|_| String::from_utf8_lossy(data), Cow::Borrowed)
 }
 
-/// The same JSON with U+FFFD in the place of each half of a surrogate pair; `None` when there is none.
+/// Returns the JSON with U+FFFD for each lone surrogate. `None`: there is no lone surrogate.
 pub(crate) fn without_lone_surrogates(text: &str) -> Option<String> {
-    replace_escapes(text, |_, second, mended| {
+    replace_escapes(text, |_, second, output| {
         if second.is_none() {
-            mended.push_str("\\ufffd");
+            output.push_str("\\ufffd");
         }
         second.is_none()
     })
 }
 
-/// The same JSON with other text in the place of escapes of surrogates: `replace` gets a lone half, or both of a pair, and tells
-/// whether it appended something instead. `None` when nothing was replaced.
+/// Returns the JSON with other text for escaped surrogates. `None`: nothing was replaced.
+///
+/// `replace` receives a lone surrogate, or both halves of a pair. It returns whether it appended a replacement.
 pub(crate) fn replace_escapes(
     text: &str,
     mut replace: impl FnMut(u16, Option<u16>, &mut String) -> bool,
 ) -> Option<String> {
-    let mut mended = String::with_capacity(text.len());
+    let mut output = String::with_capacity(text.len());
     let mut rest = text;
     let mut changed = false;
     while let Some(at) = rest.find('\\') {
         let (before, escape) = rest.split_at(at);
-        mended.push_str(before);
+        output.push_str(before);
         let second = escape.get(6..).and_then(unit);
         let (first, second, length) = match unit(escape) {
             Some(first @ 0xD800..=0xDBFF) if second.is_some_and(|second| (0xDC00..=0xDFFF).contains(&second)) => {
                 (Some(first), second, 12)
             }
             Some(half @ 0xD800..=0xDFFF) => (Some(half), None, 6),
-            // An escaped backslash must not lend its second half to what follows.
+            // The second backslash of an escaped backslash does not begin an escape.
             _ => (None, None, escape.char_indices().nth(2).map_or(escape.len(), |(end, _)| end)),
         };
         if let Some(first) = first
-            && replace(first, second, &mut mended)
+            && replace(first, second, &mut output)
         {
             changed = true;
             rest = escape.get(length..).unwrap_or_default();
             continue;
         }
         let (whole, after) = escape.split_at_checked(length).unwrap_or((escape, ""));
-        mended.push_str(whole);
+        output.push_str(whole);
         rest = after;
     }
-    mended.push_str(rest);
-    changed.then_some(mended)
+    output.push_str(rest);
+    changed.then_some(output)
 }
 
 /// Parses a `\u` escape with four hex digits at the beginning of `text` into its UTF-16 code unit.
 fn unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
-    // The parser of numbers takes a sign as well.
+    // `from_str_radix` would also accept a sign.
     digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// The half that is written into UTF-8 at the beginning of `bytes`, as three bytes.
+/// Returns the surrogate that the first three bytes encode, in the manner of UTF-8.
 pub(crate) fn half_in_utf8(bytes: &[u8]) -> Option<u16> {
     match bytes {
         [0xED, second @ 0xA0..=0xBF, third @ 0x80..=0xBF, ..] => {
@@ -72,14 +73,15 @@ pub(crate) fn half_in_utf8(bytes: &[u8]) -> Option<u16> {
     }
 }
 
-/// The character that two halves make.
+/// Returns the character of a surrogate pair.
 pub(crate) fn joined(first: u16, second: u16) -> Option<char> {
     let is_pair = (0xD800..=0xDBFF).contains(&first) && (0xDC00..=0xDFFF).contains(&second);
     is_pair.then(|| char::decode_utf16([first, second]).next()?.ok()).flatten()
 }
 
-/// Text that a client sent: a byte order mark is left out; halves that stand in the UTF-8 become characters again where they
-/// follow each other, and U+FFFD elsewhere. `None` for what is no UTF-8 otherwise.
+/// Returns the text that a client sent, without a byte order mark. `None`: the bytes are not UTF-8.
+///
+/// Surrogates that are encoded in UTF-8 become a character where both halves follow each other, and U+FFFD elsewhere.
 pub(crate) fn client_text(body: &[u8]) -> Option<Cow<'_, str>> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     if let Ok(text) = str::from_utf8(body) {
@@ -111,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_broken_is_replaced() {
+    fn only_lone_surrogates_are_replaced() {
         for (text, expected) in [
             (&br#"{"a":"x"}"#[..], None),
             (br#"{"a":"\ud83d\ude00"}"#, None),
@@ -125,14 +127,14 @@ mod tests {
             (br#"\"#, None),
         ] {
             let as_text = text_of(text);
-            let mended = without_lone_surrogates(&as_text);
-            let whole = matches!(as_text, Cow::Borrowed(_)) && mended.is_none();
-            assert_eq!(Some(mended.as_deref().unwrap_or(&as_text)).filter(|_| !whole), expected);
+            let replaced = without_lone_surrogates(&as_text);
+            let is_unchanged = matches!(as_text, Cow::Borrowed(_)) && replaced.is_none();
+            assert_eq!(Some(replaced.as_deref().unwrap_or(&as_text)).filter(|_| !is_unchanged), expected);
         }
     }
 
     #[test]
-    fn a_clients_text_may_hold_halves_and_a_mark_but_no_other_bytes() {
+    fn client_text_may_hold_surrogates_and_a_byte_order_mark_but_no_other_invalid_bytes() {
         for (body, expected) in [
             (&b"abc"[..], Some("abc")),
             (b"", Some("")),

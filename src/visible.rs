@@ -1,52 +1,53 @@
-//! Other people's words on a terminal: what would move its cursor, colour it or begin a line is shown as an escape.
+//! Makes text from clients and from the chat site safe for a terminal: characters that move the cursor, change colours or
+//! begin a line are replaced by escapes.
 //!
-//! Each way out to a person's eyes goes through here: the log's text lines, its JSON lines, and what commands print.
+//! All output for people passes through here: the text lines and the JSON lines of the log, and the output of commands.
 
 use std::{borrow::Cow, fmt::Write as _};
 
-/// Control characters (C0, DEL, C1), separators of lines, and what turns the direction of reading.
-fn is_odd(sign: char) -> bool {
-    sign.is_control()
+/// Whether a character is a control character (C0, DEL, C1), a line separator, or changes the direction of the text.
+fn is_unsafe(character: char) -> bool {
+    character.is_control()
         || matches!(
-            sign,
+            character,
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
         )
 }
 
 fn escaped<'a>(text: &'a str, kept: &[char], escape: fn(&mut String, char)) -> Cow<'a, str> {
-    let is_wrong = |sign: char| is_odd(sign) && !kept.contains(&sign);
-    if !text.contains(is_wrong) {
+    let must_escape = |character: char| is_unsafe(character) && !kept.contains(&character);
+    if !text.contains(must_escape) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len());
-    for sign in text.chars() {
-        if is_wrong(sign) { escape(&mut escaped, sign) } else { escaped.push(sign) }
+    for character in text.chars() {
+        if must_escape(character) { escape(&mut escaped, character) } else { escaped.push(character) }
     }
     Cow::Owned(escaped)
 }
 
-fn as_rust(text: &mut String, sign: char) {
-    text.extend(sign.escape_debug());
+fn escape_as_rust(text: &mut String, character: char) {
+    text.extend(character.escape_debug());
 }
 
-/// A value within a line of text.
+/// Escapes a value that stands within a line of text.
 #[must_use]
 pub fn text(text: &str) -> Cow<'_, str> {
-    escaped(text, &[], as_rust)
+    escaped(text, &[], escape_as_rust)
 }
 
-/// Several lines of our own.
+/// Escapes a text of several lines. Keeps the line feeds.
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
-    escaped(text, &['\n'], as_rust)
+    escaped(text, &['\n'], escape_as_rust)
 }
 
-/// JSON, whose own escapes leave some of these characters as they are; it means the same.
+/// Escapes the characters that a JSON encoder leaves as they are. The JSON's meaning does not change.
 #[must_use]
 pub fn json(line: &str) -> Cow<'_, str> {
-    escaped(line, &['\n'], |text, sign| {
-        // All of them are below U+10000. Writing to a `String` does not fail.
-        let _ = write!(text, "\\u{:04x}", u32::from(sign));
+    escaped(line, &['\n'], |text, character| {
+        // All unsafe characters are below U+10000. Writing to a `String` does not fail.
+        let _ = write!(text, "\\u{:04x}", u32::from(character));
     })
 }
 
@@ -54,12 +55,12 @@ pub fn json(line: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    const ODD: &str = "a\n\r\t\u{0}\u{1b}[2J\u{7}\u{7f}\u{9b}31m\u{85}\u{2028}\u{202e}\u{2066}\u{200f}é中\\";
+    const UNSAFE: &str = "a\n\r\t\u{0}\u{1b}[2J\u{7}\u{7f}\u{9b}31m\u{85}\u{2028}\u{202e}\u{2066}\u{200f}é中\\";
 
     #[test]
-    fn nothing_odd_is_left() {
-        let shown = text(ODD);
-        assert!(!shown.contains(is_odd), "{shown}");
+    fn unsafe_characters_are_escaped() {
+        let shown = text(UNSAFE);
+        assert!(!shown.contains(is_unsafe), "{shown}");
         assert_eq!(shown, r"a\n\r\t\0\u{1b}[2J\u{7}\u{7f}\u{9b}31m\u{85}\u{2028}\u{202e}\u{2066}\u{200f}é中\");
         assert!(matches!(text("plain é中 \\n"), Cow::Borrowed(_)));
         assert_eq!(lines("one\ntwo\r\u{1b}"), "one\ntwo\\r\\u{1b}");
@@ -67,9 +68,9 @@ mod tests {
 
     #[test]
     fn json_keeps_its_meaning() {
-        let line = serde_json::to_string(ODD).unwrap() + "\n";
+        let line = serde_json::to_string(UNSAFE).unwrap() + "\n";
         let shown = json(&line);
-        assert!(!shown.trim_end().contains(is_odd), "{shown}");
-        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), ODD);
+        assert!(!shown.trim_end().contains(is_unsafe), "{shown}");
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), UNSAFE);
     }
 }

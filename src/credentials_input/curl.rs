@@ -1,6 +1,6 @@
-//! "Copy as cURL" of Chromium and Firefox, as they write it for a POSIX shell and for the Windows command prompt.
+//! Reads "Copy as cURL" of Chromium and Firefox, in the forms for a POSIX shell and for the Windows command prompt.
 
-/// What a session needs of a copied request.
+/// The parts of a copied request that a session needs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) url: String,
@@ -10,19 +10,19 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// Takes a header field, if it is one that counts.
+    /// Keeps a header field if a session needs it.
     pub(super) fn take_field(&mut self, name: &str, value: &str) {
-        let place = match name.trim().to_ascii_lowercase().as_str() {
+        let field = match name.trim().to_ascii_lowercase().as_str() {
             "cookie" => &mut self.cookies,
             "user-agent" => &mut self.user_agent,
             "authorization" => &mut self.authorization,
             _ => return,
         };
-        *place = Some(value.trim().to_owned());
+        *field = Some(value.trim().to_owned());
     }
 }
 
-/// Options that take a value, beside those that are read here: the value must not be taken for the address.
+/// Other options that take a value. The value must not be read as the URL.
 const WITH_VALUE: &[&str] = &[
     "--cert",
     "--connect-timeout",
@@ -50,15 +50,15 @@ const WITH_VALUE: &[&str] = &[
     "-x",
 ];
 
-/// Whether the text is such a command.
+/// Whether the text is a cURL command.
 pub(super) fn is_command(text: &str) -> bool {
     let first = text.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
     matches!(first.as_str(), "curl" | "curl.exe")
 }
 
-/// Reads the first command; `None` when a quote stays open or it has no address.
+/// Parses the first command. `None`: a quote is not closed, or there is no URL.
 pub(super) fn read(text: &str) -> Option<Request> {
-    // The command prompt's escapes are carets, and in a POSIX command they stand within quotes at most.
+    // The command prompt escapes with carets. A POSIX command has carets only within quotes.
     let is_windows = text.contains("^\"") || text.contains(" ^\n") || text.contains(" ^\r");
     let words = if is_windows { windows_words(&without_carets(text))? } else { posix_words(text)? };
     let mut request = Request::default();
@@ -84,7 +84,7 @@ pub(super) fn read(text: &str) -> Option<Request> {
     (!request.url.is_empty()).then_some(request)
 }
 
-/// An option's name, and its value where that is written in the same word: `--name=value`, `-Nvalue`.
+/// Splits an option into its name and the value in the same word: `--name=value`, `-Nvalue`.
 fn option(word: &str) -> (&str, Option<String>) {
     if word.starts_with("--") {
         return match word.split_once('=') {
@@ -100,7 +100,7 @@ fn option(word: &str) -> (&str, Option<String>) {
     }
 }
 
-/// Splits as a POSIX shell does, with bash's `$'…'`. Ends at the first unquoted line end or `;`.
+/// Splits words as a POSIX shell does, with bash's `$'…'`. Ends at the first unquoted line end or `;`.
 fn posix_words(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -147,7 +147,7 @@ fn posix_words(text: &str) -> Option<Vec<String>> {
     Some(words)
 }
 
-/// The rest of a `$'…'`.
+/// Reads the rest of a `$'…'`.
 fn ansi_c(characters: &mut std::iter::Peekable<std::str::Chars<'_>>, word: &mut String) -> Option<()> {
     loop {
         let character = match characters.next()? {
@@ -167,10 +167,10 @@ fn ansi_c(characters: &mut std::iter::Peekable<std::str::Chars<'_>>, word: &mut 
     }
 }
 
-/// A character by its hexadecimal number of at most so many digits.
-fn number(characters: &mut std::iter::Peekable<std::str::Chars<'_>>, most: usize) -> Option<char> {
+/// Reads a hexadecimal number of at most `max` digits and returns the character with that number.
+fn number(characters: &mut std::iter::Peekable<std::str::Chars<'_>>, max: usize) -> Option<char> {
     let mut digits = String::new();
-    while digits.len() < most
+    while digits.len() < max
         && let Some(digit) = characters.next_if(char::is_ascii_hexdigit)
     {
         digits.push(digit);
@@ -178,37 +178,37 @@ fn number(characters: &mut std::iter::Peekable<std::str::Chars<'_>>, most: usize
     char::from_u32(u32::from_str_radix(&digits, 16).ok()?)
 }
 
-/// What the command prompt leaves of a line: a caret gives the next character its plain meaning.
+/// Resolves the escapes of the command prompt: a caret makes the next character literal.
 fn without_carets(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
+    let mut literal = String::with_capacity(text.len());
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {
         if character != '^' {
-            plain.push(character);
+            literal.push(character);
             continue;
         }
         match characters.next() {
-            // At the end of a line it goes on with the next one; an empty line in between is a line end meant so.
+            // A caret at the end of a line joins it with the next line. An empty line after it is a literal line end.
             Some('\r') => {
                 characters.next_if_eq(&'\n');
-                line_end(&mut characters, &mut plain);
+                line_end(&mut characters, &mut literal);
             }
-            Some('\n') => line_end(&mut characters, &mut plain),
-            Some(escaped) => plain.push(escaped),
+            Some('\n') => line_end(&mut characters, &mut literal),
+            Some(escaped) => literal.push(escaped),
             None => {}
         }
     }
-    plain
+    literal
 }
 
-fn line_end(characters: &mut std::iter::Peekable<std::str::Chars<'_>>, plain: &mut String) {
+fn line_end(characters: &mut std::iter::Peekable<std::str::Chars<'_>>, literal: &mut String) {
     characters.next_if_eq(&'\r');
     if characters.next_if_eq(&'\n').is_some() {
-        plain.push('\n');
+        literal.push('\n');
     }
 }
 
-/// Splits as Windows programs split their command line.
+/// Splits words as Windows programs split their command line.
 fn windows_words(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -216,7 +216,7 @@ fn windows_words(text: &str) -> Option<Vec<String>> {
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {
         match character {
-            // Browsers double every backslash and put one before a quote.
+            // Browsers double every backslash, and put one before each quote.
             '\\' => {
                 let escaped = characters.next_if(|next| matches!(next, '"' | '\\'));
                 word.get_or_insert_default().push(escaped.unwrap_or('\\'));
@@ -249,7 +249,7 @@ mod tests {
     const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64) Chrome/142.0.0.0";
 
     #[test]
-    fn both_shells_of_both_browsers() {
+    fn commands_of_both_browsers_for_both_shells_are_parsed() {
         let expected = (URL.to_owned(), JAR.to_owned(), BROWSER.to_owned());
         for text in [
             // Chromium, bash
@@ -277,7 +277,7 @@ mod tests {
         }
     }
 
-    /// As Chromium's developer tools escape a text for the command prompt.
+    /// Escapes a text as Chromium's developer tools do for the command prompt.
     fn chromium_windows(text: &str) -> String {
         let mut escaped = String::new();
         for character in text.replace('\\', "\\\\").replace('"', "\\\"").chars() {
@@ -286,19 +286,19 @@ mod tests {
             }
             escaped.push(character);
         }
-        let mut whole = String::new();
+        let mut complete = String::new();
         let mut rest = escaped.chars().peekable();
         while let Some(character) = rest.next() {
-            whole.push(character);
+            complete.push(character);
             if character == '%' && rest.peek().is_some_and(|next| next.is_ascii_alphanumeric() || *next == '_') {
-                whole.push('^');
+                complete.push('^');
             }
         }
-        whole
+        complete
     }
 
     #[test]
-    fn broken_ones_are_none() {
+    fn incomplete_commands_are_refused() {
         for text in [
             "curl",
             "curl 'https://x",

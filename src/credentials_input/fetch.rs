@@ -1,10 +1,10 @@
-//! "Copy as fetch" of Chromium and Firefox, for a browser and for Node.js.
+//! Reads "Copy as fetch" of Chromium and Firefox, in the forms for a browser and for Node.js.
 
 use serde_json::Value as Json;
 
 use super::curl::Request;
 
-/// Whether the text is such a call.
+/// Whether the text is a call of `fetch`.
 pub(super) fn is_call(text: &str) -> bool {
     call(text).is_some()
 }
@@ -15,7 +15,7 @@ fn call(text: &str) -> Option<&str> {
     text.strip_prefix("fetch").map(str::trim_start)?.strip_prefix('(')
 }
 
-/// Reads the call; `None` when it is not whole. Both browsers write its arguments as JSON.
+/// Parses the call. `None`: it is incomplete. Both browsers write the arguments as JSON.
 pub(super) fn read(text: &str) -> Option<Request> {
     let mut values = serde_json::Deserializer::from_str(call(text)?).into_iter::<Json>();
     let url = values.next()?.ok()?.as_str()?.to_owned();
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_are_read_as_browsers_write_them() {
+    fn calls_are_parsed_as_browsers_write_them() {
         for (text, cookies, token, user_agent) in [
             (
                 "fetch(\"https://chat.qwen.ai/api/v1/auths/\", {\n  \"headers\": {\n    \"accept\": \"*/*\",\n    \"cookie\": \"cna=1; token=t\",\n    \"user-agent\": \"Mine\"\n  },\n  \"body\": null,\n  \"method\": \"GET\"\n});",

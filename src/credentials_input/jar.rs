@@ -1,17 +1,17 @@
-//! Whole lists of cookies, as browsers' extensions and download tools write them.
+//! Reads lists of cookies, as browser extensions and download tools export them.
 
 use serde_json::Value as Json;
 
-/// The cookies of a list that go to one site.
+/// The cookies of one site in a list.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Jar {
     /// `name=value; name=value`
     pub(super) cookies: String,
-    /// Whose they are, where none is the site's own.
+    /// The host of the cookies, if the list has none of the chat site.
     pub(super) host: Option<String>,
 }
 
-/// The site whose cookies are wanted, if a list has those of several.
+/// The domain of the chat site. Its cookies are preferred in a list of several sites.
 const SITE: &str = "qwen.ai";
 
 struct Cookie<'a> {
@@ -20,7 +20,7 @@ struct Cookie<'a> {
     value: &'a str,
 }
 
-/// Reads the array that Cookie-Editor and EditThisCookie export, or the object around it that Playwright writes.
+/// Reads the array that Cookie-Editor and EditThisCookie export, or the object around an array that Playwright writes.
 pub(super) fn from_json(json: &Json) -> Option<Jar> {
     let list = json.as_array().or_else(|| json.get("cookies")?.as_array())?;
     let text = |cookie: &'_ Json, name: &str| cookie.get(name).and_then(Json::as_str).map(str::to_owned);
@@ -34,8 +34,8 @@ pub(super) fn from_json(json: &Json) -> Option<Jar> {
     Some(jar(all.iter().map(|(domain, name, value)| Cookie { domain, name, value }).collect()))
 }
 
-/// Reads the lines of a Netscape cookie file, as curl, wget and yt-dlp take it; `None` when there is none. Tabs may have become
-/// blanks on the way.
+/// Reads the lines of a Netscape cookie file, the format of curl, wget and yt-dlp. `None`: there is no such line. Tabs may
+/// have become blanks when the text was copied.
 pub(super) fn from_netscape(text: &str) -> Option<Jar> {
     let is_flag = |word: &str| word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("false");
     let all = text.lines().filter_map(|line| {
@@ -65,9 +65,9 @@ fn jar(all: Vec<Cookie<'_>>) -> Jar {
     };
     let mut pairs: Vec<(&str, &str)> = Vec::new();
     for Cookie { name, value, .. } in wanted {
-        // What cannot stand in a header would break all of it; browsers do not send that either.
-        let is_plain = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b';');
-        if !name.is_empty() && is_plain(name) && is_plain(value) && !pairs.iter().any(|(known, _)| known == name) {
+        // A value that is invalid in a header would invalidate the whole header. Browsers do not send such cookies, either.
+        let is_valid = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b';');
+        if !name.is_empty() && is_valid(name) && is_valid(value) && !pairs.iter().any(|(known, _)| known == name) {
             pairs.push((name, value));
         }
     }

@@ -1,5 +1,5 @@
-//! What a person pastes as a session: a `Cookie` header, a token, a request that the browser's developer tools copied ("Copy as
-//! cURL", "Copy as fetch"), or a list of cookies that an extension exported. Knows nothing of what the session is for.
+//! Reads a session that a person pastes: a `Cookie` header, a token, a request that the browser's developer tools copied
+//! ("Copy as cURL", "Copy as fetch"), or a list of cookies that an extension exported. Does not know the chat site's API.
 
 mod curl;
 mod fetch;
@@ -13,25 +13,26 @@ use crate::{
 };
 use jar::Jar;
 
-/// The longest text that is looked at, in bytes. Browsers send no longer `Cookie` headers than some 16 KiB.
+/// The longest text that is read, in bytes.
 pub const MAX_TEXT: usize = 256 * 1024;
-const MAX_COOKIES: usize = 32 * 1024;
+/// The longest value of a header, in bytes. Browsers send `Cookie` headers of at most about 16 KiB.
+const MAX_HEADER_VALUE: usize = 32 * 1024;
 
-/// What was found in the text. Its values may stand in an HTTP header.
+/// The credentials that a text contains. All values are valid in an HTTP header.
 #[derive(Debug, Default)]
 pub struct CredentialsInput {
     /// A `Cookie` header.
     pub cookies: Option<Secret>,
-    /// A token by itself.
+    /// A token without cookies.
     pub token: Option<Secret>,
-    /// The browser that it comes from.
+    /// The `User-Agent` of the copied request.
     pub user_agent: Option<String>,
-    /// The host of the copied request, or of the exported cookies.
+    /// The host of the copied request; of exported cookies only if none is of the chat site.
     pub host: Option<String>,
 }
 
 impl CredentialsInput {
-    /// Whether somebody is signed in with it, as far as that can be seen.
+    /// Whether the credentials include a token or a refresh token.
     #[must_use]
     pub fn has_token(&self) -> bool {
         let has = |name| self.cookies.as_ref().is_some_and(|jar| cookie_value(jar.expose(), name).is_some());
@@ -39,7 +40,7 @@ impl CredentialsInput {
     }
 }
 
-/// The value of a cookie in a `Cookie` header.
+/// Returns the value of a cookie in a `Cookie` header.
 #[must_use]
 pub fn cookie_value<'a>(jar: &'a str, wanted: &str) -> Option<&'a str> {
     jar.split(';')
@@ -48,38 +49,38 @@ pub fn cookie_value<'a>(jar: &'a str, wanted: &str) -> Option<&'a str> {
         .map(|(_, value)| value)
 }
 
-/// Reads a JSON object with `cookies`, `token` or `curl`, or the plain text of any of the forms, told apart by its look.
+/// Reads a JSON object with `cookies`, `token` or `curl`, or text in any of the formats. Detects the format.
 ///
 /// # Errors
-/// `invalid_request`: what was looked for and not found, never what was pasted.
+/// `invalid_request`. The message says what is missing, and never repeats the text.
 pub fn read(text: &str) -> Result<CredentialsInput> {
-    let pasted = read_part(text)?;
-    if pasted.token.as_ref().is_some_and(|token| token.expose().len() < SHORTEST_TOKEN) {
-        return Err(wrong(NEITHER));
+    let input = read_part(text)?;
+    if input.token.as_ref().is_some_and(|token| token.expose().len() < MIN_TOKEN_LENGTH) {
+        return Err(invalid(UNRECOGNIZED));
     }
-    if pasted.has_token() { Ok(pasted) } else { Err(wrong(NO_TOKEN)) }
+    if input.has_token() { Ok(input) } else { Err(invalid(NO_TOKEN)) }
 }
 
-/// A word that is shorter is no token, unless it is called one.
-pub const SHORTEST_TOKEN: usize = 8;
-/// The problem of a text that is nothing of what it could be.
-pub const NEITHER: &str = "This is neither a token, nor cookies, nor a copied request. A token is one word of letters and digits; cookies look like 'name=value; name=value'.";
+/// The shortest text without a name that counts as a token, in characters.
+pub const MIN_TOKEN_LENGTH: usize = 8;
+/// The message for a text in none of the formats.
+pub const UNRECOGNIZED: &str = "This is neither a token, nor cookies, nor a copied request. A token is one word of letters and digits; cookies look like 'name=value; name=value'.";
 
-/// The problem of cookies without a token.
+/// The message for cookies without a token.
 pub const NO_TOKEN: &str =
     "The cookies hold no 'token', so nobody is signed in with them. Sign in at chat.qwen.ai and copy them again.";
 
-/// [`read`] for what need not have a token, as another text may bring it.
+/// Like [`read`], but accepts text without a token.
 ///
 /// # Errors
-/// As [`read`].
+/// Like [`read`].
 pub fn read_part(text: &str) -> Result<CredentialsInput> {
     if text.len() > MAX_TEXT {
-        return Err(wrong("The text is too long to be a session; copy one request's cookies."));
+        return Err(invalid("The text is too long to be a session; copy one request's cookies."));
     }
     let text = text.trim().trim_start_matches('\u{feff}').trim();
     if text.is_empty() {
-        return Err(wrong(
+        return Err(invalid(
             "The body is empty. Send {\"cookies\": …}, {\"token\": …} or {\"curl\": …}, or the plain text of one of them.",
         ));
     }
@@ -91,7 +92,7 @@ pub fn read_part(text: &str) -> Result<CredentialsInput> {
 
 fn from_json(text: &str) -> Result<CredentialsInput> {
     let json: Json = serde_json::from_str(text).map_err(|_| {
-        wrong("It looks like JSON but is not: send {\"cookies\": \"…\"}, {\"token\": \"…\"} or {\"curl\": \"…\"}.")
+        invalid("It looks like JSON but is not: send {\"cookies\": \"…\"}, {\"token\": \"…\"} or {\"curl\": \"…\"}.")
     })?;
     if let Some(jar) = jar::from_json(&json) {
         return from_jar(jar);
@@ -104,12 +105,12 @@ fn from_json(text: &str) -> Result<CredentialsInput> {
     };
     match (field("curl")?, field("cookies")?, field("token")?) {
         (Some(command), _, _) => from_text(&command),
-        // The field may hold any form, also a JSON cookie list.
+        // The field may have any of the formats, also a JSON list of cookies.
         (None, Some(cookies), None) => from_text(&cookies),
         (None, Some(cookies), token) => found(Some(cookies), token, None, None),
         (None, None, Some(token)) => found(None, Some(token), None, None),
         (None, None, None) => {
-            Err(wrong("The object has none of the fields 'cookies', 'token' and 'curl'; send one of them."))
+            Err(invalid("The object has none of the fields 'cookies', 'token' and 'curl'; send one of them."))
         }
     }
 }
@@ -130,7 +131,7 @@ fn from_text(text: &str) -> Result<CredentialsInput> {
         return from_jar(jar);
     }
     let bare = unquoted(text);
-    // A lone token is letters, digits and little else: a cookie has a name before it.
+    // A cookie has a name and `=` before its value.
     if bare.contains('=') && !is_padded_token(bare) || bare.to_ascii_lowercase().starts_with("cookie:") {
         found(Some(bare.to_owned()), None, None, None)
     } else {
@@ -138,7 +139,7 @@ fn from_text(text: &str) -> Result<CredentialsInput> {
     }
 }
 
-/// Base64 may end with `=`.
+/// Whether the text is a token in base64 with padding (`=`) at its end.
 fn is_padded_token(text: &str) -> bool {
     !text.trim_end_matches('=').contains('=') && text.contains('.') && !text.contains(';')
 }
@@ -146,7 +147,7 @@ fn is_padded_token(text: &str) -> bool {
 fn from_jar(jar: Jar) -> Result<CredentialsInput> {
     let Jar { cookies, host } = jar;
     if cookies.is_empty() {
-        return Err(wrong(
+        return Err(invalid(
             "The list holds no cookies of chat.qwen.ai. Export them while that page is open and signed in.",
         ));
     }
@@ -155,8 +156,7 @@ fn from_jar(jar: Jar) -> Result<CredentialsInput> {
 
 fn from_request(request: Option<curl::Request>, what: &str) -> Result<CredentialsInput> {
     let request = request.ok_or_else(|| {
-        let problem =
-            format!("The text is no complete {what}: copy it from the browser once more and paste all of it.");
+        let problem = format!("The text is not a complete {what}: copy it from the browser again and paste all of it.");
         Error::new(ErrorKind::InvalidRequest, problem)
     })?;
     let curl::Request { url, cookies, user_agent, authorization } = request;
@@ -177,12 +177,12 @@ fn found(
     user_agent: Option<String>,
     host: Option<String>,
 ) -> Result<CredentialsInput> {
-    let cookies = cookies.map(|text| unquoted(&strip(unquoted(&text), &["cookie:"])).to_owned());
-    let token = token.map(|text| strip(unquoted(&text), &["authorization:", "bearer ", "token="]));
+    let cookies = cookies.map(|text| unquoted(&without_prefixes(unquoted(&text), &["cookie:"])).to_owned());
+    let token = token.map(|text| without_prefixes(unquoted(&text), &["authorization:", "bearer ", "token="]));
     let token = token.map(|token| token.trim_end_matches(';').trim_matches(['"', '\'']).to_owned());
     for text in [&cookies, &token, &user_agent].into_iter().flatten() {
-        if text.len() > MAX_COOKIES || !text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)) {
-            return Err(wrong(
+        if text.len() > MAX_HEADER_VALUE || !text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)) {
+            return Err(invalid(
                 "The cookies hold a character that cannot stand in an HTTP header (a line break, or not ASCII), or are too long: copy them again.",
             ));
         }
@@ -191,32 +191,32 @@ fn found(
         !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
     };
     if token.as_ref().is_some_and(|token| !is_token(token)) {
-        return Err(wrong(NEITHER));
+        return Err(invalid(UNRECOGNIZED));
     }
     let secret = |text: Option<String>| text.filter(|text| !text.is_empty()).map(Secret::new);
     Ok(CredentialsInput { cookies: secret(cookies), token: secret(token), user_agent, host })
 }
 
-/// The text without the quotes around it. A cookie's own quotes stay.
+/// Returns the text without the quotes around it. Keeps the quotes within a cookie.
 fn unquoted(text: &str) -> &str {
     let text = text.trim();
     let inner = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
     inner('"').or_else(|| inner('\'')).map_or(text, str::trim)
 }
 
-/// The text without what people copy along with it.
-fn strip(text: &str, prefixes: &[&str]) -> String {
+/// Returns the text without the prefixes that people copy with it.
+fn without_prefixes(text: &str, prefixes: &[&str]) -> String {
     let mut text = text.trim();
     for prefix in prefixes {
-        let has_it = text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-        if has_it {
+        let has_prefix = text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+        if has_prefix {
             text = text.get(prefix.len()..).unwrap_or_default().trim();
         }
     }
     text.to_owned()
 }
 
-fn wrong(message: &'static str) -> Error {
+fn invalid(message: &'static str) -> Error {
     Error::new(ErrorKind::InvalidRequest, message)
 }
 
@@ -227,8 +227,8 @@ mod tests {
     const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJpZCI6InUifQ.c2ln";
 
     fn cookie(text: &str) -> Result<String> {
-        read(text).map(|pasted| {
-            let CredentialsInput { cookies, token, .. } = pasted;
+        read(text).map(|input| {
+            let CredentialsInput { cookies, token, .. } = input;
             let shown = |secret: &Secret| secret.expose().to_owned();
             match (cookies.as_ref().map(shown), token.as_ref().map(shown)) {
                 (Some(jar), Some(token)) => format!("{jar} + {token}"),
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_is_told_by_its_look() {
+    fn each_format_is_detected() {
         let jar = format!("cna=a/b+c; token={JWT}; isg=x==");
         for text in [
             jar.clone(),
@@ -292,14 +292,14 @@ mod tests {
     }
 
     #[test]
-    fn the_browser_and_the_host_come_along_with_a_request() {
-        let pasted = read("curl 'https://chat.qwen.ai/x' -H 'user-agent: Mine/1.0' -b 'token=abcdefgh'").unwrap();
-        assert_eq!(pasted.host.as_deref(), Some("chat.qwen.ai"));
-        assert_eq!(pasted.user_agent.as_deref(), Some("Mine/1.0"));
+    fn a_copied_request_gives_its_browser_and_its_host() {
+        let input = read("curl 'https://chat.qwen.ai/x' -H 'user-agent: Mine/1.0' -b 'token=abcdefgh'").unwrap();
+        assert_eq!(input.host.as_deref(), Some("chat.qwen.ai"));
+        assert_eq!(input.user_agent.as_deref(), Some("Mine/1.0"));
     }
 
     #[test]
-    fn what_is_no_session_is_told_without_repeating_it() {
+    fn errors_do_not_repeat_the_text() {
         for text in [
             "",
             " \n",
@@ -327,6 +327,6 @@ mod tests {
             assert!(!error.to_string().contains("secret"), "{text}: {error}");
         }
         assert!(read(&"x".repeat(MAX_TEXT + 1)).is_err());
-        assert!(read(&format!("token={}", "x".repeat(MAX_COOKIES + 1))).is_err());
+        assert!(read(&format!("token={}", "x".repeat(MAX_HEADER_VALUE + 1))).is_err());
     }
 }

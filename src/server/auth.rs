@@ -63,7 +63,7 @@ pub(super) fn check_admin(config: &Config, request: &Request) -> Result<()> {
         ));
     };
     // The edge listens wherever its visitors ask for it.
-    let asked_here = || request.authority.as_deref().and_then(Origin::of_host).is_some_and(|own| own.is_loopback());
+    let asked_here = || request.authority.as_deref().and_then(Origin::from_host).is_some_and(|own| own.is_loopback());
     if config.product.is_public && config.admin_token_is_short() && !asked_here() {
         return Err(Error::new(
             ErrorKind::AdminDisabled,

@@ -46,9 +46,9 @@ pub(super) fn admit(config: &Config, request: &Request) -> Result<Readers> {
     let headers = &request.headers;
     let hosts: Vec<String> = request.authority.iter().cloned().chain(headers.all("host")).collect();
     let Some(first) = hosts.first() else { return Err(refused("that names no host")) };
-    let own = Origin::of_host(first);
+    let own = Origin::from_host(first);
     for host in &hosts {
-        let is_own = Origin::of_host(host).is_some_and(|asked| {
+        let is_own = Origin::from_host(host).is_some_and(|asked| {
             asked.is_loopback() || config.allowed_origins.iter().any(|listed| listed.host() == asked.host())
         });
         if !is_own {
@@ -57,7 +57,7 @@ pub(super) fn admit(config: &Config, request: &Request) -> Result<Readers> {
     }
     let mut page = None;
     for text in headers.all("origin") {
-        let origin = Origin::sent(&text);
+        let origin = Origin::from_header(&text);
         let is_listed = origin.as_ref().is_some_and(|origin| config.allowed_origins.contains(origin));
         match origin.filter(|_| page.is_none()) {
             Some(origin) if is_listed || own.as_ref() == Some(&origin) => page = Some((origin, is_listed)),
