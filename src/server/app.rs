@@ -41,7 +41,7 @@ impl App {
             limiter: Arc::new(ConcurrencyLimiter::new(config.upstream_in_flight, config.upstream_queue)),
             memory: MemoryBudget::of(config.product.body_memory),
             attachment_limiters: Arc::new(KeyedLimiters::new(
-                config.product.attaching,
+                config.product.attachment_permits,
                 config.valid_tokens.len(),
                 config.upstream_queue,
             )),
