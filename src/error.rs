@@ -1,24 +1,24 @@
-//! The one error of the program: what a client may read, what only the log may, and whether trying again can help.
+//! The only error type of the program: a message for the client, a detail for the log, and whether a retry can help.
 
 use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 
-/// What went wrong. Each dialect decides which status and which words it has.
+/// What went wrong. Each dialect maps a kind to its own status, type and code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A variable of the configuration is missing or wrong.
     Configuration,
-    /// The store does not answer, and the request is about what is in it.
+    /// The store does not answer, and the request cannot do without it.
     StoreFailed,
-    /// No key was sent, or not as a bearer.
+    /// The request has no API key.
     MissingApiKey,
-    /// A key was sent that is none of ours.
+    /// The API key is not one of this server.
     InvalidApiKey,
-    /// The administration is not open: there is no `ADMIN_TOKEN`.
+    /// Nobody may administer this server: `ADMIN_TOKEN` is missing or too short.
     AdminDisabled,
-    /// A server without keys was asked by a foreign page, under a foreign name or through a proxy.
+    /// A server without keys received a request from a foreign page, for a foreign host or through a proxy.
     OriginNotAllowed,
-    /// No such route.
+    /// The route, or the object that it names, does not exist.
     NotFound,
     /// The route exists, but not with this method.
     MethodNotAllowed,
@@ -26,11 +26,11 @@ pub enum ErrorKind {
     InvalidJson,
     /// A field of the request is wrong.
     InvalidRequest,
-    /// The request is larger than the program or the chat site takes.
+    /// The request is larger than this server or the chat site accepts.
     RequestTooLarge,
-    /// The request's body is packed in a way that is not known here.
+    /// The `Content-Encoding` of the request body is not supported.
     UnsupportedEncoding,
-    /// A file is not of a kind that the route takes.
+    /// The file is of a type that the route does not accept.
     UnsupportedFileType,
     /// No Qwen session is configured.
     SessionMissing,
@@ -42,9 +42,9 @@ pub enum ErrorKind {
     QuotaExceeded,
     /// Too many requests, or the site is busy.
     RateLimited,
-    /// The server holds as much of its clients as it may.
+    /// The server's memory for requests is used up.
     Overloaded,
-    /// The chat, or the message to go on from, is no more.
+    /// The chat, or the message to continue from, no longer exists.
     ChatGone,
     /// The chat is still busy with an earlier turn.
     ChatBusy,
@@ -52,22 +52,22 @@ pub enum ErrorKind {
     ContentFilter,
     /// The site does not know the model.
     ModelNotFound,
-    /// The site refuses the request as it is.
+    /// The site refuses the request.
     UpstreamRejected,
-    /// The site answered with nothing.
+    /// The site returned an empty answer.
     UpstreamEmpty,
-    /// The site answered with something that is not its protocol.
+    /// The site returned something that is not its protocol.
     UpstreamInvalid,
-    /// The answer stopped before its end.
+    /// The answer ended too early.
     UpstreamTruncated,
-    /// The site reports a fault of its own, or cannot be reached.
+    /// The site reports an internal error, or cannot be reached.
     UpstreamError,
-    /// The site took too long to connect or to go on.
+    /// The site took too long to connect, or was silent for too long.
     UpstreamTimeout,
 }
 
 impl ErrorKind {
-    /// The stable word for this kind, in every dialect, in log lines and in metrics.
+    /// Returns the stable code of this kind. All dialects, log lines and metrics use it.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -104,9 +104,9 @@ impl ErrorKind {
     }
 }
 
-/// An error with a message that says what to do next.
+/// An error whose message says what to do next.
 ///
-/// The message goes to the client; `detail` and `source` go to the log only and never hold a secret.
+/// The client reads the message. Only the log has `detail` and `source`. None of them contains a secret.
 #[derive(Debug)]
 pub struct Error(Box<Inner>);
 
@@ -122,11 +122,11 @@ struct Inner {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// The program's result.
+/// A result with the program's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error that a client may read as `message`.
+    /// Returns an error with a message for the client.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Inner {
             kind,
@@ -140,26 +140,35 @@ impl Error {
         }))
     }
 
-    /// A request field named `param` is wrong.
+    /// The request field `param` is wrong.
     pub fn invalid(param: impl Into<String>, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::InvalidRequest, message).with_param(param)
     }
 
-    /// A body is not JSON.
+    /// The request body is not JSON.
     pub fn invalid_json(problem: impl fmt::Display) -> Self {
         Self::new(ErrorKind::InvalidJson, format!("The request body is not valid JSON: {problem}."))
     }
 
-    /// The request cannot do without the database, which does not answer; `detail` is for the log.
+    /// The request needs the database, which does not answer. `detail` is for the log.
     pub fn store_unavailable(detail: impl fmt::Display) -> Self {
         Self::new(
             ErrorKind::StoreFailed,
-            "The server's store does not answer; GET /health tells more. Try again later.",
+            "The server's store does not answer; GET /health shows its state. Try again later.",
         )
         .with_detail(detail.to_string())
     }
 
-    /// A person replaced the session while a request for the account of the old one was on its way.
+    /// The Qwen session has ended and cannot be renewed.
+    #[must_use]
+    pub fn session_expired() -> Self {
+        Self::new(
+            ErrorKind::SessionExpired,
+            "The Qwen session has ended. Sign in at chat.qwen.ai, copy the cookies again and give them to this server: PUT /admin/session, or set QWEN_COOKIES.",
+        )
+    }
+
+    /// The session was replaced by another account's during a request for the old account.
     #[must_use]
     pub fn session_replaced() -> Self {
         Self::new(
@@ -168,91 +177,91 @@ impl Error {
         )
     }
 
-    /// Names the request field that is wrong.
+    /// Sets the request field that is wrong.
     #[must_use]
     pub fn with_param(mut self, param: impl Into<String>) -> Self {
         self.0.param = Some(param.into());
         self
     }
 
-    /// What the log may know beyond the message.
+    /// Sets the text that only the log contains.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.0.detail = Some(detail.into());
         self
     }
 
-    /// A page where the user can mend the cause (`error.verify_url`).
+    /// Sets the page where a person can remove the cause (`error.verify_url`).
     #[must_use]
     pub fn with_link(mut self, link: impl Into<String>) -> Self {
         self.0.link = Some(link.into());
         self
     }
 
-    /// How long a client should wait.
+    /// Sets how long a client should wait before it retries.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
         self
     }
 
-    /// Marks a fault that one silent repeat may cure.
+    /// Marks an error after which this server may retry once, unnoticed by the client.
     #[must_use]
     pub fn retryable(mut self) -> Self {
         self.0.retryable = true;
         self
     }
 
-    /// Keeps the cause for the log.
+    /// Sets the cause, for the log.
     #[must_use]
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.0.source = Some(Box::new(source));
         self
     }
 
-    /// What went wrong.
+    /// Returns what went wrong.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What the client may read.
+    /// Returns the message for the client.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// The field that is wrong.
+    /// Returns the request field that is wrong.
     #[must_use]
     pub fn param(&self) -> Option<&str> {
         self.0.param.as_deref()
     }
 
-    /// What only the log may read.
+    /// Returns the text that only the log contains.
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
         self.0.detail.as_deref()
     }
 
-    /// Where the user can mend the cause.
+    /// Returns the page where a person can remove the cause.
     #[must_use]
     pub fn link(&self) -> Option<&str> {
         self.0.link.as_deref()
     }
 
-    /// How long a client should wait.
+    /// Returns how long a client should wait before it retries.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// Whether one silent repeat may cure it.
+    /// Whether this server may retry once, unnoticed by the client.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.0.retryable
     }
 
-    /// Whether an SDK should be told not to repeat the request: only a person can mend the cause.
+    /// Whether only a person can remove the cause, so that SDKs must not retry.
     #[must_use]
     pub fn needs_a_person(&self) -> bool {
         matches!(

@@ -1,10 +1,10 @@
-//! **qwen-edge**: a person's own Qwen web account as an API for programs that speak to OpenAI.
+//! **qwen-edge**: a person's own Qwen web account as an API for OpenAI clients.
 //!
-//! The way of a request through the rooms: [`server`] (routes, keys, errors → statuses) → [`api`] (client dialects) and
+//! A request passes through these modules: [`server`] (routes, keys, errors → statuses) → [`api`] (client dialects) and
 //! [`chat`] (one turn from request to answer) → [`upstream`] (what chat.qwen.ai expects and sends) → [`platform`] (the only
-//! room that names a runtime). [`oss`] signs uploads. [`store`] holds the tables and queries.
+//! module that names a runtime). [`oss`] signs uploads. [`store`] holds the tables and queries.
 //!
-//! The same code is a Cloudflare Worker and a native server. `docs/architecture.md` has the map.
+//! The same code runs as a Cloudflare Worker and as a native server. `docs/architecture.md` describes the modules.
 
 #![cfg_attr(
     test,

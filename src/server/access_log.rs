@@ -1,4 +1,4 @@
-//! Watches a request to its end, wherever that is, and tells of it: one log line, and the metrics.
+//! Follows each request to its end, and writes one log line and the metrics for it.
 
 use std::{
     pin::Pin,
@@ -14,7 +14,7 @@ use crate::{
     platform::{Body, ByteStream, FetchError, Platform},
 };
 
-/// One request under watch. Its end is when this is dropped.
+/// The log entry of one request. It is written when this is dropped.
 pub(super) struct AccessLog<P: Platform> {
     platform: P,
     started: Duration,
@@ -26,8 +26,8 @@ impl<P: Platform> AccessLog<P> {
         Self { started: platform.elapsed(), platform, is_stream: false }
     }
 
-    /// Counts the time in which a future works, not that in which it waits.
-    pub(super) async fn work<F: Future>(&self, future: F) -> F::Output {
+    /// Runs a future, and counts the time spent in polling it, without the time it waits.
+    pub(super) async fn measure<F: Future>(&self, future: F) -> F::Output {
         let mut future = std::pin::pin!(future);
         std::future::poll_fn(|cx| {
             let begun = self.platform.elapsed();
@@ -38,7 +38,7 @@ impl<P: Platform> AccessLog<P> {
         .await
     }
 
-    /// Goes with an answer to its end.
+    /// Ends the entry with the body of the answer.
     pub(super) fn follow(mut self, answer: http::Response<Body>) -> http::Response<Body>
     where
         P: Unpin,
@@ -79,7 +79,7 @@ impl<P: Platform> Drop for AccessLog<P> {
     }
 }
 
-/// A streamed answer under watch.
+/// A streamed body that counts its bytes. It ends the log entry.
 struct LoggedBody<P: Platform> {
     stream: ByteStream,
     access_log: AccessLog<P>,

@@ -1,4 +1,4 @@
-//! `/admin/session`: what the session is, and a new one in its place. Shows no value of it.
+//! `/admin/session`: shows the state of the session, replaces it and deletes it. Never returns its values.
 
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -23,32 +23,32 @@ pub(super) async fn replace<P: Platform>(app: &App, platform: &P, request: Reque
     let body = body::collect(&app.memory, platform, &request.headers, request.body, limit).await?;
     let text =
         client_text(&body).ok_or_else(|| Error::new(ErrorKind::InvalidRequest, "The body is not text in UTF-8."))?;
-    let stored = take(app, platform, &text).await?;
+    let stored = replace_with(app, platform, &text).await?;
     let warning = "The store does not answer, so this session is used but will not outlive a restart.";
     let warning = (!stored).then_some(warning);
     Ok(reply::json(StatusCode::OK, &object(&app.qwen.session().report(platform.now()), warning)))
 }
 
-/// Takes a pasted session, checked with the site; gives whether it is in the database.
-pub(super) async fn take(app: &App, platform: &impl Platform, text: &str) -> Result<bool> {
-    let pasted = credentials_input::read(text)?;
-    if let Some(host) = pasted.host.as_deref().filter(|host| !app.qwen.is_own_host(host)) {
+/// Replaces the session by a pasted one, after the site has accepted it. Returns whether the database has it.
+pub(super) async fn replace_with(app: &App, platform: &impl Platform, text: &str) -> Result<bool> {
+    let input = credentials_input::read(text)?;
+    if let Some(host) = input.host.as_deref().filter(|host| !app.qwen.is_own_host(host)) {
         let host: String = host.chars().take(100).collect();
         return Err(Error::new(
             ErrorKind::InvalidRequest,
             format!(
-                "What was pasted is of {host}. Copy a request to chat.qwen.ai, or that site's cookies; another site's are not sent there."
+                "These credentials are for {host}. Copy a request to chat.qwen.ai, or the cookies of that site; credentials for other sites are not sent to it."
             ),
         ));
     }
-    let stored = app.qwen.give_session(platform, pasted).await?;
-    tracing::info!(stored, "a new session was given");
+    let stored = app.qwen.give_session(platform, input).await?;
+    tracing::info!(stored, "the session was replaced");
     Ok(stored)
 }
 
-pub(super) async fn forget<P: Platform>(app: &App, platform: &P) -> Result<Response<Body>> {
+pub(super) async fn delete<P: Platform>(app: &App, platform: &P) -> Result<Response<Body>> {
     app.qwen.session().clear(platform).await?;
-    tracing::info!("the session given at run time was forgotten");
+    tracing::info!("the stored session was deleted");
     Ok(reply::json(StatusCode::OK, &object(&app.qwen.session().report(platform.now()), None)))
 }
 
@@ -61,32 +61,32 @@ pub(super) struct SessionObject<'a> {
     object: &'static str,
     /// `valid`, `expiring`, `expired`, `challenged`, `missing` or `unknown`.
     state: &'static str,
-    /// What to do next.
+    /// How the session is, and what to do next.
     message: &'static str,
-    /// The account's name at the site, once that is known.
+    /// The account's name at the site; null while it is unknown.
     account: Option<&'a str>,
-    /// When the access token ends, in Unix seconds.
+    /// When the access token expires, in Unix seconds.
     expires_at: Option<u64>,
-    /// When the site last took it, in Unix seconds.
+    /// When the site last accepted the session, in Unix seconds.
     checked_at: Option<u64>,
-    /// Whether it renews itself.
+    /// Whether the server can renew the session.
     renewable: bool,
-    /// `configuration`, or `stored` when it was given while the server ran; null without any.
+    /// `configuration`, or `stored` if it was set while the server ran; null without a session.
     source: Option<&'static str>,
-    /// Whether it is encrypted in the database (`SESSION_KEY`).
+    /// Whether the stored session is encrypted (`SESSION_KEY`).
     encrypted: bool,
-    /// What did not go well although the session is in use.
+    /// A problem that does not prevent the use of the session.
     warning: Option<&'a str>,
-    /// The human check that the site asks for.
+    /// The human check that the site requires.
     challenge: Option<ChallengeObject<'a>>,
 }
 
-/// A human check that the site asks for.
+/// A human check that the site requires.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[cfg_attr(test, schema(as = Challenge))]
 pub(super) struct ChallengeObject<'a> {
-    /// Until then nothing is sent to the site, in Unix seconds.
+    /// No request is sent to the site until then, in Unix seconds.
     until: u64,
     /// The page where a person passes the check.
     verify_url: &'a str,
@@ -113,7 +113,7 @@ fn object<'a>(report: &'a SessionReport, warning: Option<&'a str>) -> SessionObj
     }
 }
 
-/// What a person should do.
+/// Returns how the session is, and what a person should do.
 pub(super) const fn advice(state: SessionState, renewable: bool) -> &'static str {
     match (state, renewable) {
         (SessionState::Valid, true) => "The session works and renews itself.",

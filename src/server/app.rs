@@ -1,4 +1,4 @@
-//! The program's state.
+//! The state that all requests share.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     upstream::{Upstream, qwen::Client},
 };
 
-/// The program's state, shared by all requests of a process or an isolate.
+/// The state that all requests of a process or an isolate share.
 #[derive(Debug)]
 pub struct App {
     pub(super) config: Config,
@@ -28,7 +28,7 @@ pub struct App {
 }
 
 impl App {
-    /// The state that `config` describes.
+    /// Creates the state from the configuration.
     #[must_use]
     pub fn new(config: Config) -> Self {
         let store_health = Arc::<StoreHealth>::default();
@@ -39,7 +39,7 @@ impl App {
             qwen,
             conversations: Arc::new(Conversations::new(config.conversation_ttl, Arc::clone(&store_health))),
             limiter: Arc::new(ConcurrencyLimiter::new(config.upstream_in_flight, config.upstream_queue)),
-            memory: MemoryBudget::of(config.product.body_memory),
+            memory: MemoryBudget::new(config.product.body_memory),
             attachment_limiters: Arc::new(KeyedLimiters::new(
                 config.product.attachment_permits,
                 config.valid_tokens.len(),
@@ -51,7 +51,7 @@ impl App {
         }
     }
 
-    /// What a turn needs.
+    /// Returns what a turn needs.
     pub(crate) fn services(&self) -> Services {
         Services {
             upstream: Upstream::Qwen(Arc::clone(&self.qwen)),
@@ -62,7 +62,7 @@ impl App {
         }
     }
 
-    /// The caller who sent this key, with the account's session as it is now.
+    /// Returns the caller who sent this key, with the account's current session.
     pub(crate) async fn caller(&self, platform: &impl Platform, key: KeyId) -> Caller {
         Caller::new(platform, key, &self.account).await
     }

@@ -1,4 +1,4 @@
-//! The bodies of requests that are read whole, with a bound on each and one on all of them together.
+//! Reads whole request bodies into memory. The size of each body is bounded, and so is the memory of all bodies together.
 
 use std::{
     ops::Deref,
@@ -23,22 +23,23 @@ use crate::{
 
 const MIB: usize = 1024 * 1024;
 
-/// How long a client may take to send a body that is read whole.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// When to come back: by then the bodies of others are usually answered.
-const COME_BACK: Duration = Duration::from_secs(5);
-/// What is declared need not come, so memory is taken as it does.
-const FIRST_ROOM: usize = 64 * 1024;
+/// How long a client may take to send a whole body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(120);
+/// When a client may retry after `overloaded`. By then other requests have usually released their memory.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// The capacity that a declared length reserves at the start, in bytes. More memory is allocated as data arrives.
+const INITIAL_CAPACITY: usize = 64 * 1024;
 
-/// How long a body may be.
+/// The maximum length of a body.
 #[derive(Clone, Copy)]
 pub(super) struct Limit {
     pub(super) bytes: usize,
-    /// What to do about a longer one.
+    /// What a client can do about a longer body. Part of a sentence.
     pub(super) advice: &'static str,
 }
 
-/// The limit of a chat request: several images of `MAX_IMAGE_BYTES` in base64, well below the memory that there is.
+/// The limit of a chat request. It has room for several images of `MAX_IMAGE_BYTES` in base64, and is well below
+/// [`Product::body_memory`].
 pub(super) const fn chat_limit(product: &Product) -> Limit {
     Limit { bytes: product.chat_body, advice: "send less, or upload large files with POST /v1/files/upload" }
 }
@@ -54,8 +55,8 @@ impl Limit {
 /// Reads a whole body into memory.
 ///
 /// # Errors
-/// A body that is longer than `limit`, told from its declared length where there is one, that breaks off or takes too
-/// long, or for which there is no memory at the moment.
+/// When the body, or its declared length, exceeds `limit`; when it breaks off or takes too long; when the memory for bodies
+/// is used up.
 pub(super) async fn collect<P: Platform>(
     memory: &MemoryBudget,
     platform: &P,
@@ -69,11 +70,11 @@ pub(super) async fn collect<P: Platform>(
     if declared.is_some_and(|length| length > limit.bytes) {
         return Err(limit.exceeded());
     }
-    // What is packed has no known length, and no known bound but the limit.
-    let most = declared.filter(|_| coding.is_none()).unwrap_or(limit.bytes);
+    // The decoded length of a compressed body is unknown, so only the limit bounds it.
+    let max = declared.filter(|_| coding.is_none()).unwrap_or(limit.bytes);
     let mut reservation = memory.reservation();
-    let mut bytes = Vec::with_capacity(declared.unwrap_or(0).min(FIRST_ROOM));
-    let mut pieces = unpacked(body.into_stream(), coding);
+    let mut bytes = Vec::with_capacity(declared.unwrap_or(0).min(INITIAL_CAPACITY));
+    let mut pieces = decode(body.into_stream(), coding);
     let read = async {
         while let Some(piece) = pieces.next().await {
             let piece = piece.map_err(|error| match error.kind {
@@ -85,21 +86,21 @@ pub(super) async fn collect<P: Platform>(
             }
             reservation.grow(piece.len())?;
             if piece.len() > bytes.capacity().saturating_sub(bytes.len()) {
-                // Twice as much each time, but never more than will come.
-                bytes.reserve_exact(piece.len().max(most.saturating_sub(bytes.len()).min(bytes.len())));
+                // Doubles the capacity, but not beyond the maximum.
+                bytes.reserve_exact(piece.len().max(max.saturating_sub(bytes.len()).min(bytes.len())));
             }
             bytes.extend_from_slice(&piece);
         }
         Ok(())
     };
-    platform::timeout(platform, PATIENCE, read).await.unwrap_or_else(|| Err(broken()))?;
+    platform::timeout(platform, BODY_TIMEOUT, read).await.unwrap_or_else(|| Err(broken()))?;
     Ok(Collected { bytes, reservation })
 }
 
-/// How the body is packed.
+/// Returns the content coding of a body.
 ///
 /// # Errors
-/// `unsupported_encoding` that names what is not known here.
+/// `unsupported_encoding`, with the name of the coding.
 pub(super) fn coding(headers: &Headers) -> Result<Option<Coding>> {
     let header = headers.get("content-encoding");
     Coding::of(header.as_deref()).map_err(|()| {
@@ -109,39 +110,37 @@ pub(super) fn coding(headers: &Headers) -> Result<Option<Coding>> {
     })
 }
 
-/// The body as it was before it was packed.
-pub(super) fn unpacked(body: ByteStream, coding: Option<Coding>) -> ByteStream {
+/// Returns the body without its content coding.
+pub(super) fn decode(body: ByteStream, coding: Option<Coding>) -> ByteStream {
     match coding {
         Some(coding) => Box::pin(decoded(body, coding)),
         None => body,
     }
 }
 
-/// The error of a body that is not packed as its head says.
+/// The error of a body that does not match its `Content-Encoding`.
 pub(super) fn undecodable() -> Error {
     Error::new(ErrorKind::InvalidRequest, "The request body is not packed as its Content-Encoding says, or breaks off.")
 }
 
-/// A body as JSON.
+/// Parses a body as JSON.
 ///
 /// # Errors
 /// `invalid_json`
 pub(super) fn json(body: &[u8]) -> Result<Json> {
-    let not_json =
-        |problem: String| Error::new(ErrorKind::InvalidJson, format!("The request body is not valid JSON: {problem}."));
-    let text = client_text(body).ok_or_else(|| not_json("it is not UTF-8".to_owned()))?;
-    let mended = without_lone_surrogates(&text);
-    serde_json::from_str(mended.as_deref().unwrap_or(&text)).map_err(|error| not_json(error.to_string()))
+    let text = client_text(body).ok_or_else(|| Error::invalid_json("it is not UTF-8"))?;
+    let replaced = without_lone_surrogates(&text);
+    serde_json::from_str(replaced.as_deref().unwrap_or(&text)).map_err(Error::invalid_json)
 }
 
-/// A body with its place in memory.
+/// A whole body with its share of the memory budget.
 pub(super) struct Collected {
     bytes: Vec<u8>,
     reservation: Reservation,
 }
 
 impl Collected {
-    /// Forgets the body and keeps its place, for what was made of it.
+    /// Drops the body and returns its share of the memory budget, for what was parsed from it.
     pub(super) fn into_reservation(self) -> Reservation {
         self.reservation
     }
@@ -155,43 +154,46 @@ impl Deref for Collected {
     }
 }
 
-/// The memory that is left for the bodies of all requests.
+/// The memory that is left for the bodies of all requests, in bytes.
 #[derive(Clone, Debug)]
 pub(super) struct MemoryBudget(Arc<AtomicUsize>);
 
 impl MemoryBudget {
-    /// So many bytes.
-    pub(super) fn of(bytes: usize) -> Self {
+    pub(super) fn new(bytes: usize) -> Self {
         Self(Arc::new(AtomicUsize::new(bytes)))
     }
 
-    /// A place of no size yet.
+    /// Returns an empty reservation.
     pub(super) fn reservation(&self) -> Reservation {
         Reservation { memory: self.clone(), bytes: 0 }
     }
 }
 
-/// A part of that memory, given back when this is dropped.
+/// A share of the memory budget. Dropping it returns the share.
 pub(super) struct Reservation {
     memory: MemoryBudget,
     bytes: usize,
 }
 
 impl Reservation {
-    /// Makes room for more.
+    /// Reserves more bytes.
     ///
     /// # Errors
-    /// `overloaded` when that much is not left.
+    /// `overloaded` when less than that is left.
     pub(super) fn grow(&mut self, more: usize) -> Result<()> {
         let take = |left: usize| left.checked_sub(more);
         if self.memory.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
-            let message =
-                "This server is busy with as many large requests as it can hold. Send the request again later.";
-            return Err(Error::new(ErrorKind::Overloaded, message).with_retry_after(COME_BACK));
+            return Err(overloaded());
         }
         self.bytes = self.bytes.saturating_add(more);
         Ok(())
     }
+}
+
+/// The error of a request for which no memory is left.
+pub(super) fn overloaded() -> Error {
+    let message = "This server is busy with as many large requests as it can hold. Send the request again later.";
+    Error::new(ErrorKind::Overloaded, message).with_retry_after(RETRY_AFTER)
 }
 
 impl Drop for Reservation {
@@ -205,8 +207,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_take_what_is_left_and_give_it_back() {
-        let memory = MemoryBudget::of(10);
+    fn reservations_are_bounded_and_returned_on_drop() {
+        let memory = MemoryBudget::new(10);
         let (mut one, mut two) = (memory.reservation(), memory.reservation());
         one.grow(4).unwrap();
         two.grow(6).unwrap();

@@ -17,18 +17,18 @@ use crate::{
     platform::{self, Body, Headers, Platform, Reach, Request},
 };
 
-/// The longest name of a model, in bytes: it goes into requests whose size the site limits, and into each chunk.
+/// The longest name of a model, in bytes. The site limits the size of requests, and each chunk contains the name.
 const MAX_MODEL_NAME: usize = 200;
 /// The longest id of a conversation that a client may choose, in bytes.
 const MAX_CONVERSATION_ID: usize = 200;
 
-/// A chat request whose attachments have been taken out of it.
+/// A chat request without its attachments, and the attachments.
 pub(super) struct ChatTurn<'a> {
     pub(super) key: KeyId,
     pub(super) headers: &'a Headers,
     pub(super) parsed: Parsed,
     pub(super) attachments: Attachments,
-    /// The model if the request names none.
+    /// The model of requests that name none.
     pub(super) default_model: &'a str,
     /// The request's share of the memory budget. It is kept until the answer begins: by then the attachments are uploaded.
     pub(super) reservation: Reservation,
@@ -73,7 +73,7 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     let (choice, model) = app.qwen.choose(platform, &model_name).await;
     let options = generation_options(&request, choice, model.as_ref());
     refresh_models_later(app, platform);
-    // From here on the account is fixed, whoever replaces the session.
+    // From here on the account is fixed, even if the session is replaced.
     let caller = app.caller(platform, key).await;
     let id = reply::new_id("conv_", platform);
     let conversation =
@@ -102,7 +102,7 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     Ok(reply::with_conversation(response, &conversation_id))
 }
 
-/// What the request says of its conversation beside its messages.
+/// Returns the conversation ids that the request names.
 fn hint(field: Option<String>, headers: &Headers) -> Result<ConversationHint> {
     let is_valid = |id: &str| {
         (1..=MAX_CONVERSATION_ID).contains(&id.len()) && id.bytes().all(|byte| (b'!'..=b'~').contains(&byte))
@@ -122,11 +122,11 @@ fn hint(field: Option<String>, headers: &Headers) -> Result<ConversationHint> {
     Ok(ConversationHint { explicit: field.or(header), open_webui })
 }
 
-/// A stale list of models serves this request; the next one gets a new list.
+/// Starts a refresh of a stale list of models. This request uses the stale list.
 fn refresh_models_later<P: Platform>(app: &Arc<App>, platform: &P) {
     if app.qwen.models_are_stale(platform.now()) {
         let (qwen, background) = (Arc::clone(&app.qwen), platform.clone());
-        // A failure is logged there, and is a state.
+        // `models` logs a failure.
         platform.defer(async move { drop(qwen.models(&background).await) });
     }
 }

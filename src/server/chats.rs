@@ -18,17 +18,17 @@ use crate::{
     },
 };
 
-/// The most that one answer lists.
+/// The maximum length of the list in one answer.
 const MAX_LISTED: u32 = 1000;
-/// How much one clean-up looks at, and how many chats it deletes upstream: it runs often and must stay small.
-const TURNS_A_STEP: u32 = 1000;
-const FILES_A_STEP: u32 = 1000;
-/// The Free plan allows 50 queries, and each removal is one.
-const CONVERSATIONS_A_STEP: u32 = 25;
-const DELETIONS_A_STEP: usize = 5;
+/// The bounds of one step of the clean-up, which runs often: rows that it reads, and chats that it deletes upstream.
+const MAX_TURNS: u32 = 1000;
+const MAX_FILES: u32 = 1000;
+/// Cloudflare's Free plan allows 50 queries for each invocation, and each removal takes one.
+const MAX_CONVERSATIONS: u32 = 25;
+const MAX_DELETIONS: usize = 5;
 /// A chat that nobody continued for this long is a throw-away chat.
 const UNMATCHED_AFTER: Duration = Duration::from_secs(60 * 60);
-/// Where the clean-up left off, in the store.
+/// The key of the store under which the clean-up keeps its position.
 const CURSOR_KEY: &str = "cleanup";
 
 /// A conversation that this server began.
@@ -36,15 +36,15 @@ const CURSOR_KEY: &str = "cleanup";
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[cfg_attr(test, schema(as = Chat))]
 pub(super) struct ChatObject {
-    /// Of the chat at the site.
+    /// The id of the chat at the site.
     id: String,
     /// `chat`
     object: &'static str,
-    /// As in the field and the header of that name.
+    /// The id that requests send as the field `conversation_id` or the header `x-conversation-id`.
     conversation_id: String,
     title: String,
     model: String,
-    /// Finished answers.
+    /// The number of finished answers.
     turns: i64,
     /// Unix time in seconds.
     updated: u64,
@@ -59,7 +59,7 @@ pub(super) struct ChatList {
     data: Vec<ChatObject>,
 }
 
-/// A conversation that is no more.
+/// A deleted conversation.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct DeletedChat {
@@ -109,7 +109,7 @@ pub(super) async fn delete(app: &App, platform: &impl Platform, key: KeyId, id: 
     Ok(reply::json(StatusCode::OK, &answer))
 }
 
-/// One step of the clean-up. Only ever touches what this server created.
+/// Runs one step of the clean-up. It deletes only what this server created.
 pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
     let step = async {
         let cursor = store::cached(platform, CURSOR_KEY).await?.map(|(text, _)| text).unwrap_or_default();
@@ -118,10 +118,10 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
         let (turn, scope, id, file_scope, file_id) = (part(), part(), part(), part(), part());
         let now = platform.now();
         let before = app.conversations.not_before(now);
-        let turn = table::expire_turns(platform, &turn, before, TURNS_A_STEP).await?.unwrap_or_default();
-        let file = files::expire_files(platform, (&file_scope, &file_id), before, FILES_A_STEP).await?;
+        let turn = table::expire_turns(platform, &turn, before, MAX_TURNS).await?.unwrap_or_default();
+        let file = files::expire_files(platform, (&file_scope, &file_id), before, MAX_FILES).await?;
         let (file_scope, file_id) = file.unwrap_or_default();
-        let page = table::page(platform, (&scope, &id), CONVERSATIONS_A_STEP).await?;
+        let page = table::page(platform, (&scope, &id), MAX_CONVERSATIONS).await?;
         let mut deleted = 0_usize;
         let mut done = None;
         for conversation in &page {
@@ -133,12 +133,12 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
                 DeleteChats::Unmatched => unmatched,
             };
             if upstream && !table::is_shared(platform, conversation).await? {
-                if deleted >= DELETIONS_A_STEP || app.qwen.session().check(now).is_err() {
+                if deleted >= MAX_DELETIONS || app.qwen.session().check(now).is_err() {
                     break;
                 }
                 deleted = deleted.saturating_add(1);
                 if let Err(error) = app.qwen.delete_chat(platform, None, &conversation.chat_id).await {
-                    tracing::warn!(%error, "a chat could not be deleted; it stays for the next round");
+                    tracing::warn!(%error, "a chat could not be deleted; the clean-up will retry it");
                     done = Some(conversation);
                     continue;
                 }
@@ -148,7 +148,7 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
             }
             done = Some(conversation);
         }
-        // Behind the last page it begins anew.
+        // After the last page the next step begins again.
         let (scope, id) = match done {
             Some(done) => (done.scope.as_str(), done.id.as_str()),
             None if page.is_empty() => ("", ""),
@@ -157,6 +157,6 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
         store::keep(platform, CURSOR_KEY, format!("{turn} {scope} {id} {file_scope} {file_id}"), now).await
     };
     if let Err(error) = step.await {
-        tracing::warn!(%error, "the clean-up failed; the next one goes on");
+        tracing::warn!(%error, "the clean-up failed; the next run continues");
     }
 }

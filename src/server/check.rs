@@ -1,4 +1,4 @@
-//! What a person asks before the first chat: whether it would work, and if not, why.
+//! Checks before the first chat whether it would work, and if not, why.
 
 use super::{App, admin};
 use crate::{
@@ -8,19 +8,19 @@ use crate::{
     upstream::qwen::{SessionReport, SessionState},
 };
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What: `store`, `session` or `models`.
+    /// `store`, `session` or `models`.
     pub what: &'static str,
-    /// Whether it is as it should be.
+    /// Whether the check passed.
     pub is_good: bool,
-    /// How it is, and what to do.
+    /// What was found, and what to do.
     pub text: String,
 }
 
 impl App {
-    /// Looks at the database, asks the site whether it takes the session, and for the list of models.
+    /// Checks the database, asks the site whether it accepts the session, and fetches the list of models.
     pub async fn check(&self, platform: &impl Platform) -> Vec<Finding> {
         let finding = |what, found: Result<String, String>| {
             let is_good = found.is_ok();
@@ -48,9 +48,9 @@ impl App {
             }
             (_, Ok(())) => Err(advice.to_owned()),
         };
-        let goes_on = found.is_ok();
+        let works = found.is_ok();
         findings.push(finding("session", found));
-        if goes_on {
+        if works {
             let models = self.qwen.fetch_models(platform).await;
             let models = models.map(|models| models.iter().count());
             let models = models.map(|count| format!("{count} are there")).map_err(|error| error.message().to_owned());
@@ -59,11 +59,11 @@ impl App {
         findings
     }
 
-    /// Takes a session as a person pastes it, as `PUT /admin/session` does; gives whether it is in the database.
+    /// Replaces the session by a pasted one, as `PUT /admin/session` does. Returns whether the database has it.
     ///
     /// # Errors
-    /// Text that is no session, and what the site refuses.
+    /// When the text is not a session, or the site refuses it.
     pub async fn give_session(&self, platform: &impl Platform, text: &str) -> Result<bool> {
-        admin::take(self, platform, text).await
+        admin::replace_with(self, platform, text).await
     }
 }

@@ -1,4 +1,4 @@
-//! `/v1/files…` and `/v2/files/getstsToken`: uploads, and what became of them.
+//! `/v1/files…` and `/v2/files/getstsToken`: uploads files, lists and deletes them.
 
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -22,15 +22,16 @@ use crate::{
     upstream::qwen::{File, FileEntry, NewFile},
 };
 
-/// The most that one answer lists, as OpenAI's, and what it lists if nothing is said.
+/// The maximum length of the list in one answer, as in OpenAI's API.
 const MAX_LISTED: u32 = 10_000;
-const USUALLY_LISTED: u32 = 100;
-/// What a file is for unless its sender says.
-const PURPOSE: &str = "multimodal";
-/// A request for a token is three short fields.
-const TOKEN_REQUEST: body::Limit = body::Limit { bytes: 64 * 1024, advice: "three short fields are enough" };
+/// The length of the list if the request names none.
+const DEFAULT_LISTED: u32 = 100;
+/// The purpose of files whose sender names none.
+const DEFAULT_PURPOSE: &str = "multimodal";
+/// The limit of a request for upload credentials.
+const TOKEN_REQUEST_LIMIT: body::Limit = body::Limit { bytes: 64 * 1024, advice: "three short fields are enough" };
 
-/// What a form brought: its file, uploaded, and its other fields.
+/// The uploaded file of a form, and the other fields.
 pub(super) struct Received {
     pub(super) caller: Caller,
     pub(super) file: File,
@@ -38,18 +39,18 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// A field's text; the last one of that name counts.
+    /// Takes the text of a field. The last field of that name counts.
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
         self.fields.take(name)
     }
 
-    /// The memory that the fields take.
+    /// Returns the memory that the fields take.
     pub(super) fn into_reservation(self) -> Reservation {
         self.fields.into_reservation()
     }
 }
 
-/// Reads a form, and uploads the file in its field `name` while it comes. Of the other fields `texts` are kept.
+/// Reads a form and uploads the file in its field `name` as it arrives. Keeps the text fields named in `texts`.
 pub(super) async fn receive<P: Platform>(
     app: &App,
     platform: &P,
@@ -102,10 +103,10 @@ pub(super) async fn upload<P: Platform>(
 ) -> Result<Response<Body>> {
     let mut received = receive(app, platform, key, request, "file", None, &["purpose"]).await?;
     let purpose = received.take("purpose").map(|purpose| purpose.trim().chars().take(60).collect::<String>());
-    let purpose = purpose.filter(|purpose| !purpose.is_empty()).unwrap_or_else(|| PURPOSE.to_owned());
+    let purpose = purpose.filter(|purpose| !purpose.is_empty()).unwrap_or_else(|| DEFAULT_PURPOSE.to_owned());
     let file = to_row(received.file, purpose, platform.now());
-    // The upload itself is good without it.
-    app.store_health.ok_or_log("keeping a file", table::keep(platform, received.caller.scope(), &file).await);
+    // The upload is valid even if the store has no row for it.
+    app.store_health.ok_or_log("storing a file", table::keep(platform, received.caller.scope(), &file).await);
     Ok(reply::json(StatusCode::OK, &object(platform, file)))
 }
 
@@ -115,18 +116,18 @@ pub(super) async fn list(
     key: KeyId,
     query: Option<&str>,
 ) -> Result<Response<Body>> {
-    let (mut limit, mut after, mut is_ascending) = (USUALLY_LISTED, String::new(), false);
+    let (mut limit, mut after, mut is_ascending) = (DEFAULT_LISTED, String::new(), false);
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         match &*name {
             "limit" => {
                 let wrong = || {
                     let problem =
-                        format!("'limit' must be a number from 1 to {MAX_LISTED}, or 0 for {USUALLY_LISTED}.");
+                        format!("'limit' must be a number from 1 to {MAX_LISTED}, or 0 for {DEFAULT_LISTED}.");
                     Error::invalid("limit", problem)
                 };
                 let number = if value.is_empty() { Some(Whole(0)) } else { Whole::from_text(&value) };
                 limit = match number.and_then(|number| u32::try_from(number.0).ok()).ok_or_else(wrong)? {
-                    0 => USUALLY_LISTED,
+                    0 => DEFAULT_LISTED,
                     limit => limit,
                 };
             }
@@ -145,9 +146,9 @@ pub(super) async fn list(
     let caller = app.caller(platform, key).await;
     let found = table::list(platform, caller.scope(), &after, is_ascending, limit.saturating_add(1)).await;
     let mut found = found.map_err(Error::store_unavailable)?;
-    let most = usize::try_from(limit).unwrap_or(usize::MAX);
-    let has_more = found.len() > most;
-    found.truncate(most);
+    let max = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = found.len() > max;
+    found.truncate(max);
     let data: Vec<FileObject> = found.into_iter().map(|file| object(platform, file)).collect();
     let id = |file: Option<&FileObject>| file.map(|file| file.id.clone());
     let (first_id, last_id) = (id(data.first()), id(data.last()));
@@ -170,14 +171,14 @@ pub(super) async fn one(app: &App, platform: &impl Platform, key: KeyId, id: &st
     Ok(reply::json(StatusCode::OK, &object(platform, file)))
 }
 
-pub(super) async fn forget(app: &App, platform: &impl Platform, key: KeyId, id: &str) -> Result<Response<Body>> {
+pub(super) async fn delete(app: &App, platform: &impl Platform, key: KeyId, id: &str) -> Result<Response<Body>> {
     let (caller, file) = find(app, platform, key, id).await?;
     let removed = table::remove(platform, caller.scope(), &file).await;
     removed.map_err(Error::store_unavailable)?;
     Ok(reply::json(StatusCode::OK, &DeletedFile { id: file.upload.id, object: "file", deleted: true }))
 }
 
-/// An uploaded file: OpenAI's file object, and what the site needs to know of it.
+/// An uploaded file: OpenAI's file object, with what the site needs in addition.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[cfg_attr(test, schema(as = File))]
@@ -189,17 +190,17 @@ pub(super) struct FileObject {
     /// Unix time in seconds.
     created_at: u64,
     filename: String,
-    /// As the upload gave it.
+    /// As in the upload.
     purpose: String,
-    /// Where the site keeps it; the link ends after a time.
+    /// A link to the file in the site's storage. It expires.
     url: String,
     /// `uploaded`
     status: &'static str,
     /// `image`, `video`, `audio` or `file`.
     filetype: &'static str,
-    /// The media type, told by the file's bytes.
+    /// The media type, detected from the file's bytes.
     content_type: String,
-    /// May be put into a content part as it is.
+    /// Can be used unchanged in a content part.
     #[cfg_attr(test, schema(value_type = Object))]
     file_info: FileEntry,
 }
@@ -212,12 +213,12 @@ pub(super) struct FileList {
     object: &'static str,
     data: Vec<FileObject>,
     first_id: Option<String>,
-    /// Goes into `after` for the next page.
+    /// The value of `after` for the next page.
     last_id: Option<String>,
     has_more: bool,
 }
 
-/// A file that this server has forgotten.
+/// A deleted file.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct DeletedFile {
@@ -247,9 +248,9 @@ fn object(platform: &impl Platform, file: table::File) -> FileObject {
     }
 }
 
-/// The site's own answer, for programs that upload by themselves.
+/// Returns the site's answer with upload credentials, for programs that upload by themselves.
 pub(super) async fn sts_token(app: &App, platform: &impl Platform, request: Request) -> Result<Response<Body>> {
-    let body = body::collect(&app.memory, platform, &request.headers, request.body, TOKEN_REQUEST).await?;
+    let body = body::collect(&app.memory, platform, &request.headers, request.body, TOKEN_REQUEST_LIMIT).await?;
     let body = body::json(&body)?;
     let name = body.get("filename").and_then(Json::as_str).filter(|name| !name.trim().is_empty());
     let name = name.ok_or_else(|| Error::invalid("filename", "The field 'filename' must be a text."))?;
@@ -261,7 +262,7 @@ pub(super) async fn sts_token(app: &App, platform: &impl Platform, request: Requ
         Some(Json::String(kind)) => kind.as_str(),
         Some(_) => "",
     };
-    // Some clients send the media type.
+    // Some clients send a media type.
     let word = kind.split('/').next().unwrap_or_default();
     let kind =
         MediaKind::from_word(if matches!(word, "application" | "text") { "file" } else { word }).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! `multipart/form-data` from the client's socket, one field after the other, never as a whole in memory.
+//! Reads `multipart/form-data` field by field as it arrives. The form is never in memory as a whole.
 
 use std::{
     pin::Pin,
@@ -15,31 +15,31 @@ use futures::{Stream, StreamExt as _};
 use multer::{Constraints, Multipart, SizeLimit};
 use percent_encoding::percent_decode_str;
 
-use super::body::{Reservation, coding, undecodable, unpacked};
+use super::body::{Reservation, coding, decode, undecodable};
 use crate::{
     error::{Error, ErrorKind, Result},
     platform::{self, BoxStream, ByteStream, FetchError, FetchErrorKind, Headers, Platform, RequestBody},
     surrogates::client_text,
 };
 
-/// How long a client may take for the next piece of its body.
-const PIECE_PATIENCE: Duration = Duration::from_secs(120);
-/// What all fields but the file may have together, with their headers.
+/// How long a client may take for the next chunk of its body.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(120);
+/// The maximum size of all fields except the file together, with their headers. In bytes.
 const MAX_FIELD_BYTES: u64 = 8 * 1024 * 1024;
-/// How much is read in search of the next field's headers.
-const MAX_HEADERS: usize = 64 * 1024;
+/// How many bytes are read until the next field's headers are complete.
+const MAX_HEADER_BYTES: usize = 64 * 1024;
 const MAX_FIELDS: usize = 100;
-/// How many characters of a field's name count; no field of ours has more.
-const MAX_NAME: usize = 100;
-/// How long the texts of all fields may be together.
-const MAX_TEXT: usize = 8 * 1024 * 1024;
+/// How many characters of a field's name are kept. All known names are shorter.
+const MAX_NAME_CHARS: usize = 100;
+/// The maximum size of all text fields together, in bytes.
+const MAX_TEXT_BYTES: usize = 8 * 1024 * 1024;
 
-/// A form on its way in.
+/// A form whose fields are still to be read.
 pub(super) struct Form {
     multipart: Multipart<'static>,
-    room: Arc<AtomicUsize>,
+    remaining: Arc<AtomicUsize>,
     fields: usize,
-    /// How long the whole body is, as declared.
+    /// The declared length of the whole body, in bytes.
     pub(super) length: Option<u64>,
 }
 
@@ -52,43 +52,43 @@ pub(super) struct Field {
 }
 
 impl Form {
-    /// A form whose file may have up to `limit` bytes.
+    /// Opens a form whose file may have up to `limit` bytes.
     pub(super) fn open(platform: &impl Platform, headers: &Headers, body: RequestBody, limit: u64) -> Result<Self> {
         let content_type = headers.get("content-type").unwrap_or_default();
         let coding = coding(headers)?;
-        // What is packed has no known length.
+        // The decoded length of a compressed body is unknown.
         let length = body.length().filter(|_| coding.is_none());
-        let body = platform::patient(platform, body.into_stream(), PIECE_PATIENCE);
-        Self::read(&content_type, length, unpacked(body, coding), limit)
+        let body = platform::patient(platform, body.into_stream(), CHUNK_TIMEOUT);
+        Self::read(&content_type, length, decode(body, coding), limit)
     }
 
-    /// The same from a stream.
+    /// Opens a form from a stream.
     pub(super) fn read(content_type: &str, length: Option<u64>, body: ByteStream, limit: u64) -> Result<Self> {
         let boundary = multer::parse_boundary(content_type).map_err(|_| {
             Error::new(ErrorKind::InvalidRequest, "Send the file as multipart/form-data, as 'curl -F file=@NAME' does.")
         })?;
-        let most = limit.saturating_add(MAX_FIELD_BYTES);
-        if length.is_some_and(|length| length > most) {
+        let max = limit.saturating_add(MAX_FIELD_BYTES);
+        if length.is_some_and(|length| length > max) {
             return Err(too_large(limit));
         }
-        let room = Arc::new(AtomicUsize::new(MAX_HEADERS));
-        let turns: ByteStream = Box::pin(Turns { body, given: false, room: Arc::clone(&room) });
-        let limits = Constraints::new().size_limit(SizeLimit::new().whole_stream(most));
-        let multipart = Multipart::with_constraints(platform::sendable(turns), boundary, limits);
-        Ok(Self { multipart, room, fields: 0, length })
+        let remaining = Arc::new(AtomicUsize::new(MAX_HEADER_BYTES));
+        let body: ByteStream = Box::pin(YieldingBody { body, has_yielded: true, remaining: Arc::clone(&remaining) });
+        let limits = Constraints::new().size_limit(SizeLimit::new().whole_stream(max));
+        let multipart = Multipart::with_constraints(platform::sendable(body), boundary, limits);
+        Ok(Self { multipart, remaining, fields: 0, length })
     }
 
-    /// The next field; the one before must have been read to its end.
+    /// Returns the next field. The field before it must have been read to its end.
     pub(super) async fn next(&mut self) -> Result<Option<Field>> {
         self.fields = self.fields.saturating_add(1);
         if self.fields > MAX_FIELDS {
             return Err(invalid("The form has too many fields."));
         }
-        self.room.store(MAX_HEADERS, Ordering::Relaxed);
+        self.remaining.store(MAX_HEADER_BYTES, Ordering::Relaxed);
         let field = self.multipart.next_field().await.map_err(|error| form_error(&error))?;
-        self.room.store(usize::MAX, Ordering::Relaxed);
+        self.remaining.store(usize::MAX, Ordering::Relaxed);
         Ok(field.map(|field| Field {
-            name: field.name().unwrap_or_default().chars().take(MAX_NAME).collect(),
+            name: field.name().unwrap_or_default().chars().take(MAX_NAME_CHARS).collect(),
             file_name: extended_name(&field).or_else(|| field.file_name().map(str::to_owned)),
             content_type: field.content_type().map(ToString::to_string),
             field,
@@ -97,17 +97,17 @@ impl Form {
 }
 
 impl Field {
-    async fn piece(&mut self) -> Result<Option<Bytes>> {
+    async fn chunk(&mut self) -> Result<Option<Bytes>> {
         self.field.chunk().await.map_err(|error| form_error(&error))
     }
 
-    /// The field's content as it comes.
+    /// Returns the content of the field as it arrives.
     pub(super) fn content(self) -> BoxStream<Result<Bytes>> {
-        Box::pin(self.field.map(|piece| piece.map_err(|error| form_error(&error))))
+        Box::pin(self.field.map(|chunk| chunk.map_err(|error| form_error(&error))))
     }
 }
 
-/// The texts of a form's fields, bounded together.
+/// The text fields of a form. Their total size is bounded.
 pub(super) struct Texts {
     wanted: &'static [&'static str],
     texts: Vec<(String, String)>,
@@ -116,26 +116,26 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// None yet. Fields of other names than `wanted` are not kept.
+    /// Returns an empty set. Only fields named in `wanted` will be kept.
     pub(super) fn new(wanted: &'static [&'static str], reservation: Reservation) -> Self {
         Self { wanted, texts: Vec::new(), length: 0, reservation }
     }
 
-    /// Reads a field to its end.
+    /// Reads a field to its end, and keeps it if it is wanted.
     pub(super) async fn add(&mut self, mut field: Field) -> Result<()> {
         if !self.wanted.contains(&field.name.as_str()) {
-            while field.piece().await?.is_some() {}
+            while field.chunk().await?.is_some() {}
             return Ok(());
         }
         let mut text = Vec::new();
-        while let Some(piece) = field.piece().await? {
-            self.length = self.length.saturating_add(piece.len());
-            if self.length > MAX_TEXT {
-                let message = format!("The form's texts are longer than {} MiB.", MAX_TEXT / 1024 / 1024);
+        while let Some(chunk) = field.chunk().await? {
+            self.length = self.length.saturating_add(chunk.len());
+            if self.length > MAX_TEXT_BYTES {
+                let message = format!("The form's texts are longer than {} MiB.", MAX_TEXT_BYTES / 1024 / 1024);
                 return Err(Error::new(ErrorKind::RequestTooLarge, message).with_param(field.name));
             }
-            self.reservation.grow(piece.len())?;
-            text.extend_from_slice(&piece);
+            self.reservation.grow(chunk.len())?;
+            text.extend_from_slice(&chunk);
         }
         let Some(text) = client_text(&text) else {
             let message = format!("The field '{}' is not UTF-8.", field.name);
@@ -145,19 +145,19 @@ impl Texts {
         Ok(())
     }
 
-    /// A field's text; the last one of that name counts.
+    /// Takes the text of a field. The last field of that name counts.
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
         let at = self.texts.iter().rposition(|(known, _)| known == name)?;
         Some(self.texts.swap_remove(at).1)
     }
 
-    /// The memory that they take.
+    /// Returns the memory that the fields take.
     pub(super) fn into_reservation(self) -> Reservation {
         self.reservation
     }
 }
 
-/// `filename*` (RFC 8187), which some clients send for names beyond ASCII.
+/// Returns the `filename*` (RFC 8187) that some clients send for names outside ASCII.
 fn extended_name(field: &multer::Field<'_>) -> Option<String> {
     let disposition = field.headers().get("content-disposition")?.to_str().ok()?;
     let value = disposition.split(';').find_map(|parameter| parameter.trim().strip_prefix("filename*="))?;
@@ -193,36 +193,37 @@ fn form_error(error: &multer::Error) -> Error {
     }
 }
 
-/// Gives one piece, then lets the reader have its turn: it would read on as long as something is there, and hold it all.
-/// While `room` is limited, not more than that is given.
-struct Turns {
+/// Returns `Pending` once after each chunk. Otherwise multer would read all chunks that are available and keep them in
+/// memory.
+struct YieldingBody {
     body: ByteStream,
-    given: bool,
-    room: Arc<AtomicUsize>,
+    has_yielded: bool,
+    /// How many bytes may still be read. `usize::MAX`: any number.
+    remaining: Arc<AtomicUsize>,
 }
 
-impl Stream for Turns {
+impl Stream for YieldingBody {
     type Item = Result<Bytes, FetchError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if std::mem::take(&mut this.given) {
+        if !std::mem::replace(&mut this.has_yielded, true) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let room = this.room.load(Ordering::Relaxed);
-        let piece = ready!(this.body.poll_next_unpin(cx));
-        Poll::Ready(match piece {
-            Some(Ok(_)) if room == 0 => {
+        let remaining = this.remaining.load(Ordering::Relaxed);
+        let chunk = ready!(this.body.poll_next_unpin(cx));
+        Poll::Ready(match chunk {
+            Some(Ok(_)) if remaining == 0 => {
                 let detail = "the headers of a form are too long".to_owned();
                 Some(Err(FetchError { kind: FetchErrorKind::Broken, detail }))
             }
-            Some(Ok(piece)) => {
-                this.given = true;
-                if room != usize::MAX {
-                    this.room.store(room.saturating_sub(piece.len()), Ordering::Relaxed);
+            Some(Ok(chunk)) => {
+                this.has_yielded = false;
+                if remaining != usize::MAX {
+                    this.remaining.store(remaining.saturating_sub(chunk.len()), Ordering::Relaxed);
                 }
-                Some(Ok(piece))
+                Some(Ok(chunk))
             }
             other => other,
         })

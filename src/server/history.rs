@@ -1,4 +1,4 @@
-//! The account's chats that were begun elsewhere, read so that they can be gone on with.
+//! Imports the account's chats that were begun elsewhere, so that clients can continue them.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -10,39 +10,42 @@ use crate::{
     store::conversations as table,
 };
 
-/// An account with more pages has been read far enough.
+/// An import reads at most this many pages of the list of chats.
 const MAX_PAGES: u32 = 10_000;
-/// After so many failures one after the other the site is left alone.
+/// An import ends after this many failures in a row.
 const MAX_FAILURES: u32 = 5;
-/// Longer waits are for another day.
-const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
-/// How often a request that was told to wait is sent again.
-const REPEATS: u32 = 3;
+/// An import ends if the site requires a longer wait.
+const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
+/// How many times one request is sent while the site is busy.
+const MAX_ATTEMPTS: u32 = 3;
 
-/// How an import fares.
+/// The progress of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
     /// Chats in the pages read so far.
     pub listed: usize,
     /// Chats whose turns were recorded.
     pub chats: usize,
-    /// Answers that can be gone on from.
+    /// Answers from which a client can continue.
     pub turns: usize,
-    /// Chats that were read before and have not changed, or that this server began.
+    /// Chats that were skipped: they were imported before and have not changed, or this server began them.
     pub known: usize,
-    /// Chats that could not be read, with the last reason.
+    /// Chats that could not be read.
     pub failed: usize,
-    /// The last reason.
+    /// Why the last of those could not be read.
     pub reason: Option<String>,
 }
 
 impl App {
-    /// Reads the account's list of chats and each chat of it, one request at a time with `pause` between them, and records
-    /// them for all API keys. What was read before is read again only when it has changed, or with `all`. Tells `report`
-    /// after each step. May be cut off at any time: the next run goes on.
+    /// Reads the account's list of chats and each chat in it, and records the chats for all API keys.
+    ///
+    /// One request is sent at a time, with `pause` between them. A chat that was imported before is read again only if it has
+    /// changed, or with `all`. `report` is called after each step. The import can be aborted at any time; the next one
+    /// continues.
     ///
     /// # Errors
-    /// When nobody is signed in, the site asks for a check or a long wait, the store fails, or too much fails at once.
+    /// When nobody is signed in, the site requires a human check or a long wait, the store fails, or too many chats in a row
+    /// cannot be read.
     pub async fn import_history(
         &self,
         platform: &impl Platform,
@@ -60,7 +63,7 @@ impl App {
         let read = table::imported(platform).await.map_err(failed)?;
         let (mut seen, mut done, mut failures) = (HashSet::new(), Imported::default(), 0_u32);
         for number in 1..=MAX_PAGES {
-            let page = patiently(platform, async || self.qwen.past_chats(platform, number).await).await?;
+            let page = retry_while_busy(platform, async || self.qwen.past_chats(platform, number).await).await?;
             let new: Vec<_> = page.into_iter().filter(|chat| seen.insert(chat.id.clone())).collect();
             if new.is_empty() {
                 break;
@@ -78,10 +81,11 @@ impl App {
                     report(&done);
                     continue;
                 }
-                match patiently(platform, async || self.qwen.past_chat(platform, &summary.id).await).await {
+                match retry_while_busy(platform, async || self.qwen.past_chat(platform, &summary.id).await).await {
                     Ok(chat) => {
                         failures = 0;
-                        // Marked before its turns are there: a chat that is half read is not this server's either.
+                        // The mark is set before the turns are recorded. Otherwise a chat that is recorded in part would count as
+                        // begun by this server.
                         table::mark_imported(platform, &summary.id, 0).await.map_err(failed)?;
                         for (number, caller) in callers.iter().enumerate() {
                             let learnt = self.conversations.learn(platform, caller.scope(), &summary.id, &chat).await;
@@ -110,7 +114,7 @@ impl App {
 }
 
 impl App {
-    /// What [`App::import_history`] has recorded, as SQL for the database of the edge.
+    /// Returns what [`App::import_history`] has recorded, as SQL for the database of the Worker.
     ///
     /// # Errors
     /// When the store fails.
@@ -119,12 +123,12 @@ impl App {
     }
 }
 
-/// Asks again when the site says how long to wait, within bounds.
-async fn patiently<T>(platform: &impl Platform, ask: impl AsyncFn() -> Result<T>) -> Result<T> {
-    for _ in 0..REPEATS {
-        match ask().await {
+/// Sends a request again while the site is busy, after the wait that the site names.
+async fn retry_while_busy<T>(platform: &impl Platform, send: impl AsyncFn() -> Result<T>) -> Result<T> {
+    for _ in 0..MAX_ATTEMPTS {
+        match send().await {
             Err(error) if error.kind() == ErrorKind::RateLimited => {
-                let wait = error.retry_after().filter(|wait| *wait <= LONGEST_WAIT);
+                let wait = error.retry_after().filter(|wait| *wait <= MAX_WAIT);
                 let Some(wait) = wait else { return Err(error) };
                 platform.sleep(wait).await;
             }

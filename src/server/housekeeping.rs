@@ -1,26 +1,26 @@
-//! What is done at the start, at times and at the end of the program.
+//! Work at the start of the program, at intervals, and at its end.
 
 use super::{app::App, chats};
 use crate::{platform::Platform, store};
 
 impl App {
-    /// What is to be done every ten minutes: a look at the session, and a bounded step of the clean-up.
+    /// Checks the session and runs one bounded step of the clean-up. Called every ten minutes.
     pub async fn housekeeping(&self, platform: &impl Platform) {
-        // A failure is logged there, and is a state.
+        // `maintain` logs a failure, and the session's state shows it.
         let _ = self.qwen.session().maintain(platform).await;
         chats::clean_up(self, platform).await;
         let expired = store::files::expire_uploads(platform, platform.now()).await;
-        self.store_health.ok_or_log("forgetting uploads whose links have ended", expired);
+        self.store_health.ok_or_log("deleting uploads whose links have expired", expired);
     }
 
-    /// What must be done before the process ends: waits for a renewal of the session, if one is on its way.
+    /// Waits for a running renewal of the session. Called before the process ends.
     pub async fn settle(&self, platform: &impl Platform) {
         self.qwen.session().flush(platform).await;
     }
 
-    /// Fetches the list of models at the start, so that the first chat need not wait for it.
+    /// Fetches the list of models, so that the first chat does not wait for it. Called at the start.
     pub async fn warm_up(&self, platform: &impl Platform) {
-        // A failure is logged there, and is a state.
+        // `fetch_models` logs a failure.
         let _ = self.qwen.fetch_models(platform).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What the server tells of itself.
+//! `/`, `/health`, `/ready` and `/metrics`: what this server is, and its state.
 
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use crate::{
     upstream::qwen::{SessionReport, SessionState},
 };
 
-/// What the server tells of itself.
+/// What this server is.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[cfg_attr(test, schema(as = ServerInformation))]
@@ -22,10 +22,10 @@ pub(super) struct Information {
     /// `qwen-edge`
     name: &'static str,
     version: &'static str,
-    /// `box` or `edge`.
+    /// `box` for the native server, `edge` for the Worker.
     product: &'static str,
     message: &'static str,
-    /// Where the API is explained.
+    /// The path of the API documentation.
     docs: &'static str,
     routes: Vec<RouteObject>,
 }
@@ -37,7 +37,7 @@ pub(super) struct Information {
 pub(super) struct RouteObject {
     method: &'static str,
     path: &'static str,
-    /// Whether it needs a key.
+    /// Whether the route needs a key.
     key: bool,
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn root(app: &App, platform: &impl Platform, headers: &Headers)
     reply::json(StatusCode::OK, &information)
 }
 
-/// Whether a browser asks: `text/html` comes before JSON and any wildcard.
+/// Whether the client is a browser: `text/html` comes before JSON and before any wildcard.
 fn prefers_html(accept: &str) -> bool {
     accept
         .split(',')
@@ -72,46 +72,46 @@ fn prefers_html(accept: &str) -> bool {
         .is_some_and(|range| range == "text/html")
 }
 
-/// How the server is.
+/// The state of the server.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct Health {
     #[serde(skip)]
     usable: bool,
-    /// `healthy`, `degraded` or `unhealthy`: no chat could work.
+    /// `healthy`, `degraded`, or `unhealthy` if no chat could work.
     status: &'static str,
     version: &'static str,
     session: SessionHealth,
     store: StoreHealth,
-    /// How far this machine's clock is ahead of the site's, whose time is used instead; 0 while it is right.
+    /// How far this machine's clock is ahead of the site's, in seconds. Requests use the site's time.
     clock_skew_seconds: i64,
 }
 
-/// How the Qwen session is.
+/// The state of the Qwen session.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct SessionHealth {
     /// `valid`, `expiring`, `expired`, `challenged`, `missing` or `unknown`.
     state: &'static str,
-    /// When the access token ends, in Unix seconds.
+    /// When the access token expires, in Unix seconds.
     expires_at: Option<u64>,
-    /// When the site last took it, in Unix seconds.
+    /// When the site last accepted the session, in Unix seconds.
     checked_at: Option<u64>,
 }
 
-/// How the database is. Chats work without it, but are not remembered.
+/// The state of the database. Chats work without it, but conversations are not stored.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct StoreHealth {
     ok: bool,
-    /// Failures since the start.
+    /// The number of failures since the start.
     errors: u64,
-    /// Whether what is remembered outlives the process; the log says why not.
+    /// Whether stored data outlives the process. If not, the log says why.
     persistent: bool,
 }
 
-/// Looks at the session's state and the store. Makes no upstream call.
-async fn look(app: &App, platform: &impl Platform) -> Health {
+/// Checks the session's state and the store, without a request to the site.
+async fn check(app: &App, platform: &impl Platform) -> Health {
     app.qwen.session().sync(platform).await;
     let session = app.qwen.session().report(platform.now());
     let store_problem = store::check(platform).await.err();
@@ -142,15 +142,15 @@ async fn look(app: &App, platform: &impl Platform) -> Health {
 }
 
 pub(super) async fn health(app: &App, platform: &impl Platform) -> Response<Body> {
-    reply::json(StatusCode::OK, &look(app, platform).await)
+    reply::json(StatusCode::OK, &check(app, platform).await)
 }
 
 pub(super) async fn ready(app: &App, platform: &impl Platform) -> Response<Body> {
-    let health = look(app, platform).await;
+    let health = check(app, platform).await;
     reply::json(if health.usable { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &health)
 }
 
-/// The metrics, on the product that keeps them.
+/// Returns the metrics. `None` on the Worker, which keeps none.
 pub(super) fn metrics(app: &App, platform: &impl Platform) -> Option<Response<Body>> {
     let session = app.qwen.session().report(platform.now());
     let (in_flight, waiting) = app.limiter.count();
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn browsers_get_the_page_and_programs_the_object() {
+    fn browsers_prefer_html_and_programs_do_not() {
         for (accept, html) in [
             ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true),
             ("*/*", false),

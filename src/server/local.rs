@@ -1,8 +1,8 @@
-//! A server without keys is for this machine's own programs, and for the web pages that its owner lists.
+//! Guards a server without keys: it serves the programs of its own machine, and the web pages in `ALLOWED_ORIGINS`.
 //!
-//! Any page in a browser of this machine can send requests here, under its own name or, by tricks with DNS, under this
-//! server's, and any proxy or tunnel lets the whole network do so. Browsers and proxies tell of themselves, which programs
-//! of this machine do not.
+//! Any page in a browser of this machine can send requests to this server, under its own origin or, by DNS rebinding, under
+//! this server's. A proxy or tunnel lets the whole network do so. Browsers and proxies add headers that programs of this
+//! machine do not send.
 
 use super::router::Access;
 use crate::{
@@ -15,20 +15,20 @@ use crate::{
 /// Which pages of other origins may read an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Readers {
-    /// All: what they must know for it is a key, or nothing.
+    /// Every page: the route is open, or a page needs a key to use it.
     Everybody,
-    /// This one.
+    /// This page.
     Page(Origin),
-    /// None.
+    /// No page.
     Nobody,
 }
 
-/// What proxies add to a request, beside all `x-forwarded-…`.
+/// Headers that proxies add to a request, in addition to all `x-forwarded-…`.
 const FORWARDED: &[&str] = &["forwarded", "via", "cf-connecting-ip", "x-real-ip"];
-/// How much of a client's own words goes into the message, in characters.
-const MAX_WORDS: usize = 100;
+/// How many characters of a client's header an error message shows.
+const MAX_SHOWN_CHARS: usize = 100;
 
-/// Whether routes of this access are for this machine alone.
+/// Whether routes of this access serve this machine only.
 pub(super) fn is_guarded(config: &Config, access: Access) -> bool {
     let without_keys = !config.product.is_public && config.valid_tokens.is_empty();
     match access {
@@ -38,7 +38,7 @@ pub(super) fn is_guarded(config: &Config, access: Access) -> bool {
     }
 }
 
-/// Checks that a request for a guarded route comes from this machine itself or from a listed page. Reads no body.
+/// Checks that a request for a guarded route comes from this machine or from a listed page. Does not read the body.
 ///
 /// # Errors
 /// `origin_not_allowed`
@@ -64,10 +64,10 @@ pub(super) fn admit(config: &Config, request: &Request) -> Result<Readers> {
             _ => return Err(refused(&format!("of a page from '{}'", short(&text)))),
         }
     }
-    // The browser says of a listed page, too, that it is of another site.
+    // The browser marks requests of a listed page as cross-site, too.
     let is_listed = page.as_ref().is_some_and(|(_, is_listed)| *is_listed);
-    let is_near = |site: &String| matches!(site.as_str(), "same-origin" | "same-site" | "none");
-    if !is_listed && !headers.all("sec-fetch-site").iter().all(is_near) {
+    let is_same_site = |site: &String| matches!(site.as_str(), "same-origin" | "same-site" | "none");
+    if !is_listed && !headers.all("sec-fetch-site").iter().all(is_same_site) {
         return Err(refused("of a page of another site"));
     }
     let passed_on = |name: &String| name.starts_with("x-forwarded-") || FORWARDED.contains(&name.as_str());
@@ -77,8 +77,8 @@ pub(super) fn admit(config: &Config, request: &Request) -> Result<Readers> {
     Ok(page.map_or(Readers::Nobody, |(origin, _)| Readers::Page(origin)))
 }
 
-fn short(words: &str) -> String {
-    words.chars().take(MAX_WORDS).collect()
+fn short(text: &str) -> String {
+    text.chars().take(MAX_SHOWN_CHARS).collect()
 }
 
 fn refused(which: &str) -> Error {

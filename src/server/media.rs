@@ -19,9 +19,9 @@ use crate::{
     platform::{Body, Platform, Request},
 };
 
-/// The model for questions about pictures when none is named.
+/// The model of requests that name none.
 pub(super) const DEFAULT_MODEL: &str = "qwen3-vl-plus";
-/// What a form may say beside its file.
+/// The text fields of a form.
 const FIELDS: &[&str] = &["prompt", "model", "stream", "enable_thinking", "thinking_budget", "conversation_id"];
 
 pub(super) async fn image<P: Platform>(
@@ -76,12 +76,12 @@ async fn ask<P: Platform>(
     chat_completions::respond(app, platform, turn).await
 }
 
-/// A field's text, without blanks and without the quotes that some clients leave around it.
+/// Takes the text of a field, without blanks and without the quotes that some clients leave around it.
 fn word(received: &mut Received, name: &str) -> Option<String> {
     let text = received.take(name)?;
     let text = text.trim();
-    let plain = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text).trim();
-    (!plain.is_empty()).then(|| plain.to_owned())
+    let unquoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text).trim();
+    (!unquoted.is_empty()).then(|| unquoted.to_owned())
 }
 
 fn switch(received: &mut Received, name: &str) -> Result<Option<bool>> {

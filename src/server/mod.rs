@@ -1,4 +1,4 @@
-//! The front door: routes, keys, CORS, request ids, and errors as answers.
+//! The HTTP server: routes, keys, CORS, request ids, and error responses.
 
 mod access_log;
 mod admin;
@@ -44,7 +44,7 @@ use router::{Access, Endpoint, Found};
 #[cfg(not(target_arch = "wasm32"))]
 pub use {check::Finding, history::Imported};
 
-/// Answers a request. Never fails: an error becomes an answer.
+/// Answers a request. An error becomes a response.
 pub async fn handle<P: Platform>(app: Arc<App>, platform: P, request: Request) -> Response<Body> {
     let platform = platform.with_own_metrics();
     let access_log = AccessLog::new(platform.clone());
@@ -73,7 +73,9 @@ pub async fn handle<P: Platform>(app: Arc<App>, platform: P, request: Request) -
             platform.request_metrics().record().route = route.path;
             let answer = match refusal {
                 Some(refusal) => Err(refusal),
-                None => access_log.work(answer(&app, &platform, request, route.endpoint, route.access, argument)).await,
+                None => {
+                    access_log.measure(answer(&app, &platform, request, route.endpoint, route.access, argument)).await
+                }
             };
             (route.path, answer)
         }
@@ -104,7 +106,7 @@ async fn answer<P: Platform>(
         access if access.is_keyed(&app.config) => app.keys.check(&request.headers, app.config.open_to_all())?,
         _ => KeyId::of(""),
     };
-    // Each on the heap: else a request of any kind would take the memory of the largest, the uploads' 20 KiB.
+    // Boxed, so that each endpoint's future takes its own size and not that of the largest, the 20 KiB of uploads.
     match endpoint {
         Endpoint::Root => Ok(Box::pin(info::root(app, platform, &request.headers)).await),
         Endpoint::Docs => Box::pin(page(platform, &request, pages::DOCS)).await,
@@ -126,13 +128,13 @@ async fn answer<P: Platform>(
         Endpoint::Upload => Box::pin(files::upload(app, platform, key, request)).await,
         Endpoint::Files => Box::pin(files::list(app, platform, key, request.query.as_deref())).await,
         Endpoint::File => Box::pin(files::one(app, platform, key, &argument.unwrap_or_default())).await,
-        Endpoint::ForgetFile => Box::pin(files::forget(app, platform, key, &argument.unwrap_or_default())).await,
+        Endpoint::DeleteFile => Box::pin(files::delete(app, platform, key, &argument.unwrap_or_default())).await,
         Endpoint::StsToken => Box::pin(files::sts_token(app, platform, request)).await,
         Endpoint::Chats => Box::pin(chats::list(app, platform, key)).await,
-        Endpoint::Chat => Box::pin(chats::delete(app, platform, key, &argument.unwrap_or_default())).await,
+        Endpoint::DeleteChat => Box::pin(chats::delete(app, platform, key, &argument.unwrap_or_default())).await,
         Endpoint::Session => Ok(Box::pin(admin::show(app, platform)).await),
         Endpoint::ReplaceSession => Box::pin(admin::replace(app, platform, request)).await,
-        Endpoint::ForgetSession => Box::pin(admin::forget(app, platform)).await,
+        Endpoint::DeleteSession => Box::pin(admin::delete(app, platform)).await,
     }
 }
 
@@ -140,7 +142,7 @@ async fn page(platform: &impl Platform, request: &Request, path: &str) -> Result
     pages::page(platform, &request.headers, path).await.ok_or_else(|| not_found(&request.path))
 }
 
-/// The edge's answer while a variable is wrong.
+/// Returns the Worker's answer while a variable is wrong.
 pub fn misconfigured(platform: &impl Platform, request: &Request, error: &ConfigError) -> Response<Body> {
     let message = format!("The server's configuration is wrong: {error}.");
     let mut answer = reply::error(&Error::new(ErrorKind::Configuration, message).with_param(error.name));

@@ -1,4 +1,4 @@
-//! `/v1/models`
+//! `/v1/models`: the models of the account.
 
 use std::collections::BTreeMap;
 
@@ -17,18 +17,18 @@ use crate::{
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[cfg_attr(test, schema(as = Model))]
 pub(super) struct ModelObject<'a> {
-    /// Goes into the field `model` of a request.
+    /// The value for the field `model` of a request.
     id: &'a str,
     /// `model`
     object: &'static str,
-    /// Unix time in seconds; 0 when the site does not tell.
+    /// Unix time in seconds; 0 if the site does not report it.
     created: u64,
     owned_by: &'a str,
-    /// For people.
+    /// The display name.
     name: &'a str,
-    /// Tokens; null when the site does not tell.
+    /// In tokens; null if the site does not report it.
     context_length: Option<u64>,
-    /// What it can do, in the site's own words.
+    /// What the model can do, under the site's names.
     capabilities: &'a BTreeMap<String, bool>,
 }
 
@@ -61,7 +61,7 @@ pub(super) async fn list(app: &App, platform: &impl Platform) -> Result<Response
 }
 
 pub(super) async fn one(app: &App, platform: &impl Platform, name: &str) -> Result<Response<Body>> {
-    // Fetches the list when it is stale, so that an unknown name is not judged by an old one.
+    // Fetches the list if it is stale, so that a new model is found.
     app.qwen.models(platform).await?;
     match app.qwen.choose(platform, name).await.1 {
         Some(model) => Ok(reply::json(StatusCode::OK, &object(&model))),

@@ -1,4 +1,4 @@
-//! The pages for people: the console, the API's document, and what belongs to them.
+//! The web pages: the console, the API documentation, and their assets.
 
 use http::{
     HeaderName, HeaderValue, Response, StatusCode,
@@ -11,8 +11,8 @@ pub(super) const CONSOLE: &str = "/index.html";
 pub(super) const DOCS: &str = "/docs.html";
 pub(super) const DOCUMENT: &str = "/openapi.json";
 
-/// Nothing is loaded from elsewhere, and only this server's own scripts run.
-const POLICY: [(&str, &str); 3] = [
+/// Security headers of the pages. Nothing is loaded from other servers, and only this server's scripts run.
+const SECURITY_HEADERS: [(&str, &str); 3] = [
     (
         "content-security-policy",
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -21,11 +21,13 @@ const POLICY: [(&str, &str); 3] = [
     ("cross-origin-opener-policy", "same-origin"),
 ];
 
-/// A file of `web/`, if it is there.
+/// Returns a file of `web/`, if it exists.
 pub(super) async fn page(platform: &impl Platform, headers: &Headers, path: &str) -> Option<Response<Body>> {
     let accepts_gzip = headers.get("accept-encoding").is_some_and(|accepted| accepts_gzip(&accepted));
     let Asset { content_type, etag, is_gzip, body } = platform.asset(path, accepts_gzip).await?;
-    let known = headers.get("if-none-match").is_some_and(|known| etag.as_deref().is_some_and(|etag| has(&known, etag)));
+    let known = headers
+        .get("if-none-match")
+        .is_some_and(|known| etag.as_deref().is_some_and(|etag| contains_etag(&known, etag)));
     let mut answer = Response::new(if known { Body::empty() } else { body });
     if known {
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
@@ -33,7 +35,7 @@ pub(super) async fn page(platform: &impl Platform, headers: &Headers, path: &str
     let fields = answer.headers_mut();
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     fields.insert(VARY, HeaderValue::from_static("accept-encoding, accept"));
-    for (name, value) in POLICY {
+    for (name, value) in SECURITY_HEADERS {
         fields.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     for (name, value) in [(CONTENT_TYPE, Some(content_type)), (ETAG, etag)] {
@@ -56,10 +58,10 @@ fn accepts_gzip(accepted: &str) -> bool {
     })
 }
 
-/// Whether a client's list of tags holds `etag`. Weak ones will do: <https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2>
-fn has(known: &str, etag: &str) -> bool {
-    let plain = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    known.split(',').any(|tag| tag.trim() == "*" || plain(tag) == plain(etag))
+/// Whether a list of entity tags contains `etag`. Compares weakly: <https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2>
+fn contains_etag(known: &str, etag: &str) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    known.split(',').any(|tag| tag.trim() == "*" || opaque(tag) == opaque(etag))
 }
 
 #[cfg(test)]
@@ -67,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gzip_goes_to_those_who_take_it() {
+    fn gzip_is_sent_only_if_it_is_accepted() {
         for (accepted, expected) in [
             ("gzip", true),
             ("br, GZIP;q=0.5", true),
@@ -82,11 +84,11 @@ mod tests {
     }
 
     #[test]
-    fn a_known_tag_is_found_in_a_list() {
+    fn an_etag_is_found_in_a_list() {
         for (known, expected) in
             [("\"a\"", true), ("W/\"a\"", true), ("\"b\", \"a\"", true), ("*", true), ("\"b\"", false)]
         {
-            assert_eq!(has(known, "\"a\""), expected, "{known}");
+            assert_eq!(contains_etag(known, "\"a\""), expected, "{known}");
         }
     }
 }

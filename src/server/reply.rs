@@ -1,4 +1,4 @@
-//! Answers: JSON, errors, and the headers that each has.
+//! Builds responses: JSON, errors, and the headers that all responses have.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CONVERSATION_ID: HeaderName = HeaderName::from_static("x-conversation-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const EXPOSED: &str = "x-request-id, x-conversation-id, retry-after, x-should-retry";
-/// The longest `Retry-After` that SDKs wait for; after a longer one they ask again at once.
-const LONGEST_SDK_WAIT: Duration = Duration::from_secs(60);
-/// A browser may keep a preflight's answer for a day.
+/// The longest `Retry-After` that SDKs respect. After a longer one they retry at once.
+const MAX_SDK_WAIT: Duration = Duration::from_secs(60);
+/// How long a browser may cache the response to a preflight: a day.
 const PREFLIGHT_SECONDS: &str = "86400";
 
 fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
@@ -33,8 +33,18 @@ fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Respons
 }
 
 pub(super) fn json(status: StatusCode, json: &impl Serialize) -> Response<Body> {
-    // Our own objects have texts as keys, and nothing else could fail.
-    json_text(status, serde_json::to_string(json).unwrap_or_default())
+    match serde_json::to_string(json) {
+        Ok(text) => json_text(status, text),
+        Err(problem) => unserializable(&problem),
+    }
+}
+
+/// The response in place of one that cannot be serialized.
+fn unserializable(problem: &serde_json::Error) -> Response<Body> {
+    tracing::error!(%problem, "a response cannot be serialized");
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response
 }
 
 pub(super) fn json_text(status: StatusCode, json: String) -> Response<Body> {
@@ -49,8 +59,10 @@ pub(super) fn metrics(text: String) -> Response<Body> {
     answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Body::Full(text.into()))
 }
 
-/// `no-transform`: a proxy or the edge that compresses the stream would deliver it in lumps. The charset is for clients that take
-/// Latin-1 otherwise, as Python's `requests` does.
+/// Returns a stream of server-sent events.
+///
+/// `no-transform` keeps proxies from compressing the stream, which would delay its events. The charset is for clients that
+/// assume Latin-1 without one, such as Python's `requests`.
 pub(super) fn event_stream(body: Body) -> Response<Body> {
     let mut answer = answer(StatusCode::OK, "text/event-stream; charset=utf-8", body);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
@@ -65,7 +77,7 @@ pub(super) fn error(error: &Error) -> Response<Body> {
     if error.kind() == ErrorKind::MissingApiKey {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if error.needs_a_person() || error.retry_after().is_some_and(|wait| wait > LONGEST_SDK_WAIT) {
+    if error.needs_a_person() || error.retry_after().is_some_and(|wait| wait > MAX_SDK_WAIT) {
         headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     if let Some(wait) = error.retry_after() {
@@ -88,7 +100,7 @@ pub(super) fn preflight(requested_headers: Option<&str>) -> Response<Body> {
     answer
 }
 
-/// Names the conversation that an answer belongs to.
+/// Adds the id of the conversation to a response.
 pub(super) fn with_conversation(mut answer: Response<Body>, id: &str) -> Response<Body> {
     if let Ok(id) = HeaderValue::from_str(id) {
         answer.headers_mut().insert(CONVERSATION_ID, id);
@@ -96,8 +108,10 @@ pub(super) fn with_conversation(mut answer: Response<Body>, id: &str) -> Respons
     answer
 }
 
-/// Adds what every answer has. What does not say otherwise is for nobody but this client: answers hold titles of chats and
-/// signed links, and a shared cache would not know that `x-api-key` is a credential.
+/// Adds the headers that all responses have.
+///
+/// A response without a `Cache-Control` of its own may not be cached. Responses contain titles of chats and signed links, and
+/// a shared cache does not know that `x-api-key` is a credential.
 pub(super) fn common_headers(headers: &mut HeaderMap, request_id: &str, readers: &Readers) {
     let allowed = match readers {
         Readers::Everybody => Some(HeaderValue::from_static("*")),
@@ -118,15 +132,15 @@ pub(super) fn common_headers(headers: &mut HeaderMap, request_id: &str, readers:
     }
 }
 
-/// The client's request id if it is a sane one, else a new one.
+/// Returns the client's request id if it is valid, else a new one.
 pub(super) fn request_id(headers: &Headers, platform: &impl Platform) -> String {
-    let sane = |id: &String| {
+    let is_valid = |id: &String| {
         (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
     };
-    headers.get("x-request-id").filter(sane).unwrap_or_else(|| new_id("req_", platform))
+    headers.get("x-request-id").filter(is_valid).unwrap_or_else(|| new_id("req_", platform))
 }
 
-/// A new id, which nobody else has; whoever guesses it gains nothing.
+/// Returns a new unique id. It is not a secret.
 pub(super) fn new_id(prefix: &str, platform: &impl Platform) -> String {
     format!("{prefix}{}", uuid::Builder::from_random_bytes(platform::unique(platform)).into_uuid().simple())
 }

@@ -1,4 +1,4 @@
-//! The routes, in one table that also makes the list at `/` and the `Allow` headers.
+//! The table of routes. The list at `/` and the `Allow` headers are made from it.
 
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -8,11 +8,11 @@ use crate::config::{Config, Product};
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
-    /// Anybody.
+    /// Everybody.
     Open,
     /// Holders of one of `VALID_TOKENS`.
     Keyed,
-    /// The same unless `PUBLIC_STS_TOKEN` opens it.
+    /// As `Keyed`, or everybody with `PUBLIC_STS_TOKEN`.
     StsToken,
     /// The holder of `ADMIN_TOKEN`.
     Admin,
@@ -29,7 +29,7 @@ impl Access {
     }
 }
 
-/// What a route does.
+/// The operation of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
     Root,
@@ -48,13 +48,13 @@ pub(super) enum Endpoint {
     Upload,
     Files,
     File,
-    ForgetFile,
+    DeleteFile,
     StsToken,
     Chats,
-    Chat,
+    DeleteChat,
     Session,
     ReplaceSession,
-    ForgetSession,
+    DeleteSession,
 }
 
 /// A route. `{id}` in its path stands for the rest of the path.
@@ -70,7 +70,7 @@ const fn route(method: &'static str, path: &'static str, access: Access, endpoin
     Route { method, path, access, endpoint }
 }
 
-/// The routes of a product.
+/// Returns the routes of a product.
 pub(super) fn routes(product: &Product) -> impl Iterator<Item = &'static Route> {
     let keeps_metrics = product.keeps_metrics;
     ROUTES.iter().filter(move |route| keeps_metrics || route.endpoint != Endpoint::Metrics)
@@ -94,25 +94,25 @@ const ROUTES: &[Route] = &[
     route("POST", "/v1/files", Access::Keyed, Endpoint::Upload),
     route("GET", "/v1/files", Access::Keyed, Endpoint::Files),
     route("GET", "/v1/files/{id}", Access::Keyed, Endpoint::File),
-    route("DELETE", "/v1/files/{id}", Access::Keyed, Endpoint::ForgetFile),
+    route("DELETE", "/v1/files/{id}", Access::Keyed, Endpoint::DeleteFile),
     route("POST", "/v2/files/getstsToken", Access::StsToken, Endpoint::StsToken),
     route("GET", "/v1/chats", Access::Keyed, Endpoint::Chats),
-    route("DELETE", "/v1/chats/{id}", Access::Keyed, Endpoint::Chat),
+    route("DELETE", "/v1/chats/{id}", Access::Keyed, Endpoint::DeleteChat),
     route("GET", "/admin/session", Access::Admin, Endpoint::Session),
     route("PUT", "/admin/session", Access::Admin, Endpoint::ReplaceSession),
-    route("DELETE", "/admin/session", Access::Admin, Endpoint::ForgetSession),
+    route("DELETE", "/admin/session", Access::Admin, Endpoint::DeleteSession),
 ];
 
-/// What a path and a method lead to.
+/// The result of looking up a path and a method.
 pub(super) enum Found {
     Endpoint(&'static Route, Option<String>),
     Preflight,
-    /// The path is known with these methods.
+    /// The path has routes with these methods only.
     OtherMethods(String),
     Nothing,
 }
 
-/// Who may use the routes at a path. All methods of one path are for the same.
+/// Returns who may use the routes of a path. All methods of a path have the same access.
 pub(super) fn access(path: &str, product: &Product) -> Option<Access> {
     let path = canonical(path, product);
     routes(product).find(|route| fits(route.path, &path).is_some()).map(|route| route.access)
@@ -123,10 +123,10 @@ pub(super) fn find(path: &str, method: &Method, product: &Product) -> Found {
         return Found::Preflight;
     }
     let path = canonical(path, product);
-    // HEAD is GET without a body.
+    // HEAD returns the headers of GET.
     let wanted = if method == Method::HEAD { "GET" } else { method.as_str() };
     let mut allowed = Vec::new();
-    // `/v1/files/upload` is a path of its own, though it looks like a file's.
+    // `/v1/files/upload` also fits `/v1/files/{id}`; the exact path wins.
     let is_named = routes(product).any(|route| route.path == path);
     for route in routes(product).filter(|route| !is_named || route.path == path) {
         if let Some(argument) = fits(route.path, &path) {
@@ -146,7 +146,7 @@ pub(super) fn find(path: &str, method: &Method, product: &Product) -> Found {
     Found::OtherMethods(allowed.join(", "))
 }
 
-/// Whether `path` fits a route's; the text in the place of `{id}`, if it has one.
+/// Matches a path with a route's. Returns the text in the place of `{id}`, if the route has one.
 fn fits(pattern: &str, path: &str) -> Option<Option<String>> {
     match pattern.strip_suffix("{id}") {
         None => (pattern == path).then_some(None),
@@ -157,7 +157,7 @@ fn fits(pattern: &str, path: &str) -> Option<Option<String>> {
     }
 }
 
-/// The path without empty segments.
+/// Returns the path without empty segments.
 pub(super) fn without_empty_segments(path: &str) -> String {
     let mut whole = String::with_capacity(path.len());
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
@@ -167,8 +167,8 @@ pub(super) fn without_empty_segments(path: &str) -> String {
     if whole.is_empty() { "/".to_owned() } else { whole }
 }
 
-/// The path as the table writes it: without empty segments, and with one `/v1` in front of what has one, whether the client
-/// sent none, one or several.
+/// Returns the path as the table has it: without empty segments, and with one `/v1` where the route has one. Clients may
+/// send none or several.
 fn canonical(path: &str, product: &Product) -> String {
     let path = without_empty_segments(path);
     let mut rest = path.as_str();
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_for_the_same_whatever_the_method() {
+    fn all_methods_of_a_path_have_the_same_access() {
         for route in routes(&Product::NATIVE) {
             let others = routes(&Product::NATIVE).filter(|other| fits(other.path, route.path).is_some());
             assert!(others.into_iter().all(|other| other.access == route.access), "{}", route.path);
@@ -240,7 +240,7 @@ mod tests {
             ("GET", "//v1/models", "Models"),
             ("GET", "/v1//models//a%2Fb", "Model a/b"),
             ("GET", "/v1/models//", "Models"),
-            ("DELETE", "//v1//chats//c", "Chat c"),
+            ("DELETE", "//v1//chats//c", "DeleteChat c"),
             ("POST", "/v2//files//getstsToken", "StsToken"),
             ("GET", "/nothing", "nothing"),
         ] {

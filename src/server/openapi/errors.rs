@@ -1,4 +1,4 @@
-//! Which errors an operation may answer with, and what each means.
+//! The errors that each operation may return, and their examples.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use crate::{
     api::openai,
     api::openai::error_body,
     error::{Error, ErrorKind, ErrorKind as K},
-    server::router::Access,
+    server::{auth, body, router::Access},
 };
 
-/// Where the site is asked, this may happen to the session and to the exchange.
+/// The errors of any request to the chat site.
 pub(super) const SITE: &[ErrorKind] = &[
     K::SessionMissing,
     K::SessionExpired,
@@ -24,7 +24,7 @@ pub(super) const SITE: &[ErrorKind] = &[
     K::UpstreamTimeout,
 ];
 
-/// What a turn may meet beyond that.
+/// The further errors of a turn.
 pub(super) const TURN: &[ErrorKind] = &[
     K::InvalidRequest,
     K::RequestTooLarge,
@@ -37,59 +37,56 @@ pub(super) const TURN: &[ErrorKind] = &[
     K::UpstreamTruncated,
 ];
 
-/// An error's message, as an example and as an explanation.
-const fn message(kind: ErrorKind) -> &'static str {
+/// Returns an example of an error. Its message is also the summary of the example.
+fn example_error(kind: ErrorKind) -> Error {
+    match kind {
+        K::StoreFailed => Error::store_unavailable(""),
+        K::MissingApiKey => auth::missing_api_key(),
+        K::InvalidApiKey => auth::invalid_api_key(),
+        K::AdminDisabled => auth::no_admin_token(),
+        K::SessionExpired => Error::session_expired(),
+        K::Overloaded => body::overloaded(),
+        K::InvalidRequest => Error::invalid("messages", sample_message(kind)),
+        K::Challenge => Error::new(kind, sample_message(kind)).with_link("https://chat.qwen.ai/"),
+        _ => Error::new(kind, sample_message(kind)),
+    }
+}
+
+/// A message for errors that have no constructor, or whose message depends on the request.
+const fn sample_message(kind: ErrorKind) -> &'static str {
     match kind {
         K::Configuration => "The server's configuration is wrong: PORT: must be a number from 0 to 65535.",
-        K::StoreFailed => "The database does not answer. Try again later.",
-        K::MissingApiKey => "Send your API key of this server as 'Authorization: Bearer KEY' (or 'x-api-key: KEY').",
-        K::InvalidApiKey => "This API key is not one of this server's keys (VALID_TOKENS).",
-        K::AdminDisabled => "This server has no ADMIN_TOKEN, so nobody may administer it.",
         K::OriginNotAllowed => {
             "This server has no API keys, so it is for this machine's own programs: set VALID_TOKENS, or list the page in ALLOWED_ORIGINS."
         }
-        K::NotFound => "There is no such thing here.",
-        K::MethodNotAllowed => "This route does not take that method.",
+        K::NotFound => "The route or the object does not exist.",
+        K::MethodNotAllowed => "This route does not support the method.",
         K::InvalidJson => "The request body is not valid JSON.",
         K::InvalidRequest => "A field of the request is wrong; 'param' names it.",
-        K::RequestTooLarge => "The request is larger than the server or the chat site takes.",
-        K::UnsupportedEncoding => "The body has a Content-Encoding that is not known here: gzip, deflate and zstd are.",
-        K::UnsupportedFileType => "The file is not of a kind that the site, or this route, takes.",
-        K::SessionMissing => "This server has no Qwen session yet: set QWEN_COOKIES, or PUT /admin/session.",
-        K::SessionExpired => {
-            "The Qwen session has ended: sign in at chat.qwen.ai and give the server the fresh cookies."
+        K::RequestTooLarge => "The request is larger than the server or the chat site accepts.",
+        K::UnsupportedEncoding => {
+            "The Content-Encoding of the body is not supported. Supported are gzip, deflate and zstd."
         }
+        K::UnsupportedFileType => "The site, or this route, does not accept files of this type.",
+        K::SessionMissing => "This server has no Qwen session yet: set QWEN_COOKIES, or PUT /admin/session.",
         K::Challenge => {
             "chat.qwen.ai asks for a human check: open 'verify_url', then give the server the fresh cookies."
         }
         K::QuotaExceeded => "The account's quota for today is used up.",
         K::RateLimited | K::ChatBusy => "The site is busy with too many requests of this account.",
-        K::Overloaded => {
-            "This server is busy with as many large requests as it can hold. Send the request again later."
-        }
         K::ContentFilter => "The site's content inspection refused the text.",
-        K::ModelNotFound => "There is no such model. GET /v1/models lists those there are.",
-        K::UpstreamRejected => "The site refuses this request as it is.",
-        K::UpstreamEmpty => "The site answered with nothing.",
-        K::UpstreamInvalid => "The site answered with something that is not its protocol.",
-        K::UpstreamTruncated => "The site's answer stopped before its end.",
-        K::ChatGone | K::UpstreamError => "The site reports a fault of its own, or cannot be reached.",
+        K::ModelNotFound => "There is no such model. GET /v1/models lists the models.",
+        K::UpstreamRejected => "The site refuses the request.",
+        K::UpstreamEmpty => "The site returned an empty answer.",
+        K::UpstreamInvalid => "The site returned something that is not its protocol.",
+        K::UpstreamTruncated => "The site's answer ended too early.",
+        K::ChatGone | K::UpstreamError => "The site reports an internal error, or cannot be reached.",
         K::UpstreamTimeout => "The site took too long to answer.",
+        _ => "",
     }
 }
 
-fn example(kind: ErrorKind) -> Json {
-    let mut error = Error::new(kind, message(kind));
-    if kind == K::InvalidRequest {
-        error = error.with_param("messages");
-    }
-    if kind == K::Challenge {
-        error = error.with_link("https://chat.qwen.ai/");
-    }
-    serde_json::from_str(&error_body(&error)).unwrap()
-}
-
-/// All errors that the document names, by their code.
+/// All errors that the document names.
 const ALL: &[&[ErrorKind]] = &[
     SITE,
     TURN,
@@ -105,15 +102,19 @@ const ALL: &[&[ErrorKind]] = &[
     ],
 ];
 
-/// An example of each error.
+/// Returns an example of each error, by its code.
 pub(super) fn examples() -> Json {
     let kinds = ALL.iter().copied().flatten();
-    let example =
-        |kind: &ErrorKind| (kind.code().to_owned(), json!({ "summary": message(*kind), "value": example(*kind) }));
+    let example = |kind: &ErrorKind| {
+        let error = example_error(*kind);
+        assert!(!error.message().is_empty(), "{kind:?} has no example");
+        let value: Json = serde_json::from_str(&error_body(&error)).unwrap();
+        (kind.code().to_owned(), json!({ "summary": error.message(), "value": value }))
+    };
     kinds.map(example).collect::<serde_json::Map<_, _>>().into()
 }
 
-/// The answers to all of `kinds`, by status, with those that a route of this access has anyhow.
+/// Returns the responses for `kinds` and for the errors that all routes of this access have, by status.
 pub(super) fn responses(access: Access, kinds: &[ErrorKind]) -> BTreeMap<u16, Json> {
     let keys: &[ErrorKind] = match access {
         Access::Open => &[],

@@ -1,6 +1,6 @@
-//! The OpenAPI document: made from the table of routes, the types and the kinds of errors, and kept as `web/openapi.json`.
+//! The OpenAPI document `web/openapi.json`, made from the table of routes, the types and the kinds of errors.
 //!
-//! `UPDATE=1 cargo test --lib openapi` writes it anew.
+//! `UPDATE=1 cargo test --lib openapi` writes the file.
 
 mod errors;
 mod operations;
@@ -27,18 +27,18 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web/openapi.json");
 const ABOUT: &str = "Your own account at chat.qwen.ai as an OpenAI-compatible API.
 
 Point a client at `/v1`, with one of the server's `VALID_TOKENS` as its API key. `/v1` may be missing or doubled. Every \
-answer carries `x-request-id` (the client's own, when it sends a sane one), and every route answers `OPTIONS` for browsers \
+answer carries `x-request-id` (the client's own, if it sends a valid one), and every route answers `OPTIONS` for browsers \
 on other sites. Unknown fields are ignored; a field of a wrong type is refused by name.";
 
 const NO_EFFECT: &str = "Accepted, without effect: the chat site has no such setting.";
 
-/// A type and all that it names.
+/// Adds the schema of a type and of all types that it names.
 fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
     schemas.push((T::name().into_owned(), T::schema()));
     T::schemas(schemas);
 }
 
-/// All types that answers and requests name.
+/// Returns the schemas of all requests and responses.
 fn schemas() -> Json {
     let mut all = Vec::new();
     add::<ChatRequest>(&mut all);
@@ -57,8 +57,8 @@ fn schemas() -> Json {
     for (name, schema) in all {
         schemas[name] = serde_json::to_value(schema).unwrap();
     }
-    schemas.as_object_mut().unwrap().values_mut().for_each(explain_at_the_top);
-    // What nobody explained is there for compatibility: the type says so too.
+    schemas.as_object_mut().unwrap().values_mut().for_each(move_descriptions_up);
+    // A field without a description is accepted for compatibility only.
     for (name, property) in schemas["ChatRequest"]["properties"].as_object_mut().unwrap() {
         if property.get("description").is_none() && name != "messages" {
             property["description"] = NO_EFFECT.into();
@@ -69,8 +69,8 @@ fn schemas() -> Json {
     schemas
 }
 
-/// Explanations of types that may be null stand within their alternatives.
-fn explain_at_the_top(schema: &mut Json) {
+/// Moves the description of a property that may be null from its alternatives to the property.
+fn move_descriptions_up(schema: &mut Json) {
     for property in schema.get_mut("properties").and_then(Json::as_object_mut).into_iter().flat_map(Map::values_mut) {
         let alternatives = property.get_mut("oneOf").and_then(Json::as_array_mut).into_iter().flatten();
         let mut texts = alternatives.filter_map(|alternative| alternative.as_object_mut()?.remove("description"));
@@ -125,7 +125,7 @@ fn parameters(route: &Route, operation: &Operation) -> Vec<Json> {
 
 fn document() -> Json {
     let mut paths = Map::new();
-    // The pages' own files are no part of the API.
+    // The assets of the pages are not part of the API.
     for route in routes(&Product::NATIVE).filter(|route| route.endpoint != Endpoint::Asset) {
         let operation = operation(route.endpoint, route.path);
         let mut object = json!({
@@ -159,9 +159,9 @@ fn document() -> Json {
             { "name": "Chat" },
             { "name": "Models" },
             { "name": "Files" },
-            { "name": "Conversations", "description": "What this server began at the site." },
-            { "name": "Server", "description": "How it is, and what it can do." },
-            { "name": "Administration", "description": "Opened by `ADMIN_TOKEN` alone." },
+            { "name": "Conversations", "description": "The chats that this server created at the site." },
+            { "name": "Server", "description": "The state of the server, and what it offers." },
+            { "name": "Administration", "description": "Opened by `ADMIN_TOKEN` only." },
         ],
         "paths": paths,
         "components": {
@@ -169,24 +169,24 @@ fn document() -> Json {
             "examples": errors::examples(),
             "headers": {
                 "RequestId": {
-                    "description": "Names this request in the server's log.",
+                    "description": "The id of this request in the server's log.",
                     "required": true,
                     "schema": { "type": "string" },
                 },
                 "ConversationId": {
-                    "description": "May be sent back as the header or the field of that name.",
+                    "description": "The id of the conversation. Clients can send it as the header or the field of that name.",
                     "schema": { "type": "string" },
                 },
                 "RetryAfter": {
-                    "description": "When to try again, in seconds. Present where waiting helps.",
+                    "description": "After how many seconds a client can retry. Present if waiting helps.",
                     "schema": { "type": "integer", "minimum": 1 },
                 },
                 "ShouldRetry": {
-                    "description": "`false` tells OpenAI's SDKs that only a person or a long wait can help.",
+                    "description": "`false`: OpenAI's SDKs must not retry, because only a person or a long wait can help.",
                     "schema": { "type": "string", "enum": ["false"] },
                 },
                 "WwwAuthenticate": {
-                    "description": "`Bearer`, where the key of this server is missing.",
+                    "description": "`Bearer`, if the request has no API key.",
                     "schema": { "type": "string" },
                 },
                 "ETag": {
@@ -204,7 +204,7 @@ fn document() -> Json {
 }
 
 #[test]
-fn the_document_is_what_the_code_says() {
+fn the_document_is_up_to_date() {
     let document = format!("{:#}\n", document());
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(FILE, &document).unwrap();
@@ -214,7 +214,7 @@ fn the_document_is_what_the_code_says() {
 }
 
 #[test]
-fn its_references_lead_somewhere() {
+fn all_references_resolve() {
     let document = document();
     fn references<'a>(json: &'a Json, found: &mut BTreeSet<&'a str>) {
         match json {
@@ -229,7 +229,7 @@ fn its_references_lead_somewhere() {
     let mut found = BTreeSet::new();
     references(&document, &mut found);
     for reference in &found {
-        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference} leads nowhere");
+        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference} does not resolve");
     }
     for (kind, components) in document["components"].as_object().unwrap() {
         for name in components.as_object().unwrap().keys().filter(|_| kind != "securitySchemes") {

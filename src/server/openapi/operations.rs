@@ -1,4 +1,4 @@
-//! What each endpoint takes and gives.
+//! Requests, responses and errors of each operation.
 
 use serde_json::{Value as Json, json};
 
@@ -11,23 +11,23 @@ use crate::error::{ErrorKind, ErrorKind as K};
 /// A media type with its schema and an example.
 type Content = (&'static str, Json, Json);
 
-/// An answer that is no error.
+/// A response that is not an error.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) description: &'static str,
     pub(super) contents: Vec<Content>,
-    /// Header fields with their components.
+    /// The header fields and their components.
     pub(super) headers: &'static [(&'static str, &'static str)],
 }
 
-/// An operation, without what the table of routes knows of it.
+/// An operation, without the data in the table of routes.
 pub(super) struct Operation {
     pub(super) id: &'static str,
     pub(super) tag: &'static str,
     pub(super) summary: &'static str,
     pub(super) description: &'static str,
     pub(super) parameters: Vec<Json>,
-    /// Whether it must be there, and its forms.
+    /// Whether the body is required, and its media types.
     pub(super) body: Option<(bool, Vec<Content>)>,
     pub(super) answers: Vec<Answer>,
     pub(super) errors: Vec<ErrorKind>,
@@ -104,7 +104,7 @@ fn session() -> Json {
     })
 }
 
-/// What a turn answers: whole or streamed.
+/// Returns the response of a turn, whole or streamed.
 fn turn() -> Vec<Answer> {
     let whole = json!({
         "id": "chatcmpl-6f1c0000000040008000000000000000",
@@ -134,10 +134,10 @@ fn turn() -> Vec<Answer> {
         "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Air\"},\"finish_reason\":null}]}\n\n",
         "data: [DONE]\n\n"
     );
-    // As OpenAPI 3.2 has it: the schema is that of one event.
+    // The schema describes one event, as in OpenAPI 3.2.
     let stream = json!({
         "type": "object",
-        "description": "Server-sent events, of `data:` lines and comments alone. Each `data:` is a chunk, at last `[DONE]`. After an error within the stream its error object is the last event.",
+        "description": "Server-sent events with `data:` lines and comments only. Each `data:` is a chunk; the last one is `[DONE]`. If an error occurs within the stream, its error object is the last event.",
         "required": ["data"],
         "properties": {
             "data": {
@@ -154,7 +154,7 @@ fn turn() -> Vec<Answer> {
     });
     vec![Answer {
         status: 200,
-        description: "The answer, or with `stream` its chunks as they come.",
+        description: "The answer, or with `stream` its chunks as they arrive.",
         contents: vec![
             ("application/json", reference("ChatCompletion"), whole),
             ("text/event-stream", stream, json!(events)),
@@ -170,8 +170,8 @@ fn conversation_headers() -> Vec<Json> {
         } })
     };
     vec![
-        header("x-conversation-id", "The conversation to go on with; the field `conversation_id` goes first."),
-        header("X-OpenWebUI-Chat-Id", "Open WebUI's own id of its chat."),
+        header("x-conversation-id", "The conversation to continue; the field `conversation_id` takes precedence."),
+        header("X-OpenWebUI-Chat-Id", "The id of the chat in Open WebUI."),
     ]
 }
 
@@ -190,12 +190,12 @@ fn chat(id: &'static str, summary: &'static str, model: &str) -> Operation {
             id,
             "Chat",
             summary,
-            "The whole history goes along, as OpenAI's clients send it; the server finds the chat at the site that knows it and sends only what is new.",
+            "Clients send the whole history, as in OpenAI's API. The server finds the chat at the site that has this history, and sends only the new messages.",
         )
     }
 }
 
-/// A form with a file and a question.
+/// Returns an operation that takes a form with a file and a question.
 fn form(id: &'static str, field: &str, summary: &'static str, streams: bool) -> Operation {
     let schema = json!({
         "type": "object",
@@ -206,8 +206,8 @@ fn form(id: &'static str, field: &str, summary: &'static str, streams: bool) -> 
             "model": { "type": "string", "default": "qwen3-vl-plus", "maxLength": 200 },
             "stream": { "type": "boolean", "default": streams },
             "enable_thinking": { "type": "boolean", "default": false },
-            "thinking_budget": { "type": "integer", "description": "How many tokens the thinking may take." },
-            "conversation_id": { "type": "string", "description": "The conversation to go on with." },
+            "thinking_budget": { "type": "integer", "description": "The maximum number of tokens for thinking." },
+            "conversation_id": { "type": "string", "description": "The conversation to continue." },
         },
     });
     let name = if field == "image" { "photo.jpg" } else { "holiday.mp4" };
@@ -217,7 +217,7 @@ fn form(id: &'static str, field: &str, summary: &'static str, streams: bool) -> 
         body: Some((true, vec![("multipart/form-data", schema, example)])),
         answers: turn(),
         errors: [TURN, SITE].concat(),
-        ..about(id, "Chat", summary, "The file streams through to the site's storage; the question follows it.")
+        ..about(id, "Chat", summary, "The file is streamed to the site's storage; then the question is sent.")
     }
 }
 
@@ -246,7 +246,7 @@ fn upload(id: &'static str, summary: &'static str) -> Operation {
             SITE,
         ]
         .concat(),
-        ..about(id, "Files", summary, "The same bytes are uploaded once while their link lives.")
+        ..about(id, "Files", summary, "The same bytes are uploaded once while their link is valid.")
     }
 }
 
@@ -261,7 +261,7 @@ fn server_page(id: &'static str, summary: &'static str, media_type: &'static str
             Answer { status: 200, description: "OK", contents: vec![example], headers: &[("etag", "ETag")] },
             Answer {
                 status: 304,
-                description: "The client has it already.",
+                description: "The client's copy is current.",
                 contents: Vec::new(),
                 headers: &[("etag", "ETag")],
             },
@@ -271,7 +271,7 @@ fn server_page(id: &'static str, summary: &'static str, media_type: &'static str
     }
 }
 
-/// What an endpoint takes and gives; `path` tells apart those that stand at two.
+/// Returns the operation of an endpoint. `path` distinguishes the routes of an endpoint that has two.
 pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
     match endpoint {
         Endpoint::Root => Operation {
@@ -295,14 +295,19 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                 ],
                 headers: &[],
             }],
-            ..about("root", "Server", "What this server is", "Browsers get the console.")
+            ..about("root", "Server", "What this server is", "Browsers receive the console.")
         },
         Endpoint::Docs => server_page("docs", "This document as a page", "text/html"),
         Endpoint::Document => server_page("openapi", "This document", "application/json"),
-        Endpoint::Asset => about("asset", "Server", "A page's own file", "No part of the API."),
+        Endpoint::Asset => about("asset", "Server", "An asset of a page", "Not part of the API."),
         Endpoint::Health => Operation {
             answers: ok("Health", health("healthy", "valid")),
-            ..about("health", "Server", "How it is", "Always 200 while the server serves. Asks the site nothing.")
+            ..about(
+                "health",
+                "Server",
+                "The state of the server",
+                "Always 200 while the server runs. Sends no request to the site.",
+            )
         },
         Endpoint::Ready => Operation {
             answers: vec![
@@ -314,7 +319,7 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                 },
                 Answer {
                     status: 503,
-                    description: "No chat could work; `session.state` tells why.",
+                    description: "No chat could work; `session.state` says why.",
                     contents: vec![("application/json", reference("Health"), health("unhealthy", "expired"))],
                     headers: &[],
                 },
@@ -324,7 +329,7 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
         Endpoint::Metrics => Operation {
             answers: vec![Answer {
                 status: 200,
-                description: "Counts and times.",
+                description: "Counters and histograms.",
                 contents: vec![(
                     "text/plain",
                     json!({ "type": "string" }),
@@ -335,12 +340,22 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                 headers: &[],
             }],
             errors: vec![K::NotFound],
-            ..about("metrics", "Server", "Metrics for Prometheus", "Of the box; the edge keeps none and answers 404.")
+            ..about(
+                "metrics",
+                "Server",
+                "Metrics for Prometheus",
+                "On the native server. The Worker has no metrics and returns 404.",
+            )
         },
         Endpoint::Models => Operation {
             answers: ok("ModelList", json!({ "object": "list", "data": [model()] })),
             errors: SITE.to_vec(),
-            ..about("listModels", "Models", "The models of the account", "The site's live list, kept for ten minutes.")
+            ..about(
+                "listModels",
+                "Models",
+                "The models of the account",
+                "The site's live list, cached for ten minutes.",
+            )
         },
         Endpoint::Model => Operation {
             answers: ok("Model", model()),
@@ -357,13 +372,13 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
         Endpoint::Upload => upload("uploadFile", "Uploads a file"),
         Endpoint::Files => Operation {
             parameters: vec![
-                json!({ "name": "limit", "in": "query", "description": "How many; 0 means the default, more than 10000 count as 10000.", "schema": {
+                json!({ "name": "limit", "in": "query", "description": "The maximum length of the list. 0 means the default; values above 10000 count as 10000.", "schema": {
                     "type": "integer", "minimum": 0, "default": 100,
                 } }),
-                json!({ "name": "after", "in": "query", "description": "The last id of the page before.", "schema": {
+                json!({ "name": "after", "in": "query", "description": "The last id of the previous page.", "schema": {
                     "type": "string",
                 } }),
-                json!({ "name": "order", "in": "query", "description": "By the time of the upload.", "schema": {
+                json!({ "name": "order", "in": "query", "description": "The order by time of upload.", "schema": {
                     "type": "string", "enum": ["asc", "desc"], "default": "desc",
                 } }),
             ],
@@ -379,10 +394,10 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
             errors: vec![K::NotFound, K::StoreFailed],
             ..about("getFile", "Files", "One file", "")
         },
-        Endpoint::ForgetFile => Operation {
+        Endpoint::DeleteFile => Operation {
             answers: ok("DeletedFile", json!({ "id": file()["id"], "object": "file", "deleted": true })),
             errors: vec![K::NotFound, K::StoreFailed],
-            ..about("deleteFile", "Files", "Forgets a file", "It stays in the site's storage until its link ends.")
+            ..about("deleteFile", "Files", "Forgets a file", "It stays in the site's storage until its link expires.")
         },
         Endpoint::StsToken => {
             let schema = json!({
@@ -390,7 +405,7 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                 "required": ["filename", "filesize"],
                 "properties": {
                     "filename": { "type": "string", "minLength": 1, "pattern": "\\S" },
-                    "filesize": { "type": "integer", "minimum": 0, "description": "Bytes." },
+                    "filesize": { "type": "integer", "minimum": 0, "description": "In bytes." },
                     "filetype": { "type": ["string", "null"], "enum": ["image", "video", "audio", "file", null], "default": "image" },
                 },
             });
@@ -419,8 +434,8 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                 ..about(
                     "getStsToken",
                     "Files",
-                    "A credential of the site's storage",
-                    "For programs that upload by themselves. Open to all with `PUBLIC_STS_TOKEN`.",
+                    "Upload credentials for the site's storage",
+                    "For programs that upload by themselves. Needs no key with `PUBLIC_STS_TOKEN`.",
                 )
             }
         }
@@ -445,7 +460,7 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                 "Newest first, at most 1000.",
             )
         },
-        Endpoint::Chat => Operation {
+        Endpoint::DeleteChat => Operation {
             answers: ok(
                 "DeletedChat",
                 json!({ "id": "6f1c", "object": "chat.deleted", "deleted": true, "success": true, "message": "The chat 6f1c is deleted." }),
@@ -454,7 +469,7 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
             ..about(
                 "deleteChat",
                 "Conversations",
-                "Deletes one of them, here and at the site",
+                "Deletes a conversation, here and at the site",
                 "By `id` or `conversation_id`.",
             )
         },
@@ -467,12 +482,12 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                 "type": "object",
                 "description": "One of the three.",
                 "properties": {
-                    "cookies": { "type": "string", "description": "The `Cookie` line of a signed-in browser." },
-                    "token": { "type": "string", "description": "The token alone." },
+                    "cookies": { "type": "string", "description": "The `Cookie` header of a signed-in browser." },
+                    "token": { "type": "string", "description": "The token only." },
                     "curl": { "type": "string", "description": "\"Copy as cURL\" of a request to the chat site." },
                 },
             });
-            let text = json!({ "type": "string", "description": "Any of the three, told apart by its look." });
+            let text = json!({ "type": "string", "description": "Any of the three. The server detects the format." });
             Operation {
                 body: Some((
                     true,
@@ -490,19 +505,19 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                 ..about(
                     "putSession",
                     "Administration",
-                    "A new session in the place of the old one",
-                    "It is checked with the site first; what the site refuses changes nothing.",
+                    "Replaces the session",
+                    "The site checks the new session first. If the site refuses it, nothing changes.",
                 )
             }
         }
-        Endpoint::ForgetSession => Operation {
+        Endpoint::DeleteSession => Operation {
             answers: ok("Session", session()),
             errors: vec![K::StoreFailed],
             ..about(
                 "deleteSession",
                 "Administration",
-                "Forgets the stored session",
-                "The configured one is used again.",
+                "Deletes the stored session",
+                "The configured session is used again.",
             )
         },
     }
