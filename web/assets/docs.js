@@ -1,4 +1,4 @@
-// The API's document in Swagger UI. Nothing is asked of other servers: no validator, no fonts.
+// Shows the OpenAPI document in Swagger UI. Sends no request to other servers: no validator, no fonts.
 SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#document",

@@ -1,7 +1,7 @@
-// What is asked of the server. Keys stay in this tab.
+// Requests to the server. Keys stay in this tab.
 import { $, word } from "./page.js";
 
-/** An error that the server told, or the lack of an answer. */
+/** An error that the server returned, or a failed connection. */
 export class ApiError extends Error {
   /**
    * @param {number} status
@@ -15,14 +15,14 @@ export class ApiError extends Error {
   }
 }
 
-/** Ties an input to the tab's storage. */
+/** Keeps the value of an input in the tab's storage. */
 export function keepInTab(input) {
   const name = `qwen-edge.${input.id}`;
   try {
     input.value = sessionStorage.getItem(name) ?? "";
     input.addEventListener("input", () => sessionStorage.setItem(name, input.value));
   } catch {
-    // Storage may be forbidden: the key then lasts as long as the page.
+    // The browser may forbid storage. The key is then kept until the page closes.
   }
 }
 
@@ -45,11 +45,11 @@ export function errorOf(status, text) {
   }
 }
 
-/** Whether the person has stopped what was asked. */
+/** Whether the error is that a person stopped the request. */
 export const hasStopped = (error) => error instanceof DOMException && error.name === "AbortError";
 
 /**
- * Asks; gives the response if it is a good one.
+ * Sends a request. Returns a successful response, and throws on any other.
  * @param {string} path
  * @param {RequestInit} options
  */

@@ -5,12 +5,12 @@ import { startFiles, take } from "./files.js";
 import { render } from "./markdown.js";
 import { $, announce, copyButton, make, notice, word } from "./page.js";
 
-/** What the server is sent. */
+/** The messages that are sent to the server. */
 let messages = [];
 /** @type {AbortController | null} */
 let running = null;
 
-/** Keeps the newest in sight, unless the reader has scrolled back. */
+/** Scrolls to the newest message, unless the reader has scrolled back. */
 function follow(change) {
   const talk = $("talk");
   const atEnd = talk.scrollHeight - talk.scrollTop - talk.clientHeight < 60;
@@ -25,7 +25,7 @@ function bubble(role, ...children) {
   return article;
 }
 
-/** An answer on the page, painted at most once a frame however quickly it comes. */
+/** An answer on the page. It is painted at most once per frame. */
 class Answer {
   constructor() {
     this.text = "";
@@ -97,7 +97,7 @@ function figures(started, first, usage) {
   $("figures").textContent = parts.join(" · ");
 }
 
-/** Asks for the answer to what was said so far. */
+/** Requests the answer to the messages so far. */
 async function answer() {
   running = new AbortController();
   busy(true);
@@ -134,7 +134,7 @@ async function answer() {
     shown.end(problem);
     figures(started, first, usage);
   } finally {
-    // Whatever goes wrong on the page, the person can go on.
+    // After any error on the page the person can continue.
     running = null;
     busy(false);
   }
@@ -173,7 +173,7 @@ export function startChat() {
     send();
   });
   $("question").addEventListener("keydown", (event) => {
-    // While an input method composes, Enter belongs to it.
+    // While an input method is composing, Enter confirms its text.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
     send();

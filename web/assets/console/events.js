@@ -1,8 +1,8 @@
-// Reads a stream of server-sent events: whatever the pieces it comes in, the events are the same.
+// Reads a stream of server-sent events, independent of how it is split into chunks.
 const LONGEST = 4_000_000;
 
 /**
- * The data of each event.
+ * Yields the data of each event.
  * @param {ReadableStream<BufferSource>} body
  */
 export async function* events(body) {

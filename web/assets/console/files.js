@@ -1,8 +1,8 @@
-// Attachments: chosen, dropped or pasted, uploaded with their progress shown.
+// Attachments: files are chosen, dropped or pasted, and uploaded with a progress bar.
 import { ApiError, apiKey, errorOf } from "./api.js";
 import { $, announce, make, onLanguage, size, word } from "./page.js";
 
-/** One file: `done` is the server's object for it once it is there. */
+/** One file. `done` is the server's object for it after the upload. */
 const attachments = [];
 
 function show() {
@@ -32,7 +32,7 @@ function drop(attachment) {
   $("question").focus();
 }
 
-/** Uploads: only `XMLHttpRequest` tells how far it is. */
+/** Uploads the file. Only `XMLHttpRequest` reports the progress. */
 function upload(attachment) {
   const request = new XMLHttpRequest();
   const form = new FormData();
@@ -82,7 +82,7 @@ const PARTS = {
   file: ({ id, file_info }) => ({ type: "file", file: { file_id: id }, file_info }),
 };
 
-/** Waits for all uploads; gives the content parts and empties the list, or nothing if one failed. */
+/** Waits for all uploads. Returns the content parts and empties the list, or returns nothing if an upload failed. */
 export async function take() {
   await Promise.all(attachments.map(({ ended }) => ended));
   if (attachments.some(({ problem }) => problem)) return null;

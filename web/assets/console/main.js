@@ -1,4 +1,4 @@
-// The console: puts its parts together.
+// The console: starts all of its parts.
 import { startChat } from "./chat.js";
 import { startClients } from "./clients.js";
 import { startModels } from "./models.js";

@@ -1,4 +1,4 @@
-// Markdown to elements. The text comes from a model: HTML in it stays text, and nothing in it is fetched.
+// Converts Markdown to elements. The text is from a model: HTML in it stays text, and nothing in it is fetched.
 import { Marked } from "../vendor/marked.esm.js";
 import createPurify from "../vendor/purify.es.mjs";
 
@@ -9,9 +9,9 @@ const marked = new Marked({
   breaks: true,
   renderer: {
     html: ({ text }) => escaped(text),
-    // Pictures become links to them.
+    // Images become links.
     image: ({ href, text }) => `<a href="${escaped(href)}">${escaped(text || href)}</a>`,
-    // The page has headings of its own.
+    // Headings become bold paragraphs. Headings of the page structure the page only.
     heading({ tokens }) {
       return `<p><strong>${this.parser.parseInline(tokens)}</strong></p>`;
     },
@@ -33,7 +33,7 @@ const RULES = {
   RETURN_DOM_FRAGMENT: /** @type {const} */ (true),
 };
 
-/** Replaces what `element` holds by `text`. Never throws: what cannot be read as Markdown is shown as it is. */
+/** Replaces the content of `element` by `text`. Never throws: text that is not valid Markdown is shown as plain text. */
 export function render(element, text) {
   try {
     element.replaceChildren(parsed(text));
@@ -44,9 +44,9 @@ export function render(element, text) {
 
 function parsed(text) {
   const clean = purify.sanitize(marked.parse(text, { async: false }), RULES);
-  // What is scrolled by itself must be reached by keyboard.
+  // An element that scrolls must be reachable by keyboard.
   for (const wide of clean.querySelectorAll("pre, table")) wide.setAttribute("tabindex", "0");
-  // A task list's boxes only show.
+  // The checkboxes of a task list are read-only.
   for (const box of clean.querySelectorAll("input")) box.replaceWith(box.checked ? "☑" : "☐");
   return clean;
 }

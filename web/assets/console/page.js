@@ -1,14 +1,14 @@
-// Small helpers for the page itself.
+// Helpers for the page: elements, texts, languages and notices.
 import { words } from "./words.js";
 
 /**
- * An element of index.html.
+ * Returns an element of index.html.
  * @type {<Id extends keyof PageElements>(id: Id) => PageElements[Id]}
  */
 export const $ = (id) => /** @type {any} */ (document.getElementById(id));
 
 /**
- * Makes an element: `properties` are set on it, `children` are nodes or text.
+ * Creates an element. `properties` are set on it; `children` are nodes or text.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
  * @param {Record<string, unknown>} properties
@@ -29,7 +29,7 @@ const recall = (name) => {
   try {
     return localStorage.getItem(`qwen-edge.${name}`);
   } catch {
-    return null; // storage may be forbidden
+    return null; // The browser may forbid storage.
   }
 };
 
@@ -37,21 +37,21 @@ const keep = (name, value) => {
   try {
     localStorage.setItem(`qwen-edge.${name}`, value);
   } catch {
-    // The choice then lasts as long as the page.
+    // The choice is then kept until the page closes.
   }
 };
 
 let language = recall("language") ?? (/^zh\b/i.test(navigator.language) ? "zh" : "en");
 if (!(language in words)) language = "en";
 
-/** The text for `key`, with `{name}` replaced from `values`. */
+/** Returns the text for `key`, with `{name}` replaced from `values`. */
 export const word = (key, values = {}) =>
   (words[language][key] ?? key).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 
 export const locale = () => (language === "zh" ? "zh-CN" : "en");
 
 const listeners = [];
-/** Calls `listener` now and whenever the language changes. */
+/** Calls `listener` now and after each change of the language. */
 export function onLanguage(listener) {
   listeners.push(listener);
   listener();
@@ -85,21 +85,21 @@ export function startChoices() {
   onLanguage(translate);
 }
 
-/** Tells people who do not see the page what happened. */
+/** Announces a text to screen readers. */
 export function announce(text) {
   $("status").textContent = "";
-  // A change in the same tick would not be noticed.
+  // Screen readers do not notice a change in the same tick.
   requestAnimationFrame(() => ($("status").textContent = text));
 }
 
-/** Shows `text` in a notice, or hides it. */
+/** Shows `text` in a notice. Hides the notice if there is no text. */
 export function notice(element, text, kind = "") {
   element.hidden = !text;
   element.className = `notice ${kind}`;
   element.replaceChildren(...(Array.isArray(text) ? text : [text ?? ""]));
 }
 
-/** Copies `text`; where the page may not, it selects the text for the person to copy. */
+/** Copies `text`. If the browser forbids that, selects the text for the person to copy. */
 export async function copy(text, source) {
   try {
     await navigator.clipboard.writeText(text);
@@ -117,7 +117,7 @@ export async function copy(text, source) {
   }
 }
 
-/** A button that copies what `text()` gives, and says so for a moment. */
+/** Returns a button that copies the result of `text()` and confirms it for a moment. */
 export function copyButton(text, source) {
   const button = make("button", { type: "button", className: "copy", data: { word: "copy" } }, word("copy"));
   button.addEventListener("click", async () => {

@@ -1,9 +1,9 @@
-// The Qwen session: how it is, what to do, and a new one.
+// The Qwen session: its state, what to do, and how to replace it.
 import { adminKey, ask, json, keepInTab } from "./api.js";
 import { $, announce, make, notice, onLanguage, time, word } from "./page.js";
 
 const EVERY = 15_000;
-/** What the server answered last, in the shapes of openapi.json. @type {any} */
+/** The last response of the server, as openapi.json describes it. @type {any} */
 let health = null;
 /** @type {any} */
 let details = null;

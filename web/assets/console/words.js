@@ -1,4 +1,4 @@
-// All texts of the page.
+// All texts of the page, in both languages.
 const en = {
   skip: "Skip to the chat",
   sections: "Sections",
