@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     accounts::KeyId,
-    api::{AnswerMeta, Encoder, Parsed, openai},
+    api::{AnswerMeta, Dialect, Parsed},
     chat::{Answer, Attachments, ConversationHint, Plan, check, generation_options},
     error::{Error, Result},
     platform::{self, Body, Headers, Platform, Reach, Request},
@@ -25,6 +25,8 @@ const MAX_CONVERSATION_ID: usize = 200;
 /// A chat request without its attachments, and the attachments.
 pub(super) struct ChatTurn<'a> {
     pub(super) key: KeyId,
+    /// What the client speaks.
+    pub(super) dialect: Dialect,
     pub(super) headers: &'a Headers,
     pub(super) parsed: Parsed,
     pub(super) attachments: Attachments,
@@ -37,7 +39,7 @@ pub(super) struct ChatTurn<'a> {
 pub(super) async fn completions<P: Platform>(
     app: &Arc<App>,
     platform: &P,
-    key: KeyId,
+    (key, dialect): (KeyId, Dialect),
     request: Request,
     default_model: &str,
 ) -> Result<Response<Body>> {
@@ -45,19 +47,19 @@ pub(super) async fn completions<P: Platform>(
     let limit = body::chat_limit(&app.config.product);
     let body = body::collect(&app.memory, platform, &headers, body, limit).await?;
     let (parsed, attachments, reservation) = platform::work_on(platform, body.len(), move || {
-        let mut parsed = openai::parse(&body)?;
+        let mut parsed = dialect.parse(&body)?;
         let reservation = body.into_reservation();
         let attachments = Attachments::take(&mut parsed.request.messages)?;
         Ok::<_, Error>((parsed, attachments, reservation))
     })
     .await?;
-    let turn = ChatTurn { key, headers: &headers, parsed, attachments, default_model, reservation };
+    let turn = ChatTurn { key, dialect, headers: &headers, parsed, attachments, default_model, reservation };
     respond(app, platform, turn).await
 }
 
 /// Answers a chat request.
 pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: ChatTurn<'_>) -> Result<Response<Body>> {
-    let ChatTurn { key, headers, parsed, attachments, default_model, reservation } = turn;
+    let ChatTurn { key, dialect, headers, parsed, attachments, default_model, reservation } = turn;
     let Parsed { mut request, delivery } = parsed;
     check(&request.messages, &attachments)?;
     let hint = hint(request.conversation_id.take(), headers)?;
@@ -86,9 +88,12 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
         record.hit = Some(conversation.is_known());
     }
     let conversation_id = conversation.id.clone();
-    let meta =
-        AnswerMeta { id: reply::new_id("chatcmpl-", platform), created: platform.now().seconds(), model: model_name };
-    let encoder = Encoder::ChatCompletions(openai::Encoder::new(meta, delivery));
+    let meta = AnswerMeta {
+        id: reply::new_id(dialect.id_prefix(), platform),
+        created: platform.now().seconds(),
+        model: model_name,
+    };
+    let encoder = dialect.encoder(meta, delivery);
     let reach = if app.config.allow_private_urls { Reach::Any } else { Reach::PublicOnly };
     let plan = Plan { options, conversation, reach };
     let mut answer = Answer::new(platform.clone(), app.services(), plan, encoder, app.timing);

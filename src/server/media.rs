@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     accounts::KeyId,
-    api::{Delivery, Parsed, Whole, reasoning_switch},
+    api::{Delivery, Dialect, Parsed, Whole, reasoning_switch},
     chat::Attachments,
     error::{Error, Result},
     llm::{self, Message, Role},
@@ -67,6 +67,7 @@ async fn ask<P: Platform>(
     let delivery = if is_stream { Delivery::Stream { include_usage: false } } else { Delivery::Whole };
     let turn = ChatTurn {
         key,
+        dialect: Dialect::ChatCompletions,
         headers: &headers,
         parsed: Parsed { request: chat, delivery },
         attachments: Attachments::uploaded(platform, &received.file),

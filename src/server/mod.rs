@@ -32,7 +32,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::{
     accounts::KeyId,
-    api::openai,
+    api::Dialect,
     config::ConfigError,
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform, Request},
@@ -40,7 +40,7 @@ use crate::{
 use access_log::AccessLog;
 pub use app::App;
 use local::Readers;
-use router::{Access, Endpoint, Found};
+use router::{Access, Endpoint, Found, Route};
 #[cfg(not(target_arch = "wasm32"))]
 pub use {check::Finding, history::Imported};
 
@@ -65,25 +65,27 @@ pub async fn handle<P: Platform>(app: Arc<App>, platform: P, request: Request) -
         Ok(readers) => (readers, None),
         Err(refusal) => (Readers::Nobody, Some(refusal)),
     };
+    // Whoever asks for no route of ours most likely speaks this one.
+    let mut dialect = Dialect::ChatCompletions;
     let (name, answer) = match router::find(&path, &method, &app.config.product) {
         Found::Preflight => ("preflight", refusal.map_or_else(|| Ok(reply::preflight(preflight.as_deref())), Err)),
         Found::Nothing => ("none", Err(not_found(&path))),
         Found::OtherMethods(methods) => ("none", Ok(method_not_allowed(&method, &methods))),
         Found::Endpoint(route, argument) => {
             platform.request_metrics().record().route = route.path;
+            dialect = route.dialect;
             let answer = match refusal {
                 Some(refusal) => Err(refusal),
-                None => {
-                    access_log.measure(answer(&app, &platform, request, route.endpoint, route.access, argument)).await
-                }
+                None => access_log.measure(answer(&app, &platform, request, route, argument)).await,
             };
             (route.path, answer)
         }
     };
     let mut answer = answer.unwrap_or_else(|error| {
-        log_error(&error, &request_id, name);
+        let answer = reply::error(dialect, &error);
+        log_error(&error, answer.status(), &request_id, name);
         platform.request_metrics().record().code = Some(error.kind().code());
-        reply::error(&error)
+        answer
     });
     if method == Method::HEAD {
         *answer.body_mut() = Body::empty();
@@ -97,10 +99,10 @@ async fn answer<P: Platform>(
     app: &Arc<App>,
     platform: &P,
     request: Request,
-    endpoint: Endpoint,
-    access: Access,
+    route: &'static Route,
     argument: Option<String>,
 ) -> Result<Response<Body>> {
+    let Route { endpoint, access, dialect, .. } = *route;
     let key = match access {
         Access::Admin => auth::check_admin(&app.config, &request).map(|()| KeyId::of(""))?,
         access if access.is_keyed(&app.config) => app.keys.check(&request.headers, app.config.open_to_all())?,
@@ -118,10 +120,11 @@ async fn answer<P: Platform>(
         Endpoint::Models => Box::pin(models::list(app, platform)).await,
         Endpoint::Model => Box::pin(models::one(app, platform, &argument.unwrap_or_default())).await,
         Endpoint::Completions => {
-            Box::pin(chat_completions::completions(app, platform, key, request, &app.config.default_model)).await
+            Box::pin(chat_completions::completions(app, platform, (key, dialect), request, &app.config.default_model))
+                .await
         }
         Endpoint::Multimodal => {
-            Box::pin(chat_completions::completions(app, platform, key, request, media::DEFAULT_MODEL)).await
+            Box::pin(chat_completions::completions(app, platform, (key, dialect), request, media::DEFAULT_MODEL)).await
         }
         Endpoint::ImageChat => Box::pin(media::image(app, platform, key, request)).await,
         Endpoint::VideoChat => Box::pin(media::video(app, platform, key, request)).await,
@@ -145,7 +148,8 @@ async fn page(platform: &impl Platform, request: &Request, path: &str) -> Result
 /// Returns the Worker's answer while a variable is wrong.
 pub fn misconfigured(platform: &impl Platform, request: &Request, error: &ConfigError) -> Response<Body> {
     let message = format!("The server's configuration is wrong: {error}.");
-    let mut answer = reply::error(&Error::new(ErrorKind::Configuration, message).with_param(error.name));
+    let mut answer =
+        reply::error(Dialect::ChatCompletions, &Error::new(ErrorKind::Configuration, message).with_param(error.name));
     reply::common_headers(answer.headers_mut(), &reply::request_id(&request.headers, platform), &Readers::Everybody);
     answer
 }
@@ -158,16 +162,15 @@ fn not_found(path: &str) -> Error {
 fn method_not_allowed(method: &Method, allowed: &str) -> Response<Body> {
     let error =
         Error::new(ErrorKind::MethodNotAllowed, format!("This route does not take {method}; it takes {allowed}."));
-    let mut answer = reply::error(&error);
+    let mut answer = reply::error(Dialect::ChatCompletions, &error);
     if let Ok(allowed) = HeaderValue::from_str(allowed) {
         answer.headers_mut().insert(http::header::ALLOW, allowed);
     }
     answer
 }
 
-fn log_error(error: &Error, request_id: &str, route: &str) {
+fn log_error(error: &Error, status: StatusCode, request_id: &str, route: &str) {
     let code = error.kind().code();
-    let status = StatusCode::from_u16(openai::wire_form(error.kind()).status).unwrap_or_default();
     if status.is_server_error() {
         tracing::warn!(request_id, route, code, %error, "failed");
     } else {

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::local::Readers;
 use crate::{
-    api::openai::{error_body, wire_form},
+    api::{Dialect, ErrorReply},
     error::{Error, ErrorKind},
     platform::{self, Body, Headers, Platform},
 };
@@ -70,9 +70,11 @@ pub(super) fn event_stream(body: Body) -> Response<Body> {
     answer
 }
 
-pub(super) fn error(error: &Error) -> Response<Body> {
-    let status = StatusCode::from_u16(wire_form(error.kind()).status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut answer = json_text(status, error_body(error));
+/// Returns an error as clients of this dialect expect it.
+pub(super) fn error(dialect: Dialect, error: &Error) -> Response<Body> {
+    let ErrorReply { status, body } = dialect.error(error);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = json_text(status, body);
     let headers = answer.headers_mut();
     if error.kind() == ErrorKind::MissingApiKey {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -3,7 +3,10 @@
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use crate::config::{Config, Product};
+use crate::{
+    api::Dialect,
+    config::{Config, Product},
+};
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +67,12 @@ pub(super) struct Route {
     pub(super) path: &'static str,
     pub(super) access: Access,
     pub(super) endpoint: Endpoint,
+    /// What its clients speak.
+    pub(super) dialect: Dialect,
 }
 
 const fn route(method: &'static str, path: &'static str, access: Access, endpoint: Endpoint) -> Route {
-    Route { method, path, access, endpoint }
+    Route { method, path, access, endpoint, dialect: Dialect::ChatCompletions }
 }
 
 /// Returns the routes of a product.
