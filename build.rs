@@ -31,7 +31,7 @@ fn main() -> io::Result<()> {
         gzip.finish()?;
         let name = file.strip_prefix("web").unwrap_or(file).display();
         table += &format!(
-            "    Packed {{ path: \"/{name}\", etag: \"\\\"{:016x}\\\"\", gzip: include_bytes!({packed:?}) }},\n",
+            "    Page {{ path: \"/{name}\", etag: \"\\\"{:016x}\\\"\", gzip: include_bytes!({packed:?}) }},\n",
             hash.finish()
         );
     }
