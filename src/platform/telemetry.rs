@@ -71,7 +71,7 @@ pub struct RequestRecord {
     pub request_id: String,
     /// The HTTP method.
     pub method: String,
-    /// The route's path in the route table, or `none`.
+    /// The path in the route table, or `none` for an unknown route.
     pub route: &'static str,
     /// The model that the client requested.
     pub model: Option<String>,
