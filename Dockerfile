@@ -1,11 +1,11 @@
-# The box as a container: one binary, the few library files it is linked to, and a folder for the database.
-# The version is exact. To have these very bytes for ever, add the digest that
+# The native server as a container: one binary, the libraries that it links to, and a folder for the database.
+# The version is exact. For a reproducible base image, add the digest that
 #   docker buildx imagetools inspect rust:1.95.0-slim-bookworm
 # prints: FROM rust:1.95.0-slim-bookworm@sha256:…
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /src
 
-# Dependencies first, with stubs in the place of the sources: this layer is rebuilt only when a manifest changes.
+# Dependencies first, with stubs instead of the sources. This layer is rebuilt only when a manifest changes.
 COPY Cargo.toml Cargo.lock build.rs ./
 RUN mkdir -p src web examples benches tests/integration \
 	&& touch src/lib.rs \
@@ -17,11 +17,11 @@ COPY src src
 COPY web web
 # Shown by --version: docker build --build-arg COMMIT="$(git rev-parse --short=12 HEAD)" .
 ARG COMMIT
-# Copied files keep their dates and may be older than the stubs they replace; cargo goes by the date.
+# Copied files keep their modification times, and may be older than the stubs that they replace. Cargo compares these times.
 RUN touch src/lib.rs src/main.rs && cargo build --release --locked --bin qwen-edge
 
-# Everything of the final image under one folder. /data is open to all, so that any --user can write its database there;
-# the last line fails the build if a library was forgotten. TLS roots are compiled in, so no certificates are needed.
+# The content of the final image, in one folder. Everybody may write to /data, so that any --user can keep a database there.
+# The last line fails the build if a library is missing. TLS roots are compiled in, so the image needs no certificates.
 RUN install -d /image/usr/local/bin && install -d -m 1777 /image/data \
 	&& install target/release/qwen-edge /image/usr/local/bin/ \
 	&& ldd target/release/qwen-edge | grep -o '/[^ ]*' | xargs cp -L --parents -t /image \

@@ -1,4 +1,4 @@
-//! Before the crate is built: packs the pages of `web/` for the box, and notes the commit for `--version`.
+//! Compresses the pages in `web/` for the native server, and records the commit for `--version`.
 
 use std::{
     env, fs,
@@ -10,8 +10,8 @@ use std::{
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
-    note_commit();
-    // The edge has them as Workers static assets.
+    record_commit();
+    // The Worker has them as static assets.
     if env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("wasm32") {
         return Ok(());
     }
@@ -31,14 +31,14 @@ fn main() -> io::Result<()> {
         gzip.finish()?;
         let name = file.strip_prefix("web").unwrap_or(file).display();
         table += &format!(
-            "    Packed {{ path: \"/{name}\", etag: \"\\\"{:016x}\\\"\", gzip: include_bytes!({packed:?}) }},\n",
+            "    Page {{ path: \"/{name}\", etag: \"\\\"{:016x}\\\"\", gzip: include_bytes!({packed:?}) }},\n",
             hash.finish()
         );
     }
     fs::write(out.join("web.rs"), table + "]\n")
 }
 
-/// Files whose names begin with `_` are directions for the edge.
+/// Lists the files in a folder. Names that begin with `_` are instructions for Cloudflare.
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -51,8 +51,8 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// `COMMIT` of the environment, where there is no repository (in a container's build), else what git says.
-fn note_commit() {
+/// Uses `COMMIT` of the environment if it is set (in a container's build, without the repository), else asks git.
+fn record_commit() {
     println!("cargo:rerun-if-env-changed=COMMIT");
     for file in [".git/HEAD", ".git/logs/HEAD"] {
         if Path::new(file).exists() {

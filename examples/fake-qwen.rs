@@ -1,4 +1,4 @@
-//! A fake chat.qwen.ai, to try qwen-edge without an account or network.
+//! Serves a fake chat.qwen.ai, to try qwen-edge without an account or a network.
 
 #[path = "../tests/fake_qwen/mod.rs"]
 mod fake_qwen;

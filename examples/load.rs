@@ -36,8 +36,8 @@ struct Options {
     /// Header fields, each as `name: value`.
     #[arg(short = 'H', long = "header")]
     headers: Vec<String>,
-    /// The body, or `@FILE`. `{query}` is replaced by the text after the last `=` of the URL, `{worker}` by the number of the
-    /// connection.
+    /// The body, or `@FILE`. `{query}` is replaced with the text after the last `=` of the URL, `{worker}` with the number of
+    /// the connection.
     #[arg(short, long)]
     data: String,
     /// Total number of requests.

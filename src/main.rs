@@ -1,4 +1,4 @@
-//! The box: reads the configuration, listens, serves until it is told to stop.
+//! The native server and its commands.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod cli;
@@ -8,6 +8,6 @@ fn main() -> std::process::ExitCode {
     cli::run()
 }
 
-/// The Worker is the library; this binary exists only natively.
+/// The Worker is the library; this binary has no purpose on its target.
 #[cfg(target_arch = "wasm32")]
 fn main() {}

@@ -1,4 +1,4 @@
-//! `import-history`
+//! The command `import-history`.
 
 use std::{
     fs::{OpenOptions, Permissions},
@@ -20,9 +20,9 @@ use qwen_edge::{
 
 use super::tools::say;
 
-fn bar() -> ProgressBar {
+fn progress_bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:30} {pos} of {len} chats listed so far  {msg}  {elapsed}");
-    // Hidden by itself where standard error is no terminal.
+    // indicatif hides it if standard error is not a terminal.
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
@@ -38,7 +38,7 @@ fn summary(done: &Imported) -> String {
 /// Writes a file with mode 0600, because it contains conversations.
 fn write_private(file: &Path, text: &str) -> io::Result<()> {
     let mut open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
-    // One that was there keeps its mode; a pipe or a device has none of ours.
+    // An existing file kept its mode when it was opened. The mode of a pipe or a device stays.
     if open.metadata()?.is_file() {
         open.set_permissions(Permissions::from_mode(0o600))?;
     }
@@ -53,7 +53,7 @@ pub(super) async fn import(config: Config, pause: Duration, all: bool, sql: Opti
         return Err(warning.to_owned());
     }
     let app = App::new(config);
-    let bar = bar();
+    let bar = progress_bar();
     let mut last = Imported::default();
     let work = app.import_history(&platform, pause, all, |done| {
         last = done.clone();
@@ -67,13 +67,13 @@ pub(super) async fn import(config: Config, pause: Duration, all: bool, sql: Opti
     };
     bar.finish_and_clear();
     app.settle(&platform).await;
-    let done = told(ended, &app, &platform, sql, &last).await;
+    let result = report(ended, &app, &platform, sql, &last).await;
     platform.close().await;
-    done
+    result
 }
 
-/// What is told of the end, and the SQL file.
-async fn told(
+/// Prints how the import ended, and writes the SQL file.
+async fn report(
     ended: Option<Result<Imported, Error>>,
     app: &App,
     platform: &Native,

@@ -1,4 +1,4 @@
-//! How log lines look.
+//! The log of the native server.
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -18,7 +18,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// Begins to log to standard error.
+/// Starts to log to standard error.
+///
+/// # Errors
+/// `LOG` is not a filter.
 pub(super) fn start(config: &Config) -> Result<(), ConfigError> {
     let filter = EnvFilter::try_new(&config.log).map_err(|_| ConfigError {
         name: "LOG",
@@ -39,7 +42,7 @@ pub(super) fn start(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Writes one field of a text log line. Fields hold all client and upstream text of a line, so it is escaped here.
+/// Writes one field of a text log line. Text of clients and upstreams is always in a field, so fields are escaped here.
 fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn std::fmt::Debug) -> std::fmt::Result {
     let value = format!("{value:?}");
     let (name, value) = (field.name(), visible::text(&value));
@@ -50,11 +53,11 @@ fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn std::fmt::Debug) ->
     }
 }
 
-/// Where lines of JSON go.
+/// Writes lines of JSON with escaped control characters.
 struct Visible<W>(W);
 
 impl<W: Write> Write for Visible<W> {
-    /// Gets a whole line at once.
+    /// Writes one line: tracing passes a whole line in each call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let shown = std::str::from_utf8(line).map(visible::json);
         self.0.write_all(shown.as_ref().map_or(line, |shown| shown.as_bytes()))?;

@@ -1,4 +1,4 @@
-//! The command line of the box.
+//! The command line of the native server.
 
 mod history;
 mod log;
@@ -27,7 +27,7 @@ use tokio::{net::TcpListener, signal::unix::SignalKind};
 
 /// Your own Qwen web account as an OpenAI-compatible API.
 ///
-/// Settings come from the environment and from .env in the working folder; the environment goes first.
+/// Settings come from the environment and from .env in the working folder; the environment has priority.
 /// README.md lists them. A first start:
 ///
 ///   echo "QWEN_COOKIES='…'" > .env      the Cookie line of a signed-in browser
@@ -44,51 +44,51 @@ struct Cli {
 enum Command {
     /// Serve the API (the default).
     Serve,
-    /// Look at the configuration, the database and the session, and ask the site; says what is wrong.
+    /// Check the configuration, the database, the session and the chat site, and print what is wrong.
     Check,
-    /// Take the session out of "Copy as cURL" (or cookies, or a token) and keep it in the database.
+    /// Read the session from "Copy as cURL" (or cookies, or a token) and store it in the database.
     ///
-    /// The site is asked first whether it takes it. A server that runs on the same database uses it within seconds.
+    /// The chat site must accept it first. A server that runs on the same database uses it within seconds.
     ImportCurl {
         /// The file to read; standard input without one.
         file: Option<PathBuf>,
     },
-    /// Read the account's chats, so that those begun in the browser can be gone on with from any client.
+    /// Import the account's chats, so that any client can continue a chat that was started in the browser.
     ///
-    /// One request a second goes to the site. Ctrl-C stops it, and the next run goes on; what has not changed since is not
-    /// read again. A client then shows the chat's history, or its last answer, or sends the chat's id as conversation_id.
+    /// It sends one request a second to the site. Ctrl-C stops it, and the next run continues; unchanged chats are not read
+    /// again. To continue a chat, a client sends its history, or its last answer, or the chat's id as conversation_id.
     ImportHistory {
-        /// Milliseconds between two requests to the site.
+        /// Milliseconds between two requests to the chat site.
         #[arg(long, value_name = "MS", default_value_t = 1000)]
         pause_ms: u64,
-        /// Read also what was read before and has not changed.
+        /// Also read chats that have not changed since the last import.
         #[arg(long)]
         all: bool,
-        /// Write everything that was imported as SQL too, for the database of the edge:
+        /// Also write everything that was imported as SQL, for the Worker's database:
         /// npx wrangler d1 execute qwen-edge --remote --file FILE
         #[arg(long, value_name = "FILE", verbatim_doc_comment)]
         sql: Option<PathBuf>,
     },
-    /// Ask a running server for /health; fails when it does not answer. For containers.
+    /// Request /health of a running server, and fail if it does not answer. For containers.
     Healthcheck,
 }
 
-/// As often as the edge's cron trigger in `wrangler.toml`.
-const HOUSEKEEPING: Duration = Duration::from_secs(10 * 60);
-/// A configuration that cannot work.
+/// The interval of the Worker's cron trigger in `wrangler.toml`.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// The exit code for an invalid configuration.
 const BAD_CONFIGURATION: u8 = 2;
 
 pub(crate) fn run() -> ExitCode {
     let command = Cli::parse().command.unwrap_or(Command::Serve);
     let (config, warnings) = match load() {
         Ok(loaded) => loaded,
-        Err(problem) => return complain(&problem, BAD_CONFIGURATION),
+        Err(problem) => return fail(&problem, BAD_CONFIGURATION),
     };
     match command {
         Command::Serve => start(config, &warnings),
         Command::Healthcheck => match tools::healthcheck(&config) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(problem) => complain(&problem, 1),
+            Err(problem) => fail(&problem, 1),
         },
         Command::Check => run_once(config, &warnings, tools::check),
         Command::ImportCurl { file } => {
@@ -100,7 +100,7 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// Runs a command that ends by itself. Its log has only what went wrong, unless `LOG` asks for more.
+/// Runs a command that ends by itself. By default it logs only warnings and errors.
 fn run_once(
     mut config: Config,
     warnings: &[String],
@@ -110,32 +110,33 @@ fn run_once(
         config.log = "warn".to_owned();
     }
     if let Err(problem) = log::start(&config) {
-        return complain(&problem, BAD_CONFIGURATION);
+        return fail(&problem, BAD_CONFIGURATION);
     }
     warn(warnings);
     let done = match runtime() {
         Ok(runtime) => runtime.block_on(command(config)),
         Err(error) => Err(format!("cannot start: {error}")),
     };
-    done.unwrap_or_else(|problem| complain(&problem, 1))
+    done.unwrap_or_else(|problem| fail(&problem, 1))
 }
 
-/// For the calling thread; connections are served by [`Workers`].
+/// Builds a runtime for the calling thread. [`Workers`] serve the connections.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-fn complain(problem: &dyn std::fmt::Display, code: u8) -> ExitCode {
-    // Standard error may be closed; there is nobody else to tell.
+/// Prints a problem and returns its exit code.
+fn fail(problem: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    // Standard error may be closed.
     let _ = writeln!(std::io::stderr(), "qwen-edge: {}", visible::lines(&problem.to_string()));
     ExitCode::from(code)
 }
 
-/// The configuration, and what is not as it should be.
+/// Reads the configuration. Returns it with its warnings.
 fn load() -> Result<(Config, Vec<String>), String> {
     let path = Path::new(".env");
     let file = dotenv::read(path).map_err(|error| format!(".env cannot be read: {error}"))?;
-    // What cannot be read does not count as absent: else a key that is no text would open the server.
+    // An unreadable variable does not count as absent. Otherwise a key that is not UTF-8 would leave the server open.
     let unreadable = Cell::new(None);
     let lookup = |name: &str| {
         let value = std::env::var(name).unwrap_or_else(|error| {
@@ -169,18 +170,18 @@ fn warn(warnings: &[String]) {
 fn start(config: Config, warnings: &[String]) -> ExitCode {
     let checked = config.check_exposure().and_then(|()| log::start(&config));
     if let Err(problem) = checked {
-        return complain(&problem, BAD_CONFIGURATION);
+        return fail(&problem, BAD_CONFIGURATION);
     }
     let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return complain(&format!("cannot start: {error}"), 1),
+        Err(error) => return fail(&format!("cannot start: {error}"), 1),
     };
     let result = runtime.block_on(listen(config, warnings));
-    // A deferred look-up must not hold up the end.
+    // A pending DNS look-up must not delay the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => complain(&problem, 1),
+        Err(problem) => fail(&problem, 1),
     }
 }
 
@@ -202,24 +203,24 @@ async fn listen(config: Config, warnings: &[String]) -> Result<(), String> {
     tokio::spawn(async move {
         loop {
             keeper.housekeeping(&runtime).await;
-            tokio::time::sleep(HOUSEKEEPING).await;
+            tokio::time::sleep(HOUSEKEEPING_INTERVAL).await;
         }
     });
-    let (last, runtime) = (Arc::clone(&app), platform.clone());
+    let (closing, runtime) = (Arc::clone(&app), platform.clone());
     let handler = move |request| server::handle(Arc::clone(&app), platform.clone(), request);
-    #[expect(clippy::async_yields_async, reason = "the first signal gives the wait for the second")]
+    #[expect(clippy::async_yields_async, reason = "the first signal returns the wait for the second")]
     let stop = async {
         signals.next().await;
-        tracing::info!("stopping: open requests may end; a second signal cuts them off");
+        tracing::info!("stopping: waiting for open requests; a second signal stops at once");
         async move { signals.next().await }
     };
     serve(listener, &workers, handler, stop).await;
-    last.settle(&runtime).await;
+    closing.settle(&runtime).await;
     runtime.close().await;
     Ok(())
 }
 
-/// SIGTERM and SIGINT.
+/// The signals that stop the server: SIGTERM and SIGINT.
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,

@@ -1,4 +1,4 @@
-//! The commands that do one thing and end.
+//! The commands `check`, `import-curl` and `healthcheck`.
 
 use std::{
     io::{Read as _, Write as _},
@@ -17,33 +17,36 @@ use qwen_edge::{
     visible,
 };
 
-/// Tells the person; a closed output is nobody's to be told of.
+/// Prints to standard output. Ignores a closed one.
 pub(super) fn say(text: &dyn std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{}", visible::lines(&text.to_string()));
 }
 
-/// Asks the server of the same configuration for its health, with nothing but a socket: it runs in an empty container.
+/// Requests `/health` of the server with the same configuration.
+///
+/// # Errors
+/// The server does not answer, or with another status than 200.
 pub(super) fn healthcheck(config: &Config) -> Result<(), String> {
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const TIMEOUT: Duration = Duration::from_secs(5);
     let host = match config.host {
         IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         host => host,
     };
     let address = SocketAddr::new(host, config.port);
-    let ask = || {
-        let mut socket = TcpStream::connect_timeout(&address, PATIENCE)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+    let request = || {
+        let mut socket = TcpStream::connect_timeout(&address, TIMEOUT)?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
         socket.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer)?;
         std::io::Result::Ok(answer)
     };
-    let answer = ask().map_err(|error| format!("no answer from {address}: {error}"))?;
+    let answer = request().map_err(|error| format!("no answer from {address}: {error}"))?;
     if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(format!("{address} answers, but not with 200")) }
 }
 
-/// Looks at all that a chat needs and prints a line for each.
+/// Checks everything that a chat needs, and prints a line for each finding.
 pub(super) async fn check(config: Config) -> Result<ExitCode, String> {
     let exposure = config.check_exposure().map_err(|error| error.to_string());
     let keys = match (config.valid_tokens.len(), config.admin_token.is_some()) {
@@ -63,14 +66,14 @@ pub(super) async fn check(config: Config) -> Result<ExitCode, String> {
     platform.close().await;
     let mut all_good = true;
     for Finding { what, is_good, text } in std::iter::once(configuration).chain(findings) {
-        let place = if what == "store" { format!("{path}: ") } else { String::new() };
-        say(&format_args!("{} {what:<14} {place}{text}", if is_good { "ok " } else { "BAD" }));
+        let prefix = if what == "store" { format!("{path}: ") } else { String::new() };
+        say(&format_args!("{} {what:<14} {prefix}{text}", if is_good { "ok " } else { "BAD" }));
         all_good &= is_good;
     }
     Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Stores a pasted session; a running server takes it over within seconds.
+/// Stores a session from a file or from standard input. A running server uses it within seconds.
 pub(super) async fn import_curl(config: Config, file: Option<&Path>) -> Result<ExitCode, String> {
     let mut text = String::new();
     let limit = MAX_TEXT as u64;

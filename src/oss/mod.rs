@@ -1,4 +1,5 @@
-//! Alibaba Cloud's object storage: signatures, and the ways to put an object there. Knows nothing of Qwen or OpenAI.
+//! A client of Alibaba Cloud's Object Storage Service: V4 signatures, and three ways to store an object. Knows nothing of Qwen or
+//! OpenAI.
 
 mod network;
 mod object;

@@ -1,8 +1,8 @@
-//! What the storage's client needs of a runtime.
+//! The ports that the storage client needs.
 
 use crate::platform::{Clock, Entropy, Http, MaybeSend, MaybeSync, Tasks, Telemetry};
 
-/// Requests, time, randomness, and work that goes on when the client has left.
+/// Requests, time, randomness, and work that continues after the client has left.
 pub trait Network: Http + Clock + Entropy + Tasks + Telemetry + Clone + MaybeSend + MaybeSync + 'static {}
 
 impl<P> Network for P where P: Http + Clock + Entropy + Tasks + Telemetry + Clone + MaybeSend + MaybeSync + 'static {}

@@ -1,4 +1,4 @@
-//! One object: where it goes, and the requests that put it there whole.
+//! One object: its address and credentials, and the requests that store it whole.
 
 use std::{fmt, time::Duration};
 
@@ -20,55 +20,56 @@ use crate::{
     unix_time::UnixMillis,
 };
 
-/// An answer of the storage is a short XML text.
+/// The limit of an answer, which is a short XML document.
 const MAX_ANSWER: usize = 256 * 1024;
-/// How long the policy of a form holds.
-const POLICY_LIFE: Duration = Duration::from_secs(600);
+/// How long the policy of a form is valid.
+const POLICY_LIFETIME: Duration = Duration::from_secs(600);
 
-/// Where one object goes, with temporary credentials for it.
+/// The address of one object, with temporary credentials for it.
 #[derive(Debug)]
 pub struct Object {
-    /// Scheme and host that the bucket answers at.
+    /// Scheme and host of the bucket.
     pub origin: String,
-    /// The bucket.
+    /// The bucket's name.
     pub bucket: String,
     /// The object's name, not escaped.
     pub key: String,
     /// The signed region, such as `ap-southeast-1`.
     pub region: String,
-    /// What signs.
+    /// The key that signs.
     pub credentials: Credentials,
-    /// Goes along with temporary credentials.
+    /// The token of temporary credentials.
     pub security_token: Secret,
-    /// How long one request may take.
+    /// The timeout of one request.
     pub patience: Duration,
-    /// How far the storage's clock is ahead of this machine's, in milliseconds: signatures go by that.
+    /// How far the storage's clock is ahead of this machine's, in milliseconds. Signatures use the storage's time.
     pub clock_ahead: i64,
 }
 
-/// Why the storage did not take something. Holds no secret.
+/// Why a request to the storage failed. Holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The status of its answer; `None` when there was none.
+    /// The status of the answer; `None` without a usable answer.
     pub status: Option<u16>,
-    /// The code in its answer (`AccessDenied`, …), or what happened to the connection.
+    /// The code in the answer (`AccessDenied`, …), or a description of what went wrong.
     pub code: String,
-    /// Whether the time was up.
+    /// Whether the request timed out.
     pub is_timeout: bool,
 }
 
 impl Failure {
-    pub(super) fn odd(code: &str) -> Self {
+    /// A failure without an answer, or with an unexpected one.
+    pub(super) fn unexpected(code: &str) -> Self {
         Self { status: None, code: code.to_owned(), is_timeout: false }
     }
 
     fn timeout() -> Self {
-        Self { is_timeout: true, ..Self::odd("no answer in time") }
+        Self { is_timeout: true, ..Self::unexpected("no answer in time") }
     }
 
-    /// Whether the same request may work a moment later.
+    /// Whether the same request may succeed a moment later.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         self.status.is_none_or(|status| status >= 500 || matches!(status, 408 | 429))
     }
 }
@@ -84,25 +85,25 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// A good answer.
+/// An answer with a success status.
 pub(super) struct Answer {
     pub(super) headers: HeaderMap,
     pub(super) body: String,
 }
 
 impl Object {
-    /// Puts the whole object with one `PUT`.
+    /// Stores the whole object with one `PUT`.
     ///
     /// # Errors
-    /// Any answer but a good one, and none in time.
+    /// The storage refuses the request, or does not answer in time.
     pub async fn put(&self, platform: &impl Network, content_type: &str, body: Payload) -> Result<(), Failure> {
         self.send(platform, Method::PUT, &[], content_type, body).await.map(drop)
     }
 
-    /// Puts the whole object with one `POST` of a form, whose policy allows this very object only.
+    /// Stores the whole object with one `POST` of a form, whose policy allows only this object.
     ///
     /// # Errors
-    /// Any answer but a good one, and none in time.
+    /// The storage refuses the request, or does not answer in time.
     pub async fn post_form(&self, platform: &impl Network, content_type: &str, body: Payload) -> Result<(), Failure> {
         let now = self.now(platform);
         let time = timestamp(now);
@@ -120,13 +121,13 @@ impl Object {
         let size = body.len();
         let mut conditions = vec![json!({ "bucket": self.bucket }), json!(["content-length-range", size, size])];
         conditions.extend(fields.iter().map(|(name, value)| json!(["eq", format!("${name}"), value])));
-        let expiration = policy_time(now.saturating_add(POLICY_LIFE));
+        let expiration = policy_time(now.saturating_add(POLICY_LIFETIME));
         let policy = BASE64.encode(json!({ "expiration": expiration, "conditions": conditions }).to_string());
         let signature = policy_signature(&self.credentials, scope, &policy);
         fields.extend([("policy", policy.as_str()), ("x-oss-signature", signature.as_str())]);
 
-        // Whoever guessed it could write fields of the form into a file.
-        let random = platform.random().map_err(|error| Failure::odd(&error.to_string()))?;
+        // Content that holds the boundary could add fields to the form, so it must not be guessed.
+        let random = platform.random().map_err(|error| Failure::unexpected(&error.to_string()))?;
         let boundary = format!("----form{}", hex(&random));
         let field = |(name, value)| {
             format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
@@ -186,7 +187,7 @@ impl Object {
         self.ask(platform, request).await
     }
 
-    /// The storage's time.
+    /// Returns the storage's time.
     fn now(&self, platform: &impl Network) -> UnixMillis {
         platform.now().saturating_add_signed(self.clock_ahead)
     }
@@ -196,8 +197,8 @@ impl Object {
     }
 
     fn uri(&self, path: &str, query: &str) -> Result<http::Uri, Failure> {
-        let mark = if query.is_empty() { "" } else { "?" };
-        format!("{}/{path}{mark}{query}", self.origin).parse().map_err(|_| Failure::odd("odd address"))
+        let separator = if query.is_empty() { "" } else { "?" };
+        format!("{}/{path}{separator}{query}", self.origin).parse().map_err(|_| Failure::unexpected("invalid URL"))
     }
 
     async fn ask(&self, platform: &impl Network, request: http::Request<Payload>) -> Result<Answer, Failure> {
@@ -205,7 +206,7 @@ impl Object {
             read(
                 platform::ask(platform, UpstreamKind::Storage, platform.fetch(request))
                     .await
-                    .map_err(|error| broken(error.kind))?,
+                    .map_err(|error| fetch_failure(error.kind))?,
             )
             .await
         };
@@ -213,24 +214,24 @@ impl Object {
     }
 }
 
-fn broken(kind: FetchErrorKind) -> Failure {
+fn fetch_failure(kind: FetchErrorKind) -> Failure {
     match kind {
         FetchErrorKind::Timeout => Failure::timeout(),
-        FetchErrorKind::Connect | FetchErrorKind::Forbidden => Failure::odd("cannot be reached"),
-        FetchErrorKind::Cancelled => Failure::odd("the client left"),
-        FetchErrorKind::Broken | FetchErrorKind::Undecodable => Failure::odd("the connection broke"),
+        FetchErrorKind::Connect | FetchErrorKind::Forbidden => Failure::unexpected("cannot be reached"),
+        FetchErrorKind::Cancelled => Failure::unexpected("the client left"),
+        FetchErrorKind::Broken | FetchErrorKind::Undecodable => Failure::unexpected("the connection broke"),
     }
 }
 
 async fn read(response: FetchResponse) -> Result<Answer, Failure> {
-    let (head, mut pieces) = response.into_parts();
+    let (head, mut chunks) = response.into_parts();
     let mut body = Vec::new();
-    while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|error| broken(error.kind))?;
-        if body.len().saturating_add(piece.len()) > MAX_ANSWER {
-            return Err(Failure::odd("an answer that is too long"));
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| fetch_failure(error.kind))?;
+        if body.len().saturating_add(chunk.len()) > MAX_ANSWER {
+            return Err(Failure::unexpected("the answer is too long"));
         }
-        body.extend_from_slice(&piece);
+        body.extend_from_slice(&chunk);
     }
     let body = String::from_utf8_lossy(&body).into_owned();
     if head.status.is_success() {
@@ -241,7 +242,8 @@ async fn read(response: FetchResponse) -> Result<Answer, Failure> {
     Err(Failure { status: Some(head.status.as_u16()), code, is_timeout: false })
 }
 
-/// The text of the first element of this name. The storage's answers have no attributes and nest no names.
+/// Returns the text of the first element of this name. In the storage's answers, elements have no attributes and do not contain
+/// elements of their own name.
 pub(super) fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     rest.split_once(&format!("</{name}>")).map(|(text, _)| text)
@@ -254,27 +256,27 @@ fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
     }
 }
 
-/// Day and time of day, each with `between` its numbers.
-fn clock(now: UnixMillis, between: [&str; 2]) -> (String, String) {
+/// Formats the date and the time of day, each with its separator.
+fn date_and_time(now: UnixMillis, separators: [&str; 2]) -> (String, String) {
     let seconds = i64::try_from(now.seconds().get()).unwrap_or(0);
     let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let [a, b] = between;
+    let [a, b] = separators;
     (
         format!("{:04}{a}{:02}{a}{:02}", time.year(), u8::from(time.month()), time.day()),
         format!("{:02}{b}{:02}{b}{:02}", time.hour(), time.minute(), time.second()),
     )
 }
 
-/// `YYYYMMDDTHHMMSSZ`
+/// Formats a time as `YYYYMMDDTHHMMSSZ`.
 fn timestamp(now: UnixMillis) -> String {
-    let (day, time) = clock(now, ["", ""]);
-    format!("{day}T{time}Z")
+    let (date, time) = date_and_time(now, ["", ""]);
+    format!("{date}T{time}Z")
 }
 
-/// `YYYY-MM-DDTHH:MM:SS.000Z`
+/// Formats a time as `YYYY-MM-DDTHH:MM:SS.000Z`.
 fn policy_time(now: UnixMillis) -> String {
-    let (day, time) = clock(now, ["-", ":"]);
-    format!("{day}T{time}.000Z")
+    let (date, time) = date_and_time(now, ["-", ":"]);
+    format!("{date}T{time}.000Z")
 }
 
 #[cfg(test)]
@@ -282,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_written_as_the_storage_wants_them() {
+    fn times_have_the_formats_of_signatures_and_policies() {
         assert_eq!(timestamp(UnixMillis::new(1_790_050_415_999)), "20260922T041335Z");
         assert_eq!(policy_time(UnixMillis::new(1_790_050_415_999)), "2026-09-22T04:13:35.000Z");
     }

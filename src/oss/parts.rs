@@ -1,4 +1,5 @@
-//! A large object, in parts: begun, sent with some parts at once, completed; or given up, so that no part stays behind.
+//! Multipart upload of a large object: initiate, upload several parts concurrently, complete; or abort, so that no part is left
+//! behind.
 
 use std::{pin::Pin, sync::Arc, task::Poll, time::Duration};
 
@@ -10,25 +11,24 @@ use super::network::Network;
 use super::object::{Answer, Failure, Object, element};
 use crate::platform::{self, BoxFuture, Payload};
 
-/// The length of each part but the last.
+/// The size of each part but the last, in bytes.
 pub const PART: usize = 5 * 1024 * 1024;
-/// How many parts are on their way at once. One more waits or fills, so that at most four are in memory.
-const AT_ONCE: usize = 3;
-/// How often each request is tried, and the pause before it is tried again (twice as long the next time).
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(250);
-/// How long parts that are still on their way are waited for before the upload is given up: the storage may keep a part
-/// that arrives afterwards.
-const LAST_PARTS: Duration = Duration::from_secs(15);
-/// The storage's code for an upload that is completed or given up already.
+/// The number of concurrent uploads of parts. One more part waits or is being filled, so at most four are in memory.
+const MAX_IN_FLIGHT: usize = 3;
+/// The number of attempts for each request, and the pause before the second one, which doubles with each attempt.
+const MAX_ATTEMPTS: u32 = 3;
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// How long an abort waits for parts in flight. The storage may keep a part that arrives after the abort.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(15);
+/// The storage's code for an upload that is already completed or aborted.
 const UNKNOWN_UPLOAD: &str = "NoSuchUpload";
 
-/// Why an object did not come about.
+/// Why an object was not stored.
 #[derive(Debug)]
 pub enum MultipartError<E> {
-    /// Its bytes did not come.
+    /// The source of its bytes failed.
     Source(E),
-    /// The storage did not take them.
+    /// A request to the storage failed.
     Storage(Failure),
 }
 
@@ -38,60 +38,60 @@ impl<E> From<Failure> for MultipartError<E> {
     }
 }
 
-/// A part on its way: its number and what the storage says of it.
+/// The upload of a part; resolves to the part's index and ETag.
 type Sending = BoxFuture<Result<(usize, String), Failure>>;
 
-/// An upload that has begun. Unless it is completed it is given up when dropped, also when the client has left.
+/// An upload in progress. Dropping it without [`Upload::complete`] aborts it, even after the client has left.
 pub struct Upload<P: Network> {
     platform: P,
-    place: Arc<Object>,
+    object: Arc<Object>,
     id: String,
     sending: FuturesUnordered<Sending>,
-    /// What the storage says of each part, in their order.
+    /// The ETag of each part in order; `None` while it is in flight.
     etags: Vec<Option<String>>,
-    completed: bool,
+    is_completed: bool,
 }
 
 impl<P: Network> Drop for Upload<P> {
     fn drop(&mut self) {
-        if self.completed {
+        if self.is_completed {
             return;
         }
-        let (platform, place, id) = (self.platform.detached(), Arc::clone(&self.place), std::mem::take(&mut self.id));
+        let (platform, object, id) = (self.platform.detached(), Arc::clone(&self.object), std::mem::take(&mut self.id));
         let mut sending = std::mem::take(&mut self.sending);
         self.platform.defer(async move {
-            let last = async { while sending.next().await.is_some() {} };
-            platform::timeout(&platform, LAST_PARTS, last).await;
+            let in_flight = async { while sending.next().await.is_some() {} };
+            platform::timeout(&platform, ABORT_TIMEOUT, in_flight).await;
             drop(sending);
-            abort(&platform, &place, &id).await;
+            abort(&platform, &object, &id).await;
         });
     }
 }
 
-async fn initiate(platform: &impl Network, place: &Object, content_type: &str) -> Result<String, Failure> {
-    let (_, begun) =
-        place.ok_or_log(platform, Method::POST, &[("uploads", None)], content_type, Payload::default()).await;
-    let answer = begun?;
+async fn initiate(platform: &impl Network, object: &Object, content_type: &str) -> Result<String, Failure> {
+    let (_, initiated) =
+        object.send_with_retries(platform, Method::POST, &[("uploads", None)], content_type, Payload::default()).await;
+    let answer = initiated?;
     let id = element(&answer.body, "UploadId").filter(|id| !id.is_empty());
-    id.map(str::to_owned).ok_or_else(|| Failure::odd("no id for the upload"))
+    id.map(str::to_owned).ok_or_else(|| Failure::unexpected("an upload without an id"))
 }
 
-async fn abort(platform: &impl Network, place: &Object, id: &str) {
+async fn abort(platform: &impl Network, object: &Object, id: &str) {
     let query = [("uploadId", Some(id))];
-    match place.ok_or_log(platform, Method::DELETE, &query, "", Payload::default()).await {
+    match object.send_with_retries(platform, Method::DELETE, &query, "", Payload::default()).await {
         (_, Err(failure)) if failure.code != UNKNOWN_UPLOAD => {
-            tracing::warn!(%failure, "an upload could not be given up; its parts stay until the storage cleans up");
+            tracing::warn!(%failure, "an upload was not aborted; its parts stay until the storage cleans up");
         }
         _ => {}
     }
 }
 
 impl Object {
-    /// Sends the object in parts, of which `parts` gives one after the other: each [`PART`] long, the last one shorter. The
-    /// object is there once the upload is completed.
+    /// Uploads the parts that `parts` returns. Each has the size [`PART`]; the last one may be shorter. The object exists once
+    /// the upload is completed.
     ///
     /// # Errors
-    /// The first failure of the source, or of the storage after three tries.
+    /// The first failure of the source, or of the storage after three attempts.
     pub async fn put_parts<P, S, E>(
         self: &Arc<Self>,
         platform: &P,
@@ -102,37 +102,37 @@ impl Object {
         P: Network,
         S: Stream<Item = Result<Bytes, E>> + Unpin,
     {
-        let mut upload = self.begin(platform, content_type).await?;
+        let mut upload = self.initiate_detached(platform, content_type).await?;
         let (mut waiting, mut ended) = (None, false);
         poll_fn(|cx| {
             loop {
-                let mut moved = false;
+                let mut has_progress = false;
                 if waiting.is_none() && !ended {
                     match Pin::new(&mut parts).poll_next(cx) {
-                        Poll::Ready(Some(Ok(part))) => (waiting, moved) = (Some(part), true),
+                        Poll::Ready(Some(Ok(part))) => (waiting, has_progress) = (Some(part), true),
                         Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(MultipartError::Source(error))),
-                        Poll::Ready(None) => (ended, moved) = (true, true),
+                        Poll::Ready(None) => (ended, has_progress) = (true, true),
                         Poll::Pending => {}
                     }
                 }
-                if upload.sending.len() < AT_ONCE
+                if upload.sending.len() < MAX_IN_FLIGHT
                     && let Some(part) = waiting.take()
                 {
                     upload.send(part);
-                    moved = true;
+                    has_progress = true;
                 }
                 match upload.sending.poll_next_unpin(cx) {
                     Poll::Ready(Some(Ok((index, etag)))) => {
-                        if let Some(place) = upload.etags.get_mut(index) {
-                            *place = Some(etag);
+                        if let Some(slot) = upload.etags.get_mut(index) {
+                            *slot = Some(etag);
                         }
-                        moved = true;
+                        has_progress = true;
                     }
                     Poll::Ready(Some(Err(failure))) => return Poll::Ready(Err(failure.into())),
                     Poll::Ready(None) if ended && waiting.is_none() => return Poll::Ready(Ok(())),
                     Poll::Ready(None) | Poll::Pending => {}
                 }
-                if !moved {
+                if !has_progress {
                     return Poll::Pending;
                 }
             }
@@ -141,8 +141,8 @@ impl Object {
         Ok(upload)
     }
 
-    /// Sends a request, again while it fails for a passing reason. Tells how often it was sent.
-    async fn ok_or_log(
+    /// Sends a request, and repeats it after a transient failure. Returns the number of attempts and the last result.
+    async fn send_with_retries(
         &self,
         platform: &impl Network,
         method: Method,
@@ -150,65 +150,70 @@ impl Object {
         content_type: &str,
         body: Payload,
     ) -> (u32, Result<Answer, Failure>) {
-        let (mut tries, mut pause) = (1, PAUSE);
+        let (mut attempts, mut pause) = (1, RETRY_PAUSE);
         loop {
             match self.send(platform, method.clone(), query, content_type, body.clone()).await {
-                Err(failure) if failure.is_passing() && tries < TRIES => {
+                Err(failure) if failure.is_transient() && attempts < MAX_ATTEMPTS => {
                     tracing::warn!(%failure, "the storage failed; trying again");
                     platform.sleep(pause).await;
                     pause = pause.saturating_mul(2);
-                    tries = tries.saturating_add(1);
+                    attempts = attempts.saturating_add(1);
                 }
-                done => return (tries, done),
+                result => return (attempts, result),
             }
         }
     }
 
-    /// Begins an upload. The request is seen through even when the client leaves amid it: nobody else knows the id.
-    async fn begin<P: Network>(self: &Arc<Self>, platform: &P, content_type: &str) -> Result<Upload<P>, Failure> {
-        let (tell, told) = oneshot::channel();
-        let (place, background, content_type) = (Arc::clone(self), platform.detached(), content_type.to_owned());
+    /// Initiates an upload. The request completes even if the client leaves, because without the upload's id nobody could abort
+    /// it.
+    async fn initiate_detached<P: Network>(
+        self: &Arc<Self>,
+        platform: &P,
+        content_type: &str,
+    ) -> Result<Upload<P>, Failure> {
+        let (sender, receiver) = oneshot::channel();
+        let (object, detached, content_type) = (Arc::clone(self), platform.detached(), content_type.to_owned());
         platform.defer(async move {
-            let begun = initiate(&background, &place, &content_type).await;
-            if let Err(Ok(id)) = tell.send(begun) {
-                abort(&background, &place, &id).await;
+            let initiated = initiate(&detached, &object, &content_type).await;
+            if let Err(Ok(id)) = sender.send(initiated) {
+                abort(&detached, &object, &id).await;
             }
         });
-        let id = told.await.unwrap_or_else(|_| Err(Failure::odd("the upload was not begun")))?;
+        let id = receiver.await.unwrap_or_else(|_| Err(Failure::unexpected("the upload was not initiated")))?;
         Ok(Upload {
             platform: platform.clone(),
-            place: Arc::clone(self),
+            object: Arc::clone(self),
             id,
             sending: FuturesUnordered::new(),
             etags: Vec::new(),
-            completed: false,
+            is_completed: false,
         })
     }
 }
 
 impl<P: Network> Upload<P> {
-    /// Sends the next part.
+    /// Starts the upload of the next part.
     fn send(&mut self, part: Bytes) {
-        let (platform, place, id) = (self.platform.clone(), Arc::clone(&self.place), self.id.clone());
+        let (platform, object, id) = (self.platform.clone(), Arc::clone(&self.object), self.id.clone());
         let index = self.etags.len();
         self.etags.push(None);
         self.sending.push(Box::pin(async move {
             let number = index.saturating_add(1).to_string();
             let query = [("partNumber", Some(number.as_str())), ("uploadId", Some(id.as_str()))];
-            let answer = place.ok_or_log(&platform, Method::PUT, &query, "", part.into()).await.1?;
-            let sane =
+            let answer = object.send_with_retries(&platform, Method::PUT, &query, "", part.into()).await.1?;
+            let is_valid =
                 |etag: &&str| !etag.is_empty() && etag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
             let etag =
                 answer.headers.get("etag").and_then(|etag| etag.to_str().ok()).map(|etag| etag.trim_matches('"'));
-            let etag = etag.filter(sane).ok_or_else(|| Failure::odd("a part without its mark"))?;
+            let etag = etag.filter(is_valid).ok_or_else(|| Failure::unexpected("a part without an ETag"))?;
             Ok((index, etag.to_owned()))
         }));
     }
 
-    /// Makes the object of the parts.
+    /// Completes the upload, which creates the object.
     ///
     /// # Errors
-    /// The storage's failure after three tries.
+    /// The storage's failure after three attempts.
     pub async fn complete(mut self) -> Result<(), Failure> {
         let mut xml = String::from("<CompleteMultipartUpload>");
         for (index, etag) in self.etags.iter().enumerate() {
@@ -218,12 +223,12 @@ impl<P: Network> Upload<P> {
         xml.push_str("</CompleteMultipartUpload>");
         let query = [("uploadId", Some(self.id.as_str()))];
         let body = Payload::from(Bytes::from(xml));
-        match self.place.ok_or_log(&self.platform, Method::POST, &query, "application/xml", body).await {
-            // The answer to an earlier try was lost on the way.
+        match self.object.send_with_retries(&self.platform, Method::POST, &query, "application/xml", body).await {
+            // The answer to an earlier attempt was lost.
             (2.., Err(failure)) if failure.code == UNKNOWN_UPLOAD => {}
             (_, completed) => drop(completed?),
         }
-        self.completed = true;
+        self.is_completed = true;
         Ok(())
     }
 }

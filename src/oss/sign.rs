@@ -1,7 +1,7 @@
-//! Signatures of version 4 (`OSS4-HMAC-SHA256`): in a header, in a query, over a form's policy.
+//! V4 signatures (`OSS4-HMAC-SHA256`): in a header, in a query, and of a form's policy.
 //!
-//! Follows the description "Signature Version 4" of the storage's documentation; `tests/oss_vectors` holds signatures made
-//! by the official SDKs, and these must equal them byte for byte.
+//! Follows "Signature Version 4" in the storage's documentation. The signatures must equal those in `tests/oss_vectors` byte for
+//! byte, which the official SDKs made.
 
 use std::fmt::Write as _;
 
@@ -12,26 +12,26 @@ use sha2::{Digest as _, Sha256};
 use crate::secret::Secret;
 
 pub(super) const ALGORITHM: &str = "OSS4-HMAC-SHA256";
-/// The payload is not part of the signature: its hash would need all of it before the first byte is sent.
+/// Excludes the payload from the signature, because its hash would require the whole payload before the first byte is sent.
 pub const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
-/// What RFC 3986 calls unreserved stays, all else is escaped.
+/// Every character is escaped except those that RFC 3986 calls unreserved.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// What signs.
+/// An access key.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    /// The key's public part.
+    /// The public part of the key.
     pub access_key_id: String,
-    /// Its secret part.
+    /// The secret part of the key.
     pub access_key_secret: Secret,
 }
 
-/// Where and when a signature holds.
+/// The region and the time of a signature.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
-    /// Such as `ap-southeast-1`, without `oss-`.
+    /// The region, such as `ap-southeast-1`, without `oss-`.
     pub region: &'a str,
-    /// `YYYYMMDDTHHMMSSZ`
+    /// The time as `YYYYMMDDTHHMMSSZ`.
     pub time: &'a str,
 }
 
@@ -44,26 +44,46 @@ impl Scope<'_> {
         format!("{}/{}/oss/aliyun_v4_request", self.date(), self.region)
     }
 
-    /// The key's public part with the scope, as queries and forms name it.
+    /// Returns the `x-oss-credential` of queries and forms: the public part of the key, with the scope.
     pub(super) fn credential(&self, credentials: &Credentials) -> String {
         format!("{}/{}", credentials.access_key_id, self.path())
     }
 }
 
-/// What is signed of a request.
+/// The signed parts of a request.
+///
+/// ```
+/// use qwen_edge::{
+///     oss::{Credentials, Scope, Signable, UNSIGNED_PAYLOAD},
+///     secret::Secret,
+/// };
+///
+/// let credentials = Credentials { access_key_id: "key".to_owned(), access_key_secret: Secret::new("secret") };
+/// let scope = Scope { region: "ap-southeast-1", time: "20260922T041335Z" };
+/// let request = Signable {
+///     method: "PUT",
+///     bucket: "bucket",
+///     key: "folder/file.txt",
+///     query: &[],
+///     headers: &[("x-oss-content-sha256", UNSIGNED_PAYLOAD), ("x-oss-date", scope.time)],
+///     additional_headers: &[],
+/// };
+/// let authorization = request.authorization(&credentials, scope);
+/// assert!(authorization.starts_with("OSS4-HMAC-SHA256 Credential=key/20260922/ap-southeast-1/oss/aliyun_v4_request,Signature="));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Signable<'a> {
-    /// Upper case.
+    /// The method in upper case.
     pub method: &'a str,
     /// The bucket's name.
     pub bucket: &'a str,
     /// The object's name, not escaped; empty for the bucket itself.
     pub key: &'a str,
-    /// Names and values, not escaped; `None` = a name without `=`.
+    /// Names and values, not escaped. `None` stands for a name without `=`.
     pub query: &'a [(&'a str, Option<&'a str>)],
-    /// All headers of the request; those that do not count are left out here.
+    /// All headers of the request. The signature covers only some of them.
     pub headers: &'a [(&'a str, &'a str)],
-    /// Names of further headers that shall count.
+    /// Names of further headers that the signature covers.
     pub additional_headers: &'a [&'a str],
 }
 
@@ -73,7 +93,11 @@ pub fn escape(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }
 
-/// Escapes an object's name for a path: its slashes stay.
+/// Escapes an object's name for a path, except its slashes.
+///
+/// ```
+/// assert_eq!(qwen_edge::oss::escape_path("a b/ü.txt"), "a%20b/%C3%BC.txt");
+/// ```
 #[must_use]
 pub fn escape_path(key: &str) -> String {
     key.split('/').map(escape).collect::<Vec<_>>().join("/")
@@ -90,7 +114,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
     match Hmac::<Sha256>::new_from_slice(key) {
         Ok(mac) => mac.chain_update(message).finalize().into_bytes().into(),
-        // HMAC takes keys of any length.
+        // Cannot happen: HMAC accepts keys of any length.
         Err(_) => [0; 32],
     }
 }
@@ -103,19 +127,19 @@ fn sign(credentials: &Credentials, scope: Scope<'_>, string_to_sign: &str) -> St
 }
 
 impl Signable<'_> {
-    /// The names of the additional headers as they are signed: lower case, sorted, only those that do not count anyway.
+    /// Returns the names of the additional headers in lower case, sorted, without those that are always signed.
     fn additional(&self) -> Vec<String> {
         let names = self.additional_headers.iter().map(|name| name.to_ascii_lowercase());
-        let counts = |name: &String| {
-            !always_counts(name) && self.headers.iter().any(|(header, _)| header.eq_ignore_ascii_case(name))
+        let is_additional = |name: &String| {
+            !is_always_signed(name) && self.headers.iter().any(|(header, _)| header.eq_ignore_ascii_case(name))
         };
-        let names = names.filter(counts).map(|name| (name, String::new()));
-        let mut names: Vec<String> = in_order(names).into_iter().map(|(name, _)| name).collect();
+        let names = names.filter(is_additional).map(|name| (name, String::new()));
+        let mut names: Vec<String> = sorted(names).into_iter().map(|(name, _)| name).collect();
         names.dedup();
         names
     }
 
-    /// The text whose hash is signed.
+    /// Returns the canonical request, whose hash is signed.
     #[must_use]
     pub fn canonical_request(&self) -> String {
         let Self { method, bucket, key, query, headers, additional_headers: _ } = self;
@@ -127,12 +151,13 @@ impl Signable<'_> {
         let signed = headers
             .iter()
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-            .filter(|(name, _)| always_counts(name) || additional.contains(name));
-        let signed: String = in_order(signed).iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+            .filter(|(name, _)| is_always_signed(name) || additional.contains(name));
+        let signed: String = sorted(signed).iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
         format!("{method}\n{path}\n{}\n{signed}\n{}\n{UNSIGNED_PAYLOAD}", canonical_query(query), additional.join(";"))
     }
 
-    /// The query of a pre-signed URL that holds for `expires` seconds: this request's own parameters and the signature.
+    /// Returns the query of a pre-signed URL that is valid for `expires` seconds: the request's own parameters, and the
+    /// signature.
     #[must_use]
     pub fn presigned_query(
         &self,
@@ -159,14 +184,14 @@ impl Signable<'_> {
         format!("{}&x-oss-signature={signature}", canonical_query(&query))
     }
 
-    /// The text that is signed.
+    /// Returns the string to sign.
     #[must_use]
     pub fn string_to_sign(&self, scope: Scope<'_>) -> String {
         let hash = hex(&Sha256::digest(self.canonical_request().as_bytes()));
         format!("{ALGORITHM}\n{}\n{}\n{hash}", scope.time, scope.path())
     }
 
-    /// The value of the header `authorization`. The headers must hold `x-oss-date`, `x-oss-content-sha256` with
+    /// Returns the value of the header `authorization`. [`Signable::headers`] must hold `x-oss-date`, `x-oss-content-sha256` with
     /// [`UNSIGNED_PAYLOAD`], and `x-oss-security-token` for temporary credentials.
     #[must_use]
     pub fn authorization(&self, credentials: &Credentials, scope: Scope<'_>) -> String {
@@ -177,26 +202,26 @@ impl Signable<'_> {
     }
 }
 
-/// Names and values escaped and in order; a value that is empty or absent stands without `=`.
+/// Returns the escaped and sorted query. A parameter without a value, or with an empty one, has no `=`.
 fn canonical_query(query: &[(&str, Option<&str>)]) -> String {
     let query = query.iter().map(|(name, value)| (escape(name), value.map(escape).unwrap_or_default()));
     let pair = |(name, value): (String, String)| if value.is_empty() { name } else { format!("{name}={value}") };
-    in_order(query).into_iter().map(pair).collect::<Vec<_>>().join("&")
+    sorted(query).into_iter().map(pair).collect::<Vec<_>>().join("&")
 }
 
-/// Pairs by name, then by value.
-fn in_order(pairs: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
+/// Sorts pairs by name, then by value.
+fn sorted(pairs: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
     let mut pairs: Vec<_> = pairs.collect();
     pairs.sort();
     pairs
 }
 
-/// Headers that are signed wherever they are there.
-fn always_counts(name: &str) -> bool {
+/// Whether every signature covers this header.
+fn is_always_signed(name: &str) -> bool {
     matches!(name, "content-type" | "content-md5") || name.starts_with("x-oss-")
 }
 
-/// The signature of a form's policy, given in base64 as the form sends it.
+/// Returns the signature of a form's policy, which is passed in base64 as the form sends it.
 #[must_use]
 pub fn policy_signature(credentials: &Credentials, scope: Scope<'_>, policy: &str) -> String {
     sign(credentials, scope, policy)

@@ -1,4 +1,4 @@
-//! Every vector of `tests/oss_vectors`, made by the official SDKs.
+//! Every vector in `tests/oss_vectors`. The official SDKs made them.
 
 use serde_json::Value as Json;
 
@@ -39,7 +39,7 @@ fn names(list: &Json) -> Vec<&str> {
     list.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
 }
 
-/// A vector's request without its query and headers.
+/// Returns the request of a vector without its query and headers.
 fn bare(vector: &Json) -> Signable<'_> {
     Signable {
         method: text(vector, "method"),
@@ -89,7 +89,7 @@ fn policy_signatures_equal_the_sdks() {
 }
 
 #[test]
-fn each_signed_thing_counts() {
+fn every_signed_part_changes_the_signature() {
     let base = Signable {
         method: "PUT",
         bucket: "b",

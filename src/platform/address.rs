@@ -1,12 +1,20 @@
-//! Which addresses a client may have us fetch from: public ones only.
+//! Which addresses this server may fetch from for a client: public addresses only.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{FetchError, FetchErrorKind};
 
-/// Whether an address is of the public Internet: not loopback, private, link-local (cloud metadata), shared, multicast,
-/// reserved or for documentation, by IANA's registries of special-purpose addresses. An IPv4 address within an IPv6 one
-/// counts as itself.
+/// Whether an address belongs to the public Internet: not loopback, private, link-local (cloud metadata), shared, multicast,
+/// reserved or for documentation, by IANA's registries of special-purpose addresses. An IPv4 address that is embedded in an
+/// IPv6 address is judged as the IPv4 address.
+///
+/// ```
+/// use qwen_edge::platform::address::is_public;
+///
+/// assert!(is_public([1, 1, 1, 1].into()));
+/// assert!(!is_public([169, 254, 169, 254].into()));
+/// assert!(!is_public("::ffff:10.0.0.1".parse().unwrap()));
+/// ```
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {
@@ -20,7 +28,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         address.octets(),
         [0 | 10 | 127, ..]
             | [100, 64..=127, ..]
-            // The host of virtual machines at Azure: public by its number, and to be reached from within them alone.
+            // The host of virtual machines at Azure: a public address that is reachable only from within them.
             | [168, 63, 129, 16]
             | [169, 254, ..]
             | [172, 16..=31, ..]
@@ -40,18 +48,18 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         is_public_v4(Ipv4Addr::new(a, b, c, d))
     };
     match address.segments() {
-        // IPv4-mapped, and what a NAT64 makes of IPv4.
+        // IPv4-mapped, and IPv4 behind NAT64.
         [0, 0, 0, 0, 0, 0xFFFF, high, low] | [0x64, 0xFF9B, 0, 0, 0, 0, high, low] => embedded(high, low),
         // 6to4
         [0x2002, high, low, ..] => embedded(high, low),
-        // Teredo, benchmarks, ORCHID and other protocols' own; documentation
+        // Teredo, benchmarks, ORCHID and other protocol assignments; documentation
         [0x2001, 0..=0x1FF | 0xDB8, ..] | [0x3FFF, 0..=0x0FFF, ..] => false,
         [first, ..] => first & 0xE000 == 0x2000,
     }
 }
 
-/// Checks the host of an address as far as that can be told without looking it up. Decimal, octal and other odd forms of
-/// IPv4 addresses have been made plain by [`url::Url`].
+/// Checks the host of a URL as far as that is possible without DNS. [`url::Url`] has already normalized decimal, octal and
+/// other forms of IPv4 addresses.
 ///
 /// # Errors
 /// [`FetchErrorKind::Forbidden`] for an address that is not public, and for names of the local machine and network.
@@ -65,13 +73,13 @@ pub fn check_host(host: Option<url::Host<&str>>) -> Result<(), FetchError> {
     if allowed { Ok(()) } else { Err(forbidden()) }
 }
 
-/// The error of an address that is not public.
+/// Returns the error for an address that is not public.
 #[must_use]
 pub fn forbidden() -> FetchError {
     FetchError { kind: FetchErrorKind::Forbidden, detail: "not a public address".to_owned() }
 }
 
-/// Names that never are of the public Internet (RFC 6761, 6762, 8375, 9476 and what local resolvers add).
+/// Whether a name never belongs to the public Internet (RFC 6761, 6762, 8375, 9476, and suffixes of local resolvers).
 fn is_local_name(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let last = name.rsplit('.').next().unwrap_or_default();
@@ -88,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_public_addresses_are_public() {
+    fn special_purpose_addresses_are_not_public() {
         let private = "0.0.0.0 0.1.2.3 10.0.0.1 100.64.0.1 100.127.255.255 127.0.0.1 127.255.0.1 169.254.169.254 172.16.0.1 \
             172.31.255.255 192.0.0.1 192.0.2.1 192.88.99.1 192.168.1.1 198.18.0.1 198.19.255.255 198.51.100.1 203.0.113.1 \
             224.0.0.1 239.1.1.1 240.0.0.1 255.255.255.255 :: ::1 ::7f00:1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 \
@@ -105,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_forms_and_local_names_are_seen_through() {
+    fn every_form_of_a_local_address_is_refused() {
         for host in [
             "127.0.0.1",
             "127.1",

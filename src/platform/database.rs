@@ -1,4 +1,4 @@
-//! Statements for SQLite and D1, and their rows.
+//! Statements for SQLite and D1, and their rows. Errors hold the message of SQLite or D1.
 
 use std::{
     fmt,
@@ -8,27 +8,27 @@ use std::{
 /// One SQL statement with its parameters.
 #[derive(Clone, Debug)]
 pub struct Statement {
-    /// SQL that both SQLite and D1 take. Its columns have different names: D1 gives rows as objects.
+    /// SQL that both SQLite and D1 accept. Its columns have different names, because D1 returns rows as objects.
     pub sql: &'static str,
-    /// Values for `?1`, `?2`, … (at most 100: D1's limit).
+    /// Values for `?1`, `?2`, …: at most 100, the limit of D1.
     pub parameters: Vec<Value>,
 }
 
-/// A value of a row or a parameter. Integers stay below 2⁵³: D1 carries them as floating point numbers.
+/// A value in a row, or a parameter. Integers stay below 2⁵³, because D1 carries them as floating point numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// SQL NULL.
+    /// NULL.
     Null,
-    /// A whole number.
+    /// INTEGER.
     Integer(i64),
-    /// Text.
+    /// TEXT.
     Text(String),
 }
 
-/// One row of an answer, in the order of the query's columns.
+/// One row of a result, in the order of the query's columns.
 pub type Row = Vec<Value>;
 
-/// Why the database failed. Never holds a value.
+/// The message of SQLite or D1. Never holds a value of a row or parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseError(pub String);
 
@@ -40,17 +40,17 @@ impl fmt::Display for DatabaseError {
 
 impl std::error::Error for DatabaseError {}
 
-/// Counts how often the store failed where that did not fail the request.
+/// Counts failures of the store that did not fail the request.
 #[derive(Debug, Default)]
 pub struct StoreHealth(AtomicU64);
 
 impl StoreHealth {
-    /// How often, since the start.
+    /// Returns the number of failures since the start.
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// A failure is logged, counted and read as `None`.
+    /// Logs and counts a failure, and turns it into `None`.
     pub fn ok_or_log<T>(&self, what: &'static str, done: Result<T, DatabaseError>) -> Option<T> {
         done.inspect_err(|error| {
             self.0.fetch_add(1, Ordering::Relaxed);

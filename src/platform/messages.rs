@@ -1,4 +1,4 @@
-//! Requests and answers in both directions, as the rest of the program sees them.
+//! Requests and answers in both directions, without types of a runtime.
 
 use std::{collections::VecDeque, fmt};
 
@@ -6,63 +6,71 @@ use bytes::Bytes;
 
 use super::boxed::BoxStream;
 
-/// A platform hands over what it has received in pieces of at least so many bytes, or all of it: a smaller piece is the last
-/// for now. The same number stands in `worker/reader.js`.
+/// A platform hands over received bytes in chunks of at least this size. A smaller chunk means that no more bytes have arrived
+/// yet. `worker/reader.js` holds the same number.
 pub const READ_SIZE: usize = 16 * 1024;
 
-/// A body that arrives in pieces.
+/// A body that arrives in chunks.
 pub type ByteStream = BoxStream<Result<Bytes, FetchError>>;
 
 /// The body of an answer. Dropping a stream cancels what feeds it.
 pub enum Body {
-    /// All of it at once; may be empty.
+    /// The whole body, which may be empty.
     Full(Bytes),
-    /// Pieces as they come.
+    /// Chunks as they arrive.
     Stream(ByteStream),
-    /// A stream of the runtime's own, which passes by the program.
+    /// A stream of the JavaScript runtime, which sends it without passing the bytes through WebAssembly.
     #[cfg(target_arch = "wasm32")]
     Native(web_sys::ReadableStream),
 }
 
-/// A file of `web/`.
+/// A page in `web/`.
 pub struct Asset {
-    /// Its media type.
+    /// The media type.
     pub content_type: String,
-    /// What changes when it does, in quotes.
+    /// The entity tag, with its quotes.
     pub etag: Option<String>,
-    /// Whether the body is packed.
+    /// Whether the body is compressed with gzip.
     pub is_gzip: bool,
-    /// Its content.
+    /// The content.
     pub body: Body,
 }
 
 impl Body {
-    /// No bytes.
+    /// A body without bytes.
     #[must_use]
     pub const fn empty() -> Self {
         Self::Full(Bytes::new())
     }
 }
 
-/// The body of a request to another server: pieces of memory in their order, sent with their length as `Content-Length`.
-/// A copy shares the memory.
+/// The body of a request to another server: buffers in order, sent with the sum of their lengths as `Content-Length`.
+/// Clones share the memory.
+///
+/// ```
+/// use bytes::Bytes;
+/// use qwen_edge::platform::Payload;
+///
+/// let payload: Payload = ["head", "content"].into_iter().map(Bytes::from).collect();
+/// assert_eq!(payload.len(), 11);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Payload(pub(super) VecDeque<Bytes>);
 
 impl Payload {
-    /// How many bytes it has.
+    /// Returns the number of bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.iter().map(Bytes::len).fold(0, usize::saturating_add)
     }
 
-    /// Whether it has none.
+    /// Whether there are no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(Bytes::is_empty)
     }
 
-    /// The pieces.
+    /// Returns the buffers in order.
     pub fn pieces(&self) -> impl Iterator<Item = &Bytes> {
         self.0.iter()
     }
@@ -80,32 +88,32 @@ impl FromIterator<Bytes> for Payload {
     }
 }
 
-/// An answer of another server: the head, then its body in pieces.
+/// An answer of another server: the head, and the body as a stream.
 pub type FetchResponse = http::Response<ByteStream>;
 
-/// Why another server could not be asked. Never holds the URL: it may carry a secret.
+/// Why a request to another server failed. Never holds the URL, which may carry a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchError {
-    /// What happened.
+    /// The kind of failure.
     pub kind: FetchErrorKind,
-    /// For the log.
+    /// Details for the log.
     pub detail: String,
 }
 
-/// What happened to a fetch.
+/// How a request to another server failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchErrorKind {
-    /// No connection came about.
+    /// No connection was made.
     Connect,
-    /// No connection came about in time.
+    /// No connection was made in time, or a chunk of the body was late.
     Timeout,
-    /// Our own client left, so the fetch was given up.
+    /// This server's own client left, so the request was aborted.
     Cancelled,
-    /// The connection broke after it was made.
+    /// The connection failed after it was made.
     Broken,
-    /// The address is not a public one, and only those are asked.
+    /// The address is not public, and [`super::Reach::PublicOnly`] was asked for.
     Forbidden,
-    /// The body is not packed as its head says.
+    /// The body does not have the coding that its head declares.
     Undecodable,
 }
 

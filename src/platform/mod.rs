@@ -1,7 +1,7 @@
-//! The only room that names a runtime: sockets, clocks, randomness and the database, behind small ports.
+//! The only room that names a runtime: sockets, clocks, randomness and the database behind small ports.
 //!
-//! `native` is built on tokio, hyper and SQLite; `worker` on workerd and D1; `testing` on a virtual clock, scripted answers and
-//! SQLite in memory. `docs/platforms.md` says what differs.
+//! `native` uses tokio, hyper and SQLite. `worker` uses workerd and D1. `testing` uses a virtual clock, scripted answers and
+//! SQLite in memory. `docs/platforms.md` lists the differences.
 
 pub mod address;
 mod boxed;

@@ -1,6 +1,6 @@
-//! What a runtime offers, one trait for each concern. [`Platform`] is their sum: a value of it serves one request.
+//! The ports of a runtime, one trait for each concern. [`Platform`] is their sum; each value of it serves one request.
 //!
-//! No method has a default: a runtime that forgets one does not compile.
+//! No method has a default, so a runtime that lacks one does not compile. Errors of [`Database`] are those of SQLite or D1.
 
 use std::{
     fmt,
@@ -28,15 +28,15 @@ pub enum Reach {
 
 /// Requests to other servers.
 pub trait Http {
-    /// Sends a request. Follows no redirect. Resolves when the head of the answer has arrived.
+    /// Sends a request and returns when the head of the answer has arrived. Follows no redirect.
     fn fetch(
         &self,
         request: http::Request<Payload>,
     ) -> impl Future<Output = Result<FetchResponse, FetchError>> + MaybeSend;
 
-    /// The same for an address that a client chose, with a body in large pieces. Fails with
-    /// [`super::FetchErrorKind::Forbidden`] when `reach` does not include what the host resolves to. Where the runtime
-    /// decodes the body, the answer has no `Content-Encoding` and no length.
+    /// Sends a request to an address that a client chose. The body of the answer comes in large chunks. Fails with
+    /// [`super::FetchErrorKind::Forbidden`] when `reach` excludes an address of the host. Where the runtime decodes the
+    /// body, the answer has no `Content-Encoding` and no length.
     fn fetch_foreign(
         &self,
         request: http::Request<Payload>,
@@ -44,85 +44,86 @@ pub trait Http {
     ) -> impl Future<Output = Result<FetchResponse, FetchError>> + MaybeSend;
 }
 
-/// Time.
+/// Wall clock, monotonic clock and timers.
 pub trait Clock {
-    /// Waits.
+    /// Resolves after `duration`.
     fn sleep(&self, duration: Duration) -> BoxFuture<()>;
 
-    /// The time. On the Worker it advances only when input or output happens.
+    /// Returns the current time. On the Worker it advances only with input and output.
     fn now(&self) -> UnixMillis;
 
-    /// The time since some moment in the past, for measuring. On the Worker it advances only when input or output happens.
+    /// Returns the time since a fixed moment in the past, to measure durations. On the Worker it advances only with input and
+    /// output.
     fn elapsed(&self) -> Duration;
 }
 
-/// Randomness.
+/// The machine's source of randomness.
 pub trait Entropy {
-    /// Unpredictable bytes, for whatever must not be guessed.
+    /// Returns unpredictable bytes, for whatever must not be guessed.
     ///
     /// # Errors
-    /// The machine has none. Nothing may stand in for them; for names see [`unique`].
+    /// The machine's source of randomness fails. There is no substitute; [`unique`] is for names that may be guessed.
     fn random(&self) -> Result<[u8; 16], NoRandomness>;
 }
 
-/// Work beside and beyond a request.
+/// Work that runs beside a request, or after it.
 pub trait Tasks: Sized {
-    /// Whether one request's event may wake another request's future. Where it may not, a waiting request polls.
+    /// Whether an event of one request may wake a future of another request. Where it may not, a waiting request polls.
     const WAKES_ACROSS_REQUESTS: bool;
 
-    /// The same runtime for work that must be done also when the client has left.
+    /// Returns the same runtime for work that continues after the client has left.
     #[must_use]
     fn detached(&self) -> Self;
 
-    /// Whether the client has left. The native server drops the request's future instead, so there it is never true.
+    /// Whether the client has left. Always false on the native server, which drops the request's future instead.
     fn client_left(&self) -> bool;
 
-    /// Runs work that may outlive the answer (on the Worker for at most 30 s).
+    /// Runs work that may outlive the answer, on the Worker by at most 30 s.
     fn defer(&self, work: impl Future<Output = ()> + MaybeSend + 'static);
 
-    /// Does work that takes long and waits for nothing, on a thread that serves no connection if there is one.
+    /// Runs long computations. The native server uses a thread that serves no connection.
     fn compute<T: MaybeSend + 'static>(
         &self,
         work: impl FnOnce() -> T + MaybeSend + 'static,
     ) -> impl Future<Output = T> + MaybeSend;
 }
 
-/// The database.
+/// SQLite or D1.
 pub trait Database {
     /// Runs statements as one transaction and returns the rows of each.
     fn database(&self, batch: Vec<Statement>)
     -> impl Future<Output = Result<Vec<Vec<Row>>, DatabaseError>> + MaybeSend;
 
-    /// What is wrong with the database although it answers.
+    /// Returns what is wrong with a database that answers, such as one that is kept in memory only.
     fn database_warning(&self) -> Option<&str>;
 
-    /// Removes from the disk what was overwritten or deleted in the database, where the runtime does not do so by itself.
+    /// Removes overwritten and deleted rows from the disk, where the database does not do so itself.
     fn scrub(&self) -> impl Future<Output = Result<(), DatabaseError>> + MaybeSend;
 }
 
-/// The files of `web/`.
+/// The pages in `web/`.
 pub trait Assets {
-    /// The file at `path`, which begins with `/`; compressed only if `accepts_gzip`.
+    /// Returns the file at `path`, which begins with `/`. It is compressed only if `accepts_gzip`.
     fn asset(&self, path: &str, accepts_gzip: bool) -> impl Future<Output = Option<Asset>> + MaybeSend;
 }
 
-/// Counting and measuring.
+/// Counters, and a record of each request.
 pub trait Telemetry: Sized {
-    /// The record of the request that this value serves.
+    /// Returns the record of the request that this value serves.
     fn request_metrics(&self) -> RequestMetrics;
 
-    /// The same runtime for another request, with a record of its own.
+    /// Returns the same runtime with a new record, for another request.
     #[must_use]
     fn with_own_metrics(&self) -> Self;
 
-    /// Counts what happened.
+    /// Counts an event.
     fn count(&self, event: Event<'_>);
 
-    /// All counters as text for Prometheus; `None` where the runtime keeps none.
+    /// Returns all counters in the Prometheus text format, or `None` where the runtime keeps no counters.
     fn metrics(&self, gauges: &Gauges) -> Option<String>;
 }
 
-/// All that a runtime offers.
+/// All ports of a runtime.
 pub trait Platform:
     Http + Clock + Entropy + Tasks + Database + Assets + Telemetry + Clone + Unpin + MaybeSend + MaybeSync + 'static
 {
@@ -133,7 +134,7 @@ impl<P> Platform for P where
 {
 }
 
-/// The machine has no randomness.
+/// The machine's source of randomness failed; holds its error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoRandomness(pub String);
 
@@ -145,11 +146,11 @@ impl fmt::Display for NoRandomness {
 
 impl std::error::Error for NoRandomness {}
 
-/// Bytes for a name that need not be secret: random, or at least never the same twice.
+/// Returns bytes for a name that need not be secret: random bytes, or a counter if the source of randomness fails.
 pub fn unique(platform: &(impl Entropy + Clock)) -> [u8; 16] {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     platform.random().unwrap_or_else(|error| {
-        tracing::error!(%error, "names are counted");
+        tracing::error!(%error, "randomness failed; names are counted instead");
         let count = NEXT.fetch_add(1, Ordering::Relaxed);
         (u128::from(platform.now().get()) << 64 | u128::from(count)).to_be_bytes()
     })

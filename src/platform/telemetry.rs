@@ -1,4 +1,4 @@
-//! What is noted of one request, for its log line and for the metrics: names, numbers and times; no content, no secrets.
+//! The record of one request, for its log line and for the metrics: names, numbers and times; no content, no secrets.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -7,24 +7,24 @@ use std::{
 
 use crate::unix_time::UnixSeconds;
 
-/// Notes of one request. Copies share them.
+/// A shared handle to the record of one request. Clones share the record.
 #[derive(Clone, Debug, Default)]
 pub struct RequestMetrics(Arc<Mutex<RequestRecord>>);
 
-/// How a request went on from here to its end.
+/// How a request ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Outcome {
     /// The client left before the end of the answer.
     #[default]
     ClientLeft,
-    /// The answer was handed out to its end.
+    /// The whole answer was sent.
     Answered,
     /// A stream ended with an error event.
     Failed,
 }
 
 impl Outcome {
-    /// The word in log lines.
+    /// Returns the value in log lines.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -35,23 +35,23 @@ impl Outcome {
     }
 }
 
-/// What a request asked of the outside world.
+/// What a request to another server was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamKind {
-    /// The chat site's answer to a turn.
+    /// The answer to a turn.
     Turn,
-    /// Everything else of the chat site.
+    /// Any other endpoint of the chat site.
     Site,
-    /// The renewal of the session.
+    /// The renewal of the access token.
     Renewal,
-    /// The site's storage.
+    /// The object storage.
     Storage,
-    /// A host that a client's link names.
+    /// The host of a link in a client's message.
     Link,
 }
 
 impl UpstreamKind {
-    /// The word in metrics.
+    /// Returns the label in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -64,58 +64,58 @@ impl UpstreamKind {
     }
 }
 
-/// The notes.
+/// What is recorded of one request.
 #[derive(Clone, Debug, Default)]
 pub struct RequestRecord {
-    /// Id, as the client sees it.
+    /// The id that the client sees.
     pub request_id: String,
-    /// HTTP method.
+    /// The HTTP method.
     pub method: String,
-    /// The route as the table has it, or `none`.
+    /// The path in the route table, or `none` for an unknown route.
     pub route: &'static str,
-    /// The model that the client asked for.
+    /// The model that the client requested.
     pub model: Option<String>,
-    /// Whether a chat's answer is streamed.
+    /// Whether a chat completion is streamed.
     pub stream: Option<bool>,
-    /// Whether a chat's history was found.
+    /// Whether the conversation's history was found.
     pub hit: Option<bool>,
-    /// HTTP status.
+    /// The HTTP status.
     pub status: u16,
-    /// Code of the error, in the answer or at the end of a stream.
+    /// The error code in the answer, or at the end of a stream.
     pub code: Option<&'static str>,
-    /// Requests sent to others.
+    /// The number of requests to other servers.
     pub upstream_calls: u32,
-    /// The last status that others answered with; 0 = none came.
+    /// The status of the last answer of another server; 0 if no answer arrived.
     pub upstream_status: Option<u16>,
-    /// The longest wait for the head of another server's answer.
+    /// The longest wait for the head of an answer of another server.
     pub upstream_wait: Duration,
-    /// From the request to the first word of a streamed answer.
+    /// From the request to the first delta of a streamed answer.
     pub first_token: Option<Duration>,
     /// From the request to the end of the answer.
     pub total: Duration,
-    /// What the server itself took: its own work, and waits for its store.
+    /// The server's own time: computation, and waits for its store.
     pub own: Duration,
-    /// Bytes of the request's body, as declared.
+    /// The declared length of the request's body, in bytes.
     pub bytes_in: u64,
-    /// Bytes of the answer's body.
+    /// The length of the answer's body, in bytes.
     pub bytes_out: u64,
-    /// How it ended.
+    /// How the request ended.
     pub outcome: Outcome,
 }
 
 impl RequestMetrics {
-    /// The notes, to read or to add to.
+    /// Returns the record, to read or to change.
     pub fn record(&self) -> MutexGuard<'_, RequestRecord> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds to what the server itself took.
+    /// Adds to the server's own time.
     pub fn record_overhead(&self, took: Duration) {
         let mut record = self.record();
         record.own = record.own.saturating_add(took);
     }
 
-    /// Notes an answer's head from another server; `None` = none came.
+    /// Records a request to another server. `status` is `None` if no answer arrived.
     pub fn record_upstream_call(&self, status: Option<u16>, took: Duration) {
         let mut record = self.record();
         record.upstream_calls = record.upstream_calls.saturating_add(1);
@@ -124,32 +124,32 @@ impl RequestMetrics {
     }
 }
 
-/// Something to count.
+/// An event that is counted.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// A request has ended.
     Request(&'a RequestRecord),
-    /// A chat's stream has begun.
+    /// A streamed answer has begun.
     StreamBegan,
-    /// A chat's stream has ended.
+    /// A streamed answer has ended.
     StreamEnded,
-    /// Another server answered, or did not (`None`), after this time.
+    /// Another server sent the head of an answer with this status, or no answer (`None`), after this time.
     UpstreamCall(UpstreamKind, Option<u16>, Duration),
 }
 
-/// What is known without counting, for the metrics.
+/// Values that the metrics report without counting.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
-    /// Failures of the store since the start.
+    /// The number of failures of the store since the start.
     pub store_errors: u64,
-    /// Turns that the site is busy with.
+    /// The number of turns that the upstream works on.
     pub in_flight: u64,
-    /// Turns that wait for their place.
+    /// The number of turns that wait for a permit.
     pub waiting: u64,
-    /// The state of the session.
+    /// The session's current state.
     pub session_state: &'static str,
-    /// All states that there are.
+    /// Every state of a session.
     pub session_states: &'static [&'static str],
-    /// When the access token ends.
+    /// When the access token expires.
     pub session_expires_at: Option<UnixSeconds>,
 }

@@ -1,5 +1,5 @@
-//! A platform for unit tests: a virtual clock (tokio's, paused, so that hours pass at once when nothing else is to be done),
-//! scripted answers of other servers, and SQLite in memory.
+//! A platform for unit tests: tokio's paused clock, which advances to the next timer when all tasks wait; scripted answers of
+//! other servers; and SQLite in memory.
 
 use std::{
     collections::VecDeque,
@@ -29,7 +29,7 @@ type Answer = Result<FetchResponse, FetchError>;
 type Script = dyn FnMut(&http::Request<Payload>, usize) -> Answer + Send;
 type DatabaseScript = dyn FnMut(&[Statement]) -> Result<Vec<Vec<Row>>, DatabaseError> + Send;
 
-/// The platform. Needs a tokio runtime with `start_paused`.
+/// The simulated platform. Needs a tokio runtime with `start_paused`.
 #[derive(Clone)]
 pub(crate) struct Sim<const WAKES_ACROSS_REQUESTS: bool = true> {
     shared: Arc<Shared>,
@@ -41,8 +41,8 @@ struct Shared {
     script: Mutex<Box<Script>>,
     requests: Mutex<Vec<http::Request<Payload>>>,
     database: Mutex<Box<DatabaseScript>>,
-    is_random: AtomicBool,
-    drawn: AtomicU64,
+    has_randomness: AtomicBool,
+    draws: AtomicU64,
     client_left: AtomicBool,
 }
 
@@ -51,7 +51,7 @@ fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Sim<true> {
-    /// A platform whose other servers answer as `script` says; it gets each request and how many came before.
+    /// Returns a platform on which `script` answers for other servers. It receives each request and the number of earlier ones.
     pub(crate) fn answering(script: impl FnMut(&http::Request<Payload>, usize) -> Answer + Send + 'static) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -59,27 +59,27 @@ impl Sim<true> {
                 script: Mutex::new(Box::new(script)),
                 requests: Mutex::default(),
                 database: Mutex::new(Box::new(|_| Ok(Vec::new()))),
-                is_random: AtomicBool::new(true),
-                drawn: AtomicU64::new(0),
+                has_randomness: AtomicBool::new(true),
+                draws: AtomicU64::new(0),
                 client_left: AtomicBool::new(false),
             }),
             request_metrics: RequestMetrics::default(),
         }
     }
 
-    /// A platform on which no server is to be asked.
+    /// Returns a platform on which any request to another server panics.
     pub(crate) fn alone() -> Self {
         Self::answering(|request, _| panic!("{} was asked", request.uri()))
     }
 
-    /// The same as the Worker is: no request's event wakes another request's future.
+    /// Behaves like the Worker: an event of one request does not wake a future of another request.
     pub(crate) fn without_wakes_across_requests(self) -> Sim<false> {
         Sim { shared: self.shared, request_metrics: self.request_metrics }
     }
 }
 
 impl<const WAKES: bool> Sim<WAKES> {
-    /// With SQLite in memory, which has the tables that these migrations make.
+    /// Adds SQLite in memory with the tables of these migrations.
     pub(crate) fn with_database(self, migrations: native::Migrations) -> Self {
         let mut connection: Connection = native::database_in_memory(migrations).unwrap();
         self.with_database_script(move |batch| {
@@ -87,7 +87,7 @@ impl<const WAKES: bool> Sim<WAKES> {
         })
     }
 
-    /// With a database that answers as `script` says.
+    /// Adds a database that is answered for by `script`.
     pub(crate) fn with_database_script(
         self,
         script: impl FnMut(&[Statement]) -> Result<Vec<Vec<Row>>, DatabaseError> + Send + 'static,
@@ -96,25 +96,25 @@ impl<const WAKES: bool> Sim<WAKES> {
         self
     }
 
-    /// Without randomness.
+    /// Makes the source of randomness fail.
     pub(crate) fn without_randomness(self) -> Self {
-        self.shared.is_random.store(false, Ordering::Relaxed);
+        self.shared.has_randomness.store(false, Ordering::Relaxed);
         self
     }
 
-    /// The client leaves, as the Worker hears of it.
+    /// Makes the client leave, as the Worker reports it.
     pub(crate) fn client_leaves(&self) {
         self.shared.client_left.store(true, Ordering::Relaxed);
     }
 
-    /// The requests that other servers got so far.
+    /// Returns the requests to other servers so far.
     pub(crate) fn requests(&self) -> Vec<http::Request<Payload>> {
         locked(&self.shared.requests).clone()
     }
 }
 
-/// An answer with this status whose body comes in these pieces, each so long after the one before, whether somebody reads or
-/// not. What has come meanwhile is handed over as one piece, as platforms do.
+/// Returns an answer whose chunks arrive one after the other, each after the given pause, whether or not they are read. Chunks
+/// that have arrived are handed over as one, as the real platforms do.
 pub(crate) fn streamed(
     status: u16,
     content_type: &str,
@@ -183,9 +183,11 @@ impl<const WAKES: bool> Clock for Sim<WAKES> {
 
 impl<const WAKES: bool> Entropy for Sim<WAKES> {
     fn random(&self) -> Result<[u8; 16], NoRandomness> {
-        let is_random = self.shared.is_random.load(Ordering::Relaxed);
-        let drawn = self.shared.drawn.fetch_add(1, Ordering::Relaxed) + 1;
-        is_random.then(|| u128::from(drawn).to_be_bytes()).ok_or_else(|| NoRandomness("none".to_owned()))
+        let has_randomness = self.shared.has_randomness.load(Ordering::Relaxed);
+        let number = self.shared.draws.fetch_add(1, Ordering::Relaxed) + 1;
+        has_randomness
+            .then(|| u128::from(number).to_be_bytes())
+            .ok_or_else(|| NoRandomness("simulated failure".to_owned()))
     }
 }
 

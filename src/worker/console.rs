@@ -1,4 +1,4 @@
-//! Log lines of the edge: one JSON object each, through the console, where Workers Logs picks them up.
+//! Log lines of the Worker: one JSON object each, written to the console, from which Workers Logs collects them.
 
 use std::fmt;
 
@@ -11,27 +11,27 @@ use tracing::{
 };
 
 struct Console {
-    most: LevelFilter,
+    max_level: LevelFilter,
 }
 
-/// Sends log lines at `level` (`off`, `error`, `warn`, `info`, `debug`, `request_metrics`) and above to the console.
+/// Sends log lines at `level` (`off`, `error`, `warn`, `info`, `debug` or `trace`) and above to the console.
 ///
 /// # Errors
-/// The level is none of these.
+/// The level is unknown.
 pub(super) fn start(level: &str) -> Result<(), ParseLevelFilterError> {
-    let most = level.parse::<LevelFilter>()?;
-    // A second isolate in the same thread finds it set already.
-    let _ = tracing::subscriber::set_global_default(Console { most });
+    let max_level = level.parse::<LevelFilter>()?;
+    // Fails if a subscriber is set already, which writes the same lines.
+    let _ = tracing::subscriber::set_global_default(Console { max_level });
     Ok(())
 }
 
 impl Subscriber for Console {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.most
+        *metadata.level() <= self.max_level
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.most)
+        Some(self.max_level)
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {

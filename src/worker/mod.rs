@@ -1,4 +1,4 @@
-//! The Worker's ways in: a request, and the cron trigger.
+//! The Worker's entry points: a request, and the cron trigger.
 
 mod console;
 
@@ -11,7 +11,7 @@ use worker::{Context, Env, event};
 
 use crate::{
     config::{Config, ConfigError, Product},
-    platform::worker::{Unwanted, Worker, from_js, to_js},
+    platform::worker::{DiscardedBody, Worker, from_js, to_js},
     server::{self, App},
 };
 
@@ -21,18 +21,19 @@ extern "C" {
     fn run_tasks_by_promises();
 }
 
-/// Runs once an isolate, before its first request.
+/// Runs once in each isolate, before its first request.
 #[event(start)]
 fn on_start() {
     run_tasks_by_promises();
 }
 
 thread_local! {
-    /// The program's state, made by the isolate's first request: variables do not change within an isolate.
+    /// The program's state, made by the isolate's first request. Variables do not change during the life of an isolate.
     static APP: OnceCell<Result<Arc<App>, ConfigError>> = const { OnceCell::new() };
 }
 
-/// A variable's text. One of another type, as `wrangler.toml` takes them too, is read as JSON: it does not count as absent.
+/// Returns the text of a variable. A variable of another type, which `wrangler.toml` allows, is returned as JSON instead of
+/// counting as absent.
 fn variable(env: &Env, name: &str) -> Option<String> {
     let value = js_sys::Reflect::get(env.as_ref(), &JsValue::from_str(name)).ok()?;
     if value.is_undefined() || value.is_null() {
@@ -63,23 +64,23 @@ fn app(env: &Env) -> Result<Arc<App>, ConfigError> {
 async fn on_fetch(request: web_sys::Request, env: Env, context: Context) -> worker::Result<web_sys::Response> {
     let (ended, end) = oneshot::channel::<()>();
     context.wait_until(async move {
-        // Resolves also when the sender is dropped, whatever the way the handler ends.
+        // Also resolves when the sender is dropped, however the handler ends.
         let _ = end.await;
     });
     let client = request.signal();
     let app = app(&env);
-    let unwanted = Unwanted::default();
-    let request = from_js(request, Rc::clone(&unwanted));
+    let discarded = DiscardedBody::default();
+    let request = from_js(request, Rc::clone(&discarded));
     let context = Rc::new(context);
     let platform = Worker::for_request(env, Rc::clone(&context), client.clone());
     let answer = match app {
         Ok(app) => server::handle(app, platform, request).await,
         Err(error) => server::misconfigured(&platform, &request, &error),
     };
-    let unwanted = unwanted.borrow_mut().take();
-    if let Some(unwanted) = unwanted {
-        // However it ends, the answer goes out.
-        let _ = JsFuture::from(unwanted).await;
+    let discarding = discarded.borrow_mut().take();
+    if let Some(discarding) = discarding {
+        // The answer is sent even if this fails.
+        let _ = JsFuture::from(discarding).await;
     }
     drop(ended);
     to_js(answer, &context, &client).map_err(worker::Error::from)

@@ -1,5 +1,5 @@
-//! The pages of `web/`, in the binary: `build.rs` packs them. Who takes no gzip gets what was unpacked for the first of those:
-//! no answer has memory of its own.
+//! The pages in `web/`, which `build.rs` compresses into the binary. The first client without gzip makes this module
+//! decompress a page; later answers share that memory.
 
 use std::{io::Read as _, sync::OnceLock};
 
@@ -7,16 +7,16 @@ use bytes::Bytes;
 
 use crate::platform::{Asset, Body};
 
-struct Packed {
+struct Page {
     path: &'static str,
     etag: &'static str,
     gzip: &'static [u8],
 }
 
-const PACKED: &[Packed] = include!(concat!(env!("OUT_DIR"), "/web.rs"));
+const PAGES: &[Page] = include!(concat!(env!("OUT_DIR"), "/web.rs"));
 
-/// The same unpacked, once somebody wants it so.
-static PLAIN: [OnceLock<Option<Bytes>>; PACKED.len()] = [const { OnceLock::new() }; PACKED.len()];
+/// The decompressed pages, by their index in [`PAGES`].
+static DECOMPRESSED: [OnceLock<Option<Bytes>>; PAGES.len()] = [const { OnceLock::new() }; PAGES.len()];
 
 fn content_type(path: &str) -> &'static str {
     match path.rsplit('.').next() {
@@ -31,10 +31,13 @@ fn content_type(path: &str) -> &'static str {
 }
 
 pub(super) fn find(path: &str, accepts_gzip: bool) -> Option<Asset> {
-    let at = PACKED.iter().position(|packed| packed.path == path)?;
-    let Packed { path, etag, gzip } = PACKED.get(at)?;
-    let body =
-        if accepts_gzip { Bytes::from_static(gzip) } else { PLAIN.get(at)?.get_or_init(|| unpacked(gzip)).clone()? };
+    let index = PAGES.iter().position(|page| page.path == path)?;
+    let Page { path, etag, gzip } = PAGES.get(index)?;
+    let body = if accepts_gzip {
+        Bytes::from_static(gzip)
+    } else {
+        DECOMPRESSED.get(index)?.get_or_init(|| decompress(gzip)).clone()?
+    };
     Some(Asset {
         content_type: content_type(path).to_owned(),
         etag: Some((*etag).to_owned()),
@@ -43,9 +46,9 @@ pub(super) fn find(path: &str, accepts_gzip: bool) -> Option<Asset> {
     })
 }
 
-fn unpacked(gzip: &[u8]) -> Option<Bytes> {
-    let mut plain = Vec::new();
-    flate2::read::GzDecoder::new(gzip).read_to_end(&mut plain).ok()?;
-    plain.shrink_to_fit();
-    Some(plain.into())
+fn decompress(gzip: &[u8]) -> Option<Bytes> {
+    let mut content = Vec::new();
+    flate2::read::GzDecoder::new(gzip).read_to_end(&mut content).ok()?;
+    content.shrink_to_fit();
+    Some(content.into())
 }

@@ -1,4 +1,4 @@
-//! One connection of a client: HTTP/1.1 or HTTP/2 by its first bytes, with limits on all that can be waited for.
+//! One connection of a client: HTTP/1.1 or HTTP/2 by its first bytes, with a timeout for every wait.
 
 use std::{convert::Infallible, pin::pin, time::Duration};
 
@@ -15,57 +15,78 @@ use tokio::{
 };
 
 use super::{
-    patient::Patient,
+    patient::WriteTimeout,
     request::{Headers, RequestBody},
-    streams::{Streams, Watched},
+    streams::{StallTrackedBody, Streams},
 };
 use crate::platform::{Body, Request};
 
-/// The longest request head, and the most header fields in it. Browsers send some 20 KiB of cookies at most.
+/// Limits of a request head, in bytes and in header fields. Browsers send at most about 20 KiB of cookies.
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_FIELDS: usize = 100;
-/// The most requests at once on a connection in HTTP/2, and how much of each answer waits there to be written.
+/// Limits of an HTTP/2 connection: concurrent streams, and unsent bytes per stream.
 const MAX_STREAMS: u32 = 100;
-const MAX_UNWRITTEN: usize = 32 * 1024;
-/// How a connection in HTTP/2 begins, and no method of HTTP/1.1.
+const MAX_UNSENT: usize = 32 * 1024;
+/// An HTTP/2 connection begins with these bytes. No method of HTTP/1.1 does.
 const HTTP2: &[u8] = b"PRI";
 
-/// How long a client may take.
+/// How long a client may take for each step.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
-    /// To send its first byte, and a request head.
+pub(super) struct Timeouts {
+    /// Until its first byte, and for each request head.
     pub(super) head: Duration,
-    /// To go on once it has begun like HTTP/2.
+    /// Between the bytes of [`HTTP2`].
     pub(super) preface: Duration,
-    /// To take anything of what it is sent.
+    /// Until it reads more of what was sent.
     pub(super) unread: Duration,
-    /// To send a request on a connection in HTTP/2 that has none open; with `unread` before it, an unread
-    /// one ends within a minute.
+    /// Until a request on an HTTP/2 connection without open streams. A connection that nobody reads ends after `unread` and
+    /// `idle` together, which is within a minute.
     pub(super) idle: Duration,
 }
 
-/// What clients get.
-pub(super) const LIMITS: Limits = Limits {
+/// The timeouts of the native server.
+pub(super) const TIMEOUTS: Timeouts = Timeouts {
     head: Duration::from_secs(30),
     preface: Duration::from_secs(2),
     unread: Duration::from_secs(30),
     idle: Duration::from_secs(25),
 };
 
-/// Serves a connection until it ends, or the requests that are open when `stop` has news or is gone.
-pub(super) async fn serve<S, H, F>(mut stream: S, handler: H, limits: Limits, mut stop: watch::Receiver<()>)
+/// What hyper calls for each request.
+trait HttpService:
+    Service<
+        hyper::Request<Incoming>,
+        Response = http::Response<StallTrackedBody>,
+        Error = Infallible,
+        Future: Send + 'static,
+    >
+{
+}
+
+impl<S> HttpService for S where
+    S: Service<
+            hyper::Request<Incoming>,
+            Response = http::Response<StallTrackedBody>,
+            Error = Infallible,
+            Future: Send + 'static,
+        >
+{
+}
+
+/// Serves a connection until it ends. After a change of `stop`, or when its sender is dropped, serves only the open requests.
+pub(super) async fn serve<S, H, F>(mut stream: S, handler: H, timeouts: Timeouts, mut stop: watch::Receiver<()>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request) -> F + Send + 'static,
     F: Future<Output = http::Response<Body>> + Send + 'static,
 {
     let first = tokio::select! {
-        first = first_bytes(&mut stream, limits) => first,
+        first = first_bytes(&mut stream, timeouts) => first,
         _ = stop.changed() => None,
     };
     let Some(first) = first else { return };
     let is_http2 = first == HTTP2;
-    let stream = TokioIo::new(Patient::new(stream, first, limits.unread));
+    let stream = TokioIo::new(WriteTimeout::new(stream, first, timeouts.unread));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (head, body) = request.into_parts();
         let request = Request {
@@ -76,25 +97,25 @@ where
             headers: Headers::copied(head.headers),
             body: RequestBody::new(body),
         };
-        // hyper keeps room for one of these with each connection, also an idle one.
+        // Boxed, because hyper reserves memory for one service future in each connection, idle ones included.
         let answer = Box::pin(handler(request));
-        async move { Ok::<_, Infallible>(answer.await.map(Watched::from)) }
+        async move { Ok::<_, Infallible>(answer.await.map(StallTrackedBody::from)) }
     });
     let ended = if is_http2 {
-        // Apart, since it is larger than the other, and one of it serves many requests.
-        Box::pin(serve_http2(stream, service, limits, stop)).await
+        // Boxed, because it is larger than the other future, and one connection serves many requests.
+        Box::pin(serve_http2(stream, service, timeouts, stop)).await
     } else {
-        serve_http1(stream, service, limits, stop).await
+        serve_http1(stream, service, timeouts, stop).await
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
 }
 
-/// Reads until HTTP/2 is told apart from HTTP/1.1. `None`: the connection ended or timed out before.
-async fn first_bytes(stream: &mut (impl AsyncRead + Unpin), limits: Limits) -> Option<Vec<u8>> {
-    // The other limits begin with the first byte, so one that never comes is waited for here.
-    let mut limit = limits.head;
+/// Reads the bytes that distinguish HTTP/2 from HTTP/1.1. Returns `None` if the connection ends or times out before.
+async fn first_bytes(stream: &mut (impl AsyncRead + Unpin), timeouts: Timeouts) -> Option<Vec<u8>> {
+    // hyper's timeouts start with the first byte, so the wait for that byte is limited here.
+    let mut limit = timeouts.head;
     let mut first = Vec::with_capacity(HTTP2.len());
     loop {
         let more = HTTP2.len().saturating_sub(first.len());
@@ -105,29 +126,28 @@ async fn first_bytes(stream: &mut (impl AsyncRead + Unpin), limits: Limits) -> O
         if first.len() == HTTP2.len() || !HTTP2.starts_with(&first) {
             return Some(first);
         }
-        limit = limits.preface;
+        limit = timeouts.preface;
     }
 }
 
-type Io<S> = TokioIo<Patient<S>>;
+type Io<S> = TokioIo<WriteTimeout<S>>;
 
-async fn serve_http1<S, H>(
+async fn serve_http1<S>(
     stream: Io<S>,
-    service: H,
-    limits: Limits,
+    service: impl HttpService,
+    timeouts: Timeouts,
     mut stop: watch::Receiver<()>,
 ) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
-    H: Service<hyper::Request<Incoming>, Response = http::Response<Watched>, Error = Infallible>,
 {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
+        .header_read_timeout(timeouts.head)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_FIELDS)
         .half_close(false)
-        // A delta with its frame is three short pieces: copied together they leave sooner than as a list.
+        // A delta in a chunk is three short buffers. One copied buffer is sent faster than a vectored write.
         .writev(false)
         .serve_connection(stream, service);
     let mut connection = pin!(connection);
@@ -139,39 +159,37 @@ where
     connection.await
 }
 
-async fn serve_http2<S, H>(
+async fn serve_http2<S>(
     stream: Io<S>,
-    service: H,
-    limits: Limits,
+    service: impl HttpService,
+    timeouts: Timeouts,
     mut stop: watch::Receiver<()>,
 ) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
-    H: Service<hyper::Request<Incoming>, Response = http::Response<Watched>, Error = Infallible>,
-    H::Future: Send + 'static,
 {
-    let streams = Streams::new(limits.unread);
+    let streams = Streams::new(timeouts.unread);
     let connection = http2::Builder::new(streams.clone())
         .timer(TokioTimer::new())
-        .keep_alive_interval(Some(limits.head))
+        .keep_alive_interval(Some(timeouts.head))
         .max_header_list_size(MAX_HEAD as u32)
         .max_concurrent_streams(MAX_STREAMS)
-        .max_send_buf_size(MAX_UNWRITTEN)
+        .max_send_buf_size(MAX_UNSENT)
         .serve_connection(stream, service);
     let mut connection = pin!(connection);
     let is_idle = tokio::select! {
         ended = &mut connection => return ended,
-        () = streams.idle(limits.idle) => true,
+        () = streams.idle(timeouts.idle) => true,
         _ = stop.changed() => false,
     };
     connection.as_mut().graceful_shutdown();
     if !is_idle {
         return connection.await;
     }
-    // It may have crossed with a request, and a client that does not take what was said must not keep it open.
+    // The GOAWAY may have crossed with a request. A client that does not read it must not keep the connection open.
     tokio::select! {
         ended = &mut connection => ended,
-        () = async { tokio::time::sleep(limits.unread).await; streams.idle(Duration::ZERO).await } => Ok(()),
+        () = async { tokio::time::sleep(timeouts.unread).await; streams.idle(Duration::ZERO).await } => Ok(()),
     }
 }
 
@@ -191,10 +209,10 @@ mod tests {
 
     use super::*;
 
-    /// A moment that is long beyond all limits.
+    /// Longer than every timeout.
     const LATER: Duration = Duration::from_secs(600);
 
-    /// Answers `/large` with 1 MiB, `/slow` with a word after ten minutes, others with a word.
+    /// Answers `/large` with 1 MiB, `/slow` with a word after ten minutes, and other paths with a word.
     async fn answer(request: Request) -> Response<Body> {
         let word = Bytes::from_static(b"word");
         Response::new(match request.path.as_str() {
@@ -211,15 +229,15 @@ mod tests {
         began: Instant,
     }
 
-    /// A connection with little room on its way.
+    /// Connects through a buffer of 4 KiB.
     fn connect() -> Served {
         let (client, server) = duplex(4096);
         let (stop, stopped) = watch::channel(());
-        let server = tokio::spawn(serve(server, answer, LIMITS, stopped));
+        let server = tokio::spawn(serve(server, answer, TIMEOUTS, stopped));
         Served { client, server, stop, began: Instant::now() }
     }
 
-    /// How many seconds it takes until the server ends what was begun so.
+    /// Returns after how many seconds the server closes a connection on which the client sent only `begins`.
     async fn end_after(begins: &[u8]) -> u64 {
         let Served { mut client, server, stop: _stop, began } = connect();
         client.write_all(begins).await.unwrap();
@@ -228,20 +246,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_begun_and_not_gone_on_with_ends() {
+    async fn a_connection_without_progress_times_out() {
         for (begins, seconds) in [
             ("", 30),
             ("P", 2),
             ("PR", 2),
             ("PUT / HTTP/1.1\r\nhost", 30),
             ("G", 30),
-            // As idle as one without requests.
+            // An HTTP/2 connection that never sends its settings.
             ("PRI", 55),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0", 50),
             // Kept alive after its answer.
             ("GET / HTTP/1.1\r\nhost: x\r\n\r\n", 30),
             ("GET / HTTP/1.1\r\nhost: x\r\n\r\nGET", 30),
-            // Its answer is not taken.
+            // The client does not read the answer.
             ("GET /large HTTP/1.1\r\nhost: x\r\n\r\n", 30),
         ] {
             assert_eq!(end_after(begins.as_bytes()).await, seconds, "{begins:?}");
@@ -249,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn clients_that_close_are_not_waited_for() {
+    async fn a_closed_connection_ends_at_once() {
         for begins in ["", "P", "PR"] {
             let Served { mut client, server, stop: _stop, began } = connect();
             client.write_all(begins.as_bytes()).await.unwrap();
@@ -260,14 +278,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_little_by_little_gets_all() {
+    async fn a_slow_reader_receives_the_whole_answer() {
         let Served { mut client, server, stop: _stop, .. } = connect();
         client.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
         let mut piece = [0; 4096];
         let mut length = 0;
         while let count @ 1.. = client.read(&mut piece).await.unwrap() {
             length += count;
-            sleep(LIMITS.unread - Duration::from_secs(1)).await;
+            sleep(TIMEOUTS.unread - Duration::from_secs(1)).await;
         }
         assert!(length > 1 << 20, "{length}");
         server.await.unwrap();
@@ -285,14 +303,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_that_is_not_taken_ends_alone() {
+    async fn an_unread_stream_ends_without_the_others() {
         for (path, window) in [("/", 0), ("/large", 0), ("/large", 1), ("/large", 20_000)] {
             let Served { client, server, stop: _stop, began } = connect();
             let (mut sender, connection) = http2(client, window).await;
             let slow = sender.send_request(get("/slow")).await.unwrap();
             let unread = sender.send_request(get(path)).await.unwrap();
-            while began.elapsed() < LIMITS.unread {
-                // Meanwhile the connection is used.
+            while began.elapsed() < TIMEOUTS.unread {
+                // Other streams of the connection are read meanwhile.
                 let other = sender.send_request(get("/")).await.unwrap();
                 sleep(Duration::from_secs(1)).await;
                 drop(other);
@@ -304,7 +322,7 @@ mod tests {
             } else {
                 drop(slow);
             }
-            // The client still has it open, and answers pings.
+            // The client keeps the connection open and answers pings.
             server.await.unwrap();
             assert!(!sender.is_ready());
             connection.await.unwrap().unwrap();
@@ -322,7 +340,7 @@ mod tests {
 
         let Served { mut client, server, stop, .. } = connect();
         client.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-        // Its head is there.
+        // The head of the answer has arrived.
         client.read_u8().await.unwrap();
         stop.send_replace(());
         let mut rest = String::new();

@@ -1,4 +1,4 @@
-//! SQLite on a thread of its own: the async side sends batches and waits for rows.
+//! SQLite on its own thread. The async side sends batches and awaits the rows.
 
 use std::{
     io::ErrorKind,
@@ -14,10 +14,10 @@ use tokio::sync::oneshot;
 
 use crate::platform::{DatabaseError, Row, Statement, Value};
 
-/// Names and SQL of the migrations, in their order.
+/// Names and SQL of the migrations, in order.
 pub type Migrations = &'static [(&'static str, &'static str)];
 
-/// How long a statement waits for another process's lock.
+/// How long a statement waits for the lock of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 enum Job {
@@ -26,25 +26,25 @@ enum Job {
     Close(oneshot::Sender<()>),
 }
 
-/// A handle to the database thread, or the reason why there is none.
+/// A handle to the database thread, or the reason why it does not run.
 #[derive(Clone)]
 pub(super) struct Database {
     thread: Result<mpsc::Sender<Job>, DatabaseError>,
-    /// Why it is not in its file.
+    /// Why the database is in memory instead of its file.
     warning: Option<String>,
 }
 
 impl Database {
-    /// Opens or creates the file (and its folder) and applies the migrations it lacks.
+    /// Opens or creates the file and its folder, and applies the missing migrations.
     ///
-    /// Never fails. A file that this process may not write to, as in a volume that belongs to somebody else, is replaced by
-    /// memory. A chat must work without any store, so other reasons are kept and answer each later call.
+    /// Never fails, because a chat must work without a store. If this process may not write to the file (in a volume with
+    /// another owner, say), the database is in memory. Any other error is returned by each later call.
     pub(super) fn open(path: &Path, migrations: Migrations) -> Self {
         let mut warning = None;
         let connection = match open(path, migrations) {
             Err(Unusable { error, is_forbidden: true }) => {
                 warning = Some(format!(
-                    "{error}. What is remembered is kept in memory and lost at the end: let this process write there, or set DATABASE_PATH"
+                    "{error}. The database is kept in memory and lost at the end: let this process write there, or set DATABASE_PATH"
                 ));
                 in_memory(migrations)
             }
@@ -71,39 +71,39 @@ impl Database {
         self.call(|answer| Job::Run(batch, answer)).await?
     }
 
-    /// Sees to it that what was overwritten or deleted is in none of the files.
+    /// Removes overwritten and deleted rows from the database file and its side files.
     pub(super) async fn scrub(&self) -> Result<(), DatabaseError> {
         self.call(Job::Scrub).await?
     }
 
-    /// Puts all into the file itself and ends the thread. Nothing can be done afterwards.
+    /// Moves everything into the database file and ends the thread. Later calls fail.
     pub(super) async fn close(&self) {
-        // One that has ended is closed.
+        // An error means that the thread has ended already.
         let _ = self.call(Job::Close).await;
     }
 
     async fn call<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, DatabaseError> {
         let (answer, reply) = oneshot::channel();
-        let gone = || DatabaseError("the database is closed".to_owned());
-        self.thread.as_ref().map_err(Clone::clone)?.send(job(answer)).map_err(|_| gone())?;
-        reply.await.map_err(|_| gone())
+        let closed = || DatabaseError("the database is closed".to_owned());
+        self.thread.as_ref().map_err(Clone::clone)?.send(job(answer)).map_err(|_| closed())?;
+        reply.await.map_err(|_| closed())
     }
 }
 
 fn serve(mut connection: Connection, jobs: &mpsc::Receiver<Job>) {
-    let words = |error: rusqlite::Error| DatabaseError(error.to_string());
-    // Nobody waits any more when the client has left; what is to be done is done all the same.
+    let database_error = |error: rusqlite::Error| DatabaseError(error.to_string());
+    // A job runs even if its client has left and nobody receives the reply.
     while let Ok(job) = jobs.recv() {
         match job {
-            Job::Run(batch, answer) => drop(answer.send(run(&mut connection, &batch).map_err(words))),
-            Job::Scrub(answer) => drop(answer.send(fold(&connection).map_err(words).and_then(|done| {
+            Job::Run(batch, answer) => drop(answer.send(run(&mut connection, &batch).map_err(database_error))),
+            Job::Scrub(answer) => drop(answer.send(checkpoint(&connection).map_err(database_error).and_then(|done| {
                 done.then_some(()).ok_or_else(|| DatabaseError("the write-ahead log is in use".to_owned()))
             }))),
             Job::Close(answer) => {
-                if let Err(error) = fold(&connection) {
+                if let Err(error) = checkpoint(&connection) {
                     tracing::warn!(%error, "the write-ahead log stays beside the database");
                 }
-                // The last connection takes the side files along.
+                // SQLite deletes the side files when the last connection closes.
                 drop(connection);
                 let _ = answer.send(());
                 return;
@@ -112,13 +112,13 @@ fn serve(mut connection: Connection, jobs: &mpsc::Receiver<Job>) {
     }
 }
 
-/// Takes the write-ahead log into the database and empties it: older versions of what was overwritten stand there. Gives
-/// whether nobody was in the way.
-fn fold(connection: &Connection) -> rusqlite::Result<bool> {
+/// Moves the write-ahead log into the database and truncates it, because it holds older versions of rows. Returns false if
+/// another connection was in the way.
+fn checkpoint(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).map(|busy| busy == 0)
 }
 
-/// What SQLite keeps beside a database.
+/// Endings of the database file and of the files that SQLite keeps beside it.
 const SIDE_FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
 /// Sets an existing database and its side files to mode 0600. SQLite creates new side files with the mode of the database.
@@ -136,7 +136,7 @@ fn make_private(path: &Path) {
     }
 }
 
-/// The mode of a file, if others than its owner may read or write it.
+/// Returns the mode of a file that users other than its owner may access, or `None`.
 #[must_use]
 pub fn others_may(file: &Path) -> Option<u32> {
     let found = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
@@ -148,7 +148,7 @@ pub fn others_may(file: &Path) -> Option<u32> {
 #[derive(Debug)]
 struct Unusable {
     error: DatabaseError,
-    /// Whether it is a matter of rights, not of a fault.
+    /// Whether the process lacks permission.
     is_forbidden: bool,
 }
 
@@ -163,14 +163,14 @@ fn open(path: &Path, migrations: Migrations) -> Result<Connection, Unusable> {
         std::fs::create_dir_all(folder)
             .map_err(|error| problem("cannot create the folder of", &error, is_forbidden(&error)))?;
     }
-    // It may hold the session, so it is nobody else's to read. What SQLite keeps beside it gets the same mode.
+    // The database may hold the session, so only its owner may read it. SQLite gives its side files the same mode.
     let made = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     made.map_err(|error| problem("cannot open", &error, is_forbidden(&error)))?;
     make_private(path);
     let opened =
         Connection::open(path).and_then(|mut connection| prepare(&mut connection, migrations).map(|()| connection));
     opened.map_err(|error| {
-        // The file itself may be written to, but its folder not.
+        // The file may be writable and its folder not.
         let codes =
             [rusqlite::ErrorCode::ReadOnly, rusqlite::ErrorCode::CannotOpen, rusqlite::ErrorCode::PermissionDenied];
         problem("cannot use", &error, error.sqlite_error_code().is_some_and(|code| codes.contains(&code)))
@@ -188,9 +188,9 @@ fn prepare(connection: &mut Connection, migrations: Migrations) -> rusqlite::Res
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // In WAL mode NORMAL loses at most the last commits on a power cut and never corrupts.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    // What was deleted or overwritten is filled with zeros.
+    // SQLite fills deleted and overwritten content with zeros.
     connection.pragma_update(None, "secure_delete", "ON")?;
-    // The same bookkeeping as `wrangler d1 migrations apply` keeps on the edge.
+    // The same table as `wrangler d1 migrations apply` keeps for the Worker.
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS d1_migrations (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -264,7 +264,7 @@ mod tests {
     const PUT: &str = "INSERT INTO cache (key, value, updated_at) VALUES (?1, ?2, ?3)";
 
     #[tokio::test]
-    async fn a_new_file_gets_the_tables_and_an_old_one_keeps_its_rows() {
+    async fn a_new_file_has_the_tables_and_an_existing_one_keeps_its_rows() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b/test.db");
         let put =
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_may_read_it() {
+    fn only_the_owner_may_read_the_files() {
         let folder = tempfile::tempdir().unwrap();
         drop(open(&folder.path().join("test.db"), MIGRATIONS).unwrap());
         for entry in std::fs::read_dir(folder.path()).unwrap() {
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failing_statement_takes_the_batch_back() {
+    async fn a_failing_statement_rolls_the_batch_back() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(&folder.path().join("test.db"), MIGRATIONS);
         let put = statement(PUT, vec![Value::Text("k".into()), Value::Text("v".into()), Value::Integer(1)]);
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_path_that_cannot_be_opened_is_a_reason_and_no_crash() {
+    async fn a_path_that_cannot_be_opened_fails_each_call() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(folder.path(), MIGRATIONS);
         assert!(database.problem().is_some());

@@ -1,21 +1,21 @@
-//! How many connections the system's limit of open files allows.
+//! The number of connections that the system's limit of open files allows.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The most connections at once; more wait in the system's queue. An idle one costs some 10 KiB.
+/// The limit of concurrent connections. Further ones wait in the listener's queue. An idle one costs about 10 KiB.
 const MAX_CONNECTIONS: u64 = 10_000;
-/// Whoever has fewer should know.
+/// A smaller number of connections is logged as a warning.
 const FEW_CONNECTIONS: u64 = 1_000;
-/// The listener, the database, the runtimes, names being looked up.
+/// Descriptors of the listener, the database, the runtimes and DNS look-ups.
 const RESERVE: u64 = 64;
-/// The client's connection, and the one to the site that its request may need.
+/// Descriptors per client: its connection, and the connection to the upstream that its request may need.
 const PER_CONNECTION: u64 = 2;
 
-/// Raises the soft limit as far as it is needed and allowed, and returns for how many connections it suffices.
-pub(super) fn places() -> usize {
+/// Raises the soft limit as far as needed and allowed, and returns how many connections it suffices for.
+pub(super) fn max_connections() -> usize {
     let wanted = MAX_CONNECTIONS.saturating_mul(PER_CONNECTION).saturating_add(RESERVE);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // No limit at all is `None`.
+    // `None` means unlimited.
     let mut limit = current.unwrap_or(u64::MAX);
     let allowed = maximum.unwrap_or(u64::MAX).min(wanted);
     if limit < allowed {
@@ -24,14 +24,14 @@ pub(super) fn places() -> usize {
             Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
         }
     }
-    let places = places_of(limit);
-    if places < FEW_CONNECTIONS {
-        tracing::warn!(limit, connections = places, "the limit of open files (ulimit -n) allows few connections");
+    let connections = connections_within(limit);
+    if connections < FEW_CONNECTIONS {
+        tracing::warn!(limit, connections, "the limit of open files (ulimit -n) allows few connections");
     }
-    usize::try_from(places).unwrap_or(usize::MAX)
+    usize::try_from(connections).unwrap_or(usize::MAX)
 }
 
-fn places_of(limit: u64) -> u64 {
+fn connections_within(limit: u64) -> u64 {
     let rest = limit.saturating_sub(RESERVE).checked_div(PER_CONNECTION).unwrap_or(0);
     rest.clamp(1, MAX_CONNECTIONS)
 }
@@ -41,8 +41,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_leave_room_for_what_each_connection_leads_to() {
-        for (limit, places) in [
+    fn each_connection_leaves_a_descriptor_for_the_upstream() {
+        for (limit, connections) in [
             (0, 1),
             (64, 1),
             (256, 96),
@@ -52,7 +52,7 @@ mod tests {
             (1 << 20, 10_000),
             (u64::MAX, 10_000),
         ] {
-            assert_eq!(places_of(limit), places, "{limit}");
+            assert_eq!(connections_within(limit), connections, "{limit}");
         }
     }
 }

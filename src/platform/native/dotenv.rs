@@ -1,14 +1,14 @@
-//! `.env` files, read as python-dotenv and compose read them: the predecessor's own example holds
-//! `VALID_TOKENS=["a", "b"]` without outer quotes, which stricter readers refuse.
+//! `.env` files, parsed as python-dotenv and Docker Compose parse them. Stricter parsers refuse
+//! `VALID_TOKENS=["a", "b"]` without outer quotes, which existing files hold.
 
 use std::{collections::HashMap, io, path::Path};
 
 pub use super::database::others_may;
 
-/// Reads a file; one that does not exist is empty.
+/// Reads a file. A missing file is an empty one.
 ///
 /// # Errors
-/// When the file exists and cannot be read, or is not UTF-8: then it names the variable.
+/// The file exists and cannot be read, or is not UTF-8. The latter error names the variable.
 pub fn read(path: &Path) -> io::Result<HashMap<String, String>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
@@ -25,7 +25,7 @@ pub fn read(path: &Path) -> io::Result<HashMap<String, String>> {
     }
 }
 
-/// The variable whose line a text ends in.
+/// Returns the variable of the last line of a text that names one.
 fn last_name(text: &str) -> Option<&str> {
     let names = text.lines().rev().filter_map(|line| {
         let start = line.trim_start();
@@ -34,7 +34,7 @@ fn last_name(text: &str) -> Option<&str> {
     names.into_iter().find(|name| is_name(name))
 }
 
-/// Lines of the form `NAME=value`; other lines are skipped, the last of several lines with one name counts.
+/// Parses lines of the form `NAME=value` and skips other lines. The last line of a name counts.
 fn parse(text: &str) -> HashMap<String, String> {
     let mut pairs = HashMap::new();
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -60,7 +60,7 @@ fn parse(text: &str) -> HashMap<String, String> {
             .and_then(|quote| quoted(from_value, quote))
         {
             Some((value, behind)) => (value, behind.split_once('\n').map_or("", |(_, next)| next)),
-            None => (plain(value).to_owned(), after),
+            None => (unquoted(value).to_owned(), after),
         };
         pairs.insert(name.trim().to_owned(), value);
         rest = after;
@@ -72,12 +72,12 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// A value without quotes ends at its line's end or at ` #`.
-fn plain(value: &str) -> &str {
+/// An unquoted value ends at the end of its line or at ` #`.
+fn unquoted(value: &str) -> &str {
     value.find(" #").and_then(|at| value.get(..at)).unwrap_or(value).trim()
 }
 
-/// A quoted value, which may go over several lines, and what follows it. `None` when the quote is not closed.
+/// Returns a quoted value, which may span lines, and the text after it. `None` if the quote is not closed.
 fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = text.char_indices().skip(1);

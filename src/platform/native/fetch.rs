@@ -1,4 +1,4 @@
-//! The way out of the box: a pooled HTTP client with rustls for each thread.
+//! Requests of the native server to other servers: a pooled HTTP client with rustls for each thread.
 
 use std::{
     error::Error as _,
@@ -30,24 +30,24 @@ use super::gathered::Gathered;
 use crate::platform::{FetchError, FetchErrorKind, FetchResponse, Payload, address};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Kept shorter than what servers usually allow, so that a pooled connection is rarely found closed.
-const POOL_IDLE: Duration = Duration::from_secs(50);
-/// The smallest probe interval that notices a dead h2 connection before `UPSTREAM_IDLE_SECONDS` does.
-const H2_KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Shorter than the idle timeout of most servers, so that a pooled connection is rarely closed already.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// Pings detect a dead HTTP/2 connection before `UPSTREAM_IDLE_SECONDS` does.
+const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// What is read ahead of a stream whose client is slow; also the longest head of an answer.
+/// Limit of the bytes that are read ahead of a slow client, and of the head of an answer.
 const MAX_BUFFER: usize = 64 * 1024;
 
 type HttpClient = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Payload>>;
 
-/// An HTTP/1.1 and HTTP/2 client. Each thread has its own connections, see [`super::workers`].
+/// An HTTP/1.1 and HTTP/2 client. Each thread has its own connections; [`super::workers`] says why.
 pub(super) struct Fetcher {
     allow_private: bool,
     clients: ThreadLocal<HttpClient>,
 }
 
 impl Fetcher {
-    /// A client that connects to `allow_private`, or to public addresses only.
+    /// Connects to public addresses, and with `allow_private` to private ones as well.
     pub(super) fn new(allow_private: bool) -> Self {
         Self { allow_private, clients: ThreadLocal::new() }
     }
@@ -66,10 +66,10 @@ impl Fetcher {
             .wrap_connector(tcp);
         Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .timer(TokioTimer::new())
             .http1_max_buf_size(MAX_BUFFER)
-            .http2_keep_alive_interval(H2_KEEP_ALIVE)
+            .http2_keep_alive_interval(H2_PING_INTERVAL)
             .http2_adaptive_window(true)
             .build(tls)
     }
@@ -89,29 +89,29 @@ impl Fetcher {
             detail: chain(&error),
         })?;
         Ok(response.map(|body| {
-            let pieces = body.into_data_stream();
-            let pieces = pieces
-                .map(|piece| piece.map_err(|error| FetchError { kind: FetchErrorKind::Broken, detail: chain(&error) }));
-            Gathered::new(pieces.boxed()).boxed()
+            let chunks = body.into_data_stream();
+            let chunks = chunks
+                .map(|chunk| chunk.map_err(|error| FetchError { kind: FetchErrorKind::Broken, detail: chain(&error) }));
+            Gathered::new(chunks.boxed()).boxed()
         }))
     }
 }
 
-/// Looks names up; may leave out what is not public. The connection is made to what it gives and to nothing else, so a
-/// name cannot mean another address a moment later.
+/// Resolves names, and refuses private addresses unless they are allowed. The client connects to the returned addresses only,
+/// so a name cannot resolve to another address between the check and the connection.
 #[derive(Clone)]
 struct Resolver {
     inner: GaiResolver,
     allow_private: bool,
 }
 
-/// A name leads to addresses that are not public.
+/// A name resolves to an address that is not public.
 #[derive(Debug)]
 struct NotPublic;
 
 impl std::fmt::Display for NotPublic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the name does not lead to a public address")
+        f.write_str("the name does not resolve to a public address")
     }
 }
 
@@ -130,7 +130,7 @@ impl Service<Name> for Resolver {
         let (found, allow_private) = (self.inner.call(name), self.allow_private);
         Box::pin(async move {
             let found: Vec<SocketAddr> = found.await?.collect();
-            // One that is not public makes the name suspect as a whole.
+            // One private address is enough to refuse the name.
             if !allow_private && !found.iter().map(SocketAddr::ip).all(address::is_public) {
                 return Err(NotPublic.into());
             }

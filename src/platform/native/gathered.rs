@@ -1,9 +1,9 @@
-//! Joins what has already come.
+//! Joins chunks that have already arrived.
 //!
-//! hyper hands out each chunk of a body by way of the connection's task: read, woken, read, woken. A server that sends each
-//! event in a chunk of its own would cost two wake-ups of a thread and one write to the client for each word, although
-//! many have come with one packet. So before a piece is handed out, the connection's task gets its turn to bring more; and
-//! where that has brought nothing for some pieces, as of a site that sends a word now and then, only now and then.
+//! hyper passes each chunk of a body through the connection's task. If a server sends each event in its own chunk, each delta
+//! costs two wake-ups of a thread and one write to the client, although one packet brought many deltas.
+//! Therefore this stream yields to the connection's task before it returns a chunk, so that the task can deliver more. If that
+//! has joined nothing for some chunks, as with a server that sends one delta now and then, it yields only for some of them.
 
 use std::{
     pin::Pin,
@@ -15,48 +15,48 @@ use futures::Stream;
 
 use crate::platform::{ByteStream, FetchError, READ_SIZE};
 
-/// In the first the connection's task may still stand behind in the queue; in the second it has run.
-const TURNS: u8 = 2;
+/// After the first yield the connection's task may still be behind this task in the queue; after the second it has run.
+const MAX_YIELDS: u8 = 2;
 
-/// After so many pieces in a row that nothing joined, only one in [`SELDOM`] gets its turns.
-const LONELY: u8 = 4;
-const SELDOM: u8 = 8;
+/// After more than this many chunks in a row that were not joined, only one in [`YIELD_EVERY`] waits for others.
+const MAX_UNJOINED: u8 = 4;
+const YIELD_EVERY: u8 = 8;
 
-/// A body in as few pieces as its arrival allows.
+/// A body in as few chunks as their arrival allows.
 pub(super) struct Gathered {
     inner: Option<ByteStream>,
-    held: BytesMut,
-    /// What came after the held bytes and ends the body.
+    buffer: BytesMut,
+    /// The error that ends the body after the buffered bytes.
     error: Option<FetchError>,
-    /// The turns that the connection's task has had since the last piece came.
-    turns: u8,
-    /// How many pieces the held bytes are of.
+    /// The number of yields since the last chunk arrived.
+    yields: u8,
+    /// The number of chunks in the buffer.
     joined: u8,
-    /// How many pieces in a row were handed out as they came; beyond [`LONELY`] it goes round.
-    lonely: u8,
+    /// The number of chunks in a row that were not joined. Wraps around to [`MAX_UNJOINED`].
+    unjoined: u8,
 }
 
 impl Gathered {
     pub(super) fn new(inner: ByteStream) -> Self {
-        Self { inner: Some(inner), held: BytesMut::new(), error: None, turns: 0, joined: 0, lonely: 0 }
+        Self { inner: Some(inner), buffer: BytesMut::new(), error: None, yields: 0, joined: 0, unjoined: 0 }
     }
 
     fn take(&mut self) -> Option<Result<Bytes, FetchError>> {
-        self.turns = 0;
-        if self.held.is_empty() {
+        self.yields = 0;
+        if self.buffer.is_empty() {
             return self.error.take().map(Err);
         }
-        self.lonely = match (std::mem::take(&mut self.joined), self.lonely.saturating_add(1)) {
+        self.unjoined = match (std::mem::take(&mut self.joined), self.unjoined.saturating_add(1)) {
             (2.., _) => 0,
-            (_, lonely) if lonely >= LONELY.saturating_add(SELDOM) => LONELY,
-            (_, lonely) => lonely,
+            (_, unjoined) if unjoined >= MAX_UNJOINED.saturating_add(YIELD_EVERY) => MAX_UNJOINED,
+            (_, unjoined) => unjoined,
         };
-        Some(Ok(self.held.split().freeze()))
+        Some(Ok(self.buffer.split().freeze()))
     }
 
-    /// Whether the held bytes have had what turns they get.
+    /// Whether the buffered bytes need not wait for others any more.
     fn has_waited(&self) -> bool {
-        self.turns >= TURNS || self.lonely > LONELY
+        self.yields >= MAX_YIELDS || self.unjoined > MAX_UNJOINED
     }
 }
 
@@ -68,14 +68,14 @@ impl Stream for Gathered {
         loop {
             let Some(inner) = &mut this.inner else { return Poll::Ready(this.take()) };
             match inner.as_mut().poll_next(cx) {
-                Poll::Ready(Some(Ok(piece))) => {
-                    this.turns = 0;
-                    if this.held.is_empty() && piece.len() >= READ_SIZE {
-                        return Poll::Ready(Some(Ok(piece)));
+                Poll::Ready(Some(Ok(chunk))) => {
+                    this.yields = 0;
+                    if this.buffer.is_empty() && chunk.len() >= READ_SIZE {
+                        return Poll::Ready(Some(Ok(chunk)));
                     }
-                    this.held.extend_from_slice(&piece);
+                    this.buffer.extend_from_slice(&chunk);
                     this.joined = this.joined.saturating_add(1);
-                    if this.held.len() >= READ_SIZE {
+                    if this.buffer.len() >= READ_SIZE {
                         return Poll::Ready(this.take());
                     }
                 }
@@ -83,10 +83,10 @@ impl Stream for Gathered {
                     this.inner = None;
                     this.error = end.and_then(Result::err);
                 }
-                Poll::Pending if this.held.is_empty() => return Poll::Pending,
+                Poll::Pending if this.buffer.is_empty() => return Poll::Pending,
                 Poll::Pending if this.has_waited() => return Poll::Ready(this.take()),
                 Poll::Pending => {
-                    this.turns = this.turns.saturating_add(1);
+                    this.yields = this.yields.saturating_add(1);
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -102,8 +102,8 @@ mod tests {
     use super::*;
     use crate::platform::FetchErrorKind;
 
-    /// Plays the pieces: text comes, at `.` there is nothing to be had, `!` is a fault.
-    fn pieces(script: &'static str) -> Vec<String> {
+    /// Plays a script: a word is a chunk, `.` is pending, `!` is an error. Returns the chunks that come out.
+    fn chunks(script: &'static str) -> Vec<String> {
         let mut words = script.split(' ');
         let inner = stream::poll_fn(move |cx| match words.next() {
             None => Poll::Ready(None),
@@ -114,14 +114,14 @@ mod tests {
             Some("!") => Poll::Ready(Some(Err(FetchError { kind: FetchErrorKind::Broken, detail: String::new() }))),
             Some(word) => Poll::Ready(Some(Ok(Bytes::from(word)))),
         });
-        let text = |piece: Result<Bytes, FetchError>| {
-            piece.map_or_else(|_| "!".to_owned(), |piece| String::from_utf8(piece.to_vec()).unwrap())
+        let text = |chunk: Result<Bytes, FetchError>| {
+            chunk.map_or_else(|_| "!".to_owned(), |chunk| String::from_utf8(chunk.to_vec()).unwrap())
         };
         block_on(Gathered::new(inner.boxed()).map(text).collect())
     }
 
     #[test]
-    fn what_has_come_is_one_piece_and_what_has_not_is_not_waited_for() {
+    fn only_chunks_that_have_arrived_are_joined() {
         for (script, expected) in [
             ("a b c", &["abc"][..]),
             ("a . b . . c", &["abc"]),
@@ -130,15 +130,15 @@ mod tests {
             ("a b !", &["ab", "!"]),
             ("!", &["!"]),
             (". a", &["a"]),
-            // After five that came alone, seven are not waited with; the next is, and as it is joined, so is the one after.
+            // After five chunks that were not joined, seven do not wait. The next one waits and is joined, so its successor waits.
             (
                 "a . . . b . . . c . . . d . . . e . . . f . g . h . i . j . k . l . m . n . . . o . p",
                 &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "mn", "op"],
             ),
         ] {
-            assert_eq!(pieces(script), expected, "{script}");
+            assert_eq!(chunks(script), expected, "{script}");
         }
         let large: &'static str = "x".repeat(READ_SIZE).leak();
-        assert_eq!(pieces(format!("{large} a").leak()), [large, "a"]);
+        assert_eq!(chunks(format!("{large} a").leak()), [large, "a"]);
     }
 }

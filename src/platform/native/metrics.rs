@@ -1,4 +1,4 @@
-//! The box's metrics, in Prometheus' text format.
+//! The metrics of the native server, in the Prometheus text format.
 
 use std::{fmt::Write as _, sync::atomic::AtomicU64, time::Duration};
 
@@ -52,7 +52,7 @@ struct State {
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
-/// Every metric that events feed.
+/// Every metric.
 pub(super) struct Metrics {
     registry: Registry,
     requests: Family<Request, Counter>,
@@ -72,13 +72,13 @@ pub(super) struct Metrics {
     session_end: Gauge<f64, AtomicU64>,
 }
 
-/// From some milliseconds to some minutes.
-fn waits() -> Histogram {
+/// Buckets from 5 ms to 164 s.
+fn wait_histogram() -> Histogram {
     Histogram::new(exponential_buckets(0.005, 2.0, 16))
 }
 
-/// From ten microseconds to some hundred milliseconds.
-fn work() -> Histogram {
+/// Buckets from 10 µs to 328 ms.
+fn work_histogram() -> Histogram {
     Histogram::new(exponential_buckets(0.000_01, 2.0, 16))
 }
 
@@ -88,11 +88,11 @@ impl Metrics {
             registry: Registry::with_prefix("qwen_edge"),
             requests: Family::default(),
             errors: Family::default(),
-            upstream: Family::new_with_constructor(waits),
+            upstream: Family::new_with_constructor(wait_histogram),
             upstream_answers: Family::default(),
-            first_token: waits(),
-            duration: waits(),
-            overhead: work(),
+            first_token: wait_histogram(),
+            duration: wait_histogram(),
+            overhead: work_histogram(),
             open_streams: Gauge::default(),
             conversations: Family::default(),
             client_left: Counter::default(),
@@ -104,35 +104,39 @@ impl Metrics {
         };
         let all = &mut metrics.registry;
         all.register("requests", "Requests answered, by route and status", metrics.requests.clone());
-        all.register("errors", "Errors told, in answers and at the end of streams", metrics.errors.clone());
+        all.register("errors", "Errors in answers and at the end of streams, by code", metrics.errors.clone());
         let seconds = || Unit::Seconds;
         all.register_with_unit(
             "upstream",
-            "Wait for the head of another server's answer",
+            "Time until the head of an answer of another server",
             seconds(),
             metrics.upstream.clone(),
         );
         all.register(
             "upstream_answers",
-            "Answers of other servers by status; 0 = none came",
+            "Answers of other servers by status; 0 = no answer arrived",
             metrics.upstream_answers.clone(),
         );
         let first = metrics.first_token.clone();
-        all.register_with_unit("first_token", "From a streamed request to its first word", seconds(), first);
+        all.register_with_unit("first_token", "From a streamed request to its first delta", seconds(), first);
         let duration = metrics.duration.clone();
         all.register_with_unit("request_duration", "From a request to the end of its answer", seconds(), duration);
         let overhead = metrics.overhead.clone();
-        let help = "What the server itself took of a request: its work and its store, without waits for others";
+        let help = "The server's own time for a request: computation and store, without waits for other servers";
         all.register_with_unit("overhead", help, seconds(), overhead);
         all.register("open_streams", "Streamed answers that have not ended", metrics.open_streams.clone());
-        all.register("conversations", "Chats whose history was found, or not", metrics.conversations.clone());
+        all.register(
+            "conversations",
+            "Conversations by whether their history was found",
+            metrics.conversations.clone(),
+        );
         all.register("client_left", "Requests whose client left before the end", metrics.client_left.clone());
         all.register("store_errors", "Failures of the store since the start", metrics.store_errors.clone());
-        all.register("in_flight", "Turns that the site is busy with", metrics.in_flight.clone());
-        all.register("queue", "Turns that wait for their place", metrics.waiting.clone());
-        all.register("session_state", "1 for the state that the Qwen session is in", metrics.session.clone());
+        all.register("in_flight", "Turns that the upstream works on", metrics.in_flight.clone());
+        all.register("queue", "Turns that wait for a permit", metrics.waiting.clone());
+        all.register("session_state", "1 for the current state of the Qwen session", metrics.session.clone());
         let end = metrics.session_end.clone();
-        all.register_with_unit("session_expires_at", "When the access token ends, in Unix time", seconds(), end);
+        all.register_with_unit("session_expires_at", "When the access token expires, in Unix time", seconds(), end);
         metrics
     }
 
@@ -141,8 +145,8 @@ impl Metrics {
             Event::Request(record) => self.count_request(record),
             Event::StreamBegan => drop(self.open_streams.inc()),
             Event::StreamEnded => drop(self.open_streams.dec()),
-            Event::UpstreamCall(what, status, took) => {
-                let call = what.as_str();
+            Event::UpstreamCall(kind, status, took) => {
+                let call = kind.as_str();
                 self.upstream.get_or_create(&Call { call }).observe(took.as_secs_f64());
                 self.upstream_answers.get_or_create(&CallStatus { call, status: status.unwrap_or(0) }).inc();
             }
@@ -168,26 +172,27 @@ impl Metrics {
         }
     }
 
-    /// All metrics as text: of Prometheus' own format, which every scraper reads.
-    pub(super) fn text(&self, now: &Gauges) -> String {
+    /// Returns all metrics in the Prometheus text format, which every scraper reads.
+    pub(super) fn text(&self, gauges: &Gauges) -> String {
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        self.store_errors.set(number(now.store_errors));
-        self.in_flight.set(number(now.in_flight));
-        self.waiting.set(number(now.waiting));
-        for state in now.session_states {
-            self.session.get_or_create(&State { state }).set(i64::from(*state == now.session_state));
+        self.store_errors.set(number(gauges.store_errors));
+        self.in_flight.set(number(gauges.in_flight));
+        self.waiting.set(number(gauges.waiting));
+        for state in gauges.session_states {
+            self.session.get_or_create(&State { state }).set(i64::from(*state == gauges.session_state));
         }
-        self.session_end.set(now.session_expires_at.unwrap_or_default().get() as f64);
+        self.session_end.set(gauges.session_expires_at.unwrap_or_default().get() as f64);
         let mut open_metrics = String::new();
         // Writing into a string cannot fail.
         let _ = encode(&mut open_metrics, &self.registry);
-        classic(&open_metrics)
+        prometheus_format(&open_metrics)
     }
 }
 
-/// OpenMetrics, which the library writes, as the older format: counters are declared by their full name, and there is no end mark.
-fn classic(text: &str) -> String {
-    let mut classic = String::with_capacity(text.len());
+/// Converts OpenMetrics, which the library writes, to the Prometheus text format: counters are declared by their full name, and
+/// there are no units and no end mark.
+fn prometheus_format(text: &str) -> String {
+    let mut converted = String::with_capacity(text.len());
     let mut counters = Vec::new();
     for line in text.lines() {
         let declared = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '));
@@ -198,12 +203,12 @@ fn classic(text: &str) -> String {
         let (mark, keyword, name) = (words.next(), words.next(), words.next());
         match (mark, keyword, name) {
             (Some("#"), Some(keyword), Some(name)) if counters.iter().any(|counter| counter == name) => {
-                let _ = writeln!(classic, "# {keyword} {name}_total {}", words.next().unwrap_or_default());
+                let _ = writeln!(converted, "# {keyword} {name}_total {}", words.next().unwrap_or_default());
             }
             _ => {
-                let _ = writeln!(classic, "{line}");
+                let _ = writeln!(converted, "{line}");
             }
         }
     }
-    classic
+    converted
 }

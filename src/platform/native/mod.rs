@@ -1,4 +1,4 @@
-//! The box: tokio, hyper and SQLite.
+//! The runtime of the native server: tokio, hyper and SQLite.
 
 mod assets;
 mod connection;
@@ -37,25 +37,25 @@ use crate::platform::{
 };
 use crate::unix_time::UnixMillis;
 
-/// The native runtime, shared by all requests, with the notes of one.
+/// The native runtime, which all requests share, with the record of one request.
 #[derive(Clone)]
 pub struct Native {
-    parts: Arc<Parts>,
+    shared: Arc<Shared>,
     request_metrics: RequestMetrics,
 }
 
-struct Parts {
+struct Shared {
     fetcher: fetch::Fetcher,
     public_fetcher: fetch::Fetcher,
     database: database::Database,
     metrics: metrics::Metrics,
     started: Instant,
-    /// A permit for each core, for work that takes long.
-    computing: Semaphore,
+    /// One permit for each core.
+    compute_permits: Semaphore,
 }
 
 impl Native {
-    /// Opens the database, applies the migrations that it lacks, and prepares the HTTP client. Needs a tokio runtime.
+    /// Opens the database, applies the missing migrations, and prepares the HTTP client. Needs a tokio runtime.
     #[must_use]
     pub fn new(database_path: &Path, migrations: Migrations) -> Self {
         let database = database::Database::open(database_path, migrations);
@@ -64,36 +64,36 @@ impl Native {
         } else if let Some(warning) = database.warning() {
             tracing::warn!("{warning}");
         }
-        let parts = Parts {
+        let shared = Shared {
             fetcher: fetch::Fetcher::new(true),
             public_fetcher: fetch::Fetcher::new(false),
             database,
             metrics: metrics::Metrics::new(),
             started: Instant::now(),
-            computing: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
+            compute_permits: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
         };
-        Self { parts: Arc::new(parts), request_metrics: RequestMetrics::default() }
+        Self { shared: Arc::new(shared), request_metrics: RequestMetrics::default() }
     }
 
-    /// Closes the database, so that all of it is in its file and nothing beside it. What comes later does without.
+    /// Closes the database, so that its file holds everything and there are no side files. Later statements fail.
     pub async fn close(&self) {
-        self.parts.database.close().await;
+        self.shared.database.close().await;
     }
 }
 
 impl Http for Native {
     async fn fetch(&self, request: http::Request<Payload>) -> Result<FetchResponse, FetchError> {
-        self.parts.fetcher.fetch(request).await
+        self.shared.fetcher.fetch(request).await
     }
 
     async fn fetch_foreign(&self, request: http::Request<Payload>, reach: Reach) -> Result<FetchResponse, FetchError> {
         if reach == Reach::Any {
             return self.fetch(request).await;
         }
-        // The resolver is not asked for hosts that are addresses already.
+        // The client does not call its resolver for hosts that are IP addresses.
         let url = url::Url::parse(&request.uri().to_string()).map_err(|_| address::forbidden())?;
         address::check_host(url.host())?;
-        self.parts.public_fetcher.fetch(request).await
+        self.shared.public_fetcher.fetch(request).await
     }
 }
 
@@ -108,7 +108,7 @@ impl Clock for Native {
     }
 
     fn elapsed(&self) -> Duration {
-        self.parts.started.elapsed()
+        self.shared.started.elapsed()
     }
 }
 
@@ -136,12 +136,12 @@ impl Tasks for Native {
     }
 
     async fn compute<T: MaybeSend + 'static>(&self, work: impl FnOnce() -> T + MaybeSend + 'static) -> T {
-        // As many at once as there are cores: more would end no sooner, and take time from the connections.
-        let _permit = self.parts.computing.acquire().await;
+        // One computation for each core: more would not finish sooner, and would take time from the connections.
+        let _permit = self.shared.compute_permits.acquire().await;
         match tokio::task::spawn_blocking(work).await.map_err(tokio::task::JoinError::try_into_panic) {
             Ok(done) => done,
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
-            // The process ends, and with it whoever waits.
+            // The runtime is shutting down, and drops this future with the rest.
             Err(Err(_)) => std::future::pending().await,
         }
     }
@@ -149,15 +149,15 @@ impl Tasks for Native {
 
 impl Database for Native {
     async fn database(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
-        self.parts.database.run(batch).await
+        self.shared.database.run(batch).await
     }
 
     fn database_warning(&self) -> Option<&str> {
-        self.parts.database.warning()
+        self.shared.database.warning()
     }
 
     async fn scrub(&self) -> Result<(), DatabaseError> {
-        self.parts.database.scrub().await
+        self.shared.database.scrub().await
     }
 }
 
@@ -177,16 +177,16 @@ impl Telemetry for Native {
     }
 
     fn count(&self, event: Event<'_>) {
-        self.parts.metrics.count(event);
+        self.shared.metrics.count(event);
     }
 
     fn metrics(&self, gauges: &Gauges) -> Option<String> {
-        Some(self.parts.metrics.text(gauges))
+        Some(self.shared.metrics.text(gauges))
     }
 }
 
-/// As much of an answer as is given to hyper at once: it copies it, and keeps room for that with the connection.
-const PIECE: usize = 16 * 1024;
+/// The largest frame of an answer. hyper copies each frame into a buffer that stays with the connection.
+const MAX_FRAME: usize = 16 * 1024;
 
 impl hyper::body::Body for Body {
     type Data = Bytes;
@@ -195,7 +195,7 @@ impl hyper::body::Body for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
         match &mut *self {
             Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes.split_to(bytes.len().min(PIECE)))))),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes.split_to(bytes.len().min(MAX_FRAME)))))),
             Self::Stream(stream) => stream.as_mut().poll_next(cx).map_ok(Frame::data),
         }
     }

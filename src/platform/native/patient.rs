@@ -1,4 +1,4 @@
-//! A connection whose client must take what it is sent.
+//! A connection whose client must read what is sent to it.
 
 use std::{
     io,
@@ -12,58 +12,59 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// A stream that fails when nothing can be written to it for a time. What was read of it before comes first.
-pub(super) struct Patient<S> {
+/// A stream whose writes fail if they make no progress for `timeout`. Reads return `prefix` first.
+pub(super) struct WriteTimeout<S> {
     stream: S,
-    read: Vec<u8>,
-    patience: Duration,
-    /// There while a write waits.
-    alarm: Option<Pin<Box<Sleep>>>,
+    prefix: Vec<u8>,
+    timeout: Duration,
+    /// Set while a write is pending.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Patient<S> {
-    /// `read` = what was read of `stream` already.
-    pub(super) fn new(stream: S, read: Vec<u8>, patience: Duration) -> Self {
-        Self { stream, read, patience, alarm: None }
+impl<S> WriteTimeout<S> {
+    /// `prefix` holds the bytes that were already read from `stream`.
+    pub(super) fn new(stream: S, prefix: Vec<u8>, timeout: Duration) -> Self {
+        Self { stream, prefix, timeout, deadline: None }
     }
 
-    fn judge<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Fails a pending write after the deadline, and clears the deadline of a write that is ready.
+    fn check_deadline<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.alarm = None;
+            self.deadline = None;
             return written;
         }
-        let patience = self.patience;
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(patience)));
-        alarm.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let timeout = self.timeout;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.read.is_empty() {
+        if self.prefix.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, buffer);
         }
-        let length = self.read.len().min(buffer.remaining());
-        let rest = self.read.split_off(length);
-        buffer.put_slice(&self.read);
-        self.read = rest;
+        let length = self.prefix.len().min(buffer.remaining());
+        let rest = self.prefix.split_off(length);
+        buffer.put_slice(&self.prefix);
+        self.prefix = rest;
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.judge(cx, written)
+        self.check_deadline(cx, written)
     }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
+        buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
-        self.judge(cx, written)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
+        self.check_deadline(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

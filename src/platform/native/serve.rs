@@ -1,4 +1,4 @@
-//! The listening side of the box: HTTP/1.1 and h2c, one task a connection, a drain at the end.
+//! The listener of the native server: HTTP/1.1 and h2c, one task for each connection, and draining at the end.
 
 use std::{
     future::Future,
@@ -15,35 +15,36 @@ use tokio::{
 use super::{connection, descriptors, workers::Workers};
 use crate::platform::{Body, Request};
 
-/// How long open requests may go on after the signal to stop. Orchestrators usually kill after 30 s.
-const DRAIN: Duration = Duration::from_secs(25);
-/// After accept fails for want of file descriptors, a pause lets some close.
+/// How long open requests may continue after the signal to stop. Orchestrators usually kill after 30 s.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+/// The pause after a failed accept. Without file descriptors, accept fails until a connection closes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Failures of accept come in floods, so they are told so often at most.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// Failures of accept come in large numbers, so they are logged at most once in this time.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Serves `listener` on `workers` until `stop` resolves, then lets open requests end for at most 25 s, or until what `stop` gave resolves.
+/// Serves `listener` on `workers` until `stop` resolves. Then waits until the open requests have ended, but for at most 25 s and
+/// only until the future that `stop` returned resolves.
 pub async fn serve<H, F, S>(listener: TcpListener, workers: &Workers, handler: H, stop: impl Future<Output = S>)
 where
     S: Future<Output = ()>,
     H: Fn(Request) -> F + Clone + Send + 'static,
     F: Future<Output = http::Response<Body>> + Send + 'static,
 {
-    let room = Arc::new(Semaphore::new(descriptors::places()));
+    let permits = Arc::new(Semaphore::new(descriptors::max_connections()));
     let (stopping, stopped) = watch::channel(());
     let mut failures = Failures::default();
     let mut stop = pin!(stop);
-    let hurry = loop {
+    let stop_now = loop {
         let accept = async {
-            // It is never closed, so a place is always given in the end.
-            let place = Arc::clone(&room).acquire_owned().await;
-            (listener.accept().await, place)
+            // The semaphore is never closed, so this cannot fail.
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            (listener.accept().await, permit)
         };
-        let (stream, place) = tokio::select! {
-            (accepted, place) = accept => match accepted {
-                // Without the runtime that accepted it, for the one that will serve it.
+        let (stream, permit) = tokio::select! {
+            (accepted, permit) = accept => match accepted {
+                // Detached from the runtime that accepted it, because another one serves it.
                 Ok((stream, _)) => match stream.into_std() {
-                    Ok(stream) => (stream, place),
+                    Ok(stream) => (stream, permit),
                     Err(_) => continue,
                 },
                 Err(error) => {
@@ -54,15 +55,15 @@ where
                     continue;
                 }
             },
-            hurry = &mut stop => break hurry,
+            stop_now = &mut stop => break stop_now,
         };
         // A delta is a small write that must leave at once.
         let _ = stream.set_nodelay(true);
         let (handler, stopped) = (handler.clone(), stopped.clone());
         workers.spawn(async move {
-            let _place = place;
+            let _permit = permit;
             if let Ok(stream) = TcpStream::from_std(stream) {
-                connection::serve(stream, handler, connection::LIMITS, stopped).await;
+                connection::serve(stream, handler, connection::TIMEOUTS, stopped).await;
             }
         });
     };
@@ -71,8 +72,8 @@ where
     tokio::select! {
         // Each connection holds a receiver.
         () = stopping.closed() => tracing::info!("all connections have ended"),
-        () = hurry => tracing::warn!("stopping at once"),
-        () = tokio::time::sleep(DRAIN) => tracing::warn!("stopping with connections still open"),
+        () = stop_now => tracing::warn!("stopping at once"),
+        () = tokio::time::sleep(DRAIN_TIMEOUT) => tracing::warn!("stopping with connections still open"),
     }
 }
 
@@ -80,17 +81,17 @@ where
 #[derive(Default)]
 struct Failures {
     count: u64,
-    told: Option<Instant>,
+    last_logged: Option<Instant>,
 }
 
 impl Failures {
-    /// How many there were since it was last told; nothing while that is not long ago.
+    /// Adds a failure. Returns the number of failures since the last log line if another line is due.
     fn add(&mut self, now: Instant) -> Option<u64> {
         self.count = self.count.saturating_add(1);
-        if self.told.is_some_and(|told| now.saturating_duration_since(told) < TOLD_EVERY) {
+        if self.last_logged.is_some_and(|last| now.saturating_duration_since(last) < LOG_INTERVAL) {
             return None;
         }
-        self.told = Some(now);
+        self.last_logged = Some(now);
         Some(std::mem::take(&mut self.count))
     }
 }
@@ -100,11 +101,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn floods_of_failures_are_told_once_a_minute() {
+    fn repeated_failures_are_logged_once_a_minute() {
         let mut failures = Failures::default();
         let start = Instant::now();
-        let told: Vec<_> =
+        let logged: Vec<_> =
             (0..1500_u64).filter_map(|number| failures.add(start + ACCEPT_PAUSE * number as u32)).collect();
-        assert_eq!(told, [1, 1200]);
+        assert_eq!(logged, [1, 1200]);
     }
 }

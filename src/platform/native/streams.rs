@@ -1,7 +1,7 @@
-//! The streams of a connection in HTTP/2, each with a task of its own.
+//! The streams of an HTTP/2 connection, each in its own task.
 //!
-//! A client can answer pings and grant no flow-control window, so writes to the socket do not show whether it reads. Each
-//! stream therefore records when hyper last polled its response body.
+//! A client can answer pings and grant no flow-control window, so writes to the socket do not show whether it reads. Therefore
+//! each stream records when hyper last polled its response body.
 
 use std::{
     pin::{Pin, pin},
@@ -23,16 +23,16 @@ use tokio::{
 use crate::platform::{Body, FetchError};
 
 tokio::task_local! {
-    /// The stream whose task this is.
-    static STREAM: Arc<Taken>;
+    /// The state of this task's stream.
+    static STREAM: Arc<StallClock>;
 }
 
-/// Since when a client has not taken what there is for it; nothing while it waits for us.
+/// The time since which data has waited for the client; `None` while the client waits for data.
 #[derive(Default)]
-struct Taken(Mutex<Option<Instant>>);
+struct StallClock(Mutex<Option<Instant>>);
 
-impl Taken {
-    fn waits_since(&self) -> Option<Instant> {
+impl StallClock {
+    fn stalled_since(&self) -> Option<Instant> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -41,32 +41,32 @@ impl Taken {
     }
 }
 
-/// Runs the streams of one connection, and ends those whose client takes nothing for `patience`.
+/// Runs the streams of one connection, and ends a stream that the client does not read for `stall_timeout`.
 #[derive(Clone)]
 pub(super) struct Streams {
     open: watch::Sender<usize>,
-    patience: Duration,
+    stall_timeout: Duration,
 }
 
 impl Streams {
-    pub(super) fn new(patience: Duration) -> Self {
-        Self { open: watch::Sender::new(0), patience }
+    pub(super) fn new(stall_timeout: Duration) -> Self {
+        Self { open: watch::Sender::new(0), stall_timeout }
     }
 
     /// Resolves when no stream has been open for `limit`.
     pub(super) async fn idle(&self, limit: Duration) {
         let mut open = self.open.subscribe();
         loop {
-            let news = if *open.borrow_and_update() > 0 {
+            let changed = if *open.borrow_and_update() > 0 {
                 open.changed().await
             } else {
                 match timeout(limit, open.changed()).await {
-                    Ok(news) => news,
+                    Ok(changed) => changed,
                     Err(_) => return,
                 }
             };
-            // It holds a sender itself.
-            if news.is_err() {
+            // Cannot happen: `self` holds a sender.
+            if changed.is_err() {
                 return;
             }
         }
@@ -75,24 +75,24 @@ impl Streams {
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        let open = Open::new(self.open.clone());
-        let patience = self.patience;
+        let open = OpenGuard::new(self.open.clone());
+        let stall_timeout = self.stall_timeout;
         tokio::spawn(async move {
             let _open = open;
-            watched(stream, patience).await;
+            run_until_stalled(stream, stall_timeout).await;
         });
     }
 }
 
-/// Runs a stream to its end, or until its client has taken nothing for `patience`.
-async fn watched(stream: impl Future<Output = ()>, patience: Duration) {
-    let taken = Arc::<Taken>::default();
-    let mut stream = pin!(STREAM.scope(Arc::clone(&taken), stream));
+/// Runs a stream to its end, or until data has waited for the client for `stall_timeout`.
+async fn run_until_stalled(stream: impl Future<Output = ()>, stall_timeout: Duration) {
+    let clock = Arc::<StallClock>::default();
+    let mut stream = pin!(STREAM.scope(Arc::clone(&clock), stream));
     loop {
         let now = Instant::now();
-        let end = taken.waits_since().unwrap_or(now).checked_add(patience);
+        let end = clock.stalled_since().unwrap_or(now).checked_add(stall_timeout);
         let Some(end) = end.filter(|end| *end > now) else {
-            tracing::debug!("a stream ended early: its client takes nothing");
+            tracing::debug!("a stream ended early: its client does not read");
             return;
         };
         tokio::select! {
@@ -102,47 +102,47 @@ async fn watched(stream: impl Future<Output = ()>, patience: Duration) {
     }
 }
 
-/// Counts a stream for as long as it is there.
-struct Open(watch::Sender<usize>);
+/// Counts an open stream until it is dropped.
+struct OpenGuard(watch::Sender<usize>);
 
-impl Open {
+impl OpenGuard {
     fn new(open: watch::Sender<usize>) -> Self {
         open.send_modify(|open| *open = open.saturating_add(1));
         Self(open)
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenGuard {
     fn drop(&mut self) {
         self.0.send_modify(|open| *open = open.saturating_sub(1));
     }
 }
 
-/// The body of an answer that knows when it was last asked for more.
-pub(super) struct Watched {
+/// The body of an answer, which records when hyper last polled it.
+pub(super) struct StallTrackedBody {
     body: Body,
-    /// Nothing in HTTP/1.1.
-    taken: Option<Arc<Taken>>,
+    /// `None` in HTTP/1.1.
+    clock: Option<Arc<StallClock>>,
 }
 
-impl From<Body> for Watched {
+impl From<Body> for StallTrackedBody {
     fn from(body: Body) -> Self {
-        let taken = STREAM.try_with(Arc::clone).ok();
-        if let Some(taken) = &taken {
-            taken.set(Some(Instant::now()));
+        let clock = STREAM.try_with(Arc::clone).ok();
+        if let Some(clock) = &clock {
+            clock.set(Some(Instant::now()));
         }
-        Self { body, taken }
+        Self { body, clock }
     }
 }
 
-impl hyper::body::Body for Watched {
+impl hyper::body::Body for StallTrackedBody {
     type Data = Bytes;
     type Error = FetchError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if let Some(taken) = &self.taken {
-            taken.set(frame.is_ready().then(Instant::now));
+        if let Some(clock) = &self.clock {
+            clock.set(frame.is_ready().then(Instant::now));
         }
         frame
     }

@@ -1,8 +1,8 @@
-//! One thread for each processor, each with a runtime of its own.
+//! One thread for each processor, each with its own runtime.
 //!
-//! A stream passes through three tasks: the site's connection, the client's connection, and what joins them. On a runtime
-//! that is spread over threads they would wake each other across them for every few words, which costs more than the
-//! translation itself. So a connection stays on the thread it was given to, and all it leads to is done there.
+//! A stream passes through three tasks: the upstream's connection, the client's connection, and the task between them. On a
+//! multi-threaded runtime they would wake each other across threads for each delta, which costs more than the translation
+//! itself. Therefore a connection stays on one thread, with all tasks that serve it.
 
 use std::{io, num::NonZero, sync::Arc, thread};
 
@@ -11,27 +11,27 @@ use tokio::{
     sync::oneshot,
 };
 
-/// The threads that serve connections. They end when this is dropped, and what runs on them with them.
+/// The threads that serve connections. Dropping this ends them and their tasks.
 pub struct Workers(Vec<Worker>);
 
 struct Worker {
     runtime: Handle,
-    /// Held once more by each of its connections.
+    /// Each connection holds a clone, so the reference count is the number of connections.
     connections: Arc<()>,
     _stop: oneshot::Sender<()>,
 }
 
 impl Workers {
-    /// As many as there are processors for this process.
+    /// Starts one thread for each processor of this process.
     ///
     /// # Errors
-    /// When the system gives no thread or no poll descriptor.
+    /// The system refuses a thread or a poll descriptor.
     pub fn start() -> io::Result<Self> {
         let count = thread::available_parallelism().map_or(1, NonZero::get);
         (0..count).map(Worker::start).collect::<io::Result<_>>().map(Self)
     }
 
-    /// Runs a connection on the thread that has the fewest.
+    /// Runs a connection on the thread with the fewest connections.
     pub(super) fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
         let Some(worker) = self.0.iter().min_by_key(|worker| Arc::strong_count(&worker.connections)) else {
             tracing::error!("a connection is dropped: there is no thread to serve it");
@@ -52,7 +52,7 @@ impl Worker {
         let handle = runtime.handle().clone();
         thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
             let _ = runtime.block_on(stopped);
-            // A name being looked up must not hold up the end.
+            // A pending DNS look-up must not delay the end.
             runtime.shutdown_background();
         })?;
         Ok(Self { runtime: handle, connections: Arc::new(()), _stop: stop })

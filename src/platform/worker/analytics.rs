@@ -1,4 +1,4 @@
-//! The notes of each request in a Workers Analytics Engine dataset, where one is bound.
+//! Writes the record of each request to a Workers Analytics Engine dataset, if one is bound.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const BINDING: &str = "ANALYTICS";
 
 /// Writes one data point; `docs/operation.md` lists its columns.
 pub(super) fn write(env: &Env, record: &RequestRecord) {
-    // A binding that is not there is no error here.
+    // The binding is optional.
     if js_sys::Reflect::get(env.as_ref(), &JsValue::from_str(BINDING)).is_ok_and(|binding| binding.is_undefined()) {
         return;
     }

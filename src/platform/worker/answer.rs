@@ -1,4 +1,4 @@
-//! The way back of the edge: a streamed answer, piece by piece to the client.
+//! Answers of the Worker: converts them for the runtime, and writes streamed ones chunk by chunk to the client.
 
 use std::{
     cell::RefCell,
@@ -18,22 +18,22 @@ extern "C" {
     type JsWriter;
 
     #[wasm_bindgen(constructor, js_class = Writer)]
-    fn new(client: Option<&web_sys::AbortSignal>, settle: &Closure<dyn FnMut(bool)>) -> JsWriter;
+    fn new(client: Option<&web_sys::AbortSignal>, on_settled: &Closure<dyn FnMut(bool)>) -> JsWriter;
 
     #[wasm_bindgen(method, getter, js_class = Writer)]
     fn readable(this: &JsWriter) -> web_sys::ReadableStream;
 
     #[wasm_bindgen(method, js_class = Writer)]
-    fn write(this: &JsWriter, piece: &js_sys::Uint8Array);
+    fn write(this: &JsWriter, chunk: &js_sys::Uint8Array);
 
     #[wasm_bindgen(method, js_class = Writer)]
     fn end(this: &JsWriter, exception: &JsValue);
 }
 
-/// The answer as the runtime takes it; a streamed body is written by work that outlives the handler.
+/// Converts an answer for the runtime. A task that outlives the handler writes a streamed body.
 ///
 /// # Errors
-/// The exception of the runtime, for a header or a body that it refuses.
+/// The runtime's exception for a header or a body that it refuses.
 pub(crate) fn to_js(
     answer: http::Response<Body>,
     context: &worker::Context,
@@ -67,42 +67,43 @@ pub(crate) fn to_js(
 #[derive(Default)]
 struct State {
     is_writing: bool,
-    /// A piece waits for the end of the write. Else nobody need be woken by that: it would be an entry for nothing.
+    /// A chunk waits for the end of the current write. Otherwise the end of the write wakes no task, which would be an entry
+    /// into the isolate for nothing.
     is_waiting: bool,
     is_gone: bool,
     waker: Option<Waker>,
 }
 
-/// Writes a stream to its end, or until the client has left; then the stream is dropped, which cancels what feeds it.
+/// Writes a stream to its end, or until the client has left. Dropping the stream then cancels its source.
 pub(super) struct Writing {
     writer: JsWriter,
     stream: ByteStream,
-    /// The next piece, while the last one is being written.
+    /// The next chunk, while the last one is being written.
     next: Option<Result<Bytes, FetchError>>,
     state: Rc<RefCell<State>>,
-    _settle: Closure<dyn FnMut(bool)>,
+    _on_settled: Closure<dyn FnMut(bool)>,
 }
 
 impl Writing {
     pub(super) fn new(stream: ByteStream, client: Option<&web_sys::AbortSignal>) -> Self {
         let state = Rc::<RefCell<State>>::default();
         let settled = Rc::clone(&state);
-        let settle = Closure::new(move |is_well: bool| {
+        let on_settled = Closure::new(move |is_written: bool| {
             let waker = {
                 let mut state = settled.borrow_mut();
                 state.is_writing = false;
-                state.is_gone |= !is_well;
+                state.is_gone |= !is_written;
                 if state.is_gone || state.is_waiting { state.waker.take() } else { None }
             };
             if let Some(waker) = waker {
                 waker.wake();
             }
         });
-        let writer = JsWriter::new(client, &settle);
-        Self { writer, stream, next: None, state, _settle: settle }
+        let writer = JsWriter::new(client, &on_settled);
+        Self { writer, stream, next: None, state, _on_settled: on_settled }
     }
 
-    /// What the client is given to read.
+    /// Returns the stream that the client reads.
     pub(super) fn readable(&self) -> web_sys::ReadableStream {
         self.writer.readable()
     }
@@ -128,7 +129,7 @@ impl Future for Writing {
             }
             match this.next.take() {
                 None => {}
-                Some(Ok(piece)) => this.writer.write(&js_sys::Uint8Array::from(&piece[..])),
+                Some(Ok(chunk)) => this.writer.write(&js_sys::Uint8Array::from(&chunk[..])),
                 Some(Err(error)) => {
                     this.writer.end(&js_sys::Error::new(&error.to_string()));
                     return Poll::Ready(());

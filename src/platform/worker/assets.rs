@@ -1,4 +1,4 @@
-//! The pages of `web/`, as Workers static assets behind the binding `ASSETS`.
+//! The pages in `web/`, as Workers static assets behind the binding `ASSETS`.
 
 use wasm_bindgen::{JsCast as _, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
@@ -8,7 +8,7 @@ use crate::platform::{Asset, Body};
 
 #[wasm_bindgen]
 extern "C" {
-    /// A binding to other code: <https://developers.cloudflare.com/workers/static-assets/binding/>
+    /// A service binding: <https://developers.cloudflare.com/workers/static-assets/binding/>
     type Fetcher;
 
     #[wasm_bindgen(method, catch)]
@@ -17,9 +17,9 @@ extern "C" {
 
 pub(super) async fn find(env: &Env, path: &str) -> Option<Asset> {
     let binding = js_sys::Reflect::get(env, &"ASSETS".into()).ok().filter(JsValue::is_object)?;
-    // Only the path counts.
-    let asked = binding.unchecked_ref::<Fetcher>().fetch(&format!("https://assets.local{path}")).ok()?;
-    let found = JsFuture::from(asked).await.ok()?.unchecked_into::<web_sys::Response>();
+    // The binding ignores the host.
+    let fetching = binding.unchecked_ref::<Fetcher>().fetch(&format!("https://assets.local{path}")).ok()?;
+    let found = JsFuture::from(fetching).await.ok()?.unchecked_into::<web_sys::Response>();
     if found.status() != 200 {
         return None;
     }

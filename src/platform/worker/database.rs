@@ -1,4 +1,4 @@
-//! D1. Integers travel as floating point numbers (it takes no BigInt), rows come back as objects in column order.
+//! D1. Integers are bound as floating point numbers, because D1 refuses a BigInt. Rows come back as objects in column order.
 
 use serde::{
     Deserialize, Deserializer,
@@ -12,12 +12,12 @@ use crate::platform::{DatabaseError, Row, Statement, Value};
 /// The binding's name in `wrangler.toml`.
 const BINDING: &str = "DB";
 
-fn problem(error: worker::Error) -> DatabaseError {
+fn database_error(error: worker::Error) -> DatabaseError {
     DatabaseError(error.to_string())
 }
 
 pub(super) async fn run(env: &Env, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
-    let database = env.d1(BINDING).map_err(problem)?;
+    let database = env.d1(BINDING).map_err(database_error)?;
     let mut statements = Vec::with_capacity(batch.len());
     for Statement { sql, parameters } in batch {
         let values: Vec<JsValue> = parameters
@@ -28,21 +28,22 @@ pub(super) async fn run(env: &Env, batch: Vec<Statement>) -> Result<Vec<Vec<Row>
                 Value::Text(text) => JsValue::from_str(&text),
             })
             .collect();
-        statements.push(database.prepare(sql).bind(&values).map_err(problem)?);
+        statements.push(database.prepare(sql).bind(&values).map_err(database_error)?);
     }
     let mut answers = Vec::with_capacity(statements.len());
-    for answer in database.batch(statements).await.map_err(problem)? {
+    for answer in database.batch(statements).await.map_err(database_error)? {
         if let Some(error) = answer.error() {
             return Err(DatabaseError(error));
         }
         if tracing::enabled!(tracing::Level::DEBUG) {
-            // What the plans of D1 count and limit.
+            // The plans of D1 bill and limit these.
             let meta = answer.meta().ok().flatten();
             let count = |rows: fn(&worker::D1ResultMeta) -> Option<usize>| meta.as_ref().and_then(rows).unwrap_or(0);
             let (read, written) = (count(|meta| meta.rows_read), count(|meta| meta.rows_written));
             tracing::debug!(rows_read = read, rows_written = written, "d1 query");
         }
-        answers.push(answer.results::<Columns>().map_err(problem)?.into_iter().map(|columns| columns.0).collect());
+        answers
+            .push(answer.results::<Columns>().map_err(database_error)?.into_iter().map(|columns| columns.0).collect());
     }
     Ok(answers)
 }

@@ -1,4 +1,4 @@
-//! The way out of the edge: the runtime's own `fetch`.
+//! Requests of the Worker to other servers, by the runtime's `fetch`.
 
 use std::{
     cell::RefCell,
@@ -27,10 +27,10 @@ extern "C" {
     #[wasm_bindgen(constructor)]
     fn new(
         stream: &web_sys::ReadableStream,
-        bulk: u32,
-        events: bool,
-        give: &Closure<dyn FnMut(Option<js_sys::Uint8Array>)>,
-        fail: &Closure<dyn FnMut(JsValue)>,
+        bulk_size: u32,
+        is_event_stream: bool,
+        on_chunk: &Closure<dyn FnMut(Option<js_sys::Uint8Array>)>,
+        on_error: &Closure<dyn FnMut(JsValue)>,
     ) -> Reader;
 
     #[wasm_bindgen(method)]
@@ -43,25 +43,25 @@ extern "C" {
     fn release(this: &Reader) -> Option<web_sys::ReadableStream>;
 }
 
-/// How much of a large body is read at once.
-const BULK: u32 = 1024 * 1024;
+/// The chunk size of large bodies.
+const BULK_SIZE: u32 = 1024 * 1024;
 
-/// The kind of a JavaScript exception, without its text where that may hold the URL.
+/// Converts a JavaScript exception. Its message is left out, because it may hold the URL.
 fn fetch_error(kind: FetchErrorKind, exception: &JsValue, client: Option<&web_sys::AbortSignal>) -> FetchError {
     let kind = if client.is_some_and(web_sys::AbortSignal::aborted) { FetchErrorKind::Cancelled } else { kind };
     let name = exception.dyn_ref::<js_sys::Error>().map(|error| String::from(error.name())).unwrap_or_default();
     FetchError { kind, detail: if name.is_empty() { "exception".to_owned() } else { name } }
 }
 
-/// Asks, for a body in pieces as small as they come.
+/// Sends a request. The body of the answer comes in chunks as they arrive.
 pub(super) async fn fetch(
     request: http::Request<Payload>,
     client: Option<&web_sys::AbortSignal>,
 ) -> Result<FetchResponse, FetchError> {
-    fetch_as(request, client, |stream, events| Box::pin(Pieces::new(&stream, 0, events, None))).await
+    fetch_as(request, client, |stream, is_event_stream| Box::pin(Chunks::new(&stream, 0, is_event_stream, None))).await
 }
 
-/// Asks, for a body in pieces of 1 MiB.
+/// Sends a request. The body of the answer comes in chunks of 1 MiB.
 pub(super) async fn fetch_bulk(
     request: http::Request<Payload>,
     client: Option<&web_sys::AbortSignal>,
@@ -79,19 +79,19 @@ async fn fetch_as(
         .await
         .map_err(failed)?
         .unchecked_into::<web_sys::Response>();
-    // These the runtime unpacks by itself; the head still tells how the body was.
+    // The runtime decodes these codings, but keeps their header fields.
     let coding = response.headers().get("content-encoding").map_err(failed)?.unwrap_or_default();
-    let is_unpacked = matches!(coding.to_ascii_lowercase().as_str(), "gzip" | "br");
-    let kind = response.headers().get("content-type").map_err(failed)?;
-    let events = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
-    let mut answer = http::Response::new(response.body().map_or_else(no_bytes, |stream| body(stream, events)));
+    let is_decoded = matches!(coding.to_ascii_lowercase().as_str(), "gzip" | "br");
+    let content_type = response.headers().get("content-type").map_err(failed)?;
+    let is_event_stream = content_type.is_some_and(|content_type| content_type.starts_with("text/event-stream"));
+    let mut answer = http::Response::new(response.body().map_or_else(no_bytes, |stream| body(stream, is_event_stream)));
     *answer.status_mut() = http::StatusCode::from_u16(response.status()).unwrap_or(http::StatusCode::BAD_GATEWAY);
     for entry in response.headers().entries() {
         let entry: js_sys::Array = entry.map_err(failed)?.unchecked_into();
         let (name, value) = (entry.get(0).as_string(), entry.get(1).as_string());
         if let (Some(name), Some(value)) = (name, value)
             && let (Ok(name), Ok(value)) = (name.parse::<http::HeaderName>(), value.parse())
-            && !(is_unpacked && matches!(name, http::header::CONTENT_ENCODING | http::header::CONTENT_LENGTH))
+            && !(is_decoded && matches!(name, http::header::CONTENT_ENCODING | http::header::CONTENT_LENGTH))
         {
             answer.headers_mut().append(name, value);
         }
@@ -119,7 +119,7 @@ fn to_js(request: http::Request<Payload>, client: Option<&web_sys::AbortSignal>)
     web_sys::Request::new_with_str_and_init(&head.uri.to_string(), &init)
 }
 
-/// One array of all pieces: the runtime sends it with a `Content-Length`.
+/// Copies the buffers into one array, which the runtime sends with a `Content-Length`.
 fn to_js_bytes(body: &Payload) -> Result<js_sys::Uint8Array, JsValue> {
     let length = u32::try_from(body.len()).map_err(|_| js_sys::RangeError::new("body too large"))?;
     let whole = js_sys::Uint8Array::new_with_length(length);
@@ -137,62 +137,65 @@ fn no_bytes() -> ByteStream {
     Box::pin(futures::stream::empty())
 }
 
-/// The content of a JavaScript stream in pieces of 1 MiB, the last one aside. Dropping it cancels the stream and with it the
-/// connection behind, unless `rest` takes what nobody reads.
-pub(super) fn bulk_stream(stream: web_sys::ReadableStream, rest: Option<Rest>) -> ByteStream {
-    Box::pin(Pieces::new(&stream, BULK, false, rest))
+/// Returns the content of a JavaScript stream in chunks of 1 MiB; the last one may be shorter. Dropping it passes the unread
+/// rest to `rest`, or else cancels the stream and closes its connection.
+pub(super) fn bulk_stream(stream: web_sys::ReadableStream, rest: Option<RestHandler>) -> ByteStream {
+    Box::pin(Chunks::new(&stream, BULK_SIZE, false, rest))
 }
 
-/// What to do with the rest of a stream.
-pub(super) type Rest = Box<dyn FnOnce(web_sys::ReadableStream)>;
+/// Receives the unread rest of a dropped stream.
+pub(super) type RestHandler = Box<dyn FnOnce(web_sys::ReadableStream)>;
 
-/// What a read gave: a piece, the end, or an exception.
-type Outcome = Result<Option<Vec<u8>>, JsValue>;
+/// The result of a read: a chunk, the end, or an exception.
+type ReadResult = Result<Option<Vec<u8>>, JsValue>;
 
 #[derive(Default)]
 struct State {
-    outcome: Option<Outcome>,
+    result: Option<ReadResult>,
     waker: Option<Waker>,
 }
 
-/// All reads share one pair of callbacks. (The crate `wasm-streams` makes a pair for each read and keeps it for ever if the read never
-/// settles, which happens when a client leaves amid a stream; and each cancellation leaks one more.)
-struct Pieces {
+/// The chunks of a JavaScript stream.
+///
+/// All reads share one pair of callbacks. The crate `wasm-streams` makes a pair for each read and leaks it if the read never
+/// settles, which happens when a client leaves during a stream. Each cancellation leaks another closure.
+struct Chunks {
     /// `None` after the end or an error.
     reader: Option<Reader>,
     is_reading: bool,
     state: Rc<RefCell<State>>,
-    rest: Option<Rest>,
-    _give: Closure<dyn FnMut(Option<js_sys::Uint8Array>)>,
-    _fail: Closure<dyn FnMut(JsValue)>,
+    rest: Option<RestHandler>,
+    _on_chunk: Closure<dyn FnMut(Option<js_sys::Uint8Array>)>,
+    _on_error: Closure<dyn FnMut(JsValue)>,
 }
 
-impl Pieces {
-    /// The stream must be one of the runtime's own. `events`: what comes of it is gathered while nobody asks.
-    fn new(stream: &web_sys::ReadableStream, bulk: u32, events: bool, rest: Option<Rest>) -> Self {
+impl Chunks {
+    /// Reads a stream of the runtime. `bulk_size` is the wanted chunk size, or 0 for chunks as they arrive. The runtime reads
+    /// an event stream ahead.
+    fn new(stream: &web_sys::ReadableStream, bulk_size: u32, is_event_stream: bool, rest: Option<RestHandler>) -> Self {
         let state = Rc::<RefCell<State>>::default();
-        let settle = |state: &RefCell<State>, outcome| {
+        let settle = |state: &RefCell<State>, result| {
             let mut state = state.borrow_mut();
-            state.outcome = Some(outcome);
+            state.result = Some(result);
             state.waker.take()
         };
-        let (given, failed) = (Rc::clone(&state), Rc::clone(&state));
-        let give = Closure::new(move |piece: Option<js_sys::Uint8Array>| {
-            if let Some(waker) = settle(&given, Ok(piece.map(|piece| piece.to_vec()))) {
+        let (resolved, rejected) = (Rc::clone(&state), Rc::clone(&state));
+        let on_chunk = Closure::new(move |chunk: Option<js_sys::Uint8Array>| {
+            if let Some(waker) = settle(&resolved, Ok(chunk.map(|chunk| chunk.to_vec()))) {
                 waker.wake();
             }
         });
-        let fail = Closure::new(move |exception| {
-            if let Some(waker) = settle(&failed, Err(exception)) {
+        let on_error = Closure::new(move |exception| {
+            if let Some(waker) = settle(&rejected, Err(exception)) {
                 waker.wake();
             }
         });
-        let reader = Some(Reader::new(stream, bulk, events, &give, &fail));
-        Self { reader, is_reading: false, state, rest, _give: give, _fail: fail }
+        let reader = Some(Reader::new(stream, bulk_size, is_event_stream, &on_chunk, &on_error));
+        Self { reader, is_reading: false, state, rest, _on_chunk: on_chunk, _on_error: on_error }
     }
 }
 
-impl Stream for Pieces {
+impl Stream for Chunks {
     type Item = Result<Bytes, FetchError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -202,13 +205,13 @@ impl Stream for Pieces {
             reader.read();
         }
         let mut state = this.state.borrow_mut();
-        let Some(outcome) = state.outcome.take() else {
+        let Some(result) = state.result.take() else {
             state.waker = Some(cx.waker().clone());
             return Poll::Pending;
         };
         this.is_reading = false;
-        let item = match outcome {
-            Ok(Some(piece)) => return Poll::Ready(Some(Ok(piece.into()))),
+        let item = match result {
+            Ok(Some(chunk)) => return Poll::Ready(Some(Ok(chunk.into()))),
             Ok(None) => None,
             Err(exception) => Some(Err(fetch_error(FetchErrorKind::Broken, &exception, None))),
         };
@@ -217,7 +220,7 @@ impl Stream for Pieces {
     }
 }
 
-impl Drop for Pieces {
+impl Drop for Chunks {
     fn drop(&mut self) {
         let Some(reader) = self.reader.take() else { return };
         match self.rest.take().and_then(|rest| Some((rest, reader.release()?))) {

@@ -1,10 +1,10 @@
-// Runs the tasks of Rust by promises.
+// Runs the tasks of Rust as reactions of a promise.
 //
-// wasm-bindgen's executor (`js_sys::futures`) hands each round of woken tasks to the global function `queueMicrotask`. In workerd
+// wasm-bindgen's executor (`js_sys::futures`) passes each round of woken tasks to the global function `queueMicrotask`. In workerd
 // that is a function of the runtime, and a call of it costs more than the reaction of a promise, which never leaves V8. The executor
-// takes no other function, so the global one is replaced, for the whole isolate; only the executor calls it there. One thing differs:
-// what a microtask throws is an unhandled rejection instead of an uncaught error.
-// scripts/build-edge fails when the executor calls it no longer: this file would then be without effect.
+// accepts no other function, so the global one is replaced in the whole isolate, where only the executor calls it. The difference:
+// an exception in a microtask becomes an unhandled rejection instead of an uncaught error.
+// scripts/build-edge fails if the executor stops calling it, because this file would then have no effect.
 
 const RESOLVED = Promise.resolve();
 

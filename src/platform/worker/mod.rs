@@ -1,9 +1,9 @@
-//! The edge: workerd, its `fetch` and D1.
+//! The runtime of the Worker: workerd, its `fetch` and D1.
 //!
 //! A client that leaves before the response head ends the request's I/O context, and promises that are then pending never
-//! settle: the Rust future and all it owns would stay in memory for the isolate's life. Therefore the context is held open
-//! (`waitUntil`) until the handler has ended, and the client's signal aborts each upstream fetch so that it does end.
-//! The compatibility flags `enable_request_signal` and `request_signal_passthrough` are needed for this.
+//! settle. The Rust future and everything it owns would stay in memory as long as the isolate lives. Therefore `waitUntil` keeps
+//! the context open until the handler has ended, and the client's signal aborts each upstream fetch so that the handler does
+//! end. This needs the compatibility flags `enable_request_signal` and `request_signal_passthrough`.
 
 mod analytics;
 mod answer;
@@ -19,7 +19,7 @@ use futures::FutureExt as _;
 use worker::{Context, Env};
 
 pub(crate) use answer::to_js;
-pub(crate) use request::Unwanted;
+pub(crate) use request::DiscardedBody;
 use request::{Headers, RequestBody};
 
 use crate::platform::{
@@ -29,7 +29,7 @@ use crate::platform::{
 };
 use crate::unix_time::UnixMillis;
 
-/// What one request may use of the runtime.
+/// The Worker's runtime, for one request or one run of the cron trigger.
 #[derive(Clone)]
 pub struct Worker {
     env: Env,
@@ -39,7 +39,7 @@ pub struct Worker {
     request_metrics: RequestMetrics,
 }
 
-/// What may be kept going after the answer.
+/// The context whose `waitUntil` runs deferred work.
 #[derive(Clone)]
 enum Lifetime {
     Request(Rc<Context>),
@@ -47,7 +47,7 @@ enum Lifetime {
 }
 
 impl Worker {
-    /// The runtime of a request whose client is heard through `client`.
+    /// Returns the runtime for a request. The signal `client` is aborted when the client leaves.
     pub(crate) fn for_request(env: Env, context: Rc<Context>, client: web_sys::AbortSignal) -> Self {
         Self {
             env,
@@ -57,7 +57,7 @@ impl Worker {
         }
     }
 
-    /// The runtime of a run of the cron trigger.
+    /// Returns the runtime for a run of the cron trigger.
     pub(crate) fn for_schedule(env: Env, context: worker::ScheduleContext) -> Self {
         Self {
             env,
@@ -83,8 +83,8 @@ impl Http for Worker {
 
 impl Clock for Worker {
     fn sleep(&self, duration: Duration) -> BoxFuture<()> {
-        // `Delay` wakes only the task that polled it first, and an answer goes on in another than it began in; `Shared`
-        // wakes whoever polled last.
+        // `Delay` wakes only the task that polled it first, and an answer may continue in another task than it began in.
+        // `Shared` wakes the task that polled last.
         Box::pin(worker::Delay::from(duration).shared())
     }
 
@@ -138,7 +138,7 @@ impl Database for Worker {
     }
 
     async fn scrub(&self) -> Result<(), DatabaseError> {
-        // D1's own affair.
+        // D1 manages its own storage.
         Ok(())
     }
 }
@@ -169,8 +169,8 @@ impl Telemetry for Worker {
     }
 }
 
-/// The request as the rest of the program sees it. `unwanted` becomes the rest of a body that nobody reads.
-pub(crate) fn from_js(request: web_sys::Request, unwanted: Unwanted) -> Request {
+/// Converts a request of the runtime. `discarded` is set when the body is dropped unread.
+pub(crate) fn from_js(request: web_sys::Request, discarded: DiscardedBody) -> Request {
     let url = url::Url::parse(&request.url()).ok();
     Request {
         method: request.method().parse().unwrap_or_default(),
@@ -178,6 +178,6 @@ pub(crate) fn from_js(request: web_sys::Request, unwanted: Unwanted) -> Request 
         query: url.as_ref().and_then(|url| url.query().map(str::to_owned)),
         authority: url.as_ref().map(|url| url.authority().to_owned()),
         headers: Headers(request.headers()),
-        body: RequestBody { request, unwanted },
+        body: RequestBody { request, discarded },
     }
 }

@@ -1,51 +1,51 @@
-// Reads a body of the runtime's own.
+// Reads a body of the runtime.
 //
-// Each read that JavaScript makes is an entry into the isolate and gives one chunk of HTTP at most, that is one event of a
-// stream; and these entries cost more than all the rest. So a stream of events is read ahead by the runtime itself: of its
-// two branches one is piped through an identity stream, which needs no JavaScript, and read from there in large pieces
-// which are thrown away; what the other gives is meanwhile kept by the runtime, for whoever reads it late.
+// Each read by JavaScript is an entry into the isolate and returns at most one chunk of HTTP, which is one event of a stream.
+// These entries cost more than the rest of the work. Therefore the runtime itself reads an event stream ahead. The stream is
+// split into two branches. One branch is piped through an identity stream, which needs no JavaScript, and read from there in
+// large chunks that are discarded. Meanwhile the runtime buffers what the other branch returns to a slower reader.
 
-/** How much of a stream of events is read at once. READ_SIZE of src/platform/messages.rs: after so much there is more. */
-const EVENTS = 16 * 1024;
-/** The runtime is let ahead of the reader by so many bytes. */
-const MOST_AHEAD = 1024 * 1024;
+/** The size of a read of an event stream: READ_SIZE of src/platform/messages.rs. A full chunk means that more has arrived. */
+const READ_SIZE = 16 * 1024;
+/** How many bytes the runtime may be ahead of the reader. */
+const MAX_AHEAD = 1024 * 1024;
 
 export class Reader {
   /**
-   * `bulk`: the size of pieces that are wanted as large as that, or 0. `events`: it is a stream of events. `give` gets a
-   * piece, or `undefined` at the end, and copies it before it returns; `fail` gets an exception. Each call of `read` is
-   * answered by one of them.
+   * `bulkSize`: the wanted size of chunks, or 0 for chunks as they arrive. `isEventStream`: the runtime reads ahead. `onChunk`
+   * receives a chunk, or `undefined` at the end, and copies it before it returns. `onError` receives an exception. Each call of
+   * `read` leads to one call of either.
    * @param {ReadableStream<Uint8Array>} stream
-   * @param {number} bulk
-   * @param {boolean} events
-   * @param {(piece: Uint8Array | undefined) => void} give
-   * @param {(exception: unknown) => void} fail
+   * @param {number} bulkSize
+   * @param {boolean} isEventStream
+   * @param {(chunk: Uint8Array | undefined) => void} onChunk
+   * @param {(exception: unknown) => void} onError
    */
-  constructor(stream, bulk, events, give, fail) {
+  constructor(stream, bulkSize, isEventStream, onChunk, onError) {
     /** @type {ReadableStreamBYOBReader | undefined} */
     this.ahead = undefined;
     /** @type {(() => void) | undefined} */
     this.resume = undefined;
     this.lead = 0;
-    this.stream = events ? this.readAhead(stream) : stream;
-    this.least = events ? 1 : bulk;
-    this.size = events ? EVENTS : bulk;
-    // A reader with room of its own is dearer, so other small bodies are read without.
+    this.stream = isEventStream ? this.readAhead(stream) : stream;
+    this.minimum = isEventStream ? 1 : bulkSize;
+    this.size = isEventStream ? READ_SIZE : bulkSize;
+    // A reader with its own buffer costs more, so other small bodies are read without one.
     this.byob = this.size ? this.stream.getReader({ mode: "byob" }) : undefined;
     this.reader = this.byob ?? this.stream.getReader();
-    /** @type {typeof give | undefined} */
-    this.give = give;
-    /** @type {typeof fail | undefined} */
-    this.fail = fail;
+    /** @type {typeof onChunk | undefined} */
+    this.onChunk = onChunk;
+    /** @type {typeof onError | undefined} */
+    this.onError = onError;
     /** @type {ArrayBufferLike | undefined} */
-    this.room = undefined;
+    this.buffer = undefined;
     this.hasEnded = false;
     /** @param {ReadableStreamReadResult<Uint8Array>} read */
-    this.onRead = ({ done, value }) => this.came(done ? undefined : value);
+    this.onResolved = ({ done, value }) => this.settle(done ? undefined : value);
     /** @param {unknown} exception */
-    this.onFailure = (exception) => {
+    this.onRejected = (exception) => {
       this.hasEnded = true;
-      this.fail?.(exception);
+      this.onError?.(exception);
     };
   }
 
@@ -53,52 +53,55 @@ export class Reader {
   readAhead(stream) {
     const [ahead, behind] = stream.tee();
     const { readable, writable } = new IdentityTransformStream();
-    // However it ends, the other branch tells of it.
+    // The other branch reports a failure.
     ahead.pipeTo(writable).catch(() => {});
     this.ahead = readable.getReader({ mode: "byob" });
     this.drive(this.ahead).catch(() => {});
     return behind;
   }
 
-  /** @param {ReadableStreamBYOBReader} ahead */
+  /**
+   * Reads and discards the branch ahead, at most MAX_AHEAD bytes before the reader.
+   * @param {ReadableStreamBYOBReader} ahead
+   */
   async drive(ahead) {
-    for (let room = /** @type {ArrayBufferLike} */ (new ArrayBuffer(EVENTS)); ; ) {
+    for (let buffer = /** @type {ArrayBufferLike} */ (new ArrayBuffer(READ_SIZE)); ; ) {
       /** @type {ReadableStreamReadResult<Uint8Array>} */
-      const { done, value } = await ahead.readAtLeast(EVENTS, new Uint8Array(room));
+      const { done, value } = await ahead.readAtLeast(READ_SIZE, new Uint8Array(buffer));
       if (done) return;
-      room = value.buffer;
+      buffer = value.buffer;
       this.lead += value.length;
-      if (this.lead > MOST_AHEAD) await /** @type {Promise<void>} */ (new Promise((resume) => (this.resume = resume)));
+      if (this.lead > MAX_AHEAD) await /** @type {Promise<void>} */ (new Promise((resume) => (this.resume = resume)));
     }
   }
 
   read() {
     const reading = this.byob
-      ? this.byob.readAtLeast(this.least, new Uint8Array(this.room ?? new ArrayBuffer(this.size)))
+      ? this.byob.readAtLeast(this.minimum, new Uint8Array(this.buffer ?? new ArrayBuffer(this.size)))
       : /** @type {ReadableStreamDefaultReader<Uint8Array>} */ (this.reader).read();
-    reading.then(this.onRead, this.onFailure);
+    reading.then(this.onResolved, this.onRejected);
   }
 
   /**
-   * A read has ended, with the body if there is no `value`.
-   * @param {Uint8Array | undefined} value
+   * Ends a read with a chunk, or with the end of the body if there is no `chunk`.
+   * @param {Uint8Array | undefined} chunk
    */
-  came(value) {
-    this.hasEnded = value === undefined;
-    if (this.give === undefined) return;
-    this.give(value);
-    if (value === undefined) return;
-    this.room = value.buffer;
-    this.lead -= value.length;
-    if (this.lead <= MOST_AHEAD) this.resume?.();
+  settle(chunk) {
+    this.hasEnded = chunk === undefined;
+    if (this.onChunk === undefined) return;
+    this.onChunk(chunk);
+    if (chunk === undefined) return;
+    this.buffer = chunk.buffer;
+    this.lead -= chunk.length;
+    if (this.lead <= MAX_AHEAD) this.resume?.();
   }
 
-  /** Nobody asks any more; `give` and `fail` are not called again. */
+  /** Prevents further calls of `onChunk` and `onError`. */
   end() {
-    this.give = this.fail = undefined;
+    this.onChunk = this.onError = undefined;
   }
 
-  /** Gives the stream up, and with it the connection behind. */
+  /** Cancels the stream, which closes its connection. */
   cancel() {
     this.end();
     if (this.hasEnded) return;
@@ -107,7 +110,7 @@ export class Reader {
     this.resume?.();
   }
 
-  /** Lets somebody else read the rest. Fails, with `undefined`, while a read is open. */
+  /** Returns the stream with its unread rest, or `undefined` while a read is pending. */
   release() {
     try {
       this.reader.releaseLock();

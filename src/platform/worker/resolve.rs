@@ -1,5 +1,5 @@
-//! Names, looked up by DNS over HTTPS: the runtime's `fetch` tells no addresses. Cloudflare's own network leads to public
-//! addresses only; a workerd of one's own need not.
+//! Resolves names by DNS over HTTPS, because the runtime's `fetch` does not report addresses. Cloudflare's network reaches
+//! public addresses only, but a self-hosted workerd may reach private ones.
 
 use std::net::IpAddr;
 
@@ -9,11 +9,11 @@ use serde_json::Value as Json;
 use super::fetch;
 use crate::platform::{FetchError, FetchErrorKind, Payload, address};
 
-/// The resolver that Cloudflare runs for its Workers too (RFC 8484; the JSON form is its own).
+/// Cloudflare's resolver, which Workers use as well. Its JSON format is its own; RFC 8484 defines the binary one.
 const RESOLVER: &str = "https://cloudflare-dns.com/dns-query";
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// Checks that the host of an address is a public one, after looking it up.
+/// Resolves the host of a URL and checks that all its addresses are public.
 pub(super) async fn check(uri: &http::Uri, client: Option<&web_sys::AbortSignal>) -> Result<(), FetchError> {
     let url = url::Url::parse(&uri.to_string()).map_err(|_| address::forbidden())?;
     address::check_host(url.host())?;
@@ -26,23 +26,23 @@ pub(super) async fn check(uri: &http::Uri, client: Option<&web_sys::AbortSignal>
 }
 
 async fn look_up(name: &str, record: &str, client: Option<&web_sys::AbortSignal>) -> Result<Vec<IpAddr>, FetchError> {
-    let odd = || FetchError { kind: FetchErrorKind::Connect, detail: "the name could not be looked up".to_owned() };
+    let failed = || FetchError { kind: FetchErrorKind::Connect, detail: "the name could not be resolved".to_owned() };
     let request = http::Request::get(format!("{RESOLVER}?name={name}&type={record}"))
         .header("accept", "application/dns-json")
         .body(Payload::default())
-        .map_err(|_| odd())?;
-    let mut pieces = fetch::fetch(request, client).await.map_err(|_| odd())?.into_body();
-    let mut whole = Vec::new();
-    while let Some(piece) = pieces.try_next().await? {
-        if whole.len().saturating_add(piece.len()) > MAX_ANSWER {
-            return Err(odd());
+        .map_err(|_| failed())?;
+    let mut chunks = fetch::fetch(request, client).await.map_err(|_| failed())?.into_body();
+    let mut answer = Vec::new();
+    while let Some(chunk) = chunks.try_next().await? {
+        if answer.len().saturating_add(chunk.len()) > MAX_ANSWER {
+            return Err(failed());
         }
-        whole.extend_from_slice(&piece);
+        answer.extend_from_slice(&chunk);
     }
-    addresses(&whole).ok_or_else(odd)
+    addresses(&answer).ok_or_else(failed)
 }
 
-/// The addresses of an answer; names that it goes by on the way (CNAME) are left out.
+/// Returns the addresses of an answer without its CNAME records.
 fn addresses(answer: &[u8]) -> Option<Vec<IpAddr>> {
     let answer: Json = serde_json::from_slice(answer).ok()?;
     answer.get("Status")?;

@@ -1,36 +1,38 @@
-// Writes an answer to the client, through a stream of the runtime's own: one that calls back for each piece costs more.
+// Writes an answer to the client through the runtime's identity stream, which costs less than a stream with callbacks for each
+// chunk.
 
 export class Writer {
   /**
-   * `client`: aborted when the client leaves. `settle` is told whether a write went well, and `false` when it has left.
+   * `client` is aborted when the client leaves. `onSettled` receives whether a write succeeded, and `false` when the client has
+   * left.
    * @param {AbortSignal | undefined} client
-   * @param {(isWell: boolean) => void} settle
+   * @param {(isWritten: boolean) => void} onSettled
    */
-  constructor(client, settle) {
+  constructor(client, onSettled) {
     const { readable, writable } = new IdentityTransformStream();
     this.readable = readable;
     this.writer = writable.getWriter();
-    /** @type {typeof settle | undefined} */
-    this.settle = settle;
-    this.onWritten = () => this.settle?.(true);
-    this.onGone = () => this.settle?.(false);
+    /** @type {typeof onSettled | undefined} */
+    this.onSettled = onSettled;
+    this.onWritten = () => this.onSettled?.(true);
+    this.onGone = () => this.onSettled?.(false);
     client?.addEventListener("abort", this.onGone);
     this.writer.closed.catch(this.onGone);
     this.client = client;
   }
 
-  /** @param {Uint8Array} piece */
-  write(piece) {
-    this.writer.write(piece).then(this.onWritten, this.onGone);
+  /** @param {Uint8Array} chunk */
+  write(chunk) {
+    this.writer.write(chunk).then(this.onWritten, this.onGone);
   }
 
   /**
-   * The answer has ended; with `exception` it is broken off.
+   * Closes the answer, or aborts it with `exception`. Later calls do nothing.
    * @param {unknown} exception
    */
   end(exception) {
-    if (this.settle === undefined) return;
-    this.settle = undefined;
+    if (this.onSettled === undefined) return;
+    this.onSettled = undefined;
     this.client?.removeEventListener("abort", this.onGone);
     const ended = exception === undefined ? this.writer.close() : this.writer.abort(exception);
     ended.catch(() => {});
