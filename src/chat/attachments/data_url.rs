@@ -35,8 +35,8 @@ pub(super) fn data_link(link: &str) -> Option<(Option<String>, Bytes)> {
 
 /// Decodes base64 as clients write it: either alphabet, with or without line breaks and padding.
 pub(super) fn base64(text: &str) -> Option<Bytes> {
-    let odd = |byte: u8| matches!(byte, b'-' | b'_') || byte.is_ascii_whitespace();
-    let decoded = if text.bytes().any(odd) {
+    let is_unusual = |byte: u8| matches!(byte, b'-' | b'_') || byte.is_ascii_whitespace();
+    let decoded = if text.bytes().any(is_unusual) {
         let plain: Vec<u8> = text
             .bytes()
             .filter(|byte| !byte.is_ascii_whitespace())

@@ -163,7 +163,7 @@ mod tests {
     fn taken(parts: &str) -> Result<Vec<String>> {
         let body = format!(r#"{{"messages":[{{"role":"user","content":[{parts}]}}]}}"#);
         let mut request = crate::chat::test_requests::request(&body);
-        let told = |Attachment { expected, name, fingerprint, source, .. }: Attachment| {
+        let shown = |Attachment { expected, name, fingerprint, source, .. }: Attachment| {
             let source = match source.into_inner().unwrap() {
                 Source::Content { content, declared, hash: _ } => {
                     format!("{} {}", String::from_utf8_lossy(&content), declared.unwrap_or_default())
@@ -180,7 +180,7 @@ mod tests {
             };
             format!("{} {name} {fingerprint} {source}", expected.map_or("any", MediaKind::as_str)).trim_end().to_owned()
         };
-        Ok(Attachments::take(&mut request.messages)?.all.into_iter().map(told).collect())
+        Ok(Attachments::take(&mut request.messages)?.all.into_iter().map(shown).collect())
     }
 
     #[test]

@@ -110,9 +110,12 @@ fn steady<P: Platform>(platform: P, body: ByteStream) -> ByteStream {
         let Coming { platform, mut body, waited, bytes } = coming?;
         let allowed = TOTAL_SLACK.saturating_add(Duration::from_secs(bytes / MIN_BYTES_PER_SECOND));
         let begun = platform.elapsed();
-        let patience = PIECE_TIMEOUT.min(allowed.saturating_sub(waited));
-        let Some(piece) = platform::timeout(&platform, patience, body.next()).await else {
-            let error = FetchError { kind: FetchErrorKind::Timeout, detail: "no more came in time".to_owned() };
+        let limit = PIECE_TIMEOUT.min(allowed.saturating_sub(waited));
+        let Some(piece) = platform::timeout(&platform, limit, body.next()).await else {
+            let error = FetchError {
+                kind: FetchErrorKind::Timeout,
+                detail: "the next chunk did not arrive in time".to_owned(),
+            };
             return Some((Err(error), None));
         };
         let piece = piece?;
