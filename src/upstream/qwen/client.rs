@@ -227,10 +227,10 @@ impl Client {
         self.session.refused(platform, used, error);
     }
 
-    /// After an error that came within a stream of which nothing was passed on: whether the session was healed, so that the
+    /// After an error within a stream of which nothing was passed on. Returns whether the session was refreshed, so that the
     /// turn may be sent once more.
     pub async fn refresh_after(&self, platform: &impl Host, used: &CredentialsLease, error: &Error) -> bool {
-        self.session.heal(platform, used, error).await
+        self.session.refresh_after(platform, used, error).await
     }
 
     /// The error of an idle stream.

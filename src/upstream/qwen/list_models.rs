@@ -2,8 +2,7 @@
 //! it. Anybody may ask this server for the list, without a key.
 //!
 //! Between isolates a row in the store says when the site was last asked, and what came of it. Whoever asks does so in a task
-//! of its own, so that a client who leaves cannot break it off; whoever waits for it polls: on the edge a request must not be
-//! woken by another one's event.
+//! of its own, so that a client who leaves cannot stop it. Requests that wait for it poll.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,6 +15,7 @@ use super::{
     errors,
     model_cache::{Failure, Next, RETRY_PAUSE},
     models::{self, Choice, Model, ModelList},
+    poll::Poll,
     session::CredentialsLease,
     wire,
 };
@@ -28,8 +28,6 @@ use crate::{
 
 /// How long the site may take. The edge ends deferred work after 30 s.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(25);
-const FIRST_POLL: Duration = Duration::from_millis(5);
-const MAX_POLL: Duration = Duration::from_millis(100);
 /// How often it is looked whether another isolate has got the list.
 const STORE_POLL: Duration = Duration::from_millis(500);
 /// The key of the last good list in the store.
@@ -106,7 +104,7 @@ impl Client {
     async fn listed<P: Host>(self: &Arc<Self>, platform: &P, mut waits: bool) -> Result<ModelList> {
         // Who finds somebody asking already takes an old list; who asks waits for the new one.
         waits &= platform.now() >= self.model_cache.state().asking_until;
-        let mut poll_interval = FIRST_POLL;
+        let mut poll = Poll::new();
         loop {
             let next = self.model_cache.state().next(platform.now(), self.session.generation(), waits);
             match next {
@@ -116,10 +114,7 @@ impl Client {
                     self.session.sync(platform).await;
                     self.begin_asking(platform, false);
                 }
-                Next::Wait => {
-                    platform.sleep(poll_interval).await;
-                    poll_interval = poll_interval.saturating_mul(2).min(MAX_POLL);
-                }
+                Next::Wait => poll.pause(platform).await,
             }
         }
     }

@@ -1,15 +1,18 @@
-//! What chat.qwen.ai sends and gets: the session, the models, chats and turns, the answer stream and every refusal.
+//! The client of chat.qwen.ai: the session, the models, chats and turns, files, the answer stream and every refusal.
 
-// Sends a request with the current credentials, as long as they are of the account that `$owner` names, if any; if the site reports that the session has ended, renews them and sends it
-// once more. A macro, because the future of an async closure cannot yet be required to be `Send`.
+// Sends a request with the current credentials, as long as they belong to the account of `$owner`, if there is an owner. If the
+// site reports that the session has ended, refreshes the credentials and sends the request once more. A macro, because the
+// future of an async closure cannot yet be required to be `Send`.
 macro_rules! retry_after_refresh {
     ($qwen:expr, $platform:expr, $owner:expr, $used:ident, $ask:block) => {{
-        let mut healed = false;
+        let mut refreshed = false;
         loop {
             let $used = $qwen.session.lease_for($owner)?;
             let done: Result<_> = async { $ask }.await;
             match done {
-                Err(error) if !healed && $qwen.session.heal($platform, &$used, &error).await => healed = true,
+                Err(error) if !refreshed && $qwen.session.refresh_after($platform, &$used, &error).await => {
+                    refreshed = true
+                }
                 done => break done,
             }
         }
@@ -30,6 +33,7 @@ mod model_cache;
 mod models;
 #[cfg(not(target_arch = "wasm32"))]
 mod past_chats;
+mod poll;
 mod prompt;
 mod session;
 mod sse;
@@ -45,7 +49,6 @@ pub use models::{Choice, Model, ModelList};
 #[cfg(not(target_arch = "wasm32"))]
 pub use past_chats::{ChatSummary, PastChat, PastMessage};
 pub use prompt::{PromptMessage, RenderedPrompt, prompt_file, render, speaker_names, without_missing};
-pub use session::CredentialsLease;
-pub use session::{Session, SessionReport, SessionState};
+pub use session::{CredentialsLease, Session, SessionReport, SessionState};
 pub use sse::{Flow, SseItem, SseReader};
 pub use turn::Turn;

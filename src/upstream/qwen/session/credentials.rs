@@ -1,4 +1,4 @@
-//! What is sent as the account's credentials: the user's own cookies, in which only the renewed tokens are replaced.
+//! The credentials of an account: the user's own cookies, in which only refreshed tokens are replaced.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{credentials_input::cookie_value, secret::Secret, unix_time::UnixSeconds};
 
-/// A token that ends sooner (seconds) counts as expiring. The site's own frontend renews about this early.
-const EARLY: u64 = 180;
-/// Of a token whose life is known to be short, the part that counts as expiring is no more than a fifth.
-const EARLY_PART: u64 = 5;
+/// The last part of a token's life, in which it counts as expiring. The site's own frontend refreshes about this early.
+const EXPIRY_WINDOW: Duration = Duration::from_secs(180);
+/// The window is at most 1/5 of the life of a token whose life is known.
+const MAX_WINDOW_FRACTION: u64 = 5;
 
-/// The credentials of one account. They never change: a renewal makes new ones.
+/// The credentials of one account. They never change: a refresh makes new ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
     cookie: Secret,
@@ -21,24 +21,25 @@ pub(crate) struct Credentials {
     refresh_token: Option<Secret>,
     user_agent: Option<String>,
     expires_at: Option<UnixSeconds>,
-    early: u64,
+    expiry_window: Duration,
     account: String,
 }
 
-/// The form in which they are stored.
+/// The form in which they are stored. It holds secrets.
 #[derive(Serialize, Deserialize)]
-struct Record {
+pub(super) struct Record {
     cookie: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
     #[serde(default)]
     expires_at: Option<UnixSeconds>,
+    /// The expiry window, in seconds.
     early: u64,
     account: String,
 }
 
 impl Credentials {
-    /// A whole `Cookie` header, a lone access token, or both (then the cookie's own token goes first).
+    /// Reads a whole `Cookie` header, a lone access token, or both. The header's own token wins.
     pub(crate) fn new(cookie: Option<&str>, token: Option<&str>) -> Option<Self> {
         let cookie = match (cookie, token) {
             (Some(jar), Some(token)) if cookie_value(jar, "token").is_none() => {
@@ -51,14 +52,14 @@ impl Credentials {
         Some(Self::read(cookie, None))
     }
 
-    /// Takes a `Cookie` header apart. Who the account is follows from the token, else from `account`, else from the cookies.
+    /// Parses a `Cookie` header. The account's id comes from the token, else from `account`, else from the cookies.
     fn read(cookie: String, account: Option<String>) -> Self {
         let token = cookie_value(&cookie, "token").map(str::to_owned);
         let claims = token.as_deref().and_then(claims).unwrap_or_default();
         let id = claims.get("id").and_then(|id| id.as_str()).filter(|id| !id.is_empty());
         Self {
             expires_at: claims.get("exp").and_then(serde_json::Value::as_u64).map(UnixSeconds::new),
-            early: EARLY,
+            expiry_window: EXPIRY_WINDOW,
             account: id.map(str::to_owned).or(account).unwrap_or_else(|| digest(&cookie)),
             refresh_token: cookie_value(&cookie, "refresh_token").map(Secret::new),
             token: token.map(Secret::new),
@@ -67,8 +68,8 @@ impl Credentials {
         }
     }
 
-    /// The same cookies with new tokens. `expires_at` counts where the token does not tell; both in seconds since 1970.
-    pub(super) fn renewed(
+    /// The same cookies with new tokens. `expires_at` is used if the token does not contain its end.
+    pub(super) fn refreshed(
         &self,
         access: &str,
         refresh: Option<&str>,
@@ -81,16 +82,17 @@ impl Credentials {
         }
         let new = Self::read(cookie, Some(self.account.clone()));
         let expires_at = new.expires_at.or(expires_at);
-        let life = expires_at.map_or(Duration::MAX, |end| end.since(now)).as_secs();
-        Self { expires_at, early: EARLY.min(life / EARLY_PART), user_agent: self.user_agent.clone(), ..new }
+        let life = expires_at.map_or(Duration::MAX, |end| end.since(now));
+        let expiry_window = EXPIRY_WINDOW.min(Duration::from_secs(life.as_secs() / MAX_WINDOW_FRACTION));
+        Self { expires_at, expiry_window, user_agent: self.user_agent.clone(), ..new }
     }
 
-    /// The same, sent as coming from this browser.
+    /// The same, to be sent with the `User-Agent` of this browser.
     pub(crate) fn of_browser(self, user_agent: Option<String>) -> Self {
         Self { user_agent, ..self }
     }
 
-    /// The same, of the account that the site named. Where the token names one itself, that one stays.
+    /// The same, for the account with the id that the site reported. An id in the token wins.
     pub(super) fn of_account(self, id: &str) -> Self {
         let named = self.token().and_then(claims).is_some_and(|claims| claims.get("id").is_some());
         if named || id.is_empty() { self } else { Self { account: id.to_owned(), ..self } }
@@ -106,60 +108,59 @@ impl Credentials {
         self.token.as_ref().map(Secret::expose)
     }
 
-    /// What a new access token is got with.
+    /// The token that the site exchanges for a new access token.
     pub(crate) fn refresh_token(&self) -> Option<&str> {
         self.refresh_token.as_ref().map(Secret::expose)
     }
 
-    /// The browser that the cookies come from, if that is known.
+    /// The `User-Agent` of the browser that the cookies come from, if known.
     pub(crate) fn user_agent(&self) -> Option<&str> {
         self.user_agent.as_deref()
     }
 
-    /// Who the account is: the token's own id, else a digest of the cookies as they were first given.
+    /// The account's id: the one in the token, else the site's, else a digest of the cookies as they were first set.
     pub(crate) fn account(&self) -> &str {
         &self.account
     }
 
-    /// When the access token ends, in seconds since 1970, as far as that is known.
+    /// When the access token ends, if known.
     pub(super) fn expires_at(&self) -> Option<UnixSeconds> {
         self.expires_at
     }
 
-    /// How long before its end (seconds) the token counts as expiring.
-    pub(super) fn early(&self) -> u64 {
-        self.early
+    /// How long before its end the token counts as expiring.
+    pub(super) fn expiry_window(&self) -> Duration {
+        self.expiry_window
     }
 
-    /// Seconds left at `now` (seconds since 1970); `None` = nobody knows. No token at all is one that has ended.
-    pub(super) fn left(&self, now: UnixSeconds) -> Option<u64> {
+    /// The time until the token ends; `None` if its end is unknown. A missing access token counts as ended.
+    pub(super) fn time_left(&self, now: UnixSeconds) -> Option<Duration> {
         if self.token.is_none() && self.refresh_token.is_some() {
-            return Some(0);
+            return Some(Duration::ZERO);
         }
-        self.expires_at.map(|end| end.since(now).as_secs())
+        self.expires_at.map(|end| end.since(now))
     }
 
-    /// What to store. Holds secrets.
-    pub(super) fn to_json(&self) -> String {
-        let record = Record {
+    pub(super) fn to_record(&self) -> Record {
+        Record {
             cookie: self.cookie.expose().to_owned(),
             user_agent: self.user_agent.clone(),
             expires_at: self.expires_at,
-            early: self.early,
+            early: self.expiry_window.as_secs(),
             account: self.account.clone(),
-        };
-        serde_json::to_string(&record).unwrap_or_default()
+        }
     }
 
-    /// What was stored.
+    /// Reads the JSON of a [`Record`].
     pub(super) fn from_json(text: &str) -> Option<Self> {
         let Record { cookie, user_agent, expires_at, early, account } = serde_json::from_str(text).ok()?;
         let read = Self::read(cookie, Some(account));
-        Some(Self { user_agent, expires_at: read.expires_at.or(expires_at), early, ..read })
+        let (expires_at, expiry_window) = (read.expires_at.or(expires_at), Duration::from_secs(early));
+        Some(Self { user_agent, expires_at, expiry_window, ..read })
     }
 }
 
-/// The header with the cookie's value replaced where it stands, or added at its end.
+/// The header with the cookie's value replaced in place, or appended.
 fn replaced(jar: &str, wanted: &str, value: &str) -> String {
     let mut found = false;
     let mut pairs: Vec<String> = Vec::new();
@@ -180,7 +181,7 @@ fn replaced(jar: &str, wanted: &str, value: &str) -> String {
     pairs.join(";")
 }
 
-/// The claims of a JSON web token, unverified: only the site can verify them.
+/// The claims of a JSON Web Token. They are not verified: only the site can do that.
 fn claims(token: &str) -> Option<serde_json::Value> {
     let payload = token.split('.').nth(1)?;
     let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
@@ -216,38 +217,42 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_replaces_the_tokens_alone() {
+    fn a_refresh_replaces_only_the_tokens() {
         let old = Credentials::new(Some("cna=a/b+c; token=t;refresh_token=r; isg=x=="), None).unwrap();
         let access = token(1_900);
-        let new = old.renewed(&access, Some("r2"), None, UnixSeconds::new(1_000));
+        let new = old.refreshed(&access, Some("r2"), None, UnixSeconds::new(1_000));
         assert_eq!(new.cookie(), format!("cna=a/b+c; token={access}; refresh_token=r2; isg=x=="));
         assert_eq!(
-            (new.refresh_token(), new.expires_at(), new.early()),
-            (Some("r2"), Some(UnixSeconds::new(1_900)), 180)
+            (new.refresh_token(), new.expires_at(), new.expiry_window()),
+            (Some("r2"), Some(UnixSeconds::new(1_900)), Duration::from_secs(180))
         );
-        assert_eq!(new.left(UnixSeconds::new(1_400)), Some(500));
-        let kept = new.renewed(&token(1_100), None, None, UnixSeconds::new(1_090));
-        assert_eq!((kept.refresh_token(), kept.early()), (Some("r2"), 2), "a fifth of ten seconds");
+        assert_eq!(new.time_left(UnixSeconds::new(1_400)), Some(Duration::from_secs(500)));
+        let kept = new.refreshed(&token(1_100), None, None, UnixSeconds::new(1_090));
+        assert_eq!(
+            (kept.refresh_token(), kept.expiry_window()),
+            (Some("r2"), Duration::from_secs(2)),
+            "a fifth of ten seconds"
+        );
         let lone = Credentials::new(Some("refresh_token=r"), None).unwrap();
-        assert_eq!(lone.left(UnixSeconds::new(5)), Some(0), "without an access token there is nothing left");
-        let opaque = lone.renewed("opaque", None, Some(UnixSeconds::new(99)), UnixSeconds::new(9));
+        assert_eq!(lone.time_left(UnixSeconds::new(5)), Some(Duration::ZERO), "no access token counts as ended");
+        let opaque = lone.refreshed("opaque", None, Some(UnixSeconds::new(99)), UnixSeconds::new(9));
         assert_eq!(
             (opaque.cookie(), opaque.expires_at()),
             ("refresh_token=r; token=opaque", Some(UnixSeconds::new(99)))
         );
-        assert_eq!(opaque.account(), lone.account(), "who the account is outlives a renewal");
+        assert_eq!(opaque.account(), lone.account(), "a refresh keeps the account's id");
     }
 
     #[test]
-    fn what_is_stored_comes_back() {
+    fn credentials_survive_a_round_trip_through_the_store() {
         let old = Credentials::new(Some("a=1; token=opaque"), None).unwrap().of_account("me");
-        let old = old.of_browser(Some("Browser/1".to_owned())).renewed(
+        let old = old.of_browser(Some("Browser/1".to_owned())).refreshed(
             "next",
             Some("r"),
             Some(UnixSeconds::new(70)),
             UnixSeconds::new(10),
         );
-        let back = Credentials::from_json(&old.to_json()).unwrap();
+        let back = Credentials::from_json(&serde_json::to_string(&old.to_record()).unwrap()).unwrap();
         assert_eq!(format!("{old:?}"), format!("{back:?}"));
         assert_eq!((back.cookie(), back.token(), back.refresh_token()), (old.cookie(), Some("next"), Some("r")));
         assert_eq!(

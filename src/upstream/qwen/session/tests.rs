@@ -1,10 +1,17 @@
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use super::state::{Need, SessionStatus};
 use super::*;
-use crate::config::Product;
-use crate::platform::{
-    self, Value,
-    testing::{START as NOW, Sim},
+use crate::{
+    config::Product,
+    error::ErrorKind,
+    platform::{
+        self, Value,
+        testing::{START as NOW, Sim},
+    },
+    upstream::StoredSession,
 };
 
 fn session(pairs: &[(&str, &str)]) -> Session {
@@ -31,6 +38,18 @@ fn state(session: &Session) -> SessionState {
     session.report(NOW).state
 }
 
+fn later(millis: u64) -> UnixMillis {
+    NOW.saturating_add(Duration::from_millis(millis))
+}
+
+fn accept(session: &Session, used: &CredentialsLease, now: UnixMillis) -> bool {
+    session.state().mark_accepted(used, now)
+}
+
+fn refuse(session: &Session, used: &CredentialsLease, error: &Error) -> bool {
+    session.state().mark_refused(used, NOW, error)
+}
+
 fn challenge(seconds: u64) -> Error {
     Error::new(ErrorKind::Challenge, "x").with_retry_after(Duration::from_secs(seconds)).with_link("https://x/")
 }
@@ -47,35 +66,29 @@ fn the_state_follows_the_token_and_the_site() {
     assert_eq!(state(&of_token(100)), SessionState::Expiring);
     let session = of_token(100_000);
     assert_eq!(state(&session), SessionState::Unknown);
-    assert!(!session.mark_accepted(&session.current(), NOW), "nothing new for others");
+    assert!(!accept(&session, &session.current(), NOW), "nothing new for other isolates");
     assert_eq!(state(&session), SessionState::Valid);
-    assert!(session.mark_refused(&session.current(), NOW, &challenge(120)));
+    assert!(refuse(&session, &session.current(), &challenge(120)));
     assert_eq!(state(&session), SessionState::Challenged);
-    session.mark_accepted(&session.current(), NOW.saturating_add(Duration::from_millis(1_000)));
+    accept(&session, &session.current(), later(1_000));
     assert_eq!(state(&session), SessionState::Challenged, "that was sent before");
-    let error = session.check(NOW.saturating_add(Duration::from_millis(20_000))).unwrap_err();
+    let error = session.check(later(20_000)).unwrap_err();
     assert_eq!((error.kind(), error.link()), (ErrorKind::Challenge, Some("https://x/")));
     assert_eq!(error.retry_after(), Some(Duration::from_secs(100)));
-    assert!(session.check(NOW.saturating_add(Duration::from_millis(120_000))).is_ok());
-    assert_eq!(session.report(NOW.saturating_add(Duration::from_millis(120_000))).state, SessionState::Unknown);
-    session.mark_accepted(&session.current(), NOW.saturating_add(Duration::from_millis(121_000)));
-    assert_eq!(session.report(NOW.saturating_add(Duration::from_millis(121_000))).state, SessionState::Valid);
-    assert!(session.mark_refused(&session.current(), NOW, &expired()));
-    assert!(!session.mark_refused(&session.current(), NOW, &expired()), "others know already");
-    assert_eq!(session.report(NOW.saturating_add(Duration::from_millis(121_000))).state, SessionState::Expired);
-    assert!(
-        session.check(NOW.saturating_add(Duration::from_millis(121_000))).is_ok(),
-        "a refusal is no end: the next request asks again"
-    );
-    assert!(
-        session.mark_accepted(&session.current(), NOW.saturating_add(Duration::from_millis(122_000))),
-        "good news is shared"
-    );
-    assert_eq!(session.report(NOW.saturating_add(Duration::from_millis(122_000))).state, SessionState::Valid);
+    assert!(session.check(later(120_000)).is_ok());
+    assert_eq!(session.report(later(120_000)).state, SessionState::Unknown);
+    accept(&session, &session.current(), later(121_000));
+    assert_eq!(session.report(later(121_000)).state, SessionState::Valid);
+    assert!(refuse(&session, &session.current(), &expired()));
+    assert!(!refuse(&session, &session.current(), &expired()), "other isolates know already");
+    assert_eq!(session.report(later(121_000)).state, SessionState::Expired);
+    assert!(session.check(later(121_000)).is_ok(), "after a refusal the next request asks again");
+    assert!(accept(&session, &session.current(), later(122_000)), "an acceptance after a refusal is shared");
+    assert_eq!(session.report(later(122_000)).state, SessionState::Valid);
 }
 
 #[test]
-fn what_can_be_renewed_is_not_over() {
+fn a_refresh_token_keeps_the_session_alive() {
     for (left, expected, need) in [
         (100_000, SessionState::Unknown, Need::Nothing),
         (600, SessionState::Unknown, Need::Nothing),
@@ -85,88 +98,97 @@ fn what_can_be_renewed_is_not_over() {
         (-900, SessionState::Expiring, Need::Now),
     ] {
         let session = renewable(left);
-        assert_eq!((state(&session), session.memory().need(NOW, 0)), (expected, need), "{left}");
+        assert_eq!((state(&session), session.state().need(NOW, Duration::ZERO)), (expected, need), "{left}");
         assert!(state(&session).usable() && session.check(NOW).is_ok());
     }
-    assert_eq!(renewable(600).memory().need(NOW, 660), Need::Soon, "it would not last until the next check");
-    assert_eq!(of_token(-5).memory().need(NOW, 0), Need::Nothing, "nothing to renew it with");
+    assert_eq!(
+        renewable(600).state().need(NOW, Duration::from_secs(660)),
+        Need::Soon,
+        "it would not last until the next check"
+    );
+    assert_eq!(of_token(-5).state().need(NOW, Duration::ZERO), Need::Nothing, "without a refresh token");
     let session = renewable(600);
-    session.mark_refused(&session.current(), NOW, &expired());
-    assert_eq!((state(&session), session.memory().need(NOW, 0)), (SessionState::Expiring, Need::Now));
-    session.memory().status.renewal_refused = true;
-    assert_eq!((state(&session), session.memory().need(NOW, 0)), (SessionState::Expired, Need::Nothing));
-    assert_eq!(session.memory().hindrance(NOW).unwrap().kind(), ErrorKind::SessionExpired);
+    refuse(&session, &session.current(), &expired());
+    assert_eq!((state(&session), session.state().need(NOW, Duration::ZERO)), (SessionState::Expiring, Need::Now));
+    session.state().status.refresh_refused = true;
+    assert_eq!((state(&session), session.state().need(NOW, Duration::ZERO)), (SessionState::Expired, Need::Nothing));
+    assert_eq!(session.state().refresh_obstacle(NOW).unwrap().kind(), ErrorKind::SessionExpired);
 }
 
 #[test]
-fn a_renewal_that_fails_for_the_moment_waits_longer_each_time() {
+fn the_back_off_doubles_up_to_five_minutes() {
     let session = renewable(0);
-    let mut memory = session.memory();
-    assert!(memory.hindrance(NOW).is_none());
+    let mut locked = session.state();
+    assert!(locked.refresh_obstacle(NOW).is_none());
     let mut waits = Vec::new();
     for _ in 0..9 {
-        memory.failed(NOW, ErrorKind::UpstreamTimeout);
-        waits.push(memory.hindrance(NOW).unwrap().retry_after().unwrap().as_secs());
+        locked.mark_refresh_failed(NOW, ErrorKind::UpstreamTimeout);
+        waits.push(locked.refresh_obstacle(NOW).unwrap().retry_after().unwrap().as_secs());
     }
     assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
-    assert_eq!(memory.hindrance(NOW).unwrap().kind(), ErrorKind::UpstreamTimeout);
-    assert!(memory.hindrance(NOW.saturating_add(Duration::from_millis(300_000))).is_none());
-    drop(memory);
+    assert_eq!(locked.refresh_obstacle(NOW).unwrap().kind(), ErrorKind::UpstreamTimeout);
+    assert!(locked.refresh_obstacle(later(300_000)).is_none());
+    drop(locked);
     let lasting = renewable(100);
-    lasting.memory().failed(NOW, ErrorKind::UpstreamError);
-    assert_eq!(lasting.memory().need(NOW, 0), Need::Nothing, "it still lasts");
+    lasting.state().mark_refresh_failed(NOW, ErrorKind::UpstreamError);
+    assert_eq!(lasting.state().need(NOW, Duration::ZERO), Need::Nothing, "it still lasts");
 }
 
 #[test]
-fn what_is_said_of_old_credentials_does_not_count() {
+fn answers_about_old_credentials_do_not_count() {
     let session = renewable(600);
     let old = session.current();
-    let new = old.credentials.as_ref().unwrap().renewed(&token(900), Some("r2"), None, NOW.seconds());
-    session.memory().adopt(Some(Arc::new(new)), true, 1);
-    assert!(!session.mark_refused(&old, NOW, &expired()) && !session.mark_accepted(&old, NOW));
+    let new = old.credentials.as_ref().unwrap().refreshed(&token(900), Some("r2"), None, NOW.seconds());
+    session.state().adopt(Some(Arc::new(new)), true, 1);
+    assert!(!refuse(&session, &old, &expired()) && !accept(&session, &old, NOW));
     assert_eq!(state(&session), SessionState::Unknown);
-    assert!(session.mark_refused(&old, NOW, &challenge(120)), "the check is asked of the same cookies");
+    assert!(refuse(&session, &old, &challenge(120)), "the site asks everybody who has these cookies");
     assert_eq!(state(&session), SessionState::Challenged);
-    session.memory().reset(SessionStatus::default());
-    assert!(!session.mark_refused(&old, NOW, &challenge(120)), "a person has given others since");
+    session.state().begin_epoch(SessionStatus::default());
+    assert!(!refuse(&session, &old, &challenge(120)), "a person has replaced them since");
     assert_eq!(state(&session), SessionState::Unknown);
 }
 
 #[test]
-fn the_stored_session_is_taken_over() {
+fn the_stored_session_is_merged() {
     let session = renewable(600);
-    let given = Credentials::new(Some("token=other"), None).unwrap();
-    let status =
-        |at, refused| serde_json::to_string(&SessionStatus { at, refused, ..SessionStatus::default() }).unwrap();
+    let replacement = Credentials::new(Some("token=other"), None).unwrap();
+    let status = |changed_at, refused| {
+        serde_json::to_string(&SessionStatus { changed_at, refused, ..SessionStatus::default() }).unwrap()
+    };
     let stored = |version, credentials: Option<&Credentials>, status: String| {
-        let value = credentials
-            .map(|credentials| session.seal.encrypt(&credentials.to_json(), &session.origin, [[1; 16]; 2]).unwrap());
+        let value = credentials.map(|credentials| {
+            session
+                .cipher
+                .encrypt(&serde_json::to_string(&credentials.to_record()).unwrap(), &session.origin, [[1; 16]; 2])
+                .unwrap()
+        });
         Some(StoredSession { version, value: value.unwrap_or_default(), status })
     };
     let cookie = || session.current().credentials.unwrap().cookie().to_owned();
     let configured = cookie();
     session.merge(None, NOW).unwrap();
     session.merge(stored(0, None, status(UnixMillis::new(5), true)), NOW).unwrap();
-    assert_eq!((cookie(), session.memory().status.refused), (configured.clone(), true), "what others have seen");
+    assert_eq!((cookie(), session.state().status.refused), (configured.clone(), true), "what other isolates saw");
     session.merge(stored(0, None, status(UnixMillis::new(4), false)), NOW).unwrap();
-    assert!(session.memory().status.refused, "older news is no news");
-    let dead = SessionStatus { at: UnixMillis::new(4), renewal_refused: true, ..SessionStatus::default() };
+    assert!(session.state().status.refused, "an older status does not count");
+    let dead = SessionStatus { changed_at: UnixMillis::new(4), refresh_refused: true, ..SessionStatus::default() };
     session.merge(stored(0, None, serde_json::to_string(&dead).unwrap()), NOW).unwrap();
     session.merge(stored(0, None, status(UnixMillis::new(6), true)), NOW).unwrap();
-    assert!(session.memory().status.renewal_refused, "the last word on a refresh token, however old");
-    session.merge(stored(3, Some(&given), status(UnixMillis::new(9), false)), NOW).unwrap();
+    assert!(session.state().status.refresh_refused, "the refusal of a refresh token is final, however old");
+    session.merge(stored(3, Some(&replacement), status(UnixMillis::new(9), false)), NOW).unwrap();
     assert!(!session.report(NOW).encrypted, "there is no key");
     assert_eq!((cookie().as_str(), session.report(NOW).stored), ("token=other", true));
     session.merge(stored(4, None, status(UnixMillis::new(10), false)), NOW).unwrap();
-    assert_eq!((cookie(), session.report(NOW).stored), (configured.clone(), false), "it was taken back");
+    assert_eq!((cookie(), session.report(NOW).stored), (configured.clone(), false), "it was cleared");
     let unreadable = Some(StoredSession { version: 5, value: "sealed:AAAA".to_owned(), status: "[".to_owned() });
     assert!(session.merge(unreadable, NOW).unwrap_err().contains("SESSION_KEY"));
-    assert_eq!((cookie(), session.memory().version), (configured, 5));
-    session.merge(stored(6, Some(&given), "{}".to_owned()), NOW).unwrap();
+    assert_eq!((cookie(), session.state().version), (configured, 5));
+    session.merge(stored(6, Some(&replacement), "{}".to_owned()), NOW).unwrap();
     session.merge(None, NOW).unwrap();
-    assert!(session.memory().unsaved && cookie() == "token=other", "a store that lost it gets it again");
+    assert!(session.state().credentials_dirty && cookie() == "token=other", "a store that lost the row gets it again");
     session.merge(stored(1, None, "{}".to_owned()), NOW).unwrap();
-    assert_eq!(cookie(), "token=other", "what is not saved yet is not given up");
+    assert_eq!(cookie(), "token=other", "unsaved credentials are kept");
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,7 +201,7 @@ async fn replacing_the_session_gives_up_when_others_write_all_the_time() {
         let is_read = |statement: &platform::Statement| statement.sql.starts_with("SELECT");
         Ok(batch.iter().map(|statement| if is_read(statement) { vec![row()] } else { Vec::new() }).collect())
     });
-    assert_eq!(renewable(600).put(&platform, None, &SessionStatus::default()).await, None);
+    assert_eq!(renewable(600).write(&platform, None, &SessionStatus::default()).await, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,8 +216,8 @@ async fn nothing_is_encrypted_without_randomness() {
         let session = session(&settings);
         let credentials = session.current().credentials;
         let platform = if is_random { Sim::alone() } else { Sim::alone().without_randomness() };
-        let sealed = session.sealed(&platform, credentials.as_deref(), &SessionStatus::default(), 1);
-        let begins = sealed.as_ref().and_then(|stored| stored.value.get(..expected.unwrap_or_default().len()));
+        let row = session.encode(&platform, credentials.as_deref(), &SessionStatus::default(), 1);
+        let begins = row.as_ref().and_then(|stored| stored.value.get(..expected.unwrap_or_default().len()));
         assert_eq!(begins, expected);
     }
     let platform = Sim::alone().without_randomness();
