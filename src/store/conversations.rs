@@ -2,22 +2,22 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::unsigned;
-use super::{Storage, integer, moment, rows, run, text};
+use super::{Storage, columns, integer, moment, rows, run, text, unexpected_row};
 use crate::platform::{DatabaseError, Row, Statement, Value};
 use crate::unix_time::UnixMillis;
 
-/// Where a history stands upstream.
+/// The point of an upstream chat that a history leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Anchor {
-    /// Our id of the conversation, or the client's.
+    /// The conversation's id, from this server or from the client.
     pub conversation: String,
     /// The upstream chat.
     pub chat_id: String,
-    /// The answer to go on from.
+    /// The answer to continue from.
     pub response_id: String,
     /// The digest of the system text that the chat has.
     pub system: String,
-    /// How many answers lead there, its own with it.
+    /// How many answers lead there, including this one.
     pub depth: i64,
 }
 
@@ -26,7 +26,7 @@ pub struct Anchor {
 pub struct Conversation {
     /// The digest of API key and account.
     pub scope: String,
-    /// Our id, or the client's.
+    /// Its id, from this server or from the client.
     pub id: String,
     /// The upstream chat.
     pub chat_id: String,
@@ -36,7 +36,7 @@ pub struct Conversation {
     pub model: String,
     /// How many turns were recorded.
     pub turns: i64,
-    /// Milliseconds since 1970.
+    /// When its newest turn was recorded.
     pub updated_at: UnixMillis,
 }
 
@@ -45,9 +45,9 @@ pub struct Conversation {
 pub struct Turn {
     /// The digest of API key and account.
     pub scope: String,
-    /// The place that the next turn goes on from.
+    /// The point that the next turn continues from.
     pub anchor: Anchor,
-    /// How it is found again; none for a throw-away chat, which nobody shall go on with.
+    /// How it is found again. A throw-away chat, which nobody is to continue, has no keys.
     pub keys: Keys,
     /// The beginning of the first question.
     pub title: String,
@@ -60,7 +60,7 @@ pub struct Turn {
 pub struct Keys {
     /// The whole history.
     pub history: Option<String>,
-    /// The history without its tool steps, where that is another one.
+    /// The history without its tool steps, if it has any.
     pub without_tools: Option<String>,
     /// The newest question and its answer.
     pub pair: Option<String>,
@@ -68,33 +68,28 @@ pub struct Keys {
     pub answer: Option<String>,
 }
 
-fn anchor(row: Row) -> Option<(String, Anchor)> {
-    match <[Value; 6]>::try_from(row) {
-        Ok(
-            [
-                Value::Text(key),
-                Value::Text(conversation),
-                Value::Text(chat_id),
-                Value::Text(response_id),
-                Value::Text(system),
-                Value::Integer(depth),
-            ],
-        ) => Some((key, Anchor { conversation, chat_id, response_id, system, depth })),
-        _ => None,
+fn anchor(row: Row) -> Result<(String, Anchor), DatabaseError> {
+    match columns("turns", row)? {
+        [
+            Value::Text(key),
+            Value::Text(conversation),
+            Value::Text(chat_id),
+            Value::Text(response_id),
+            Value::Text(system),
+            Value::Integer(depth),
+        ] => Ok((key, Anchor { conversation, chat_id, response_id, system, depth })),
+        _ => Err(unexpected_row("turns")),
     }
 }
 
-/// The place of a history: by its exact key, else by the key without tool steps. One row read in the ordinary case.
-///
-/// # Errors
-/// The database's own words.
+/// Finds the anchor of a history by its exact key, else by the key without tool steps. Reads one row in the ordinary case.
 pub async fn find(
     platform: &impl Storage,
     exact: &str,
     without_tools: &str,
     not_before: UnixMillis,
 ) -> Result<Option<Anchor>, DatabaseError> {
-    // A list of keys costs a row read of its own, so the ordinary case goes without.
+    // A list of keys costs one more row read, so the ordinary case has no list.
     let sql = if exact == without_tools {
         "SELECT key, conversation, chat_id, response_id, system, depth FROM turns \
          WHERE key = ?1 AND ?1 = ?2 AND created_at >= ?3 AND kind = 'history'"
@@ -103,16 +98,13 @@ pub async fn find(
          WHERE key IN (?1, ?2) AND created_at >= ?3 AND kind = 'history'"
     };
     let read = Statement { sql, parameters: vec![text(exact), text(without_tools), integer(not_before)] };
-    let mut found: Vec<_> = rows(platform, read).await?.into_iter().filter_map(anchor).collect();
+    let mut found = rows(platform, read).await?.into_iter().map(anchor).collect::<Result<Vec<_>, _>>()?;
     let best = found.iter().position(|(key, _)| key == exact).unwrap_or(0);
     Ok((best < found.len()).then(|| found.swap_remove(best).1))
 }
 
-/// The place of the first of `keys` that is known. The key of an end counts only while that is its chat's end, and that of an
-/// answer alone only where more than `shown` answers lead to it.
-///
-/// # Errors
-/// The database's own words.
+/// Finds the anchor of the first of `keys` that is known. The key of a pair or an answer counts only while that is the last of
+/// its chat, and the key of an answer alone only if more than `shown` answers lead to it.
 pub async fn find_first(
     platform: &impl Storage,
     scope: &str,
@@ -125,22 +117,14 @@ pub async fn find_first(
               WHERE t.key IN (SELECT value FROM json_each(?1)) AND t.created_at >= ?2 AND t.chat_id IS NOT NULL \
               AND (t.kind = 'history' OR (t.kind = 'pair' OR t.depth > ?4) AND EXISTS ( \
                   SELECT 1 FROM conversations c WHERE c.scope = ?3 AND c.id = t.conversation AND c.head = t.response_id))",
-        parameters: vec![
-            Value::Text(serde_json::to_string(keys).unwrap_or_default()),
-            integer(not_before),
-            text(scope),
-            Value::Integer(shown),
-        ],
+        parameters: vec![json_list(keys), integer(not_before), text(scope), Value::Integer(shown)],
     };
-    let mut found: Vec<_> = rows(platform, read).await?.into_iter().filter_map(anchor).collect();
+    let mut found = rows(platform, read).await?.into_iter().map(anchor).collect::<Result<Vec<_>, _>>()?;
     let best = keys.iter().find_map(|key| found.iter().position(|(found, _)| found == *key));
     Ok(best.map(|best| found.swap_remove(best)))
 }
 
-/// The head of the conversation with this id.
-///
-/// # Errors
-/// The database's own words.
+/// The newest answer of the conversation with this id.
 pub async fn head(
     platform: &impl Storage,
     scope: &str,
@@ -151,19 +135,16 @@ pub async fn head(
         sql: "SELECT id AS key, id, chat_id, head, system, turns FROM conversations WHERE scope = ?1 AND id = ?2 AND updated_at >= ?3",
         parameters: vec![text(scope), text(id), integer(not_before)],
     };
-    Ok(rows(platform, read).await?.pop().and_then(anchor).map(|(_, anchor)| anchor))
+    Ok(rows(platform, read).await?.pop().map(anchor).transpose()?.map(|(_, anchor)| anchor))
 }
 
 /// Records a turn in two statements: four rows, five where it has tool steps.
-///
-/// # Errors
-/// The database's own words.
 pub async fn record(platform: &impl Storage, turn: &Turn, now: UnixMillis) -> Result<(), DatabaseError> {
     let Turn { scope, anchor, keys: Keys { history, without_tools, pair, answer }, title, model } = turn;
     let Anchor { conversation, chat_id, response_id, system, depth } = anchor;
     let key = |key: &Option<String>| key.as_deref().map_or(Value::Null, text);
     let keys = Statement {
-        // An end that is that of another chat as well tells nothing any more.
+        // A pair or an answer that ends two chats identifies neither.
         sql: "INSERT INTO turns (key, kind, conversation, chat_id, response_id, system, created_at, depth) \
               SELECT key, kind, ?6, ?7, ?8, ?9, ?10, ?11 FROM \
               (SELECT ?1 AS key, 'history' AS kind UNION ALL SELECT ?2, 'history' UNION ALL SELECT ?3, 'pair' \
@@ -209,39 +190,36 @@ pub async fn record(platform: &impl Storage, turn: &Turn, now: UnixMillis) -> Re
     run(platform, vec![keys, conversation]).await.map(drop)
 }
 
-/// Forgets the keys that led to a chat that is no more.
-///
-/// # Errors
-/// The database's own words.
+/// Deletes keys that led to a deleted chat.
 pub async fn forget(platform: &impl Storage, keys: &[&str]) -> Result<(), DatabaseError> {
     let delete = Statement {
         sql: "DELETE FROM turns WHERE key IN (SELECT value FROM json_each(?1))",
-        parameters: vec![Value::Text(serde_json::to_string(keys).unwrap_or_default())],
+        parameters: vec![json_list(keys)],
     };
     run(platform, vec![delete]).await.map(drop)
 }
 
-fn conversation(row: Row) -> Option<Conversation> {
-    match <[Value; 7]>::try_from(row) {
-        Ok(
-            [
-                Value::Text(scope),
-                Value::Text(id),
-                Value::Text(chat_id),
-                Value::Text(title),
-                Value::Text(model),
-                Value::Integer(turns),
-                Value::Integer(updated_at),
-            ],
-        ) => Some(Conversation { scope, id, chat_id, title, model, turns, updated_at: moment(updated_at) }),
-        _ => None,
+/// Texts as one parameter, for `json_each`.
+fn json_list(texts: &[&str]) -> Value {
+    Value::Text(serde_json::Value::from(texts).to_string())
+}
+
+fn conversation(row: Row) -> Result<Conversation, DatabaseError> {
+    match columns("conversations", row)? {
+        [
+            Value::Text(scope),
+            Value::Text(id),
+            Value::Text(chat_id),
+            Value::Text(title),
+            Value::Text(model),
+            Value::Integer(turns),
+            Value::Integer(updated_at),
+        ] => Ok(Conversation { scope, id, chat_id, title, model, turns, updated_at: moment(updated_at) }),
+        _ => Err(unexpected_row("conversations")),
     }
 }
 
 /// The conversations of a scope, newest first.
-///
-/// # Errors
-/// The database's own words.
 pub async fn list(platform: &impl Storage, scope: &str, limit: u32) -> Result<Vec<Conversation>, DatabaseError> {
     let read = Statement {
         sql: "SELECT scope, id, chat_id, title, model, turns, updated_at FROM conversations \
@@ -249,13 +227,10 @@ pub async fn list(platform: &impl Storage, scope: &str, limit: u32) -> Result<Ve
               ORDER BY updated_at DESC LIMIT ?2",
         parameters: vec![text(scope), Value::Integer(limit.into())],
     };
-    Ok(rows(platform, read).await?.into_iter().filter_map(conversation).collect())
+    rows(platform, read).await?.into_iter().map(conversation).collect()
 }
 
-/// The conversation with this upstream chat or this id.
-///
-/// # Errors
-/// The database's own words.
+/// Finds the conversation with this upstream chat or this id.
 pub async fn by_chat(platform: &impl Storage, scope: &str, id: &str) -> Result<Option<Conversation>, DatabaseError> {
     let read = Statement {
         sql: "SELECT scope, id, chat_id, title, model, turns, updated_at FROM conversations \
@@ -263,13 +238,10 @@ pub async fn by_chat(platform: &impl Storage, scope: &str, id: &str) -> Result<O
               AND NOT EXISTS (SELECT 1 FROM imported_chats i WHERE i.chat_id = conversations.chat_id) LIMIT 1",
         parameters: vec![text(scope), text(id)],
     };
-    Ok(rows(platform, read).await?.pop().and_then(conversation))
+    rows(platform, read).await?.pop().map(conversation).transpose()
 }
 
-/// Whether a chat is not this conversation's alone: another one goes on in it, or it was not begun here.
-///
-/// # Errors
-/// The database's own words.
+/// Whether the chat belongs to more than this conversation: another one continues in it, or it was imported.
 pub async fn is_shared(platform: &impl Storage, conversation: &Conversation) -> Result<bool, DatabaseError> {
     let read = Statement {
         sql: "SELECT 1 AS found FROM conversations WHERE scope = ?1 AND chat_id = ?2 AND id <> ?3 \
@@ -279,10 +251,7 @@ pub async fn is_shared(platform: &impl Storage, conversation: &Conversation) -> 
     Ok(!rows(platform, read).await?.is_empty())
 }
 
-/// Some conversations behind a cursor, in the order of their keys, for a clean-up in bounded steps.
-///
-/// # Errors
-/// The database's own words.
+/// Up to `limit` conversations after a cursor, in the order of their keys, for a clean-up in bounded steps.
 pub async fn page(
     platform: &impl Storage,
     after: (&str, &str),
@@ -293,13 +262,10 @@ pub async fn page(
               WHERE (scope, id) > (?1, ?2) ORDER BY scope, id LIMIT ?3",
         parameters: vec![text(after.0), text(after.1), Value::Integer(limit.into())],
     };
-    Ok(rows(platform, read).await?.into_iter().filter_map(conversation).collect())
+    rows(platform, read).await?.into_iter().map(conversation).collect()
 }
 
-/// Removes a conversation. Its turns lead to a chat that is no more, and are forgotten when somebody meets them, or expire.
-///
-/// # Errors
-/// The database's own words.
+/// Removes a conversation. Its turns stay until they expire, or until a request finds that their chat is deleted.
 pub async fn remove(platform: &impl Storage, scope: &str, id: &str) -> Result<(), DatabaseError> {
     let delete = Statement {
         sql: "DELETE FROM conversations WHERE scope = ?1 AND id = ?2",
@@ -308,10 +274,7 @@ pub async fn remove(platform: &impl Storage, scope: &str, id: &str) -> Result<()
     run(platform, vec![delete]).await.map(drop)
 }
 
-/// Removes what is older than `before` among the next `limit` turns behind `after`; gives the last key looked at.
-///
-/// # Errors
-/// The database's own words.
+/// Removes what is older than `before` among the next `limit` turns after `after`. Returns the last key that was looked at.
 pub async fn expire_turns(
     platform: &impl Storage,
     after: &str,
@@ -322,9 +285,11 @@ pub async fn expire_turns(
         sql: "SELECT max(key) FROM (SELECT key FROM turns WHERE key > ?1 ORDER BY key LIMIT ?2)",
         parameters: vec![text(after), Value::Integer(limit.into())],
     };
-    let last = match rows(platform, read).await?.pop().and_then(|mut row| row.pop()) {
-        Some(Value::Text(last)) => last,
-        _ => return Ok(None),
+    let Some(row) = rows(platform, read).await?.pop() else { return Ok(None) };
+    let last = match columns("turns", row)? {
+        [Value::Text(last)] => last,
+        [Value::Null] => return Ok(None),
+        _ => return Err(unexpected_row("turns")),
     };
     let delete = Statement {
         sql: "DELETE FROM turns WHERE key > ?1 AND key <= ?2 AND created_at < ?3",
@@ -334,24 +299,18 @@ pub async fn expire_turns(
     Ok(Some(last))
 }
 
-/// The chats that were begun elsewhere and are read, with what the site told of their last change.
-///
-/// # Errors
-/// The database's own words.
+/// The imported chats, each with the site's time of its last change, in seconds since 1970.
 #[cfg(not(target_arch = "wasm32"))]
 pub async fn imported(platform: &impl Storage) -> Result<std::collections::HashMap<String, u64>, DatabaseError> {
     let read = Statement { sql: "SELECT chat_id, updated_at FROM imported_chats", parameters: Vec::new() };
-    let pair = |row: Row| match <[Value; 2]>::try_from(row) {
-        Ok([Value::Text(chat), Value::Integer(updated_at)]) => Some((chat, unsigned(updated_at))),
-        _ => None,
+    let pair = |row: Row| match columns("imported_chats", row)? {
+        [Value::Text(chat), Value::Integer(updated_at)] => Ok((chat, unsigned(updated_at))),
+        _ => Err(unexpected_row("imported_chats")),
     };
-    Ok(rows(platform, read).await?.into_iter().filter_map(pair).collect())
+    rows(platform, read).await?.into_iter().map(pair).collect()
 }
 
-/// Notes that a chat was begun elsewhere.
-///
-/// # Errors
-/// The database's own words.
+/// Notes that a chat was imported.
 #[cfg(not(target_arch = "wasm32"))]
 pub async fn mark_imported(platform: &impl Storage, chat_id: &str, updated_at: u64) -> Result<(), DatabaseError> {
     let write = Statement {
@@ -362,10 +321,7 @@ pub async fn mark_imported(platform: &impl Storage, chat_id: &str, updated_at: u
     run(platform, vec![write]).await.map(drop)
 }
 
-/// Whether a conversation that was not imported goes on in a chat.
-///
-/// # Errors
-/// The database's own words.
+/// Whether a conversation of this server continues in a chat.
 #[cfg(not(target_arch = "wasm32"))]
 pub async fn is_begun_here(platform: &impl Storage, chat_id: &str) -> Result<bool, DatabaseError> {
     let read = Statement {
@@ -375,10 +331,7 @@ pub async fn is_begun_here(platform: &impl Storage, chat_id: &str) -> Result<boo
     Ok(!rows(platform, read).await?.is_empty())
 }
 
-/// Everything that is recorded of imported chats, as statements for the edge's database.
-///
-/// # Errors
-/// The database's own words.
+/// Everything that is recorded of imported chats, as statements for the Worker's database.
 #[cfg(not(target_arch = "wasm32"))]
 pub async fn imported_sql(platform: &impl Storage) -> Result<String, DatabaseError> {
     const TABLES: [(&str, &str, &str); 3] = [

@@ -1,6 +1,6 @@
 //! Uploaded files: what to reuse, and what clients keep for later.
 
-use super::{Storage, integer, moment, rows, run, text, unsigned};
+use super::{Storage, columns, integer, moment, rows, run, text, unexpected_row, unsigned};
 use crate::platform::{DatabaseError, Row, Statement, Value};
 use crate::unix_time::UnixMillis;
 
@@ -13,7 +13,7 @@ pub struct Upload {
     pub owner: String,
     /// The link to it.
     pub url: String,
-    /// When the link ends, in milliseconds since 1970.
+    /// When the link ends.
     pub expires_at: UnixMillis,
 }
 
@@ -24,9 +24,9 @@ pub struct File {
     pub upload: Upload,
     /// SHA-256 of its content, in hex.
     pub hash: String,
-    /// Its name.
+    /// Its file name.
     pub name: String,
-    /// Bytes.
+    /// The length of its content, in bytes.
     pub size: u64,
     /// `image`, `video`, `audio` or `file`.
     pub kind: String,
@@ -34,14 +34,11 @@ pub struct File {
     pub content_type: String,
     /// What the client wants it for.
     pub purpose: String,
-    /// Milliseconds since 1970.
+    /// When the client uploaded it.
     pub created_at: UnixMillis,
 }
 
-/// The upload of these very bytes in this scope whose link lives until `alive_at` at least.
-///
-/// # Errors
-/// The database's own words.
+/// Finds the upload of these bytes in this scope, if its link lives until after `alive_at`.
 pub async fn uploaded(
     platform: &impl Storage,
     scope: &str,
@@ -52,18 +49,16 @@ pub async fn uploaded(
         sql: "SELECT id, owner, url, expires_at FROM uploads WHERE scope = ?1 AND hash = ?2 AND expires_at > ?3",
         parameters: vec![text(scope), text(hash), integer(alive_at)],
     };
-    Ok(rows(platform, read).await?.pop().and_then(|row| match <[Value; 4]>::try_from(row) {
-        Ok([Value::Text(id), Value::Text(owner), Value::Text(url), Value::Integer(end)]) => {
-            Some(Upload { id, owner, url, expires_at: moment(end) })
+    let Some(row) = rows(platform, read).await?.pop() else { return Ok(None) };
+    match columns("uploads", row)? {
+        [Value::Text(id), Value::Text(owner), Value::Text(url), Value::Integer(end)] => {
+            Ok(Some(Upload { id, owner, url, expires_at: moment(end) }))
         }
-        _ => None,
-    }))
+        _ => Err(unexpected_row("uploads")),
+    }
 }
 
 /// Remembers an upload.
-///
-/// # Errors
-/// The database's own words.
 pub async fn remember(platform: &impl Storage, scope: &str, hash: &str, upload: &Upload) -> Result<(), DatabaseError> {
     let Upload { id, owner, url, expires_at } = upload;
     let write = Statement {
@@ -76,19 +71,13 @@ pub async fn remember(platform: &impl Storage, scope: &str, hash: &str, upload: 
 }
 
 /// Removes the uploads whose links have ended.
-///
-/// # Errors
-/// The database's own words.
 pub async fn expire_uploads(platform: &impl Storage, now: UnixMillis) -> Result<(), DatabaseError> {
     let delete = Statement { sql: "DELETE FROM uploads WHERE expires_at <= ?1", parameters: vec![integer(now)] };
     run(platform, vec![delete]).await.map(drop)
 }
 
-/// Removes the files that were kept before `before` among the next `limit` behind the one at `after`, a scope and an id. Gives
-/// where to go on, or nothing at the end.
-///
-/// # Errors
-/// The database's own words.
+/// Removes the files that were kept before `before` among the next `limit` after the one at `after`, a scope and an id. Returns
+/// where to continue, or `None` at the end.
 pub async fn expire_files(
     platform: &impl Storage,
     after: (&str, &str),
@@ -100,8 +89,8 @@ pub async fn expire_files(
               ORDER BY scope DESC, id DESC LIMIT 1",
         parameters: vec![text(after.0), text(after.1), Value::Integer(limit.into())],
     };
-    let last = rows(platform, read).await?.pop().map(<[Value; 2]>::try_from);
-    let Some(Ok([Value::Text(scope), Value::Text(id)])) = last else { return Ok(None) };
+    let Some(last) = rows(platform, read).await?.pop() else { return Ok(None) };
+    let [Value::Text(scope), Value::Text(id)] = columns("files", last)? else { return Err(unexpected_row("files")) };
     let delete = Statement {
         sql: "DELETE FROM files WHERE (scope, id) > (?1, ?2) AND (scope, id) <= (?3, ?4) AND created_at < ?5",
         parameters: vec![text(after.0), text(after.1), text(&scope), text(&id), integer(before)],
@@ -110,25 +99,21 @@ pub async fn expire_files(
     Ok(Some((scope, id)))
 }
 
-const COLUMNS_OF_FILES: usize = 11;
-
-fn file(row: Row) -> Option<File> {
-    match <[Value; COLUMNS_OF_FILES]>::try_from(row) {
-        Ok(
-            [
-                Value::Text(id),
-                Value::Text(owner),
-                Value::Text(hash),
-                Value::Text(name),
-                Value::Integer(size),
-                Value::Text(kind),
-                Value::Text(content_type),
-                Value::Text(purpose),
-                Value::Text(url),
-                Value::Integer(expires_at),
-                Value::Integer(created_at),
-            ],
-        ) => Some(File {
+fn file(row: Row) -> Result<File, DatabaseError> {
+    match columns("files", row)? {
+        [
+            Value::Text(id),
+            Value::Text(owner),
+            Value::Text(hash),
+            Value::Text(name),
+            Value::Integer(size),
+            Value::Text(kind),
+            Value::Text(content_type),
+            Value::Text(purpose),
+            Value::Text(url),
+            Value::Integer(expires_at),
+            Value::Integer(created_at),
+        ] => Ok(File {
             upload: Upload { id, owner, url, expires_at: moment(expires_at) },
             hash,
             name,
@@ -138,14 +123,11 @@ fn file(row: Row) -> Option<File> {
             purpose,
             created_at: moment(created_at),
         }),
-        _ => None,
+        _ => Err(unexpected_row("files")),
     }
 }
 
 /// Keeps a file.
-///
-/// # Errors
-/// The database's own words.
 pub async fn keep(platform: &impl Storage, scope: &str, file: &File) -> Result<(), DatabaseError> {
     let File {
         upload: Upload { id, owner, url, expires_at },
@@ -181,23 +163,17 @@ pub async fn keep(platform: &impl Storage, scope: &str, file: &File) -> Result<(
     run(platform, vec![write]).await.map(drop)
 }
 
-/// One file of a scope.
-///
-/// # Errors
-/// The database's own words.
+/// Finds a file of a scope.
 pub async fn find(platform: &impl Storage, scope: &str, id: &str) -> Result<Option<File>, DatabaseError> {
     let read = Statement {
         sql: "SELECT id, owner, hash, name, size, kind, content_type, purpose, url, expires_at, created_at FROM files \
               WHERE scope = ?1 AND id = ?2",
         parameters: vec![text(scope), text(id)],
     };
-    Ok(rows(platform, read).await?.pop().and_then(file))
+    rows(platform, read).await?.pop().map(file).transpose()
 }
 
-/// The files of a scope, newest first unless `is_ascending`, behind the file `after` (empty: from the start).
-///
-/// # Errors
-/// The database's own words.
+/// The files of a scope after the file `after` (empty: from the start), newest first unless `is_ascending`.
 pub async fn list(
     platform: &impl Storage,
     scope: &str,
@@ -217,13 +193,10 @@ pub async fn list(
          ORDER BY created_at DESC, id DESC LIMIT ?3"
     };
     let read = Statement { sql, parameters: vec![text(scope), text(after), Value::Integer(limit.into())] };
-    Ok(rows(platform, read).await?.into_iter().filter_map(file).collect())
+    rows(platform, read).await?.into_iter().map(file).collect()
 }
 
-/// Notes a new link to a file.
-///
-/// # Errors
-/// The database's own words.
+/// Replaces the link to a file.
 pub async fn refresh_url(platform: &impl Storage, scope: &str, upload: &Upload) -> Result<(), DatabaseError> {
     let write = Statement {
         sql: "UPDATE files SET url = ?3, expires_at = ?4 WHERE scope = ?1 AND id = ?2",
@@ -232,10 +205,7 @@ pub async fn refresh_url(platform: &impl Storage, scope: &str, upload: &Upload) 
     run(platform, vec![write]).await.map(drop)
 }
 
-/// Forgets a file, and that its bytes were uploaded.
-///
-/// # Errors
-/// The database's own words.
+/// Removes a file, and the record that its bytes were uploaded.
 pub async fn remove(platform: &impl Storage, scope: &str, file: &File) -> Result<(), DatabaseError> {
     let forget = Statement {
         sql: "DELETE FROM files WHERE scope = ?1 AND id = ?2",

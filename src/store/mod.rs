@@ -1,4 +1,8 @@
-//! Tables and queries. The store failing never fails a chat: callers log it and go on.
+//! Tables and queries. A failure of the store never fails a chat: callers log it and go on.
+//!
+//! Every function that asks the database returns the error of SQLite or D1, a timeout after two seconds, or that a row has an
+//! unexpected shape.
+#![allow(clippy::missing_errors_doc, reason = "the errors of all functions are those above")]
 
 pub mod conversations;
 pub mod files;
@@ -9,7 +13,8 @@ use std::time::Duration;
 use crate::platform::{self, Clock, Database, DatabaseError, Row, Statement, Telemetry, Value};
 use crate::unix_time::UnixMillis;
 
-/// The migrations in their order, applied by the box at its start and by `wrangler d1 migrations apply` on the edge.
+/// The migrations in their order. The native server applies them when it starts; `wrangler d1 migrations apply` applies them to
+/// the Worker's database.
 pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_cache.sql", include_str!("../../migrations/0001_cache.sql")),
     ("0002_conversations.sql", include_str!("../../migrations/0002_conversations.sql")),
@@ -24,17 +29,32 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
 pub trait Storage: Database + Clock + Telemetry {}
 impl<P: Database + Clock + Telemetry> Storage for P {}
 
-/// A store that takes longer is as good as none: clients wait for it.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A store that takes longer counts as failed: clients wait for it.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Runs statements as one transaction, but does not wait for ever.
+/// Runs statements as one transaction.
 async fn run(platform: &impl Storage, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
     let begun = platform.elapsed();
-    let done = platform::timeout(platform, PATIENCE, platform.database(batch)).await;
+    let done = platform::timeout(platform, TIMEOUT, platform.database(batch)).await;
     platform.request_metrics().record_overhead(platform.elapsed().saturating_sub(begun));
-    done.unwrap_or_else(|| Err(DatabaseError("no answer in time".to_owned())))
+    done.unwrap_or_else(timed_out)
 }
 
+fn timed_out<T>() -> Result<T, DatabaseError> {
+    Err(DatabaseError("no answer in time".to_owned()))
+}
+
+/// The columns of a row, for a pattern with their types to take apart.
+fn columns<const N: usize>(table: &str, row: Row) -> Result<[Value; N], DatabaseError> {
+    row.try_into().map_err(|_| unexpected_row(table))
+}
+
+/// The error of a row that does not have the columns that its query names.
+fn unexpected_row(table: &str) -> DatabaseError {
+    DatabaseError(format!("{table}: row of an unexpected shape"))
+}
+
+/// Runs one statement and returns its rows.
 async fn rows(platform: &impl Storage, statement: Statement) -> Result<Vec<Row>, DatabaseError> {
     Ok(run(platform, vec![statement]).await?.pop().unwrap_or_default())
 }
@@ -43,7 +63,7 @@ fn text(value: &str) -> Value {
     Value::Text(value.to_owned())
 }
 
-/// A time in milliseconds or a number of bytes.
+/// A moment, a version or a number of bytes as a column.
 fn integer(value: impl Into<u64>) -> Value {
     Value::Integer(i64::try_from(value.into()).unwrap_or(i64::MAX))
 }
@@ -57,9 +77,6 @@ fn moment(value: i64) -> UnixMillis {
 }
 
 /// Whether the store answers.
-///
-/// # Errors
-/// The database's own words.
 pub async fn check(platform: &impl Storage) -> Result<(), DatabaseError> {
     // The oldest table and the newest column: migrations may be missing.
     let sql = "SELECT (SELECT key FROM cache LIMIT 1) AS a, (SELECT scope FROM uploads LIMIT 1) AS b";
@@ -67,31 +84,25 @@ pub async fn check(platform: &impl Storage) -> Result<(), DatabaseError> {
     run(platform, vec![probe]).await.map(drop)
 }
 
-/// A kept answer: the text and when it was kept, in milliseconds since 1970.
-///
-/// # Errors
-/// The database's own words.
+/// Reads a text of the cache, and when it was kept.
 pub async fn cached(platform: &impl Storage, key: &str) -> Result<Option<(String, UnixMillis)>, DatabaseError> {
     let read = Statement { sql: "SELECT value, updated_at FROM cache WHERE key = ?1", parameters: vec![text(key)] };
-    let row = rows(platform, read).await?.pop();
-    Ok(row.and_then(|row| match <[Value; 2]>::try_from(row) {
-        Ok([Value::Text(value), Value::Integer(at)]) => Some((value, moment(at))),
-        _ => None,
-    }))
+    let Some(row) = rows(platform, read).await?.pop() else { return Ok(None) };
+    match columns("cache", row)? {
+        [Value::Text(value), Value::Integer(at)] => Ok(Some((value, moment(at)))),
+        _ => Err(unexpected_row("cache")),
+    }
 }
 
-/// Notes under `key` that something is begun now, unless that was noted after `last` already (both in milliseconds since
-/// 1970). Gives whether it was noted. Of several who ask at once, one gets leave.
-///
-/// # Errors
-/// The database's own words.
+/// Notes under `key` that something begins now, unless that was noted after `last` already. Returns whether it was noted: of
+/// several processes that ask at once, one succeeds.
 pub async fn claim(
     platform: &impl Storage,
     key: &str,
     now: UnixMillis,
     last: UnixMillis,
 ) -> Result<bool, DatabaseError> {
-    // A time that is still to come was noted by a clock that was wrong.
+    // A time in the future was noted by a clock that was wrong.
     let write = Statement {
         sql: "INSERT INTO cache (key, value, updated_at) VALUES (?1, '', ?2) \
               ON CONFLICT (key) DO UPDATE SET value = '', updated_at = excluded.updated_at \
@@ -101,10 +112,7 @@ pub async fn claim(
     Ok(!rows(platform, write).await?.is_empty())
 }
 
-/// Keeps an answer under `key`.
-///
-/// # Errors
-/// The database's own words.
+/// Keeps a text in the cache.
 pub async fn keep(platform: &impl Storage, key: &str, value: String, now: UnixMillis) -> Result<(), DatabaseError> {
     let write = Statement {
         sql: "INSERT INTO cache (key, value, updated_at) VALUES (?1, ?2, ?3) \
@@ -113,3 +121,6 @@ pub async fn keep(platform: &impl Storage, key: &str, value: String, now: UnixMi
     };
     run(platform, vec![write]).await.map(drop)
 }
+
+#[cfg(test)]
+mod tests;

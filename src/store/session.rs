@@ -1,17 +1,17 @@
-//! The stored session: one row for each configuration that a session began under, shared by all isolates.
+//! The stored sessions. Each configuration of credentials has one row, which all isolates share.
 
-use super::{PATIENCE, Storage, integer, rows, run, text, unsigned};
+use super::{Storage, TIMEOUT, columns, integer, rows, run, text, timed_out, unexpected_row, unsigned};
 use crate::platform::{self, DatabaseError, Row, Statement, Value};
 use crate::unix_time::UnixMillis;
 
-/// The stored session as it is now.
+/// A stored session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// Rises with each change of the credentials; 0 = none were ever stored.
+    /// Rises with each change of the credentials. Every row begins with version 0.
     pub version: u64,
-    /// The credentials as the caller sealed them; empty = the configured ones.
+    /// The credentials as the caller encrypted them; empty for the configured ones.
     pub value: String,
-    /// JSON: how the session fares.
+    /// What the site's answers showed of the session, as JSON.
     pub status: String,
 }
 
@@ -19,29 +19,23 @@ const READ: &str = "SELECT version, value, standing FROM session WHERE origin = 
 const MAKE: &str = "INSERT OR IGNORE INTO session (origin, version, value, standing, lease_until, updated_at) \
                     VALUES (?1, 0, '', '{}', 0, ?2)";
 
-fn stored(rows: Option<Vec<Row>>) -> Option<Stored> {
-    match <[Value; 3]>::try_from(rows?.pop()?) {
-        Ok([Value::Integer(version), Value::Text(value), Value::Text(status)]) => {
-            Some(Stored { version: unsigned(version), value, status })
+fn stored(row: Row) -> Result<Stored, DatabaseError> {
+    match columns("session", row)? {
+        [Value::Integer(version), Value::Text(value), Value::Text(status)] => {
+            Ok(Stored { version: unsigned(version), value, status })
         }
-        _ => None,
+        _ => Err(unexpected_row("session")),
     }
 }
 
 /// Reads the session that began under `origin`.
-///
-/// # Errors
-/// The database's own words.
 pub async fn read(platform: &impl Storage, origin: &str) -> Result<Option<Stored>, DatabaseError> {
-    let found = rows(platform, Statement { sql: READ, parameters: vec![text(origin)] }).await?;
-    Ok(stored(Some(found)))
+    let found = rows(platform, Statement { sql: READ, parameters: vec![text(origin)] }).await?.pop();
+    found.map(stored).transpose()
 }
 
-/// Takes the lease on renewing `version` until `until`, unless somebody holds it or the version has passed.
-/// Gives whether it was taken, and the session as it is.
-///
-/// # Errors
-/// The database's own words.
+/// Takes the lease on refreshing `version` until `until`, unless another process holds it or the version has passed. Returns
+/// whether it was taken, and the session as it is now.
 pub async fn lease(
     platform: &impl Storage,
     origin: &str,
@@ -57,14 +51,11 @@ pub async fn lease(
     };
     let look = Statement { sql: READ, parameters: vec![text(origin)] };
     let mut answers = run(platform, vec![make, take, look]).await?;
-    let found = stored(answers.pop()).unwrap_or_default();
+    let found = answers.pop().and_then(|mut found| found.pop()).map(stored).transpose()?.unwrap_or_default();
     Ok((answers.pop().is_some_and(|taken| !taken.is_empty()), found))
 }
 
-/// Gives a lease back without a change of the credentials.
-///
-/// # Errors
-/// The database's own words.
+/// Ends a lease without a change of the credentials.
 pub async fn release(platform: &impl Storage, origin: &str, version: u64) -> Result<(), DatabaseError> {
     let write = Statement {
         sql: "UPDATE session SET lease_until = 0 WHERE origin = ?1 AND version = ?2",
@@ -73,10 +64,7 @@ pub async fn release(platform: &impl Storage, origin: &str, version: u64) -> Res
     run(platform, vec![write]).await.map(drop)
 }
 
-/// Replaces the credentials if their version is still `expected`, and ends any lease. Gives whether it did.
-///
-/// # Errors
-/// The database's own words.
+/// Replaces the credentials if their version is still `expected`, and ends any lease. Returns whether it did.
 pub async fn replace(
     platform: &impl Storage,
     origin: &str,
@@ -104,18 +92,16 @@ pub async fn replace(
     Ok(replaced)
 }
 
-/// What was replaced or deleted is to be nowhere any more. Where that fails, the next time or the end of the process does it.
+/// Overwrites what was replaced or deleted in the database's files. If that fails, the next replacement or the end of the
+/// process does it.
 async fn erase(platform: &impl Storage) {
-    let erased = platform::timeout(platform, PATIENCE, platform.scrub()).await;
-    if let Err(error) = erased.unwrap_or_else(|| Err(DatabaseError("no answer in time".to_owned()))) {
+    let erased = platform::timeout(platform, TIMEOUT, platform.scrub()).await;
+    if let Err(error) = erased.unwrap_or_else(timed_out) {
         tracing::warn!(%error, "an earlier session may still be in the database's files");
     }
 }
 
-/// Keeps how the session fares, if the credentials are still those of `version`.
-///
-/// # Errors
-/// The database's own words.
+/// Keeps the status, if the credentials are still those of `version`.
 pub async fn save_status(
     platform: &impl Storage,
     origin: &str,
@@ -131,10 +117,7 @@ pub async fn save_status(
     run(platform, vec![make, write]).await.map(drop)
 }
 
-/// Forgets sessions of other configurations that were last used before `before` (milliseconds since 1970).
-///
-/// # Errors
-/// The database's own words.
+/// Deletes the sessions of other configurations that were last used before `before`.
 pub async fn forget_others(platform: &impl Storage, origin: &str, before: UnixMillis) -> Result<(), DatabaseError> {
     let write = Statement {
         sql: "DELETE FROM session WHERE origin <> ?1 AND updated_at < ?2 RETURNING version",
