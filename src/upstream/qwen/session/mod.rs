@@ -117,4 +117,6 @@ impl Session {
 }
 
 #[cfg(test)]
+mod refresh_tests;
+#[cfg(test)]
 mod tests;
