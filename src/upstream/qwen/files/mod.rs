@@ -1,41 +1,35 @@
-//! Files of a turn: uploaded to the site's storage with a credential for that one file, parsed, and named in the message.
+//! Files of a turn: uploaded to the site's storage with credentials for that one file, parsed, and named in the message.
 
 mod entry;
+mod links;
 mod parts;
+mod upload_credentials;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::stream;
 use http::Method;
-use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
-use url::Url;
 
 pub use entry::{File, FileEntry};
-use entry::{OWN_HOSTS, is_own_bucket, name_in};
+use links::{LINK_MARGIN, link_end};
 use parts::{Parts, hex};
 
-use super::{client::Client, ids, wire};
+use super::{client::Client, wire};
 use crate::{
     error::{Error, ErrorKind, Result},
     media_type::{self, MediaKind, MediaType},
-    oss::{Credentials, Failure, MultipartError, Object},
+    oss::{Failure, MultipartError, Object},
     platform::BoxStream,
-    secret::Secret,
-    unix_time::UnixMillis,
     upstream::{Host, Owner, Upload},
 };
 
-/// How long parsing may take, and how often it is asked for.
-const PARSE_POLLS: u32 = 60;
-const PARSE_PAUSE: Duration = Duration::from_millis(500);
-/// How long a link lives if it does not say.
-const LINK_LIFE: Duration = Duration::from_secs(300);
-/// A link is not used again in its last moments.
-const LINK_MARGIN: Duration = Duration::from_secs(20);
-/// The longest name of a file that is passed on, in bytes; longer ones lose their middle.
+/// How often the site is asked whether it has parsed a document.
+const PARSE_POLL_INTERVAL: Duration = Duration::from_millis(500);
+const MAX_PARSE_POLLS: u32 = 60;
+/// The longest file name that is passed on, in bytes. Longer ones lose their middle.
 const MAX_NAME: usize = 180;
 
 /// A file on its way to the site's storage.
@@ -44,11 +38,11 @@ pub struct NewFile {
     pub name: String,
     /// Its media type, as the sender declares it.
     pub declared: Option<String>,
-    /// The only kind that will do.
+    /// The only kind that is accepted.
     pub expected: Option<MediaKind>,
-    /// How many bytes it has, as far as that is known before they come.
+    /// Its length in bytes, if known before the content arrives.
     pub length: Option<u64>,
-    /// SHA-256 of the content in hex, if that is known before.
+    /// SHA-256 of the content in hex, if known before the content arrives.
     pub hash: Option<String>,
     /// The field of the request to name in errors.
     pub param: String,
@@ -63,51 +57,6 @@ impl NewFile {
         let length = Some(content.len() as u64);
         Self { name, declared, expected: None, length, hash: None, param, body: Box::pin(stream::iter([Ok(content)])) }
     }
-}
-
-/// The answer of `getstsToken`: where to put one file, and with what.
-#[derive(Deserialize)]
-struct UploadCredentials {
-    access_key_id: String,
-    access_key_secret: String,
-    security_token: String,
-    file_url: String,
-    file_path: String,
-    file_id: String,
-    bucketname: String,
-    region: String,
-    endpoint: String,
-}
-
-impl UploadCredentials {
-    /// The object's place. Host names only, so that an answer cannot lead elsewhere.
-    fn place(&self, own: Option<&str>, patience: Duration, clock_ahead: i64) -> Result<Object> {
-        let host = format!("{}.{}", self.bucketname, self.endpoint);
-        let sane = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.');
-        let origin = match own {
-            Some(own) => own.to_owned(),
-            None if sane => format!("https://{host}"),
-            None => return Err(odd("the request for a place for a file")),
-        };
-        Ok(Object {
-            origin,
-            bucket: self.bucketname.clone(),
-            key: self.file_path.clone(),
-            region: self.region.strip_prefix("oss-").unwrap_or(&self.region).to_owned(),
-            credentials: Credentials {
-                access_key_id: self.access_key_id.clone(),
-                access_key_secret: Secret::new(self.access_key_secret.clone()),
-            },
-            security_token: Secret::new(self.security_token.clone()),
-            patience,
-            clock_ahead,
-        })
-    }
-}
-
-fn odd(what: &str) -> Error {
-    Error::new(ErrorKind::UpstreamInvalid, format!("chat.qwen.ai answered oddly to {what}. Send the request again."))
-        .retryable()
 }
 
 fn storage_error(failure: &Failure) -> Error {
@@ -184,23 +133,23 @@ impl Client {
             });
         }
         let size = if whole { first.len() as u64 } else { length.unwrap_or(0).max(first.len() as u64) };
-        let credentials = self.credentials(platform, owner, &name, size, kind).await?;
-        let place =
-            Arc::new(credentials.place(self.oss_url.as_deref(), self.http.idle(), self.http.clock().ahead())?);
+        let credentials = self.upload_credentials(platform, owner, &name, size, kind).await?;
+        let object =
+            Arc::new(credentials.object(self.oss_url.as_deref(), self.http.idle(), self.http.clock().ahead())?);
         let earlier = match (whole, kind) {
             (true, MediaKind::Video) | (false, _) => {
-                // The parts give it again, and use its memory again.
+                // The parts return it again, and reuse its memory.
                 drop(first);
-                self.put_parts(platform, scope, &place, content_type, &mut parts).await?
+                self.put_parts(platform, scope, &object, content_type, &mut parts).await?
             }
             (true, MediaKind::Image) => {
-                let form = place.post_form(platform, content_type, first.clone().into()).await;
-                or_else(form, place.put(platform, content_type, first.into())).await?;
+                let form = object.post_form(platform, content_type, first.clone().into()).await;
+                or_else(form, object.put(platform, content_type, first.into())).await?;
                 None
             }
             (true, MediaKind::Audio | MediaKind::Document) => {
-                let put = place.put(platform, content_type, first.clone().into()).await;
-                or_else(put, place.post_form(platform, content_type, first.into())).await?;
+                let put = object.put(platform, content_type, first.clone().into()).await;
+                or_else(put, object.post_form(platform, content_type, first.into())).await?;
                 None
             }
         };
@@ -220,17 +169,17 @@ impl Client {
         Ok(File { upload, hash, name, size, kind, content_type })
     }
 
-    /// Uploads in parts; where that fails and the bytes are still at hand, in one form. Gives the earlier upload of the same
-    /// bytes, if it turns out at the end that there is one: then this one is given up.
+    /// Uploads in parts. If that fails and the bytes are still buffered, uploads them as one form. Returns the earlier upload of
+    /// the same bytes if there turns out to be one: then this upload is aborted.
     async fn put_parts<P: Host>(
         &self,
         platform: &P,
         scope: &str,
-        place: &Arc<Object>,
+        object: &Arc<Object>,
         content_type: &str,
         parts: &mut Parts,
     ) -> Result<Option<Upload>> {
-        let done = match place.put_parts(platform, content_type, &mut *parts).await {
+        let done = match object.put_parts(platform, content_type, &mut *parts).await {
             Ok(sent) => {
                 if let Some(upload) = self.earlier(platform, scope, &parts.hash()).await {
                     return Ok(Some(upload));
@@ -241,9 +190,9 @@ impl Client {
             Err(MultipartError::Storage(failure)) => Err(failure),
         };
         let Err(failure) = done else { return Ok(None) };
-        let Some(all) = parts.current_list().await? else { return Err(storage_error(&failure)) };
+        let Some(all) = parts.buffered_content().await? else { return Err(storage_error(&failure)) };
         tracing::warn!(%failure, "an upload in parts failed; trying a form");
-        place.post_form(platform, content_type, all).await.map_err(|failure| storage_error(&failure))?;
+        object.post_form(platform, content_type, all).await.map_err(|failure| storage_error(&failure))?;
         Ok(None)
     }
 
@@ -254,61 +203,10 @@ impl Client {
         self.store_health.ok_or_log("finding an earlier upload", found).flatten()
     }
 
-    /// A link to a file that lives: the one at hand, or a new one. A dead one if the site gives none, as it takes those too.
-    pub async fn refresh_url(&self, platform: &impl Host, owner: &Owner, upload: Upload) -> Upload {
-        if upload.expires_at > platform.now().saturating_add(LINK_MARGIN) {
-            return upload;
-        }
-        match self.ask(platform, Some(owner), wire::FILE_LINK, &json!({ "file_id": upload.id })).await {
-            Ok(answer) => {
-                let url = ["file_url", "fileUrl"].iter().find_map(|name| answer.get(*name)?.as_str());
-                match url.filter(|url| !url.is_empty()) {
-                    Some(url) => Upload { expires_at: link_end(url, platform.now()), url: url.to_owned(), ..upload },
-                    None => upload,
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "no new link to a file");
-                upload
-            }
-        }
-    }
-
-    /// The site's own answer to a request for a place for a file.
-    ///
-    /// # Errors
-    /// Any refusal of the site.
-    pub async fn sts_token(
-        &self,
-        platform: &impl Host,
-        owner: Option<&Owner>,
-        name: &str,
-        size: u64,
-        kind: &str,
-    ) -> Result<Json> {
-        let body = json!({ "filename": name, "filesize": size, "filetype": kind });
-        let answer = self.ask_whole(platform, owner, wire::STS_TOKEN, &body).await?;
-        let is_token = answer.pointer("/data/access_key_id").or_else(|| answer.get("access_key_id")).is_some();
-        if is_token { Ok(answer) } else { Err(odd("the request for a place for a file")) }
-    }
-
-    /// Asks for a place in the storage.
-    async fn credentials(
-        &self,
-        platform: &impl Host,
-        owner: &Owner,
-        name: &str,
-        size: u64,
-        kind: MediaKind,
-    ) -> Result<UploadCredentials> {
-        let answer = data_of(self.sts_token(platform, Some(owner), name, size, kind.as_str()).await?);
-        serde_json::from_value(answer).map_err(|_| odd("the request for a place for a file"))
-    }
-
     /// Has a document parsed and waits for it.
     async fn parse(&self, platform: &impl Host, owner: &Owner, file_id: &str) -> Result<()> {
         self.ask(platform, Some(owner), wire::PARSE, &json!({ "file_id": file_id })).await?;
-        for _ in 0..PARSE_POLLS {
+        for _ in 0..MAX_PARSE_POLLS {
             let answer =
                 self.ask(platform, Some(owner), wire::PARSE_STATUS, &json!({ "file_id_list": [file_id] })).await?;
             match answer.pointer("/0/status").and_then(Json::as_str) {
@@ -319,7 +217,7 @@ impl Client {
                         "chat.qwen.ai could not read the uploaded document. Send it in another format, or shorten it.",
                     ));
                 }
-                _ => platform.sleep(PARSE_PAUSE).await,
+                _ => platform.sleep(PARSE_POLL_INTERVAL).await,
             }
         }
         Err(Error::new(
@@ -328,19 +226,31 @@ impl Client {
         ))
     }
 
-    /// Posts JSON and gives the `data` of a good answer.
-    async fn ask(&self, platform: &impl Host, owner: Option<&Owner>, path: &str, body: &Json) -> Result<Json> {
+    /// Posts JSON and returns the `data` of a good answer.
+    pub(super) async fn ask(
+        &self,
+        platform: &impl Host,
+        owner: Option<&Owner>,
+        path: &str,
+        body: &Json,
+    ) -> Result<Json> {
         self.ask_whole(platform, owner, path, body).await.map(data_of)
     }
 
-    /// Posts JSON and gives a good answer as it is.
-    async fn ask_whole(&self, platform: &impl Host, owner: Option<&Owner>, path: &str, body: &Json) -> Result<Json> {
+    /// Posts JSON and returns a successful answer as it is.
+    pub(super) async fn ask_whole(
+        &self,
+        platform: &impl Host,
+        owner: Option<&Owner>,
+        path: &str,
+        body: &Json,
+    ) -> Result<Json> {
         let body = Bytes::from(body.to_string());
         retry_after_refresh!(self, platform, owner, used, {
             let (head, body) = self.request(platform, &used, Method::POST, path, body.clone()).await?;
             let json = crate::json::from_bytes::<Json>(&body).ok().filter(Json::is_object);
             match json {
-                Some(json) if head.status.is_success() && is_good(&json) => {
+                Some(json) if head.status.is_success() && is_success(&json) => {
                     self.session.accepted(platform, &used);
                     Ok(json)
                 }
@@ -350,8 +260,8 @@ impl Client {
     }
 }
 
-/// Whether an answer says that all went well. The site's firewall answers with status 200 as well, and a `ret`.
-fn is_good(answer: &Json) -> bool {
+/// Whether an answer reports success. The site's firewall answers with status 200 as well, and a `ret`.
+fn is_success(answer: &Json) -> bool {
     match answer.get("success") {
         Some(success) => *success == Json::Bool(true),
         None => answer.get("ret").is_none() && answer.get("error").is_none(),
@@ -359,7 +269,7 @@ fn is_good(answer: &Json) -> bool {
 }
 
 /// The `data` of an answer, or all of it where the site does not wrap it.
-fn data_of(mut answer: Json) -> Json {
+pub(super) fn data_of(mut answer: Json) -> Json {
     answer.get_mut("data").map(Json::take).unwrap_or(answer)
 }
 
@@ -371,15 +281,6 @@ async fn or_else(
     let Err(failure) = first else { return Ok(()) };
     tracing::warn!(%failure, "an upload failed; trying another way");
     second.await.map_err(|failure| storage_error(&failure))
-}
-
-/// When a link ends, in milliseconds since 1970.
-fn link_end(url: &str, now: UnixMillis) -> UnixMillis {
-    let seconds = url
-        .split_once("x-oss-expires=")
-        .and_then(|(_, rest)| rest.split(|character: char| !character.is_ascii_digit()).next())
-        .and_then(|digits| digits.parse::<u64>().ok());
-    now.saturating_add(seconds.map_or(LINK_LIFE, Duration::from_secs))
 }
 
 fn unsupported(name: &str, expected: Option<MediaKind>, head: &[u8], param: &str) -> Error {
@@ -404,54 +305,12 @@ fn unsupported(name: &str, expected: Option<MediaKind>, head: &[u8], param: &str
     Error::new(ErrorKind::UnsupportedFileType, message).with_param(param)
 }
 
-impl Client {
-    /// The entry for a link to the site's own storage, as far as the link tells: its size stays unknown. `None` for links to
-    /// other hosts.
-    #[must_use]
-    pub fn entry_for(&self, platform: &impl Host, url: &Url, expected: Option<MediaKind>) -> Option<FileEntry> {
-        if !self.is_own(url) {
-            return None;
-        }
-        let (id, name) = name_in(url.as_str());
-        let by_name = media_type::declared_type(None, &name);
-        let kind = expected.or_else(|| by_name.map(|found| found.kind)).unwrap_or(MediaKind::Document);
-        let content_type = by_name.filter(|found| found.kind == kind).map_or_else(
-            || match kind {
-                MediaKind::Image => "image/png",
-                MediaKind::Video => "video/mp4",
-                MediaKind::Audio => "audio/mpeg",
-                MediaKind::Document => "application/octet-stream",
-            },
-            |found| found.content_type,
-        );
-        let mut segments = url.path_segments()?.rev().skip(1);
-        let upload = Upload {
-            id: id.unwrap_or_else(|| ids::uuid(platform)),
-            owner: segments.next().unwrap_or_default().to_owned(),
-            url: url.as_str().to_owned(),
-            expires_at: UnixMillis::default(),
-        };
-        let file = File { upload, hash: String::new(), name, size: 0, kind, content_type: content_type.to_owned() };
-        Some(file.entry(platform))
-    }
-
-    fn is_own(&self, url: &Url) -> bool {
-        let own = self.oss_url.as_deref().and_then(|own| Url::parse(own).ok());
-        if own.is_some_and(|own| own.origin() == url.origin()) && name_in(url.as_str()).0.is_some() {
-            return true;
-        }
-        let Some(url::Host::Domain(host)) = url.host().filter(|_| url.scheme() == "https") else { return false };
-        OWN_HOSTS.iter().any(|own| host.strip_suffix(own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
-            || is_own_bucket(host)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_are_made_plain() {
+    fn names_are_normalized() {
         let long = format!("{}.jpeg", "\u{4e2d}".repeat(200));
         for (name, expected) in [
             ("a.png", "a.png"),
@@ -469,11 +328,5 @@ mod tests {
         }
         let short = plain_name(&long);
         assert!(short.len() <= MAX_NAME && short.ends_with(".jpeg"), "{short}");
-    }
-
-    #[test]
-    fn a_links_end_is_read_from_it() {
-        assert_eq!(link_end("https://x/y?a=1&x-oss-expires=60&b=2", UnixMillis::new(1000)), UnixMillis::new(61_000));
-        assert_eq!(link_end("https://x/y", UnixMillis::new(1000)), UnixMillis::new(301_000));
     }
 }

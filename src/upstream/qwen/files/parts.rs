@@ -1,4 +1,4 @@
-//! The content of a file on its way through: cut into parts, counted, hashed, and kept for a second way while it is small.
+//! The content of a file while it is uploaded: cut into parts, counted, hashed, and buffered for a second attempt while small.
 
 use std::{
     collections::VecDeque,
@@ -16,20 +16,20 @@ use crate::{
     platform::{BoxStream, Payload},
 };
 
-/// How many parts there are in memory at most, those on their way included.
-const MAX_PART_SIZE: usize = 4;
+/// The most parts in memory, including those that are being sent.
+const MAX_PARTS: usize = 4;
 
-/// Parts of a body. As a stream it gives each of them, the first one again.
+/// Parts of a body. The stream yields each of them, and the first one again.
 pub(super) struct Parts {
     body: BoxStream<Result<Bytes>>,
     ended: bool,
-    /// What came and is not yet in a part.
+    /// What arrived and is not yet in a part.
     piece: Bytes,
     filling: BytesMut,
     first: Option<Bytes>,
-    /// The newest parts: while these are all there are, they can go a second way; later their memory is used again.
-    newest: VecDeque<Bytes>,
-    given: usize,
+    /// The last parts. While these are all parts, they can be sent a second time; later their memory is reused.
+    recent: VecDeque<Bytes>,
+    yielded: usize,
     size: u64,
     limit: u64,
     too_large: Option<(String, String)>,
@@ -45,8 +45,8 @@ impl Parts {
             piece: Bytes::new(),
             filling: BytesMut::with_capacity(room),
             first: None,
-            newest: VecDeque::new(),
-            given: 0,
+            recent: VecDeque::new(),
+            yielded: 0,
             size: 0,
             limit: u64::MAX,
             too_large: None,
@@ -66,7 +66,7 @@ impl Parts {
         self.ended && self.size == first.len() as u64 && first.len() < PART
     }
 
-    /// Sets how long the whole may be.
+    /// Sets the largest length of the content, in bytes.
     pub(super) fn limit(&mut self, limit: u64, name: &str, param: &str) -> Result<()> {
         self.limit = limit;
         self.too_large = Some((name.to_owned(), param.to_owned()));
@@ -93,31 +93,31 @@ impl Parts {
         self.size
     }
 
-    /// SHA-256 of what came so far, in hex.
+    /// SHA-256 of what has arrived so far, in hex.
     pub(super) fn hash(&self) -> String {
         hex(&self.hash.clone().finalize())
     }
 
-    /// All of it, if it is still at hand; reads what has not come yet, as far as there is room.
-    pub(super) async fn current_list(&mut self) -> Result<Option<Payload>> {
-        while self.given < MAX_PART_SIZE {
+    /// The whole content, if it is still buffered. Reads the rest as far as it fits.
+    pub(super) async fn buffered_content(&mut self) -> Result<Option<Payload>> {
+        while self.yielded < MAX_PARTS {
             if self.next().await.transpose()?.is_none() {
-                return Ok(Some(self.newest.drain(..).collect()));
+                return Ok(Some(self.recent.drain(..).collect()));
             }
         }
         Ok(None)
     }
 
-    /// Memory for the next part: that of a part which is through, if there is one.
-    fn room(&mut self) -> BytesMut {
-        if self.given >= MAX_PART_SIZE {
-            for _ in 0..self.newest.len() {
-                match self.newest.pop_front().map(Bytes::try_into_mut) {
+    /// Memory for the next part: that of a part which was sent, if there is one.
+    fn buffer(&mut self) -> BytesMut {
+        if self.yielded >= MAX_PARTS {
+            for _ in 0..self.recent.len() {
+                match self.recent.pop_front().map(Bytes::try_into_mut) {
                     Some(Ok(mut room)) if room.capacity() >= PART => {
                         room.clear();
                         return room;
                     }
-                    Some(Err(part)) => self.newest.push_back(part),
+                    Some(Err(part)) => self.recent.push_back(part),
                     _ => {}
                 }
             }
@@ -130,8 +130,8 @@ impl Parts {
             if self.filling.is_empty() && self.piece.len() >= PART {
                 return Poll::Ready(Some(Ok(self.piece.split_to(PART))));
             }
-            if self.filling.capacity() == 0 && self.given > 0 && !self.piece.is_empty() {
-                self.filling = self.room();
+            if self.filling.capacity() == 0 && self.yielded > 0 && !self.piece.is_empty() {
+                self.filling = self.buffer();
             }
             let room = PART.saturating_sub(self.filling.len());
             let some = self.piece.split_to(room.min(self.piece.len()));
@@ -167,10 +167,10 @@ impl Stream for Parts {
         }
         let part = ready!(this.poll_part(cx)).transpose()?;
         if let Some(part) = &part {
-            this.given = this.given.saturating_add(1);
-            this.newest.push_back(part.clone());
-            if this.newest.len() > MAX_PART_SIZE {
-                this.newest.pop_front();
+            this.yielded = this.yielded.saturating_add(1);
+            this.recent.push_back(part.clone());
+            if this.recent.len() > MAX_PARTS {
+                this.recent.pop_front();
             }
         }
         Poll::Ready(part.map(Ok))
@@ -216,8 +216,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_small_stays_at_hand() {
-        for (pieces, read, current_list) in [
+    fn small_content_stays_buffered() {
+        for (pieces, read, buffered) in [
             (vec![5], 0, true),
             (vec![PART, 5], 1, true),
             (vec![PART, PART, PART], 2, true),
@@ -229,30 +229,30 @@ mod tests {
             for _ in 0..read {
                 block_on(parts.next()).unwrap().unwrap();
             }
-            let all = parts.current_list().now_or_never().unwrap().unwrap();
-            assert_eq!(all.map(|all| all.len()), current_list.then(|| pieces.iter().sum()), "{pieces:?}");
+            let all = parts.buffered_content().now_or_never().unwrap().unwrap();
+            assert_eq!(all.map(|all| all.len()), buffered.then(|| pieces.iter().sum()), "{pieces:?}");
         }
     }
 
     #[test]
-    fn four_parts_of_memory_do_for_any_length() {
+    fn any_length_needs_the_memory_of_four_parts() {
         let pieces: Vec<_> = (0..200_u8).map(|number| Ok(Bytes::from(vec![number; PART / 10]))).collect();
         let mut parts = Parts::new(Box::pin(stream::iter(pieces)), None);
-        let mut places = std::collections::HashSet::new();
-        let mut on_their_way = VecDeque::new();
+        let mut buffers = std::collections::HashSet::new();
+        let mut in_flight = VecDeque::new();
         while let Some(part) = block_on(parts.next()) {
             let part = part.unwrap();
-            places.insert(part.as_ptr());
-            on_their_way.push_back(part);
-            if on_their_way.len() == MAX_PART_SIZE {
-                on_their_way.pop_front();
+            buffers.insert(part.as_ptr());
+            in_flight.push_back(part);
+            if in_flight.len() == MAX_PARTS {
+                in_flight.pop_front();
             }
         }
-        assert_eq!(places.len(), MAX_PART_SIZE);
+        assert_eq!(buffers.len(), MAX_PARTS);
     }
 
     #[test]
-    fn too_much_is_an_error_at_once() {
+    fn content_above_the_limit_is_an_error_at_once() {
         let mut parts = parts(&[5, 5]);
         block_on(parts.first()).unwrap();
         let error = parts.limit(9, "a.png", "file").unwrap_err();
