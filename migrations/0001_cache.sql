@@ -1,4 +1,4 @@
--- Answers of the chat site that outlive an isolate or a restart, such as the last good list of models.
+-- Texts that outlive an isolate or a restart, such as the site's last good list of models.
 CREATE TABLE cache (
     key TEXT PRIMARY KEY NOT NULL,
     value TEXT NOT NULL,

@@ -4,8 +4,8 @@ CREATE TABLE turns (
     key TEXT PRIMARY KEY NOT NULL,
     kind TEXT NOT NULL, -- 'history': a digest of all messages so far; 'answer': a digest of the last answer alone
     conversation TEXT NOT NULL,
-    chat_id TEXT, -- NULL: several chats gave this last answer, so it tells nothing
-    response_id TEXT NOT NULL, -- the upstream message to go on from
+    chat_id TEXT, -- NULL: several chats gave this last answer, so it identifies none
+    response_id TEXT NOT NULL, -- the upstream message to continue from
     system TEXT NOT NULL, -- digest of the system text then
     created_at INTEGER NOT NULL -- milliseconds since 1970
 ) WITHOUT ROWID;

@@ -1,2 +1,2 @@
--- How many answers lead to a turn, its own with it: an answer alone tells a conversation only where the client shows fewer.
+-- How many answers lead to a turn, including its own: an answer alone identifies a conversation only if the client shows fewer.
 ALTER TABLE turns ADD COLUMN depth INTEGER NOT NULL DEFAULT 0;

@@ -1,3 +1,3 @@
--- An upload is used again by the key that sent it alone: else it would tell another that somebody has these bytes.
--- What was kept by account is nobody's any more, and goes with its link within minutes.
+-- Only the key that uploaded bytes reuses the upload: otherwise another key would learn that somebody has these bytes.
+-- Rows by account belong to no scope any more, and expire with their links within minutes.
 ALTER TABLE uploads RENAME COLUMN account TO scope; -- digest of the API key and the account

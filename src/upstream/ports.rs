@@ -9,7 +9,7 @@ use crate::unix_time::UnixMillis;
 /// A session as it is kept between processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredSession {
-    /// Rises with each change of the credentials; 0 = never changed.
+    /// Rises with each change of the credentials. Every row begins with version 0.
     pub version: u64,
     /// The credentials as the session encrypted them; empty = the configured ones.
     pub value: String,
@@ -26,12 +26,11 @@ pub struct Upload {
     pub owner: String,
     /// The link to it.
     pub url: String,
-    /// When the link ends, in milliseconds since 1970.
+    /// When the link ends.
     pub expires_at: UnixMillis,
 }
 
-/// Where the sessions of all processes are kept. `origin` says which configured credentials one began with; times are in
-/// milliseconds since 1970.
+/// Where the sessions of all processes are kept. `origin` says which configured credentials one began with.
 ///
 /// Errors are those of whatever keeps them.
 pub trait SessionStore {
@@ -41,7 +40,7 @@ pub trait SessionStore {
         origin: &str,
     ) -> impl Future<Output = Result<Option<StoredSession>, DatabaseError>> + MaybeSend;
 
-    /// Takes the lease on renewing `version` until `until`, unless another process holds it or the version has passed.
+    /// Takes the lease on refreshing `version` until `until`, unless another process holds it or the version has passed.
     /// Returns whether it was taken, and the session as it is.
     fn lease_session(
         &self,
@@ -84,7 +83,7 @@ pub trait SessionStore {
     ) -> impl Future<Output = Result<(), DatabaseError>> + MaybeSend;
 }
 
-/// Texts that all processes share, each with the time at which it was kept, in milliseconds since 1970.
+/// Texts that all processes share, each with the time at which it was kept.
 pub trait Cache {
     /// Reads a text and its time.
     fn cached(
@@ -112,7 +111,7 @@ pub trait Cache {
 
 /// Which bytes were uploaded before.
 pub trait UploadStore {
-    /// The upload of these bytes in this scope whose link lives until `alive_at` (milliseconds since 1970) at least.
+    /// Finds the upload of these bytes in this scope, if its link lives until after `alive_at`.
     fn find_upload(
         &self,
         scope: &str,

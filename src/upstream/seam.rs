@@ -89,7 +89,7 @@ impl Upstream {
         }
     }
 
-    /// Whether it may be asked now (`now` in milliseconds since 1970).
+    /// Whether it may be asked now.
     ///
     /// # Errors
     /// Why it must not be asked at all.
@@ -150,7 +150,7 @@ impl Upstream {
         }
     }
 
-    /// The upload with a link that lives, as far as one can be had.
+    /// The upload with a link that lives, if the upstream returns one.
     pub async fn refresh_url<P: Host>(&self, platform: &P, owner: &Owner, upload: Upload) -> Upload {
         match self {
             Self::Qwen(client) => client.refresh_url(platform, owner, upload).await,

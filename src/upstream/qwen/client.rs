@@ -82,10 +82,10 @@ impl Client {
         &self.session
     }
 
-    /// Takes the session that a person pasted, after a check; see [`Session`]. Gives whether it is stored.
+    /// Takes the session that a person pasted, after a check; see [`Session`]. Returns whether it is stored.
     ///
     /// # Errors
-    /// What the site says against it; on the edge also `store_unavailable`.
+    /// What the site says against it; on the Worker also `store_unavailable`.
     pub async fn give_session(&self, platform: &impl Host, pasted: CredentialsInput) -> Result<bool> {
         let CredentialsInput { cookies, token, user_agent, host: _ } = pasted;
         let (cookies, token) = (cookies.as_ref().map(Secret::expose), token.as_ref().map(Secret::expose));
@@ -107,7 +107,7 @@ impl Client {
         &self.store_health
     }
 
-    /// Makes a new chat and gives its id.
+    /// Creates a chat and returns its id.
     ///
     /// # Errors
     /// Any refusal of the site.

@@ -9,10 +9,10 @@ use http::{HeaderMap, header};
 
 use crate::unix_time::UnixMillis;
 
-/// A `Date` counts whole seconds and takes some time on its way: what is less (milliseconds) is no skew.
-const NO_SKEW: i64 = 15_000;
+/// A smaller difference (milliseconds) is no skew: a `Date` counts whole seconds and takes time on its way.
+const MAX_IGNORED_SKEW: i64 = 15_000;
 
-/// The difference, as the last answer of the site told it.
+/// The difference that the last answer of the site showed.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     /// How far the site's clock is ahead of this machine's, in milliseconds.
@@ -22,8 +22,8 @@ pub(super) struct Clock {
 
 impl Clock {
     /// Takes the `Date` of an answer that has just come; `now` is this machine's time.
-    pub(super) fn hear(&self, headers: &HeaderMap, now: UnixMillis) {
-        // An answer from a cache tells when it was made.
+    pub(super) fn observe(&self, headers: &HeaderMap, now: UnixMillis) {
+        // The date of a cached answer is when it was made.
         if headers.get(header::AGE).is_some_and(|age| age != "0") {
             return;
         }
@@ -32,7 +32,7 @@ impl Clock {
         let date = i64::try_from(date.as_millis()).unwrap_or(i64::MAX);
         // On average half of the second is over.
         let ahead = date.saturating_add(500).saturating_sub(i64::try_from(now.get()).unwrap_or(i64::MAX));
-        let ahead = if ahead.saturating_abs() < NO_SKEW { 0 } else { ahead };
+        let ahead = if ahead.saturating_abs() < MAX_IGNORED_SKEW { 0 } else { ahead };
         let before = self.ahead.swap(ahead, Ordering::Relaxed);
         self.is_known.store(true, Ordering::Relaxed);
         if before == 0 && ahead != 0 {
@@ -43,7 +43,7 @@ impl Clock {
         }
     }
 
-    /// Whether any answer has told the time.
+    /// Whether any answer has shown the time.
     pub(super) fn is_known(&self) -> bool {
         self.is_known.load(Ordering::Relaxed)
     }
@@ -72,7 +72,7 @@ mod tests {
     const THEN: u64 = 784_111_777_000;
 
     #[test]
-    fn the_date_of_an_answer_tells_the_difference() {
+    fn the_date_of_an_answer_shows_the_difference() {
         for (date, age, now, skew) in [
             ("Sun, 06 Nov 1994 08:49:37 GMT", None, THEN, Some(0)),
             ("Sun, 06 Nov 1994 08:49:37 GMT", None, THEN + 10_000, Some(0)),
@@ -87,7 +87,7 @@ mod tests {
                 headers.insert(header::AGE, age.parse().unwrap());
             }
             let clock = Clock::default();
-            clock.hear(&headers, UnixMillis::new(now));
+            clock.observe(&headers, UnixMillis::new(now));
             assert_eq!(clock.is_known().then(|| clock.skew_seconds()), skew, "{date} {age:?} {now}");
             let of_site = clock.of_site(UnixMillis::new(now)).get();
             assert!(skew.is_none_or(|_| of_site.abs_diff(THEN) <= 15_000), "{of_site}");

@@ -21,7 +21,7 @@ const SLIDER_PAUSE: Duration = Duration::from_secs(600);
 const BUSY_PAUSE: Duration = Duration::from_secs(30);
 const HOUR: u64 = 60 * 60;
 /// No wait that the site names is passed on as longer than this.
-const LONGEST_WAIT: Duration = Duration::from_secs(31 * 24 * HOUR);
+const MAX_WAIT: Duration = Duration::from_secs(31 * 24 * HOUR);
 /// The most of the site's own words that is passed on.
 const MAX_WORDS: usize = 300;
 /// The same for the link to its check, which carries a long code.
@@ -60,7 +60,7 @@ fn words(text: &str) -> String {
     words
 }
 
-fn told(text: &str) -> String {
+fn reason(text: &str) -> String {
     let words = words(text);
     if words.is_empty() { "without a reason".to_owned() } else { format!("with: {words}") }
 }
@@ -252,7 +252,7 @@ fn not_the_protocol() -> Error {
 }
 
 fn rejected(text: &str) -> Error {
-    Error::new(ErrorKind::UpstreamRejected, format!("chat.qwen.ai refused the request {}.", told(text.trim())))
+    Error::new(ErrorKind::UpstreamRejected, format!("chat.qwen.ai refused the request {}.", reason(text.trim())))
 }
 
 /// The error of an ended session, whether the site or its token says so.
@@ -282,7 +282,7 @@ pub(super) fn is_sites_page(body: &[u8]) -> bool {
 fn fault(text: &str) -> Error {
     Error::new(
         ErrorKind::UpstreamError,
-        format!("chat.qwen.ai reports a fault of its own {}. Send the request again.", told(text)),
+        format!("chat.qwen.ai reports a fault of its own {}. Send the request again.", reason(text)),
     )
     .retryable()
 }
@@ -290,18 +290,18 @@ fn fault(text: &str) -> Error {
 fn busy(wait: Option<Duration>, text: &str) -> Error {
     Error::new(
         ErrorKind::RateLimited,
-        format!("chat.qwen.ai is busy or limits the rate of this account; it answered {}.", told(text)),
+        format!("chat.qwen.ai is busy or limits the rate of this account; it answered {}.", reason(text)),
     )
-    .with_retry_after(wait.unwrap_or(BUSY_PAUSE).min(LONGEST_WAIT))
+    .with_retry_after(wait.unwrap_or(BUSY_PAUSE).min(MAX_WAIT))
 }
 
 fn quota(hours: Option<u64>, wait: Option<Duration>, text: &str) -> Error {
     let told_wait = hours.map(|hours| Duration::from_secs(hours.saturating_mul(HOUR))).or(wait);
-    let wait = told_wait.unwrap_or(Duration::from_secs(HOUR)).min(LONGEST_WAIT);
+    let wait = told_wait.unwrap_or(Duration::from_secs(HOUR)).min(MAX_WAIT);
     let hours = wait.as_secs().div_ceil(HOUR);
     Error::new(
         ErrorKind::QuotaExceeded,
-        format!("A quota of this Qwen account is used up for about {hours} h; chat.qwen.ai answered {}.", told(text)),
+        format!("A quota of this Qwen account is used up for about {hours} h; chat.qwen.ai answered {}.", reason(text)),
     )
     .with_retry_after(wait)
 }

@@ -21,7 +21,7 @@ pub(super) struct UpstreamEvent<'a> {
     pub(super) response_id: Text<'a>,
     #[serde(default)]
     pub(super) usage: Object<Counts>,
-    /// Present in each of the refusals' forms; which one it is, `refusal.rs` tells.
+    /// Present in each of the refusals' forms; `errors` says which one it is.
     #[serde(default)]
     pub(super) error: Option<IgnoredAny>,
     #[serde(default)]
@@ -222,7 +222,7 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
-/// An object; what is none reads as an empty one.
+/// Deserializes an object; any other JSON type becomes `T::default()`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Object<T>(pub(super) T);
 
@@ -272,7 +272,7 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Object<T> {
     }
 }
 
-/// The first element of an array; `None` for an empty one and for what is no array.
+/// The first element of an array; `None` for an empty array and for any other JSON type.
 #[derive(Debug)]
 pub(super) struct First<T>(pub(super) Option<T>);
 

@@ -105,7 +105,7 @@ impl HttpClient {
         Ok(request)
     }
 
-    /// The request for a new access token (upstream-protocol 1.4): to the site's other host, with the refresh token alone.
+    /// The request for a new access token (docs/upstream-protocol.md, 1.4): to the site's other host, with the refresh token alone.
     pub(super) fn refresh_request(
         &self,
         platform: &impl Host,
@@ -143,7 +143,7 @@ impl HttpClient {
         let asked = platform::ask(platform, what, platform.fetch(request));
         match platform::timeout(platform, self.idle, asked).await {
             Some(Ok(answer)) => {
-                self.clock.hear(answer.headers(), platform.now());
+                self.clock.observe(answer.headers(), platform.now());
                 Ok(answer)
             }
             Some(Err(error)) => Err(unreachable_error(&error)),

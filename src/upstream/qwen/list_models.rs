@@ -26,10 +26,10 @@ use crate::{
     upstream::Host,
 };
 
-/// How long the site may take. The edge ends deferred work after 30 s.
+/// How long the site may take. The Worker ends deferred work after 30 s.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(25);
-/// How often it is looked whether another isolate has got the list.
-const STORE_POLL: Duration = Duration::from_millis(500);
+/// How often the store is asked whether another isolate has got the list.
+const STORE_POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The key of the last good list in the store.
 const LIST_KEY: &str = "models";
 /// The key of the last time that the site was asked: an empty text, or what came of it if that was no list.
@@ -56,12 +56,12 @@ struct StoredFailure {
 }
 
 /// How long a chat waits for the list of models before it goes on without one.
-const MODELS_FOR_CHAT: Duration = Duration::from_secs(3);
+const CHAT_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Client {
     /// What a client's model name means. Never fails: without a list the name is taken by its look.
     pub async fn choose<P: Host>(self: &Arc<Self>, platform: &P, name: &str) -> (Choice, Option<Model>) {
-        let list = self.any_models(platform, MODELS_FOR_CHAT).await;
+        let list = self.any_models(platform, CHAT_TIMEOUT).await;
         let choice = models::choose(name, list.as_ref(), &self.aliases);
         let model = list.and_then(|list| list.get(&choice.id).cloned());
         (choice, model)
@@ -75,13 +75,13 @@ impl Client {
         self.listed(platform, true).await
     }
 
-    /// The list at hand, or the first that comes within `patience`.
-    pub(super) async fn any_models<P: Host>(self: &Arc<Self>, platform: &P, patience: Duration) -> Option<ModelList> {
+    /// The list at hand, or the first that comes within `timeout`.
+    pub(super) async fn any_models<P: Host>(self: &Arc<Self>, platform: &P, timeout: Duration) -> Option<ModelList> {
         if let Some(list) = self.model_cache.current_list() {
             return Some(list);
         }
         // Apart: else each chat took the memory of this rare way, for as long as it is being opened.
-        let fetched = Box::pin(platform::timeout(platform, patience, self.listed(platform, false)));
+        let fetched = Box::pin(platform::timeout(platform, timeout, self.listed(platform, false)));
         fetched.await.and_then(Result::ok)
     }
 
@@ -172,8 +172,13 @@ impl Client {
             Ok(list) => {
                 // Before anybody is told of it: a program that ends right after its answer has it kept.
                 let now = platform.now();
-                let kept = platform.keep(LIST_KEY, list.to_store(), now).await;
-                self.store_health.ok_or_log("keeping the list of models", kept);
+                match list.to_store() {
+                    Ok(text) => {
+                        let kept = platform.keep(LIST_KEY, text, now).await;
+                        self.store_health.ok_or_log("keeping the list of models", kept);
+                    }
+                    Err(error) => tracing::error!(%error, "the list of models cannot be written as JSON"),
+                }
                 self.model_cache.put(list, now);
                 Ok(())
             }
@@ -185,9 +190,13 @@ impl Client {
                 }
                 let stored =
                     StoredFailure { code: error.kind().code().to_owned(), message: error.message().to_owned() };
-                let stored = serde_json::to_string(&stored).unwrap_or_default();
-                let kept = platform.keep(ASKED_KEY, stored, now).await;
-                self.store_health.ok_or_log("noting that the site gives no list of models", kept);
+                match serde_json::to_string(&stored) {
+                    Ok(text) => {
+                        let kept = platform.keep(ASKED_KEY, text, now).await;
+                        self.store_health.ok_or_log("noting that the site returns no list of models", kept);
+                    }
+                    Err(error) => tracing::error!(%error, "a failure cannot be written as JSON"),
+                }
                 Err((error, now))
             }
         }
@@ -231,7 +240,7 @@ impl Client {
                 let message = "chat.qwen.ai was asked for its models and has not answered. Send the request again.";
                 return Err((Error::new(ErrorKind::UpstreamTimeout, message), platform.now()));
             }
-            platform.sleep(STORE_POLL).await;
+            platform.sleep(STORE_POLL_INTERVAL).await;
         }
     }
 }

@@ -108,8 +108,8 @@ impl ModelList {
         serde_json::from_str(text).ok().map(|models| Self(Arc::new(models)))
     }
 
-    pub(super) fn to_store(&self) -> String {
-        serde_json::to_string(&*self.0).unwrap_or_default()
+    pub(super) fn to_store(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&*self.0)
     }
 
     /// All of them, in the site's order.
@@ -308,7 +308,7 @@ mod tests {
         let b = new.get("b").unwrap();
         assert!(b.thinks && b.must_think && b.context_length == Some(1000) && !b.capabilities["vision"]);
         assert!(!new.get("c").unwrap().thinks);
-        assert_eq!(ModelList::from_store(&new.to_store()).unwrap().get("b"), Some(b));
+        assert_eq!(ModelList::from_store(&new.to_store().unwrap()).unwrap().get("b"), Some(b));
         assert!(ModelList::from_upstream(br#"{"data":[]}"#).is_none() && ModelList::from_upstream(b"<html>").is_none());
     }
 }

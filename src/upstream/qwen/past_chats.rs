@@ -1,4 +1,4 @@
-//! What the site tells of the account's chats, also of those begun in a browser.
+//! The account's chats as the site reports them, including those that a browser began.
 //!
 //! The forms vary from version to version, so everything that is not needed may be missing.
 
@@ -44,7 +44,7 @@ pub struct PastMessage {
     pub is_finished: bool,
 }
 
-/// Reads one page of the list; `None` when it is none.
+/// Reads one page of the list; `None` for any other answer.
 pub(super) fn page(body: &[u8]) -> Option<Vec<ChatSummary>> {
     let json: Json = crate::json::from_bytes(body).ok()?;
     let entries = json.get("data").filter(|_| json.get("success") != Some(&Json::Bool(false)))?.as_array()?;
@@ -56,7 +56,7 @@ pub(super) fn page(body: &[u8]) -> Option<Vec<ChatSummary>> {
     Some(entries.iter().filter_map(summary).collect())
 }
 
-/// Reads a chat; `None` when it is none.
+/// Reads a chat; `None` for any other answer.
 pub(super) fn chat(body: &[u8]) -> Option<PastChat> {
     let json: Json = crate::json::from_bytes(body).ok()?;
     let data = json.get("data").filter(|_| json.get("success") != Some(&Json::Bool(false)))?;
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_odd_is_borne() {
+    fn unexpected_forms_are_tolerated() {
         let circle = json!({ "currentId": "b", "chat": { "messages": [user("a", Some("b"), "hi"), answer("b", "a", "Hello")] } });
         assert_eq!(read(circle).unwrap(), ">hi <Hello");
         let mut cut = answer("b", "a", "Hel");
@@ -161,9 +161,9 @@ mod tests {
         let old = json!({ "id": "b", "role": "assistant", "content": "Plain", "parentId": "a" });
         let old = json!({ "currentId": "b", "chat": { "messages": [user("a", None, "hi"), old] } });
         assert_eq!(read(old).unwrap(), ">hi <Plain");
-        for none in ["", "[]", "{}", "{\"data\":5}", "{\"success\":false,\"data\":{\"chat\":{}}}", "<html>"] {
-            assert_eq!(chat(none.as_bytes()), None, "{none}");
-            assert_eq!(page(none.as_bytes()), None, "{none}");
+        for other in ["", "[]", "{}", "{\"data\":5}", "{\"success\":false,\"data\":{\"chat\":{}}}", "<html>"] {
+            assert_eq!(chat(other.as_bytes()), None, "{other}");
+            assert_eq!(page(other.as_bytes()), None, "{other}");
         }
         let list =
             json!({ "success": true, "data": [{ "id": "c1", "updated_at": 5 }, { "id": "../x" }, {}, { "id": "c2" }] });

@@ -16,9 +16,9 @@ use crate::{
 };
 
 pub(super) const MODELS: &str = "/api/models";
-/// Tells who is signed in.
+/// Returns who is signed in.
 pub(super) const WHO: &str = "/api/v1/auths/";
-/// Gives a new access token; at the auth host.
+/// Returns a new access token; at the auth host.
 pub(super) const REFRESH: &str = "/api/v2/auths/refresh";
 pub(super) const STS_TOKEN: &str = "/api/v2/files/getstsToken";
 pub(super) const FILE_LINK: &str = "/api/v2/files/getfilelink";
@@ -108,8 +108,9 @@ pub(super) fn turn_body(turn: &Turn<'_>, platform: &impl Host) -> Result<Bytes> 
         messages: [message],
         timestamp: seconds,
     };
-    // Text and numbers cannot fail to become JSON.
-    let body = serde_json::to_string(&body).unwrap_or_default();
+    let body = serde_json::to_string(&body).map_err(|error| {
+        Error::new(ErrorKind::UpstreamError, "The message could not be written as JSON.").with_source(error)
+    })?;
     if body.len() >= MAX_BODY {
         return Err(too_large(body.len()));
     }
