@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// An account of an upstream: the id that it gives, or a digest of the credentials where it gives none.
+/// An account of an upstream: the id that the upstream reports, or a digest of the credentials if it reports no id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountId(String);
 

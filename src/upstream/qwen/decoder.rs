@@ -27,7 +27,7 @@ pub trait EventSink {
     fn counts_tokens(&self) -> bool;
 }
 
-/// How many answers to one question are told apart.
+/// How many answers to one question are distinguished.
 const MAX_OTHER_ANSWERS: usize = 16;
 /// How many pages of the web one answer may name.
 const MAX_SOURCES: usize = 500;
@@ -120,7 +120,7 @@ impl Decoder {
         self.state.said_something
     }
 
-    /// The last token counts that the stream told; zeros when it told none.
+    /// The last token counts that the stream reported; zeros if it reported none.
     #[must_use]
     pub fn usage(&self) -> Usage {
         let counts = &self.state.usage;
@@ -201,7 +201,7 @@ impl State {
                         self.event(&event, line, marked.is_some(), sink)
                     }
                     _ => {
-                        // Kept for the case that nothing else comes: then it tells what went wrong.
+                        // Kept for the case that nothing else comes: then it says what went wrong.
                         let raw = self.raw.get_or_insert_default();
                         let room = MAX_RAW.saturating_sub(raw.len());
                         raw.extend(line.iter().chain(b"\n").take(room));
@@ -246,9 +246,9 @@ impl State {
         if of_another {
             return Flow::Continue(());
         }
-        let told = event.usage.0;
-        if told != Counts::default() {
-            self.usage = told;
+        let reported = event.usage.0;
+        if reported != Counts::default() {
+            self.usage = reported;
         }
         let Some(delta) = &choice.delta else { return Flow::Continue(()) };
         match delta.finish_reason.as_str() {
@@ -287,7 +287,7 @@ impl State {
             return ENOUGH;
         }
         if sink.counts_tokens()
-            && let Some(output) = told.output_tokens.0
+            && let Some(output) = reported.output_tokens.0
             && sink.accept(Event::OutputTokens(output)).is_break()
         {
             return ENOUGH;

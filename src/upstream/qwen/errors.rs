@@ -73,14 +73,14 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 #[derive(Clone, Copy)]
 struct Status {
     code: u16,
-    /// The site told it in its own header or object; else it may be that of a gateway, which knows nothing of sessions.
+    /// The site reported it in its own header or object. Otherwise it may come from a gateway, which knows nothing of sessions.
     is_of_site: bool,
 }
 
 /// A 200 may tell the real status in a header of its own.
 fn actual_status(status: StatusCode, headers: &HeaderMap) -> Status {
-    let told = header(headers, "x-actual-status-code").and_then(|code| code.parse().ok());
-    match told.filter(|code| (400..600).contains(code)) {
+    let reported = header(headers, "x-actual-status-code").and_then(|code| code.parse().ok());
+    match reported.filter(|code| (400..600).contains(code)) {
         Some(code) => Status { code, is_of_site: true },
         None => Status { code: status.as_u16(), is_of_site: false },
     }
@@ -94,7 +94,7 @@ pub(super) fn is_stream(status: StatusCode, headers: &HeaderMap) -> bool {
         && header(headers, "content-type").is_some_and(is_event_stream)
 }
 
-/// The answer to a turn that is no stream. Where nothing else tells why, a 404 means the chat.
+/// The answer to a turn that is no stream. Without another reason, a 404 is about the chat.
 pub(super) fn from_turn(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
     let error = from_answer(status, headers, body);
     if actual_status(status, headers).code == 404 && error.kind() == ErrorKind::UpstreamInvalid {
@@ -175,7 +175,7 @@ fn from_text(status: Status, wait: Option<Duration>, text: &str) -> Error {
     if text.is_empty() && (200..300).contains(&status.code) {
         return empty_answer();
     }
-    // A page with status 401 tells of somebody's gateway, not of the session.
+    // A page with status 401 comes from a gateway and says nothing of the session.
     if status.code == 401 && text.starts_with('<') && !status.is_of_site {
         return gateway(status.code);
     }
@@ -186,9 +186,9 @@ fn from_text(status: Status, wait: Option<Duration>, text: &str) -> Error {
 /// One line of several that is a refusal of its own.
 fn refusing_line(line: &str) -> Option<Json> {
     let json = line.starts_with('{').then(|| serde_json::from_str::<Json>(line).ok()).flatten()?;
-    let told =
+    let reported =
         ["error", "code", "ret", "detail"].iter().any(|name| json.get(name).is_some_and(|value| !value.is_null()));
-    (told || json.get("success") == Some(&Json::Bool(false))).then_some(json)
+    (reported || json.get("success") == Some(&Json::Bool(false))).then_some(json)
 }
 
 fn from_json(status: Status, wait: Option<Duration>, json: &Json) -> Error {
@@ -221,8 +221,8 @@ fn from_json(status: Status, wait: Option<Duration>, json: &Json) -> Error {
         Json::String(text) => text.clone(),
         _ => field(&["details", "detail", "message", "template"]).unwrap_or_default(),
     };
-    let told = code.parse().ok().filter(|code| (400..600).contains(code));
-    let status = told.map_or(status, |code| Status { code, ..status });
+    let reported = code.parse().ok().filter(|code| (400..600).contains(code));
+    let status = reported.map_or(status, |code| Status { code, ..status });
     let hours = inner.get("num").or_else(|| json.get("num")).and_then(hours);
     by_code(&code, &text, hours, wait).or_else(|| by_status(status, wait, &text)).unwrap_or_else(|| {
         let words = format!("{code} {text}");
@@ -296,8 +296,8 @@ fn busy(wait: Option<Duration>, text: &str) -> Error {
 }
 
 fn quota(hours: Option<u64>, wait: Option<Duration>, text: &str) -> Error {
-    let told_wait = hours.map(|hours| Duration::from_secs(hours.saturating_mul(HOUR))).or(wait);
-    let wait = told_wait.unwrap_or(Duration::from_secs(HOUR)).min(MAX_WAIT);
+    let reported_wait = hours.map(|hours| Duration::from_secs(hours.saturating_mul(HOUR))).or(wait);
+    let wait = reported_wait.unwrap_or(Duration::from_secs(HOUR)).min(MAX_WAIT);
     let hours = wait.as_secs().div_ceil(HOUR);
     Error::new(
         ErrorKind::QuotaExceeded,

@@ -139,7 +139,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// `usage`, as far as it is told on. Each of its fields is read where it stands: skipping the nested objects instead would
+/// `usage`, as far as it is passed on. Each of its fields is read where it stands: skipping the nested objects instead would
 /// cost an allocation an event, for the stack of brackets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Counts {

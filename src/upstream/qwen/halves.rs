@@ -210,17 +210,17 @@ mod tests {
     use proptest::prelude::*;
 
     /// The text of events whose JSON is these strings, in their quotes.
-    fn told(events: &[&[u8]]) -> String {
+    fn joined(events: &[&[u8]]) -> String {
         let mut joiner = Joiner::default();
-        let mut told = String::new();
+        let mut joined = String::new();
         for event in events {
             let marked = marked(event);
             let json = marked.as_deref().unwrap_or_else(|| str::from_utf8(event).unwrap());
             let text: String = serde_json::from_str(json).unwrap();
-            told.push_str(&joiner.join(&text, marked.is_some()));
+            joined.push_str(&joiner.join(&text, marked.is_some()));
         }
-        joiner.end(&mut told);
-        told
+        joiner.end(&mut joined);
+        joined
     }
 
     #[test]
@@ -247,7 +247,7 @@ mod tests {
             ),
             (&["\"\u{10FFFF}\u{F0000}\"".as_bytes()], "\u{10FFFF}\u{F0000}"),
         ] {
-            assert_eq!(told(events), expected, "{events:?}");
+            assert_eq!(joined(events), expected, "{events:?}");
         }
     }
 
@@ -272,16 +272,16 @@ mod tests {
                 event
             }).collect();
             let events: Vec<&[u8]> = events.iter().map(Vec::as_slice).collect();
-            prop_assert_eq!(told(&events), text);
+            prop_assert_eq!(joined(&events), text);
         }
 
         #[test]
-        fn any_bytes_are_told_as_the_standard_has_it(bytes in proptest::collection::vec(prop_oneof![Just(b'a'), 0x80_u8..], 0..12)) {
+        fn any_bytes_are_decoded_as_the_standard_says(bytes in proptest::collection::vec(prop_oneof![Just(b'a'), 0x80_u8..], 0..12)) {
             prop_assume!(!(0..bytes.len()).any(|at| half_in_utf8(&bytes[at..]).is_some()));
             let mut event = vec![b'"'];
             event.extend_from_slice(&bytes);
             event.push(b'"');
-            prop_assert_eq!(told(&[&event]), String::from_utf8_lossy(&bytes).into_owned());
+            prop_assert_eq!(joined(&[&event]), String::from_utf8_lossy(&bytes).into_owned());
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 /// The largest answer that is no stream and is read whole. A list of models has some 100 KiB.
 pub(super) const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
-/// Where the site is and what the user's browser tells it.
+/// Where the site is and what the user's browser sends.
 #[derive(Debug)]
 pub(super) struct HttpClient {
     base_url: String,

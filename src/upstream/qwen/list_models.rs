@@ -170,7 +170,7 @@ impl Client {
         let used = self.session.current();
         match self.models_of_site(platform, &used).await {
             Ok(list) => {
-                // Before anybody is told of it: a program that ends right after its answer has it kept.
+                // Before any request gets it: a program that ends right after its answer has stored it.
                 let now = platform.now();
                 match list.to_store() {
                     Ok(text) => {
@@ -184,7 +184,7 @@ impl Client {
             }
             Err(error) => {
                 tracing::warn!(%error, "no list of models from the site");
-                // Of the session itself this route tells nothing.
+                // This route needs no session, so its answer says nothing of the session.
                 if error.kind() == ErrorKind::Challenge {
                     self.session.refused(platform, &used, &error);
                 }

@@ -55,7 +55,7 @@ pub struct Model {
     pub capabilities: BTreeMap<String, bool>,
     /// Whether it can think at all.
     pub thinks: bool,
-    /// Whether it cannot be told not to think.
+    /// Whether its thinking cannot be switched off.
     pub must_think: bool,
 }
 

@@ -25,7 +25,7 @@ pub struct ChatSummary {
 pub struct PastChat {
     /// What the site calls it.
     pub title: String,
-    /// The upstream id of the model, if told.
+    /// The upstream id of the model, if known.
     pub model: String,
     /// The branch that the site shows, oldest first.
     pub messages: Vec<PastMessage>,

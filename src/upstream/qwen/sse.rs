@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_told_apart() {
+    fn events_are_separated() {
         for (stream, expected) in [
             ("data: a\n\ndata:b\n\n", vec!["data a", "data b"]),
             ("data: a\r\n\r\ndata: b\r\r", vec!["data a", "data b"]),

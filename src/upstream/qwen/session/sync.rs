@@ -167,7 +167,7 @@ impl Session {
     }
 }
 
-/// The JSON of a part of the row. `None`, with an entry in the log, if there is none: an empty text would erase what is stored.
+/// The JSON of a part of the row. `None`, with an entry in the log, on failure: an empty text would erase what is stored.
 fn written(part: &str, value: &impl serde::Serialize) -> Option<String> {
     serde_json::to_string(value)
         .inspect_err(|error| tracing::error!(%error, part, "the session cannot be written as JSON"))
