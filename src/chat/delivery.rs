@@ -160,7 +160,8 @@ impl<P: Platform> Answer<P> {
     fn flush(&mut self) -> Poll<Option<Result<Bytes, FetchError>>> {
         self.flushed_at = self.platform.now();
         let received = self.engine.received();
-        let has_ended = self.engine.has_ended();
+        // What comes while the answer is recorded is its end, which waits for nothing.
+        let is_reading = self.engine.is_reading();
         let translator = self.engine.translator();
         if translator.began() {
             if !self.first_token_recorded {
@@ -170,7 +171,7 @@ impl<P: Platform> Answer<P> {
             }
             let is_fast = translator.deltas() > 1;
             let was_all = self.coalescer.flushed(received);
-            if was_all && !has_ended && !self.timing.coalesce.is_zero() {
+            if was_all && is_reading && !self.timing.coalesce.is_zero() {
                 self.coalescer.begin(&self.platform, self.flushed_at, self.timing.coalesce, is_fast);
             }
         }

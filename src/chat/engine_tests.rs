@@ -111,7 +111,8 @@ fn services() -> Services {
     // A token without an end: nothing is to be renewed.
     let lookup = |name: &str| (name == "QWEN_AUTH_TOKEN").then(|| "a-token-of-some-length".to_owned());
     let config = Config::from_lookup(lookup, Product::NATIVE).unwrap();
-    crate::server::App::new(config).services()
+    let app = crate::server::App::new(config);
+    app.services(&app.account)
 }
 
 async fn prepared(
@@ -126,7 +127,13 @@ async fn prepared(
     let hint = ConversationHint::default();
     let conversation = services
         .conversations
-        .find_match(platform, owner, (request.messages, super::Attachments::default()), &hint, "conv".to_owned())
+        .find_match(
+            platform,
+            (owner, services.upstream.capabilities()),
+            (request.messages, super::Attachments::default()),
+            &hint,
+            "conv".to_owned(),
+        )
         .await;
     let options = super::GenerationOptions {
         model: "m".to_owned(),
@@ -351,7 +358,7 @@ async fn a_session_replaced_amid_a_request_gets_nothing_of_the_old_accounts_chat
     .with_database(MIGRATIONS);
     let lookup = |name: &str| (name == "QWEN_AUTH_TOKEN").then(|| token("one"));
     let app = crate::server::App::new(Config::from_lookup(lookup, Product::NATIVE).unwrap());
-    let services = app.services();
+    let services = app.services(&app.account);
     let turn = async |messages: &str| {
         let owner = app.caller(&platform, KeyId::of("key")).await.owner;
         answer_for(&platform, &services, owner, messages).await

@@ -99,7 +99,7 @@ impl Part {
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
-            Self::Media(_) => None,
+            Self::Media(_) | Self::Unsupported(_) => None,
         }
     }
 }
@@ -111,6 +111,8 @@ pub enum Part {
     Text(String),
     /// Something attached.
     Media(Box<Media>),
+    /// A part of a type that is not supported, which this is.
+    Unsupported(Box<str>),
 }
 
 /// Something attached to a message.
@@ -156,8 +158,6 @@ pub enum MediaSource {
     Entry(Box<str>),
     /// Nowhere: the client names none.
     Missing,
-    /// The part is of a type that is not supported; `word` is that type.
-    Unsupported,
 }
 
 /// A call of a tool, in an earlier answer. Small, as a request may have a million of them.

@@ -17,7 +17,7 @@ use crate::{
 pub struct App {
     pub(super) config: Config,
     pub(super) keys: Keys,
-    pub(super) account: Arc<Account>,
+    pub(crate) account: Arc<Account>,
     pub(crate) qwen: Arc<Client>,
     pub(super) conversations: Arc<Conversations>,
     pub(super) limiter: Arc<ConcurrencyLimiter>,
@@ -52,9 +52,9 @@ impl App {
     }
 
     /// Returns what a turn needs.
-    pub(crate) fn services(&self) -> Services {
+    pub(crate) fn services(&self, account: &Account) -> Services {
         Services {
-            upstream: Upstream::Qwen(Arc::clone(&self.qwen)),
+            upstream: Upstream::Qwen(Arc::clone(&account.qwen)),
             store_health: Arc::clone(&self.store_health),
             conversations: Arc::clone(&self.conversations),
             limiter: Arc::clone(&self.limiter),

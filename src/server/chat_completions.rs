@@ -10,7 +10,7 @@ use super::{
     reply,
 };
 use crate::{
-    accounts::KeyId,
+    accounts::{Caller, KeyId},
     api::{AnswerMeta, Dialect, Parsed},
     chat::{Answer, Attachments, ConversationHint, Plan, check, generation_options},
     error::{Error, Result},
@@ -25,6 +25,8 @@ const MAX_CONVERSATION_ID: usize = 200;
 /// A chat request without its attachments, and the attachments.
 pub(super) struct ChatTurn<'a> {
     pub(super) key: KeyId,
+    /// The caller, if the request has been resolved to one already.
+    pub(super) caller: Option<Caller>,
     /// What the client speaks.
     pub(super) dialect: Dialect,
     pub(super) headers: &'a Headers,
@@ -53,13 +55,14 @@ pub(super) async fn completions<P: Platform>(
         Ok::<_, Error>((parsed, attachments, reservation))
     })
     .await?;
-    let turn = ChatTurn { key, dialect, headers: &headers, parsed, attachments, default_model, reservation };
+    let turn =
+        ChatTurn { key, caller: None, dialect, headers: &headers, parsed, attachments, default_model, reservation };
     respond(app, platform, turn).await
 }
 
 /// Answers a chat request.
 pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: ChatTurn<'_>) -> Result<Response<Body>> {
-    let ChatTurn { key, dialect, headers, parsed, attachments, default_model, reservation } = turn;
+    let ChatTurn { key, caller, dialect, headers, parsed, attachments, default_model, reservation } = turn;
     let Parsed { mut request, delivery } = parsed;
     check(&request.messages, &attachments)?;
     let hint = hint(request.conversation_id.take(), headers)?;
@@ -76,10 +79,15 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     let options = generation_options(&request, choice, model.as_ref());
     refresh_models_later(app, platform);
     // From here on the account is fixed, even if the session is replaced.
-    let caller = app.caller(platform, key).await;
+    let caller = match caller {
+        Some(caller) => caller,
+        None => app.caller(platform, key).await,
+    };
     let id = reply::new_id("conv_", platform);
-    let conversation =
-        app.conversations.find_match(platform, caller.owner, (request.messages, attachments), &hint, id).await;
+    let services = app.services(&caller.account);
+    let capabilities = services.upstream.capabilities();
+    let whole = (request.messages, attachments);
+    let conversation = app.conversations.find_match(platform, (caller.owner, capabilities), whole, &hint, id).await;
     {
         let request_metrics = platform.request_metrics();
         let mut record = request_metrics.record();
@@ -96,7 +104,7 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     let encoder = dialect.encoder(meta, delivery);
     let reach = if app.config.allow_private_urls { Reach::Any } else { Reach::PublicOnly };
     let plan = Plan { options, conversation, reach };
-    let mut answer = Answer::new(platform.clone(), app.services(), plan, encoder, app.timing);
+    let mut answer = Answer::new(platform.clone(), services, plan, encoder, app.timing);
     let response = if delivery.is_stream() {
         answer.head().await?;
         reply::event_stream(Body::Stream(Box::pin(answer)))

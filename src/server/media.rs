@@ -67,6 +67,8 @@ async fn ask<P: Platform>(
     let delivery = if is_stream { Delivery::Stream { include_usage: false } } else { Delivery::Whole };
     let turn = ChatTurn {
         key,
+        // The file was uploaded for this caller's account, whoever replaced the session meanwhile.
+        caller: Some(received.caller.clone()),
         dialect: Dialect::ChatCompletions,
         headers: &headers,
         parsed: Parsed { request: chat, delivery },

@@ -210,10 +210,7 @@ impl TryFrom<PartFields> for Part {
             "video_url" | "input_video" | "video" => (MediaClass::Video, video_url.or(input_video).or(video)),
             "input_audio" | "audio_url" | "audio" => (MediaClass::Audio, input_audio.or(audio_url).or(audio)),
             "file" | "input_file" | "file_url" => (MediaClass::File, file.or(file_url)),
-            _ => {
-                count_attached()?;
-                return Ok(Self::Unknown(kind.chars().take(MAX_TYPE_SHOWN).collect()));
-            }
+            _ => return Ok(Self::Unknown(kind.chars().take(MAX_TYPE_SHOWN).collect())),
         };
         count_attached()?;
         let is_said = media.is_some() || file_id.is_some() || file_data.is_some() || file_info.is_some();
@@ -385,7 +382,7 @@ impl Part {
     fn into_neutral(self, message: usize, at: usize) -> llm::Part {
         let (class, word, media) = match self {
             Self::Text(text) => return llm::Part::Text(text),
-            Self::Unknown(kind) => (MediaClass::File, kind, None),
+            Self::Unknown(kind) => return llm::Part::Unsupported(kind),
             Self::Attached(class, media) => {
                 let word = match class {
                     MediaClass::Image => "image_url",
@@ -393,14 +390,10 @@ impl Part {
                     MediaClass::Audio => "input_audio",
                     MediaClass::File => "file",
                 };
-                (class, word.into(), Some(media.map(|media| *media).unwrap_or_default()))
+                (class, word.into(), media.map(|media| *media).unwrap_or_default())
             }
         };
         let param = format!("messages[{message}].content[{at}]");
-        let Some(media) = media else {
-            let source = MediaSource::Unsupported;
-            return llm::Part::Media(Box::new(llm::Media { class, source, filename: None, format: None, param, word }));
-        };
         let Media { url, data, format, file_id, file_data, filename, file_url, file_info } = media;
         let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
         let entry = file_info.filter(|info| !matches!(info.get(), "null" | "\"\""));

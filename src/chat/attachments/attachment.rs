@@ -62,8 +62,13 @@ impl Attachment {
     /// An attachment that is no longer available.
     pub(super) fn lost(message: usize, media: &Media) -> Self {
         let name = media.filename.as_deref().map_or_else(|| media.word.to_string(), plain_name);
+        Self::named_only(message, name)
+    }
+
+    /// An attachment of which nothing is known but its name.
+    pub(super) fn named_only(message: usize, name: String) -> Self {
         let source = Mutex::new(Source::Lost);
-        Self { message, param: media.param.clone(), expected: None, name, fingerprint: "lost".to_owned(), source }
+        Self { message, param: String::new(), expected: None, name, fingerprint: "lost".to_owned(), source }
     }
 
     /// Returns the entry for the upstream; uploads the attachment unless that was done.
@@ -134,6 +139,14 @@ pub(super) fn content_fingerprint(hash: &str) -> String {
     format!("sha256:{hash}")
 }
 
+/// The error of a part whose type is not supported; `param` names the part.
+pub(super) fn unsupported(kind: &str, param: &str) -> Error {
+    let problem = format!(
+        "Content parts of the type '{kind}' are not supported; send text, image_url, video_url, input_video, input_audio, audio_url or file."
+    );
+    Error::invalid(format!("{param}.type"), problem)
+}
+
 /// Reads something attached.
 pub(super) fn attachment(message: usize, media: Media) -> Result<Attachment> {
     let Media { class, source, filename, format, param, word } = media;
@@ -169,12 +182,6 @@ pub(super) fn attachment(message: usize, media: Media) -> Result<Attachment> {
             let problem =
                 format!("The part has no content: '{word}' needs a link (url), content in base64 or a file_id.");
             return Err(Error::invalid(param, problem));
-        }
-        MediaSource::Unsupported => {
-            let problem = format!(
-                "Content parts of the type '{word}' are not supported; send text, image_url, video_url, input_video, input_audio, audio_url or file."
-            );
-            return Err(Error::invalid(format!("{param}.type"), problem));
         }
     };
     let text = text.trim();

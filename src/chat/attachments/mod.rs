@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use futures::StreamExt as _;
 
 pub(in crate::chat) use attachment::{Attachment, Uploader};
-use attachment::{Source, attachment, content_fingerprint};
+use attachment::{Source, attachment, content_fingerprint, unsupported};
 pub use kept_files::{from_row, to_row};
 
 use crate::{
@@ -53,9 +53,13 @@ impl Attachments {
         for (message, Message { parts, .. }) in messages.iter_mut().enumerate() {
             let before = all.len();
             let mut kept = Vec::with_capacity(parts.len());
-            for part in std::mem::take(parts) {
+            for (at, part) in std::mem::take(parts).into_iter().enumerate() {
                 match part {
                     Part::Text(_) => kept.push(part),
+                    Part::Unsupported(kind) if message >= newest_turn => {
+                        return Err(unsupported(&kind, &format!("messages[{message}].content[{at}]")));
+                    }
+                    Part::Unsupported(kind) => all.push(Attachment::named_only(message, kind.into())),
                     Part::Media(media) if message >= newest_turn => all.push(attachment(message, *media)?),
                     Part::Media(media) => {
                         let lost = Attachment::lost(message, &media);

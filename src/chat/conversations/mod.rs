@@ -17,7 +17,7 @@ use crate::{
     platform::{self, Platform, StoreHealth},
     store::conversations::{self as table, Anchor, Keys},
     unix_time::UnixMillis,
-    upstream::{Owner, PromptMessage, RenderedPrompt, render_prompt, speaker_names},
+    upstream::{Capabilities, Owner, PromptMessage, RenderedPrompt, render_prompt, speaker_names},
 };
 #[cfg(not(target_arch = "wasm32"))]
 use crate::{
@@ -104,11 +104,12 @@ impl Conversations {
         now.saturating_sub(self.lifetime)
     }
 
-    /// Finds the chat that knows what a request continues, on behalf of `owner`; `new_id` is the id of a new conversation.
+    /// Finds the chat that knows what a request continues, on behalf of `owner`, if the
+    /// upstream keeps histories at all; `new_id` is the id of a new conversation.
     pub async fn find_match(
         &self,
         platform: &impl Platform,
-        owner: Owner,
+        (owner, capabilities): (Owner, Capabilities),
         (messages, attachments): (Vec<Message>, Attachments),
         hint: &ConversationHint,
         new_id: String,
@@ -135,7 +136,11 @@ impl Conversations {
             owner,
         };
         let scope = conversation.owner.scope.as_str();
-        let found = self.find(platform, scope, &conversation.history, &transcript.messages, hint).await;
+        let found = if capabilities.keeps_history {
+            self.find(platform, scope, &conversation.history, &transcript.messages, hint).await
+        } else {
+            Found::Nothing
+        };
         let (anchor, message_count) = match found {
             Found::Anchor(anchor, message_count) => (anchor, message_count),
             other => {

@@ -255,14 +255,6 @@ fn rejected(text: &str) -> Error {
     Error::new(ErrorKind::UpstreamRejected, format!("chat.qwen.ai refused the request {}.", reason(text.trim())))
 }
 
-/// The error of an ended session, whether the site or its token says so.
-pub(super) fn session_ended() -> Error {
-    Error::new(
-        ErrorKind::SessionExpired,
-        "The Qwen session has ended. Sign in at chat.qwen.ai, copy the cookies again and give them to this server: PUT /admin/session, or set QWEN_COOKIES.",
-    )
-}
-
 /// Something between this server and the site answered, or the site refuses the network that this server is in.
 fn gateway(status: u16) -> Error {
     Error::new(
@@ -352,9 +344,9 @@ fn by_code(code: &str, text: &str, hours: Option<u64>, wait: Option<Duration>) -
         }
         "quotalimited" | "quotalimit" | "exceedlimit" | "quotaexhausted" => quota(hours, wait, text),
         "parallellimited" | "toomanyrequests" => busy(wait, text),
-        "unauthorized" | "invalidtoken" | "tokenexpired" => session_ended(),
+        "unauthorized" | "invalidtoken" | "tokenexpired" => Error::session_expired(),
         // As a lone word it is what gateways say too.
-        "forbidden" if !code.is_empty() => session_ended(),
+        "forbidden" if !code.is_empty() => Error::session_expired(),
         "internalerror" | "internalservererror" => fault(text),
         "invalidinput" | "requestvalidationerror" => rejected(&format!("{code} {text}")),
         plain => return by_words(plain, text, hours, wait),
@@ -378,7 +370,7 @@ fn by_words(code: &str, text: &str, hours: Option<u64>, wait: Option<Duration>) 
     } else if says(text, &["inappropriate content", "content security"]) {
         filtered()
     } else if says(text, &["invalid token", "token has expired", "token is invalid", "has been revoked"]) {
-        session_ended()
+        Error::session_expired()
     } else {
         return None;
     })
@@ -388,8 +380,8 @@ fn by_status(status: Status, wait: Option<Duration>, text: &str) -> Option<Error
     let Status { code, is_of_site } = status;
     Some(match code {
         200..=299 | 400 if says(text, &["internal error", "internal server error", "something wrong"]) => fault(text),
-        401 => session_ended(),
-        403 if is_of_site => session_ended(),
+        401 => Error::session_expired(),
+        403 if is_of_site => Error::session_expired(),
         403 | 407 | 451 => gateway(code),
         413 => Error::new(ErrorKind::RequestTooLarge, "The request is larger than chat.qwen.ai takes. Shorten it."),
         429 => busy(wait, text),

@@ -16,6 +16,7 @@ use crate::{
 const MAX_ENTRY: usize = 8 * 1024;
 /// The same as text, which may be indented and escaped.
 const MAX_ENTRY_TEXT: usize = 64 * 1024;
+const TOO_LARGE: &str = "The 'file_info' is too large.";
 /// Hosts whose links the site takes as they are.
 pub(super) const OWN_HOSTS: &[&str] = &["qwen.ai", "qwenlm.ai"];
 /// The site's buckets. There is no other of that name, whatever the region; any other name may be somebody else's.
@@ -119,13 +120,13 @@ impl FileEntry {
         };
         // Read as a tree it takes many times its text.
         if entry.len() > MAX_ENTRY_TEXT {
-            return wrong("The 'file_info' is too large.");
+            return wrong(TOO_LARGE);
         }
         let Ok(Json::Object(mut entry)) = serde_json::from_str(entry) else {
             return wrong("The 'file_info' is not an object.");
         };
         if serde_json::to_string(&entry).map_or(usize::MAX, |text| text.len()) > MAX_ENTRY {
-            return wrong("The 'file_info' is too large.");
+            return wrong(TOO_LARGE);
         }
         let text = |entry: &serde_json::Map<String, Json>, name: &str| {
             entry.get(name).and_then(Json::as_str).filter(|text| !text.is_empty()).map(str::to_owned)

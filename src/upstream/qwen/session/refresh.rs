@@ -23,7 +23,8 @@ use crate::{
     },
 };
 
-/// The longest that a refresh may take, and how long its lease lasts. The Worker ends deferred work after 30 s.
+/// How long the lease and the site's answer may take together, and how long the lease lasts. The Worker ends deferred work after
+/// 30 s. Storing the new tokens is not cut off: by then the site has replaced the old ones.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a lease that another isolate holds is tried again.
 const LEASE_POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -77,7 +78,7 @@ impl Session {
                     return Ok(());
                 }
                 if !state.is_refreshing(now) {
-                    return Err(state.refresh_obstacle(now).unwrap_or_else(errors::session_ended));
+                    return Err(state.refresh_obstacle(now).unwrap_or_else(Error::session_expired));
                 }
             }
             poll.pause(platform).await;
@@ -103,10 +104,7 @@ impl Session {
         };
         let (session, detached) = (Arc::clone(self), platform.detached());
         platform.defer(async move {
-            let refreshed =
-                crate::platform::timeout(&detached, REFRESH_TIMEOUT, session.refresh_under_lease(&detached, &used))
-                    .await;
-            if let Err(error) = refreshed.unwrap_or_else(|| Err(refresh_timeout())) {
+            if let Err(error) = session.refresh_under_lease(&detached, &used).await {
                 tracing::warn!(%error, "the session was not refreshed");
                 session.record_failure(&detached, &used, &error).await;
             }
@@ -117,8 +115,26 @@ impl Session {
 
     /// Takes the lease and refreshes, or takes over what another isolate got under it.
     async fn refresh_under_lease<P: Host>(self: &Arc<Self>, platform: &P, used: &CredentialsLease) -> Result<()> {
-        let Some(credentials) = &used.credentials else { return Err(errors::session_ended()) };
+        let Some(credentials) = &used.credentials else { return Err(Error::session_expired()) };
         let version = self.state().version;
+        let tokens = self.request_under_lease(platform, credentials, version);
+        let tokens = crate::platform::timeout(platform, REFRESH_TIMEOUT, tokens).await;
+        let Some(new) = tokens.unwrap_or_else(|| Err(refresh_timeout()))? else { return Ok(()) };
+        self.store_and_adopt(platform, used, new, version).await;
+        tracing::info!(
+            expires_at = self.report(platform.now()).expires_at.map(UnixSeconds::get),
+            "the session was refreshed"
+        );
+        Ok(())
+    }
+
+    /// Takes the lease and asks the site for new tokens; `None` = another isolate got them, and they are adopted.
+    async fn request_under_lease<P: Host>(
+        &self,
+        platform: &P,
+        credentials: &Credentials,
+        version: u64,
+    ) -> Result<Option<Credentials>> {
         loop {
             let now = platform.now();
             let until = now.saturating_add(REFRESH_TIMEOUT);
@@ -136,18 +152,12 @@ impl Session {
                 }
                 Some((false, found)) if found.version != version => {
                     self.merge_or_log(Some(found), platform.now());
-                    return Ok(());
+                    return Ok(None);
                 }
                 Some((false, _)) => platform.sleep(LEASE_POLL_INTERVAL).await,
             }
         }
-        let new = self.request_tokens(platform, credentials).await?;
-        self.store_and_adopt(platform, used, new, version).await;
-        tracing::info!(
-            expires_at = self.report(platform.now()).expires_at.map(UnixSeconds::get),
-            "the session was refreshed"
-        );
-        Ok(())
+        self.request_tokens(platform, credentials).await.map(Some)
     }
 
     /// Stores refreshed credentials, then uses them.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Session, credentials::Credentials, state::SessionStatus};
 use crate::{
     error::{Error, ErrorKind, Result},
-    upstream::{Host, qwen::errors},
+    upstream::Host,
 };
 
 /// How often the row is read and written anew while others change it, before the store counts as failing.
@@ -27,7 +27,7 @@ impl Session {
         // Until the site's time is known, only its answer counts.
         if has_ended && clock.is_known() {
             if !may_refresh {
-                return Err(errors::session_ended());
+                return Err(Error::session_expired());
             }
             credentials = self.request_tokens(platform, &credentials).await?;
             may_refresh = false;

@@ -8,10 +8,7 @@ use super::credentials::Credentials;
 use crate::{
     error::{Error, ErrorKind, Result},
     unix_time::{UnixMillis, UnixSeconds},
-    upstream::{
-        AccountId,
-        qwen::{clock::Clock, errors},
-    },
+    upstream::{AccountId, qwen::clock::Clock},
 };
 
 /// The pause after the first failed refresh. It doubles with each further failure.
@@ -300,7 +297,7 @@ impl State {
         };
         match self.session_state(now) {
             SessionState::Missing => Err(session_missing()),
-            SessionState::Expired if self.credentials.as_ref().is_some_and(is_over) => Err(errors::session_ended()),
+            SessionState::Expired if self.credentials.as_ref().is_some_and(is_over) => Err(Error::session_expired()),
             _ => self.captcha_cooldown(now).map_or(Ok(()), Err),
         }
     }
@@ -359,7 +356,7 @@ impl State {
     /// Why no refresh may begin now.
     pub(super) fn refresh_obstacle(&self, now: UnixMillis) -> Option<Error> {
         if !self.is_renewable() {
-            return Some(errors::session_ended());
+            return Some(Error::session_expired());
         }
         self.captcha_cooldown(now).or_else(|| {
             let (until, kind) = self.back_off.filter(|(until, _)| *until > now)?;

@@ -157,15 +157,15 @@ impl Session {
         if head.status.is_success()
             && let Some(who) = crate::json::from_bytes::<Json>(&body).ok().as_ref().and_then(Who::read)
         {
-            return if who.is_guest { Err(errors::session_ended()) } else { Ok(who) };
+            return if who.is_guest { Err(Error::session_expired()) } else { Ok(who) };
         }
         let error = errors::from_answer(head.status, &head.headers, &body);
         Err(match error.kind() {
             // Without a session the site answers with its own page, or with nothing. Any other page is a gateway's.
             ErrorKind::UpstreamInvalid if head.status.is_success() && errors::is_sites_page(&body) => {
-                errors::session_ended()
+                Error::session_expired()
             }
-            ErrorKind::UpstreamEmpty if head.status.is_success() => errors::session_ended(),
+            ErrorKind::UpstreamEmpty if head.status.is_success() => Error::session_expired(),
             _ => error,
         })
     }
