@@ -26,6 +26,8 @@ use crate::{
 /// How long the lease and the site's answer may take together, and how long the lease lasts. The Worker ends deferred work after
 /// 30 s. Storing the new tokens is not cut off: by then the site has replaced the old ones.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long storing the new tokens takes at the most, with its retries.
+const STORE_TIME: Duration = Duration::from_secs(8);
 /// How often a lease that another isolate holds is tried again.
 const LEASE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// New tokens exist nowhere else until they are stored, so storing them is tried again after each of these pauses.
@@ -99,7 +101,7 @@ impl Session {
             if let Some(obstacle) = state.refresh_obstacle(now) {
                 return Err(obstacle);
             }
-            state.refreshing_until = Some(now.saturating_add(REFRESH_TIMEOUT));
+            state.refreshing_until = Some(now.saturating_add(REFRESH_TIMEOUT).saturating_add(STORE_TIME));
             state.lease()
         };
         let (session, detached) = (Arc::clone(self), platform.detached());
