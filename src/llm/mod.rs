@@ -4,4 +4,7 @@ mod answer;
 mod request;
 
 pub use answer::{Answer, Citation, Event, FinishReason, Source, Usage};
-pub use request::{FunctionCall, Media, MediaClass, MediaSource, Message, Part, Reasoning, Request, Role, ToolCall};
+pub use request::{
+    FunctionCall, Media, MediaClass, MediaSource, Message, Part, Reasoning, Request, Role, Tool, ToolCall, ToolChoice,
+    ToolKind,
+};

@@ -21,6 +21,45 @@ pub struct Request {
     pub conversation_id: Option<String>,
 }
 
+/// A tool that a request declares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub description: Option<String>,
+    /// The JSON schema of its arguments, as JSON text.
+    pub parameters: Option<Box<str>>,
+    /// What it takes.
+    pub kind: ToolKind,
+    /// Whether its arguments have to fit the schema.
+    pub strict: bool,
+}
+
+/// What a tool takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ToolKind {
+    /// An object, as its schema says.
+    #[default]
+    Function,
+    /// One text, which the model sees as the parameter `input`.
+    Custom,
+}
+
+/// Which tools the answer has to call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// Those that the model likes, or none.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// At least one.
+    Required,
+    /// This one.
+    Named(String),
+}
+
 /// How much a model thinks before it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reasoning {

@@ -1,7 +1,12 @@
 //! What an answer's text goes through on its way to the client.
 
+mod json;
 mod limit;
+mod refusal;
 mod stop;
+mod tools;
 
 pub(super) use limit::LimitFilter;
+pub(super) use refusal::{RefusalFilter, without_refusals};
 pub(super) use stop::StopFilter;
+pub(super) use tools::{Ended, Native, Piece, ReadCall, ToolReader, ToolSet, bare_arguments};
