@@ -28,6 +28,9 @@ struct Options {
     /// Milliseconds between two events of an answer.
     #[arg(long, default_value_t = DELAY_MS)]
     delay_ms: u64,
+    /// A directive, without its brackets, for prompts that have none; may have the steps of each chat.
+    #[arg(long, default_value = "")]
+    directive: String,
     /// Print only KEY=VALUE lines.
     #[arg(long)]
     print_env: bool,
@@ -37,6 +40,7 @@ fn main() -> io::Result<()> {
     let options = Options::parse();
     let fake = Fake::bind(SocketAddr::new(options.host, options.port))?;
     fake.set_default_delay_ms(options.delay_ms);
+    fake.set_directive("", &options.directive);
     if let Some(speed) = options.storage_speed {
         let slow = |stage, parallel| {
             StorageFault::new(stage, FaultKind::SlowRead(speed.saturating_mul(1_000_000).div_ceil(parallel)))
@@ -67,6 +71,8 @@ It thinks and then repeats the last line of the prompt. A directive in the promp
   [[fake stream=count n=200 delay_ms=10]]    200 numbered deltas, 10 ms apart
   [[fake stream=web_search]]                 a stream from tests/streams
   [[fake fail=rate_limited num=3]]           a failure (waf_json, in_progress, error_amid, …)
+  [[fake call=read_file args=%7B%7D]]        a native call, refused
+  [[fake steps=One|Two%20words]]             the answers of this chat, one after the other
   [[fake cut=900]]   [[fake hang]]   [[fake stall=4]]   [[fake gap_ms=30000 keepalive_ms=5000]]
 
 Ctrl-C stops it.";

@@ -12,6 +12,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
 use super::log::OutcomeGuard;
+use super::stop;
 use super::turn::Turn;
 
 /// When the response headers are sent.
@@ -95,6 +96,14 @@ impl Body for StepBody {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.length.is_none()
+            && let Some(turn) = &mut self.turn
+            && turn.poll_stopped(cx)
+        {
+            let event = stop::event(turn.exchange());
+            self.pause = None;
+            self.steps = VecDeque::from([Step::Bytes(event.into())]);
+        }
         loop {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));

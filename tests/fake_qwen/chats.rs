@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::accounts::now;
-use super::transcript::Transcript;
+use super::standing::Progress;
+use super::transcript::{ToolPart, Transcript};
 use super::turn::Exchange;
 
 const MAX_CHATS: usize = 50_000;
@@ -33,8 +35,26 @@ struct Chat {
     /// In order of creation; parents come before children.
     nodes: Vec<Node>,
     current: Option<String>,
-    busy: bool,
+    running: Option<Running>,
+    /// The steps of a directive.
+    progress: Option<Progress>,
     busy_until: Option<Instant>,
+}
+
+/// The running answer of a chat.
+struct Running {
+    response_id: String,
+    stop: oneshot::Sender<()>,
+}
+
+/// A message of a chat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatNode {
+    pub id: String,
+    pub parent: Option<String>,
+    /// `user` or `assistant`.
+    pub role: &'static str,
+    pub text: String,
 }
 
 struct Node {
@@ -70,7 +90,8 @@ impl Chats {
             updated_at: now(),
             nodes: Vec::new(),
             current: None,
-            busy: false,
+            running: None,
+            progress: None,
             busy_until: None,
         };
         if self.order.len() >= MAX_CHATS {
@@ -96,26 +117,46 @@ impl Chats {
     }
 
     pub(super) fn is_busy(&self, id: &str) -> bool {
-        self.chats.get(id).is_some_and(|chat| chat.busy || chat.busy_until.is_some_and(|until| until > Instant::now()))
+        self.chats
+            .get(id)
+            .is_some_and(|chat| chat.running.is_some() || chat.busy_until.is_some_and(|until| until > Instant::now()))
     }
 
-    /// Marks the chat busy; returns false if it is busy already or does not exist.
-    pub(super) fn set_busy(&mut self, id: &str) -> bool {
+    /// Marks the chat busy; returns `None` if it is busy already or does not exist, else what receives a message when the answer is
+    /// stopped.
+    pub(super) fn begin(&mut self, id: &str, response_id: &str) -> Option<oneshot::Receiver<()>> {
         let free = !self.is_busy(id);
-        match self.chats.get_mut(id) {
-            Some(chat) if free => {
-                chat.busy = true;
-                true
-            }
-            _ => false,
-        }
+        let chat = self.chats.get_mut(id).filter(|_| free)?;
+        let (stop, stopped) = oneshot::channel();
+        chat.running = Some(Running { response_id: response_id.to_owned(), stop });
+        Some(stopped)
     }
 
-    pub(super) fn set_idle(&mut self, id: &str, linger: Duration) {
-        if let Some(chat) = self.chats.get_mut(id) {
-            chat.busy = false;
+    /// Marks the chat idle if this answer is still the running one.
+    pub(super) fn end(&mut self, id: &str, response_id: &str, linger: Duration) {
+        if let Some(chat) = self.chats.get_mut(id).filter(|chat| chat.runs(response_id)) {
+            chat.running = None;
             chat.busy_until = Instant::now().checked_add(linger);
         }
+    }
+
+    /// Stops the running answer and frees the chat, also one that stays busy without a client. With a response id it stops no
+    /// other.
+    pub(super) fn stop(&mut self, id: &str, response_id: Option<&str>) {
+        let Some(chat) = self.chats.get_mut(id) else { return };
+        if response_id.is_some_and(|id| chat.running.is_some() && !chat.runs(id)) {
+            return;
+        }
+        chat.busy_until = None;
+        if let Some(running) = chat.running.take() {
+            // Without a receiver the answer has just ended.
+            let _ = running.stop.send(());
+        }
+    }
+
+    /// The steps of a chat.
+    pub(super) fn progress(&mut self, id: &str) -> Option<&mut Option<Progress>> {
+        self.chats.get_mut(id).map(|chat| &mut chat.progress)
     }
 
     /// Adds the question and the answer.
@@ -136,7 +177,10 @@ impl Chats {
         for (id, parent, message) in nodes {
             chat.nodes.push(Node { id: id.clone(), parent, at: now(), message });
         }
-        chat.current = Some(exchange.response_id.clone());
+        // A stopped answer may be recorded after the next turn has begun.
+        if chat.running.is_none() || chat.runs(&exchange.response_id) {
+            chat.current = Some(exchange.response_id.clone());
+        }
         chat.updated_at = now();
     }
 
@@ -163,14 +207,23 @@ impl Chats {
         let mut path = Vec::new();
         let mut next = chat.current.as_deref();
         while let Some(node) = next.and_then(|id| chat.nodes.iter().find(|node| node.id == id)) {
-            path.push(match &node.message {
-                Message::User { text, .. } => ("user".to_owned(), text.clone()),
-                Message::Assistant { answer, .. } => ("assistant".to_owned(), answer.text.clone()),
-            });
+            path.push((node.message.role().to_owned(), node.message.text()));
             next = node.parent.as_deref();
         }
         path.reverse();
         path
+    }
+
+    pub(super) fn nodes(&self, id: &str) -> Vec<ChatNode> {
+        let nodes = self.chats.get(id).into_iter().flat_map(|chat| &chat.nodes);
+        nodes
+            .map(|node| ChatNode {
+                id: node.id.clone(),
+                parent: node.parent.clone(),
+                role: node.message.role(),
+                text: node.message.text(),
+            })
+            .collect()
     }
 
     /// A page of the account's chats, newest first.
@@ -185,7 +238,27 @@ impl Chats {
     }
 }
 
+impl Message {
+    fn role(&self) -> &'static str {
+        match self {
+            Message::User { .. } => "user",
+            Message::Assistant { .. } => "assistant",
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Message::User { text, .. } => text.clone(),
+            Message::Assistant { answer, .. } => answer.with_calls(),
+        }
+    }
+}
+
 impl Chat {
+    fn runs(&self, response_id: &str) -> bool {
+        self.running.as_ref().is_some_and(|running| running.response_id == response_id)
+    }
+
     fn summary(&self) -> Value {
         json!({
             "id": self.id, "title": self.title, "updated_at": self.updated_at, "created_at": self.created_at,
@@ -240,6 +313,7 @@ fn content_list(answer: &Transcript) -> Vec<Value> {
             json!({"summary_title": {"content": answer.titles}, "summary_thought": {"content": answer.thoughts}});
         list.push(json!({"phase": "thinking_summary", "content": "", "status": "finished", "extra": extra}));
     }
+    list.extend(answer.tools.iter().map(ToolPart::entry));
     let status = if answer.finished { "finished" } else { "typing" };
     list.push(json!({"phase": "answer", "content": answer.text, "status": status}));
     list

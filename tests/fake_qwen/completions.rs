@@ -14,6 +14,7 @@ use super::directive::Directive;
 use super::failures;
 use super::routes::{Call, NEW_CHAT_MODEL};
 use super::script::{self, Allowed};
+use super::standing;
 use super::storage;
 use super::turn::{Exchange, Turn};
 
@@ -85,7 +86,16 @@ fn run(shared: &Arc<Shared>, call: &Call) -> Result<Reply, Box<Reply>> {
     let message = &messages[0];
     let features = &message["feature_config"];
     let wants_thinking = features["thinking_enabled"] != false;
-    let mut directive = Directive::last_of(&exchange.prompt);
+    let allowed = Allowed {
+        thinking: wants_thinking && model.is_none_or(catalogue::Model::thinks),
+        phases: features["output_schema"] == "phase",
+        cumulative: !exchange.incremental,
+    };
+    let Some(turn) = Turn::begin(shared, exchange) else {
+        return refuse("Bad_Request", "The chat is in progress!");
+    };
+    let exchange = turn.exchange();
+    let mut directive = standing::directive_of(shared, &exchange.chat_id, &exchange.prompt);
     if directive.on("files") {
         directive.set("say", &storage::describe_files(&shared.storage.lock().unwrap(), &account, &exchange.files));
     }
@@ -97,14 +107,6 @@ fn run(shared: &Arc<Shared>, call: &Call) -> Result<Reply, Box<Reply>> {
         directive = Directive::default();
         directive.set("say", "");
     }
-    let allowed = Allowed {
-        thinking: wants_thinking && model.is_none_or(catalogue::Model::thinks),
-        phases: features["output_schema"] == "phase",
-        cumulative: !exchange.incremental,
-    };
-    let Some(turn) = Turn::begin(shared, exchange) else {
-        return refuse("Bad_Request", "The chat is in progress!");
-    };
     Ok(script::play(shared, directive, turn, &allowed, id))
 }
 

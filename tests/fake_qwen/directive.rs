@@ -16,8 +16,26 @@
 //! | `status=CODE` `body=…` | any other response |
 //! | `times=N` `id=ID` | the failing keys apply only to the first N requests with this id |
 //! | `linger_ms` | the chat stays busy for this long after the turn |
+//! | `busy_until_stop=1` | if the client leaves, the chat stays busy until it is stopped or the answer would be over |
+//! | `call=NAME` `args=JSON` | a native call after the text, then a refusal and an apology; repeatable, `args` after its `call` |
+//! | `site=NAME` `args` `result` | a tool that the site runs, among the calls: an id, a phase of its own, a result |
+//! | `calls=FORM` | `increments` or an `object` instead of snapshots of the arguments; `0`: refusals without their calls |
+//! | `incomplete=1` `end=0` | the answer ends in the middle of its last call; there is no finishing event |
+//! | `refusal` `refusal_finished=1` | `0`: none, `exist`: the other spelling; the refusals have `finished` as their status |
+//! | `prose=1` | the refusals are text of the answer, glued together |
+//! | `rounds=N` | the calls and their refusals come N times |
+//! | `pause_ms` `then_think` `then` | after the refusals: a pause (with `keepalive_ms`), thinking, a text instead of the apology |
+//! | `intercept=1` | `<tool_call>{"name":…,"arguments":…}</tool_call>` in the text becomes a native call |
+//! | `steps=ONE\|TWO` | the answers to the completions of this chat in turn; the other keys apply to each |
+//!
+//! A step is a percent-encoded text or a whole percent-encoded directive with its brackets; [`steps`] writes the key. The chat
+//! remembers its steps, as later prompts lack the directive. A prompt with the same steps goes on, one with others starts anew,
+//! one with a directive without steps uses none; after the last step the fake repeats the last line again. With `id=ID` all chats
+//! count together. [`super::Fake::set_directive`] sets a directive for prompts without one.
 
-/// The last directive of a prompt; values are percent-decoded (`+` stays a plus), a key without a value counts as `1`.
+use std::fmt::Write as _;
+
+/// The keys of a directive; values are percent-decoded (`+` stays a plus) except `steps`, a key without a value counts as `1`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Directive {
     pairs: Vec<(String, String)>,
@@ -32,13 +50,17 @@ const CLOSE: &str = "]]";
 
 impl Directive {
     pub(super) fn last_of(prompt: &str) -> Directive {
-        let Some(source) = prompt.rfind(OPEN).map(|at| &prompt[at + OPEN.len()..]) else {
-            return Directive::default();
-        };
-        let source = source.split(CLOSE).next().unwrap_or_default();
+        match prompt.rfind(OPEN).map(|at| &prompt[at + OPEN.len()..]) {
+            Some(source) => Directive::parse(source.split(CLOSE).next().unwrap_or_default()),
+            None => Directive::default(),
+        }
+    }
+
+    /// Reads a directive without its brackets.
+    pub(super) fn parse(source: &str) -> Directive {
         let pairs = source.split_whitespace().map(|word| {
             let (key, value) = word.split_once('=').unwrap_or((word, "1"));
-            (key.to_owned(), percent_decoded(value))
+            (key.to_owned(), if key == "steps" { value.to_owned() } else { percent_decoded(value) })
         });
         Directive { pairs: pairs.collect(), source: source.to_owned() }
     }
@@ -57,6 +79,43 @@ impl Directive {
 
     pub(super) fn on(&self, key: &str) -> bool {
         self.get(key).is_some_and(|value| value != "0")
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// Puts the keys of `base` before these, which override them.
+    pub(super) fn after(mut self, base: &Directive) -> Directive {
+        self.pairs.splice(..0, base.pairs.iter().cloned());
+        self
+    }
+
+    /// The calls in their order: name, arguments, and the result if the site runs the tool.
+    pub(super) fn calls(&self) -> Vec<(String, String, Option<String>)> {
+        let mut calls: Vec<(String, String, Option<String>)> = Vec::new();
+        for (key, value) in &self.pairs {
+            match (key.as_str(), calls.last_mut()) {
+                ("call", _) => calls.push((value.clone(), "{}".to_owned(), None)),
+                ("site", _) => calls.push((value.clone(), "{}".to_owned(), Some(String::new()))),
+                ("args", Some((_, arguments, _))) => arguments.clone_from(value),
+                ("result", Some((_, _, Some(result)))) => result.clone_from(value),
+                _ => {}
+            }
+        }
+        calls
+    }
+
+    /// The directive of a step; empty after the last one.
+    pub(super) fn step(&self, number: usize) -> Directive {
+        let Some(step) = self.get("steps").and_then(|steps| steps.split('|').nth(number)) else {
+            return Directive::default();
+        };
+        let text = percent_decoded(step);
+        if text.contains(OPEN) {
+            return Directive::last_of(&text);
+        }
+        Directive { pairs: vec![("say".to_owned(), text)], source: step.to_owned() }
     }
 
     /// The key under which `times` counts.
@@ -84,6 +143,24 @@ pub(super) fn last_line(prompt: &str) -> String {
     }
     plain.push_str(rest);
     plain.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("ok").to_owned()
+}
+
+/// The key `steps` with these texts or directives.
+pub fn steps(steps: &[&str]) -> String {
+    format!("steps={}", steps.iter().map(|step| encoded(step)).collect::<Vec<_>>().join("|"))
+}
+
+/// A percent-encoded value.
+pub fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
 }
 
 fn percent_decoded(text: &str) -> String {

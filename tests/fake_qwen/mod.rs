@@ -2,7 +2,7 @@
 //!
 //! It stores chats, checks requests in the order of the upstream, and sends the stream or failure that the prompt requests with
 //! a `[[fake key=value …]]` directive (see [`directive`]). It verifies the signatures of uploads; [`Fake::set_storage_fault`]
-//! makes them fail. Below `/web/` it is a foreign host with the pages of [`Fake::serve_page`].
+//! makes them fail. [`Fake::set_directive`] sets a directive for prompts without one. Below `/web/` it is a foreign host with the pages of [`Fake::serve_page`].
 
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "a shared module; each binary uses a part of it")]
 #![allow(
@@ -29,8 +29,11 @@ mod recorded;
 mod routes;
 mod script;
 mod server;
+mod standing;
+mod stop;
 mod storage;
 mod streams;
+mod tools;
 mod transcript;
 mod turn;
 mod web;
@@ -45,6 +48,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+pub use chats::ChatNode;
+pub use directive::{encoded, steps};
 pub use fixtures::Fixture;
 pub use log::{Outcome, RecordedRequest};
 pub(crate) use recorded::{Row, all as recorded};
@@ -59,6 +64,7 @@ struct Shared {
     chats: Mutex<chats::Chats>,
     storage: Mutex<storage::Storage>,
     web: Mutex<web::Pages>,
+    standing: Mutex<standing::Standing>,
     addr: OnceLock<SocketAddr>,
     open_streams: AtomicUsize,
     rotate_refresh_tokens: AtomicBool,
@@ -73,12 +79,17 @@ struct Shared {
 }
 
 impl Shared {
-    /// Counts a use of `key`; returns whether it is one of the first `times`.
-    fn is_among_first(&self, key: &str, times: u64) -> bool {
+    /// Counts a use of `key`; returns its number, from 1.
+    fn count(&self, key: &str) -> u64 {
         let mut counters = self.counters.lock().unwrap();
         let count = counters.entry(key.to_owned()).or_default();
         *count += 1;
-        *count <= times
+        *count
+    }
+
+    /// Counts a use of `key`; returns whether it is one of the first `times`.
+    fn is_among_first(&self, key: &str, times: u64) -> bool {
+        self.count(key) <= times
     }
 }
 
@@ -269,6 +280,24 @@ impl Fake {
     /// `(role, text)` along the current path of a chat, oldest first; empty for an unknown chat.
     pub fn chat_messages(&self, chat_id: &str) -> Vec<(String, String)> {
         self.shared.chats.lock().unwrap().path(chat_id)
+    }
+
+    /// All messages of a chat with their branches, in order of creation; empty for an unknown chat. The text of an answer includes
+    /// its calls, as `<tool_call>…</tool_call>`, and what the site answered.
+    pub fn chat_nodes(&self, chat_id: &str) -> Vec<ChatNode> {
+        self.shared.chats.lock().unwrap().nodes(chat_id)
+    }
+
+    /// Whether a chat rejects completions because of a running answer.
+    pub fn is_chat_busy(&self, chat_id: &str) -> bool {
+        self.shared.chats.lock().unwrap().is_busy(chat_id)
+    }
+
+    /// The requests that stop an answer, oldest first.
+    pub fn stops(&self) -> Vec<Arc<RecordedRequest>> {
+        let mut requests = self.shared.log.all();
+        requests.retain(|request| request.path_and_query.split('?').next() == Some(stop::ROUTE));
+        requests
     }
 
     /// Deletes a chat, as its owner would in the browser; returns whether it existed.

@@ -15,6 +15,8 @@ use super::body::{Reply, Start};
 use super::catalogue;
 use super::completions;
 use super::failures;
+use super::standing;
+use super::stop;
 use super::storage;
 use super::web;
 
@@ -53,16 +55,21 @@ impl Call {
     }
 
     pub(super) fn query_number(&self, key: &str) -> Option<usize> {
-        self.query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == key)?.1.parse().ok()
+        self.query_text(key)?.parse().ok()
     }
 
-    fn success(&self, data: &Value) -> Reply {
+    pub(super) fn query_text(&self, key: &str) -> Option<&str> {
+        let mut pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(name, _)| *name == key).map(|(_, value)| value)
+    }
+
+    pub(super) fn success(&self, data: &Value) -> Reply {
         failures::success(&self.request_id, data)
     }
 }
 
 pub(super) fn answer(shared: &Arc<Shared>, call: &Call) -> Reply {
-    if let Some(reply) = web::answer(shared, call) {
+    if let Some(reply) = web::answer(shared, call).or_else(|| standing::answer(shared, call)) {
         return reply;
     }
     let failure = {
@@ -97,6 +104,7 @@ enum Route<'a> {
     NewChat,
     Chats,
     Chat(&'a str),
+    Stop,
     Settings,
     SettingsUpdate,
     Heartbeat,
@@ -109,6 +117,7 @@ fn find<'a>(method: &Method, path: &'a str) -> Option<Route<'a>> {
         "/api/v2/models" if get => Route::Models,
         "/api/v2/chats/new" if post => Route::NewChat,
         "/api/v2/chats" if get => Route::Chats,
+        stop::ROUTE if post => Route::Stop,
         "/api/v2/users/user/settings" if get => Route::Settings,
         "/api/v2/users/user/settings/update" if post => Route::SettingsUpdate,
         "/api/v2/users/status" if post => Route::Heartbeat,
@@ -149,6 +158,7 @@ fn route(shared: &Arc<Shared>, call: &Call) -> Reply {
             call.success(&shared.chats.lock().unwrap().page(&account, page, call.query_number("limit")))
         }
         Route::Chat(id) => chat(shared, call, &account, id),
+        Route::Stop => stop::answer(shared, call, &account),
         Route::Settings => call.success(shared.accounts.lock().unwrap().settings(&account)),
         Route::SettingsUpdate => {
             let mut accounts = shared.accounts.lock().unwrap();

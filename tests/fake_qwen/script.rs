@@ -11,6 +11,7 @@ use super::failures;
 use super::fixtures::{self, Fixture};
 use super::recorded;
 use super::streams::{self, Shape, Style};
+use super::tools::{self, Part, split_text};
 use super::transcript;
 use super::turn::{Exchange, Turn};
 
@@ -67,6 +68,9 @@ pub(super) fn play(
     }
     let mut turn = turn;
     turn.set_linger(millis(&directive, "linger_ms"));
+    if directive.on("busy_until_stop") {
+        turn.stay_busy(length(&reply.steps).map(|length| length + millis(&directive, "first_ms")));
+    }
     turn.complete_at(complete_at(&reply.steps, &turn.exchange().response_id));
     reply.turn = Some(turn);
     reply
@@ -121,7 +125,7 @@ fn stream(
     request_id: &str,
     default_delay_ms: u64,
 ) -> Reply {
-    let mut events = events(directive, exchange, allowed, request_id);
+    let (mut events, pauses) = events(directive, exchange, allowed, request_id);
     if directive.on("done") {
         events.push(b"data: [DONE]\n\n".to_vec());
     }
@@ -130,23 +134,28 @@ fn stream(
             *event = String::from_utf8_lossy(event).replace("\r\n", "\n").replace('\n', "\r\n").into_bytes();
         }
     }
-    let steps = regroup(directive, cut(directive, paced(directive, exchange, events, default_delay_ms)));
+    let steps = regroup(directive, cut(directive, paced(directive, exchange, events, &pauses, default_delay_ms)));
     let content_type = if directive.on("charset") { "text/event-stream; charset=utf-8" } else { "text/event-stream" };
     Reply { steps, sized: false, ..Reply::whole(200, content_type, "") }.header("cache-control", "no-cache")
 }
 
-/// The events with their line ends, and an error at its position.
-fn events(directive: &Directive, exchange: &Exchange, allowed: &Allowed, request_id: &str) -> Vec<Vec<u8>> {
-    let (mut events, amid, after) = match directive.get("stream").and_then(Fixture::load) {
+/// The events with their line ends, and an error at its position; the pauses before some of them.
+fn events(
+    directive: &Directive,
+    exchange: &Exchange,
+    allowed: &Allowed,
+    request_id: &str,
+) -> (Vec<Vec<u8>>, Vec<(usize, Duration)>) {
+    let (mut events, amid, after, pauses) = match directive.get("stream").and_then(Fixture::load) {
         Some(fixture) => {
             let events = fixtures::events(&fixture.filled(&exchange.chat_id, &exchange.user_id, &exchange.response_id));
             let (amid, after) = (events.len() / 2, events.len().saturating_sub(1));
-            (events, amid, after)
+            (events, amid, after, Vec::new())
         }
         None => {
             let stream = streams::generate(&shape(directive, exchange, allowed), exchange);
             let events = stream.events.into_iter().map(|event| format!("{event}\n\n").into_bytes());
-            (events.collect(), stream.amid, stream.after)
+            (events.collect(), stream.amid, stream.after, stream.pauses)
         }
     };
     let error = failures::in_stream(directive.get("code").unwrap_or("internal"), &exchange.response_id, request_id);
@@ -164,17 +173,20 @@ fn events(directive: &Directive, exchange: &Exchange, allowed: &Allowed, request
     };
     events.truncate(keep);
     events.extend(error);
-    events
+    (events, pauses)
 }
 
 fn shape(directive: &Directive, exchange: &Exchange, allowed: &Allowed) -> Shape {
     let name = directive.get("stream").unwrap_or("default");
-    let numbered = |count: u64| (1..=count.min(MAX_DELTAS)).map(|number| format!("{number} ")).collect();
+    let numbered = |count: u64| (1..=count.min(MAX_DELTAS)).map(|number| format!("{number} ")).collect::<Vec<_>>();
+    let numbered_answer = |count: u64| numbered(count).into_iter().map(Part::Text).collect();
+    let has_calls = !directive.calls().is_empty();
     let answer = match (directive.get("say"), directive.number("n")) {
-        (Some(text), _) => split_text(text, directive.size("piece")),
-        (None, Some(count)) => numbered(count),
-        (None, None) if name == "count" => numbered(10),
-        (None, None) => split_text(&last_line(&exchange.prompt), directive.size("piece")),
+        (Some(text), _) => tools::of_text(directive, text),
+        (None, Some(count)) => numbered_answer(count),
+        (None, None) if name == "count" => numbered_answer(10),
+        (None, None) if has_calls => Vec::new(),
+        (None, None) => tools::of_text(directive, &last_line(&exchange.prompt)),
     };
     let thinking = match (directive.get("think"), directive.number("thinking")) {
         _ if !allowed.thinking || name == "plain" => Vec::new(),
@@ -185,28 +197,25 @@ fn shape(directive: &Directive, exchange: &Exchange, allowed: &Allowed) -> Shape
     };
     Shape {
         style: if name == "old" { Style::Think } else { Style::Summary },
-        answer,
+        answer: tools::with_calls(directive, answer, allowed.thinking),
         thinking,
         cumulative: allowed.cumulative || directive.on("cumulative"),
         phases: allowed.phases,
         usage: directive.get("usage") != Some("0"),
+        end: directive.get("end") != Some("0"),
         ascii: directive.on("ascii"),
         input_tokens: 1_000 + exchange.prompt.len() / 4,
     }
 }
 
-/// Splits a text into words with the space after them, or into parts of `size` characters.
-fn split_text(text: &str, size: Option<usize>) -> Vec<String> {
-    match size {
-        Some(size) => {
-            text.chars().collect::<Vec<char>>().chunks(size.max(1)).map(|piece| piece.iter().collect()).collect()
-        }
-        None => text.split_inclusive(' ').map(str::to_owned).collect(),
-    }
-}
-
 /// Inserts pauses, keep-alives and a stall between the events.
-fn paced(directive: &Directive, exchange: &Exchange, events: Vec<Vec<u8>>, default_delay_ms: u64) -> Vec<Step> {
+fn paced(
+    directive: &Directive,
+    exchange: &Exchange,
+    events: Vec<Vec<u8>>,
+    pauses: &[(usize, Duration)],
+    default_delay_ms: u64,
+) -> Vec<Step> {
     let delay = Duration::from_millis(directive.number("delay_ms").unwrap_or(default_delay_ms));
     let gap = millis(directive, "gap_ms");
     let every = millis(directive, "keepalive_ms");
@@ -216,24 +225,43 @@ fn paced(directive: &Directive, exchange: &Exchange, events: Vec<Vec<u8>>, defau
         if stall == Some(index) {
             break;
         }
+        for (_, pause) in pauses.iter().filter(|(before, _)| *before == index) {
+            steps.extend(silence(exchange, *pause, every));
+        }
         if index > 0 && !delay.is_zero() {
             steps.push(Step::Pause(delay));
         }
         steps.push(Step::Bytes(event.into()));
         if index == 0 && !gap.is_zero() {
-            let mut left = gap;
-            while !every.is_zero() && left > every {
-                steps.push(Step::Pause(every));
-                steps.push(Step::Bytes(format!("{}\n\n", streams::keep_alive(exchange)).into()));
-                left -= every;
-            }
-            steps.push(Step::Pause(left));
+            steps.extend(silence(exchange, gap, every));
         }
     }
     if stall.is_some() {
         steps.push(Step::Stall);
     }
     steps
+}
+
+/// A pause with a keep-alive after each `every`, unless that is 0.
+fn silence(exchange: &Exchange, pause: Duration, every: Duration) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut left = pause;
+    while !every.is_zero() && left > every {
+        steps.push(Step::Pause(every));
+        steps.push(Step::Bytes(format!("{}\n\n", streams::keep_alive(exchange)).into()));
+        left -= every;
+    }
+    steps.push(Step::Pause(left));
+    steps
+}
+
+/// The sum of the pauses; `None` if the response has no end.
+fn length(steps: &[Step]) -> Option<Duration> {
+    steps.iter().try_fold(Duration::ZERO, |sum, step| match step {
+        Step::Pause(pause) => Some(sum + *pause),
+        Step::Bytes(_) | Step::Abort => Some(sum),
+        Step::Repeat(..) | Step::Stall => None,
+    })
 }
 
 /// Ends the response early, with or without a proper end of the body.

@@ -1,8 +1,12 @@
 //! Generated streams in the format of the upstream: JSON with Python's spacing and key order.
 
 use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::Value;
 
 use super::accounts::now;
+use super::tools::{self, Call, Part, Refusal};
 use super::turn::Exchange;
 
 /// The format of thinking.
@@ -17,13 +21,15 @@ pub(super) enum Style {
 /// The content and format of a stream.
 pub(super) struct Shape {
     pub(super) style: Style,
-    pub(super) answer: Vec<String>,
+    pub(super) answer: Vec<Part>,
     pub(super) thinking: Vec<String>,
     /// Each answer delta repeats the whole text so far.
     pub(super) cumulative: bool,
     /// Whether deltas have a phase; a request without `output_schema` gets none.
     pub(super) phases: bool,
     pub(super) usage: bool,
+    /// Whether the answer has a finishing event.
+    pub(super) end: bool,
     /// `\uXXXX` instead of UTF-8.
     pub(super) ascii: bool,
     pub(super) input_tokens: usize,
@@ -36,6 +42,8 @@ pub(super) struct Stream {
     pub(super) amid: usize,
     /// Index after all deltas of the answer.
     pub(super) after: usize,
+    /// Pauses, each with the index of the event after it.
+    pub(super) pauses: Vec<(usize, Duration)>,
 }
 
 struct Writer<'a> {
@@ -54,15 +62,28 @@ pub(super) fn generate(shape: &Shape, exchange: &Exchange) -> Stream {
         reasoning_tokens: 0,
         answer_tokens: 0,
     };
-    writer.thinking();
+    writer.thinking(&shape.thinking);
     let start = writer.events.len();
     let mut text = String::new();
-    for piece in &shape.answer {
-        text.push_str(piece);
-        writer.answer_tokens += 1;
-        writer.delta(if shape.cumulative { &text } else { piece }, Some("answer"));
+    let mut pauses = Vec::new();
+    for part in &shape.answer {
+        match part {
+            Part::Text(piece) => {
+                text.push_str(piece);
+                writer.answer_tokens += 1;
+                writer.delta(if shape.cumulative { &text } else { piece }, Some("answer"));
+            }
+            Part::Thinking(pieces) => writer.thinking(pieces),
+            Part::Call(call) => writer.call(call),
+            Part::Refusal(refusal) => writer.refusal(refusal),
+            Part::Pause(pause) => pauses.push((writer.events.len(), *pause)),
+        }
     }
     let after = writer.events.len();
+    let amid = (start + 2).min(after);
+    if !shape.end {
+        return Stream { events: writer.events, amid, after, pauses };
+    }
     for _ in 0..1 + shape.answer.len() % 2 {
         writer.delta(if shape.cumulative { &text } else { "" }, Some("answer"));
     }
@@ -71,7 +92,7 @@ pub(super) fn generate(shape: &Shape, exchange: &Exchange) -> Stream {
         r#"data: {{"choices": [{{"delta": {{"content": "", "role": "assistant", "status": "finished"{phase}}}}}], "response_id": "{}"}}"#,
         exchange.response_id
     ));
-    Stream { events: writer.events, amid: (start + 2).min(after), after }
+    Stream { events: writer.events, amid, after, pauses }
 }
 
 fn created(style: Style, exchange: &Exchange) -> String {
@@ -93,19 +114,19 @@ pub(super) fn keep_alive(exchange: &Exchange) -> String {
 }
 
 impl Writer<'_> {
-    fn thinking(&mut self) {
-        if self.shape.thinking.is_empty() {
+    fn thinking(&mut self, pieces: &[String]) {
+        if pieces.is_empty() {
             return;
         }
         match self.shape.style {
             _ if !self.shape.phases => {
-                for piece in &self.shape.thinking {
+                for piece in pieces {
                     self.reasoning_tokens += 1;
                     self.delta(piece, None);
                 }
             }
             Style::Think => {
-                for piece in &self.shape.thinking {
+                for piece in pieces {
                     self.reasoning_tokens += 1;
                     self.delta(piece, Some("think"));
                 }
@@ -114,13 +135,12 @@ impl Writer<'_> {
                     self.tail()
                 ));
             }
-            Style::Summary => self.summary(),
+            Style::Summary => self.summary(pieces),
         }
     }
 
     /// Two paragraphs; each event repeats the whole text so far.
-    fn summary(&mut self) {
-        let pieces = &self.shape.thinking;
+    fn summary(&mut self, pieces: &[String]) {
         let half = pieces.len().div_ceil(2);
         let titles = [self.quoted("Reading the question"), self.quoted("Preparing the answer")];
         for count in 1..=pieces.len() {
@@ -143,10 +163,48 @@ impl Writer<'_> {
         ));
     }
 
+    /// The frames of a call, and the result if the site runs the tool. Only those have an id and a phase of their own.
+    fn call(&mut self, call: &Call) {
+        let id = call.result.as_ref().map(|_| tools::new_id());
+        let (phase, place) = if id.is_some() { (call.name.as_str(), "think") } else { ("answer", "answer") };
+        let phase = self.phase(phase);
+        let id_field = id.as_ref().map_or_else(String::new, |id| format!(r#""function_id": "{id}", "#));
+        for frame in call.frames() {
+            self.answer_tokens += 1;
+            let name = frame.name.map_or_else(String::new, |name| format!(r#""name": {}, "#, self.quoted(name)));
+            let arguments = if frame.is_object { frame.arguments } else { self.quoted(&frame.arguments) };
+            let status = if frame.is_object { "running" } else { "typing" };
+            self.events.push(format!(
+                r#"data: {{"choices": [{{"delta": {{"role": "assistant", "content": "", {phase}"status": "{status}", "function_call": {{{name}"arguments": {arguments}}}, {id_field}"extra": {{"display_position": "{place}"}}}}}}], {}}}"#,
+                self.tail()
+            ));
+        }
+        if let (Some(result), Some(id)) = (&call.result, &id) {
+            let name = self.quoted(&call.name);
+            self.events.push(format!(
+                r#"data: {{"choices": [{{"delta": {{"role": "function", "name": {name}, {id_field}"content": "", {phase}"status": "finished", "extra": {{"display_position": "{place}", "function_id": "{id}", "tool_result": {result}}}}}}}], {}}}"#,
+                self.tail()
+            ));
+        }
+    }
+
+    fn refusal(&mut self, refusal: &Refusal) {
+        let (name, sentence) = (self.quoted(&refusal.name), self.quoted(&refusal.sentence));
+        let status = if refusal.is_finished { "finished" } else { "typing" };
+        let phase = self.phase("answer");
+        self.events.push(format!(
+            r#"data: {{"choices": [{{"delta": {{"role": "function", "content": {sentence}, {phase}"status": "{status}", "name": {name}}}}}], {}}}"#,
+            self.tail()
+        ));
+    }
+
+    fn phase(&self, phase: &str) -> String {
+        if self.shape.phases { format!(r#""phase": "{phase}", "#) } else { String::new() }
+    }
+
     fn delta(&mut self, content: &str, phase: Option<&str>) {
         let content = self.quoted(content);
-        let phase =
-            phase.filter(|_| self.shape.phases).map_or_else(String::new, |phase| format!(r#""phase": "{phase}", "#));
+        let phase = phase.map_or_else(String::new, |phase| self.phase(phase));
         self.events.push(format!(
             r#"data: {{"choices": [{{"delta": {{"role": "assistant", "content": {content}, {phase}"status": "typing"}}}}], {}}}"#,
             self.tail()
@@ -169,7 +227,7 @@ impl Writer<'_> {
     }
 
     fn quoted(&self, text: &str) -> String {
-        let quoted = serde_json::Value::from(text).to_string();
+        let quoted = Value::from(text).to_string();
         if !self.shape.ascii {
             return quoted;
         }

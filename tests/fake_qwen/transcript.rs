@@ -1,6 +1,6 @@
 //! Reads a stream back into the message that the chat stores.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The stored content of an answer.
 #[derive(Default)]
@@ -12,6 +12,46 @@ pub(super) struct Transcript {
     pub(super) titles: Vec<String>,
     pub(super) thoughts: Vec<String>,
     pub(super) finished: bool,
+    /// The calls and what the site answered, in their order.
+    pub(super) tools: Vec<ToolPart>,
+}
+
+/// A call, or a frame with the role `function`.
+pub(super) struct ToolPart {
+    /// The length of the text before it.
+    at: usize,
+    name: String,
+    phase: String,
+    content: Content,
+}
+
+enum Content {
+    Arguments(String),
+    Result(String),
+}
+
+impl ToolPart {
+    /// Its entry in the `content_list` of the stored message.
+    pub(super) fn entry(&self) -> Value {
+        match &self.content {
+            Content::Arguments(arguments) => json!({
+                "phase": self.phase, "content": "", "status": "finished", "role": "assistant",
+                "function_call": {"name": self.name, "arguments": arguments}
+            }),
+            Content::Result(content) => json!({
+                "phase": self.phase, "content": content, "status": "finished", "role": "function", "name": self.name
+            }),
+        }
+    }
+
+    fn text(&self) -> String {
+        match &self.content {
+            Content::Arguments(arguments) => {
+                format!(r#"<tool_call>{{"name": {}, "arguments": {arguments}}}</tool_call>"#, Value::from(&*self.name))
+            }
+            Content::Result(content) => content.clone(),
+        }
+    }
 }
 
 impl Transcript {
@@ -37,6 +77,9 @@ impl Transcript {
             return;
         }
         self.begun = true;
+        if self.add_tool(delta) {
+            return;
+        }
         let content = delta["content"].as_str().unwrap_or_default();
         match delta["phase"].as_str() {
             Some("think") => self.thinking.push_str(content),
@@ -56,6 +99,58 @@ impl Transcript {
             }
             Some(_) => {}
         }
+    }
+}
+
+impl Transcript {
+    /// Adds a frame of a call or with the role `function`; returns false for other deltas.
+    fn add_tool(&mut self, delta: &Value) -> bool {
+        let call = &delta["function_call"];
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let name = delta["name"].as_str().or_else(|| call["name"].as_str());
+        let part = |transcript: &Transcript, content| ToolPart {
+            at: transcript.text.len(),
+            name: name.unwrap_or_default().to_owned(),
+            phase: delta["phase"].as_str().unwrap_or("answer").to_owned(),
+            content,
+        };
+        if delta["role"] == "function" {
+            let content = delta["content"].as_str().filter(|content| !content.is_empty());
+            let content = content.map_or_else(|| delta["extra"]["tool_result"].to_string(), str::to_owned);
+            self.tools.push(part(self, Content::Result(content)));
+            return true;
+        }
+        if !call.is_object() {
+            return false;
+        }
+        let new = text(&call["arguments"]);
+        match self.tools.last_mut() {
+            Some(ToolPart { name: open, content: Content::Arguments(arguments), .. })
+                if name.is_none_or(|name| name == open) && !new.is_empty() =>
+            {
+                if new.starts_with(&*arguments) {
+                    *arguments = new;
+                } else {
+                    arguments.push_str(&new);
+                }
+            }
+            _ => self.tools.push(part(self, Content::Arguments(new))),
+        }
+        true
+    }
+
+    /// The text with the calls and results at their places.
+    pub(super) fn with_calls(&self) -> String {
+        let mut whole = String::new();
+        let mut from = 0;
+        for tool in &self.tools {
+            let at = tool.at.clamp(from, self.text.len());
+            whole.push_str(self.text.get(from..at).unwrap_or_default());
+            whole.push_str(&tool.text());
+            from = at;
+        }
+        whole.push_str(self.text.get(from..).unwrap_or_default());
+        whole
     }
 }
 

@@ -1,10 +1,14 @@
 //! A running completion. It keeps its chat busy, and records its messages there when the response ends or is dropped.
 
+use std::future::Future as _;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::Shared;
 use super::transcript::Transcript;
@@ -23,12 +27,19 @@ pub(super) struct Exchange {
     pub(super) incremental: bool,
 }
 
+/// The length of an answer without an end.
+const ENDLESS: Duration = Duration::from_secs(24 * 3600);
+
 pub(super) struct Turn {
     shared: Arc<Shared>,
     exchange: Exchange,
     /// The number of sent bytes after which the turn is complete.
     complete_at: Option<usize>,
     linger: Duration,
+    /// Until when the chat stays busy if the client leaves.
+    busy_until: Option<Instant>,
+    /// Receives a message when the client stops the answer.
+    stopped: Option<oneshot::Receiver<()>>,
     sent: Vec<u8>,
     completed: bool,
 }
@@ -36,15 +47,15 @@ pub(super) struct Turn {
 impl Turn {
     /// Marks the chat busy; returns `None` if another turn runs in it.
     pub(super) fn begin(shared: &Arc<Shared>, exchange: Exchange) -> Option<Turn> {
-        if !shared.chats.lock().unwrap().set_busy(&exchange.chat_id) {
-            return None;
-        }
+        let stopped = shared.chats.lock().unwrap().begin(&exchange.chat_id, &exchange.response_id)?;
         shared.open_streams.fetch_add(1, Ordering::SeqCst);
         Some(Turn {
             shared: shared.clone(),
             exchange,
             complete_at: None,
             linger: Duration::ZERO,
+            busy_until: None,
+            stopped: Some(stopped),
             sent: Vec::new(),
             completed: false,
         })
@@ -58,6 +69,19 @@ impl Turn {
     /// Keeps the chat busy for this long after the turn.
     pub(super) fn set_linger(&mut self, linger: Duration) {
         self.linger = linger;
+    }
+
+    /// If the client leaves early, keeps the chat busy until it is stopped or `length` has passed; `None` is without an end.
+    pub(super) fn stay_busy(&mut self, length: Option<Duration>) {
+        self.busy_until = Some(Instant::now() + length.unwrap_or(ENDLESS));
+    }
+
+    /// Whether the client has just stopped this answer.
+    pub(super) fn poll_stopped(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(stopped) = &mut self.stopped else { return false };
+        let Poll::Ready(message) = Pin::new(stopped).poll(cx) else { return false };
+        self.stopped = None;
+        message.is_ok()
     }
 
     pub(super) fn exchange(&self) -> &Exchange {
@@ -82,13 +106,15 @@ impl Turn {
         if transcript.begun {
             chats.record(&self.exchange, transcript);
         }
-        chats.set_idle(&self.exchange.chat_id, self.linger);
+        chats.end(&self.exchange.chat_id, &self.exchange.response_id, self.linger);
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         if !self.completed {
+            let left = self.busy_until.map(|until| until.saturating_duration_since(Instant::now()));
+            self.linger = self.linger.max(left.unwrap_or_default());
             self.complete();
         }
         self.shared.open_streams.fetch_sub(1, Ordering::SeqCst);
