@@ -12,6 +12,7 @@ mod disconnect;
 mod document;
 mod errors;
 mod examples;
+mod fake_site;
 mod files;
 mod history;
 mod hostile;
@@ -299,6 +300,14 @@ cases! {
     }
     signatures {
         the_fake_storage_rejects_any_flipped_bit (Native: "the case starts no server"),
+    }
+    fake_site {
+        native_calls_are_refused (Native: "the case starts no server"),
+        calls_have_the_forms_of_the_site (Native: "the case starts no server"),
+        calls_in_the_text_become_native_ones (Native: "the case starts no server"),
+        a_refused_call_stays_in_its_branch (Native: "the case starts no server"),
+        chats_remember_their_steps (Native: "the case starts no server"),
+        a_stop_ends_the_answer_and_frees_the_chat (Native: "the case starts no server"),
     }
     support {
         generated_forms_match_curl (Native: "the case starts no server"),
