@@ -41,7 +41,7 @@ fn meta() -> AnswerMeta {
 
 /// A translator after its first delta.
 fn begun() -> Translator {
-    let encoder = Dialect::ChatCompletions.encoder(meta(), Delivery::Stream { include_usage: true });
+    let encoder = Dialect::ChatCompletions.encoder(meta(), Delivery::stream(true));
     let mut translator = Translator::new(Decoder::qwen(), encoder, Vec::new(), None);
     for piece in [CREATED, DELTA] {
         assert_eq!(translator.feed(piece.as_bytes()).unwrap(), Progress::More);

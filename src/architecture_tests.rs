@@ -54,6 +54,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "media_type",
             "platform",
             "store",
+            "surrogates",
             "upstream",
         ],
     ),

@@ -58,6 +58,8 @@ pub enum ErrorKind {
     UpstreamEmpty,
     /// The site returned something that is not its protocol.
     UpstreamInvalid,
+    /// The model did not call the tool that the request asks for.
+    ToolChoiceUnsatisfied,
     /// The answer ended too early.
     UpstreamTruncated,
     /// The site reports an internal error, or cannot be reached.
@@ -97,6 +99,7 @@ impl ErrorKind {
             Self::UpstreamRejected => "upstream_rejected",
             Self::UpstreamEmpty => "upstream_empty",
             Self::UpstreamInvalid => "upstream_invalid",
+            Self::ToolChoiceUnsatisfied => "tool_choice_unsatisfied",
             Self::UpstreamTruncated => "upstream_truncated",
             Self::UpstreamError => "upstream_error",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -175,6 +178,26 @@ impl Error {
             ErrorKind::UpstreamError,
             "The Qwen session was replaced by another account's while this request ran. Send the request again.",
         )
+    }
+
+    /// The model called a tool in a way that cannot be read.
+    #[must_use]
+    pub fn unreadable_call() -> Self {
+        Self::new(
+            ErrorKind::UpstreamInvalid,
+            "The model called a tool in a form that cannot be read. Send the request again.",
+        )
+        .retryable()
+    }
+
+    /// The model did not call the tool that the request asks for: `named`, or any.
+    #[must_use]
+    pub fn tool_choice_unsatisfied(named: Option<&str>) -> Self {
+        let what = named.map_or_else(|| "a tool that it may call".to_owned(), |name| format!("the tool '{name}'"));
+        let message = format!(
+            "The model did not call {what}, although 'tool_choice' asks for it, also when asked twice. Send the request again, or set 'tool_choice' to 'auto'."
+        );
+        Self::new(ErrorKind::ToolChoiceUnsatisfied, message).retryable()
     }
 
     /// Sets the request field that is wrong.

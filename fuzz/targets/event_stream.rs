@@ -23,7 +23,7 @@ fn client_gets(delivery: Delivery, pieces: &[&[u8]]) -> String {
 
 fuzz_target!(|input: &[u8]| {
     let Some((cuts, data)) = pieces::parts(input) else { return };
-    for delivery in [Delivery::Whole, Delivery::Stream { include_usage: true }] {
+    for delivery in [Delivery::WHOLE, Delivery::stream(true)] {
         let at_once = client_gets(delivery, &[data]);
         assert_eq!(at_once, client_gets(delivery, &pieces::pieces(cuts, data)));
         if at_once.starts_with('{') {

@@ -13,21 +13,23 @@ pub struct Parsed {
 
 /// How an answer is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// Piece by piece, as events.
-    Stream {
-        /// Whether token counts end the stream.
-        include_usage: bool,
-    },
-    /// As one object.
-    Whole,
+pub struct Delivery {
+    /// Whether it comes piece by piece, as events, instead of as one object.
+    pub is_stream: bool,
+    /// Whether token counts end the stream.
+    pub include_usage: bool,
+    /// Whether a call is written in the old form, `function_call`.
+    pub legacy_functions: bool,
 }
 
 impl Delivery {
-    /// Whether the answer is a stream.
+    /// As one object.
+    pub const WHOLE: Self = Self { is_stream: false, include_usage: false, legacy_functions: false };
+
+    /// As events. `include_usage`: whether token counts end the stream.
     #[must_use]
-    pub const fn is_stream(self) -> bool {
-        matches!(self, Self::Stream { .. })
+    pub const fn stream(include_usage: bool) -> Self {
+        Self { is_stream: true, include_usage, ..Self::WHOLE }
     }
 }
 

@@ -131,10 +131,6 @@ macro_rules! unread_list {
 }
 
 unread_list! {
-    /// Objects, unread.
-    Objects of Object, at most MAX_TOOLS, expecting "an array of objects"
-}
-unread_list! {
     /// Texts, unread.
     Words of Cow<'de, str>, at most MAX_PARTS, expecting "an array of strings"
 }

@@ -12,9 +12,10 @@ use std::{
 use futures::StreamExt as _;
 
 use super::{
+    conversations::RecordedAnswer,
     limiter::Permit,
-    opening::{Attempt, Begun, Plan, Services, open},
-    translator::{Progress, Translator},
+    opening::{Attempt, Begun, Corrected, Plan, Services, open},
+    translator::{AnswerToRecord, Progress, Translator},
 };
 use crate::{
     api::Encoder,
@@ -77,7 +78,7 @@ impl<P: Platform> Engine<P> {
         let now = platform.now();
         let plan = Arc::new(plan);
         let mut engine = Self {
-            translator: translator(&services, &encoder, &plan),
+            translator: translator(&services, &encoder, &plan, true),
             platform,
             services,
             plan,
@@ -99,10 +100,10 @@ impl<P: Platform> Engine<P> {
 
     /// Begins an attempt.
     fn begin(&mut self, refused: Option<(Lease, Error)>) {
-        self.translator = translator(&self.services, &self.encoder, &self.plan);
+        self.translator = translator(&self.services, &self.encoder, &self.plan, self.retries_left > 0);
         (self.permit, self.lease) = (None, None);
         let (platform, services, plan) = (self.platform.clone(), self.services.clone(), Arc::clone(&self.plan));
-        self.stage = Stage::Opening(Box::pin(open(platform, services, plan, self.attempt, refused)));
+        self.stage = Stage::Opening(Box::pin(open(platform, services, plan, self.attempt.clone(), refused)));
     }
 
     /// What the client gets.
@@ -146,7 +147,10 @@ impl<P: Platform> Engine<P> {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(error) => error,
             };
-            self.stage = Stage::Ended;
+            let chat_id = match std::mem::replace(&mut self.stage, Stage::Ended) {
+                Stage::Reading { chat_id, .. } => Some(chat_id),
+                Stage::Opening(_) | Stage::Recording(_) | Stage::Ended => None,
+            };
             self.permit = None;
             let error = match self.translator.abort(error) {
                 Ok(None) => {
@@ -173,6 +177,12 @@ impl<P: Platform> Engine<P> {
             tracing::warn!(%error, "repeating a turn of which nothing was sent");
             self.attempt.needs_new_chat |= matches!(error.kind(), ErrorKind::ChatGone | ErrorKind::ChatBusy);
             self.attempt.chat_is_gone |= error.kind() == ErrorKind::ChatGone;
+            let is_running = self.translator.is_cut();
+            self.attempt.corrected = chat_id.zip(self.translator.correction()).map(|(chat_id, correction)| Corrected {
+                chat_id,
+                correction,
+                is_running,
+            });
             self.retries_left = self.retries_left.saturating_sub(1);
             self.begin(None);
         }
@@ -231,22 +241,34 @@ impl<P: Platform> Engine<P> {
         // Dropping the body of a cut answer cancels what would still come.
         let stage = std::mem::replace(&mut self.stage, Stage::Ended);
         self.permit = None;
-        let (Some((answer, response_id)), Stage::Reading { body, chat_id }) =
-            (self.translator.answer_to_record(), stage)
-        else {
+        let (Some(answer), Stage::Reading { body, chat_id }) = (self.translator.answer_to_record(), stage) else {
             return self.complete();
         };
-        let (answer, response_id) = (answer.to_owned(), response_id.to_owned());
-        let platform = self.platform.clone();
-        self.platform.defer(async move {
-            let rest = body.take(MAX_DRAIN_PIECES).for_each(|_| std::future::ready(()));
-            platform::timeout(&platform, DRAIN_TIMEOUT, rest).await;
-        });
+        let AnswerToRecord { text, calls, response_id, is_spoiled } = answer;
+        let (text, calls, response_id) = (text.to_owned(), calls.to_vec(), response_id.to_owned());
+        let answer = RecordedAnswer { text, calls, response_id, is_spoiled };
+        let is_cut = self.translator.is_cut();
+        if is_cut {
+            // What the site still writes is nobody's.
+            drop(body);
+        } else {
+            let platform = self.platform.clone();
+            self.platform.defer(async move {
+                let rest = body.take(MAX_DRAIN_PIECES).for_each(|_| std::future::ready(()));
+                platform::timeout(&platform, DRAIN_TIMEOUT, rest).await;
+            });
+        }
         let (platform, plan) = (self.platform.clone(), Arc::clone(&self.plan));
-        let conversations = Arc::clone(&self.services.conversations);
+        let Services { conversations, upstream, .. } = self.services.clone();
         self.stage = Stage::Recording(Box::pin(async move {
-            let Plan { options, conversation, reach: _ } = &*plan;
-            conversations.record(&platform, conversation, &chat_id, &response_id, &options.model, &answer).await;
+            let Plan { options, conversation, .. } = &*plan;
+            let recorded = conversations.record(&platform, conversation, &chat_id, &options.model, &answer);
+            if is_cut {
+                let stopped = upstream.stop(&platform, &conversation.owner, &chat_id, Some(&answer.response_id));
+                futures::future::join(recorded, stopped).await;
+            } else {
+                recorded.await;
+            }
         }));
     }
 
@@ -299,6 +321,12 @@ impl<P: Platform> Engine<P> {
     }
 }
 
-fn translator(services: &Services, encoder: &Encoder, plan: &Plan) -> Translator {
-    Translator::new(services.upstream.decoder(), encoder.clone(), plan.options.stop.clone(), plan.options.max_tokens)
+fn translator(services: &Services, encoder: &Encoder, plan: &Plan, may_repeat: bool) -> Translator {
+    let Plan { options, tools, .. } = plan;
+    let decoder = services.upstream.decoder();
+    let translator = Translator::new(decoder, encoder.clone(), options.stop.clone(), options.max_tokens);
+    match tools {
+        Some(rules) => translator.with_tools(rules.clone(), may_repeat),
+        None => translator,
+    }
 }

@@ -130,7 +130,7 @@ async fn prepared(
         .find_match(
             platform,
             (owner, services.upstream.capabilities()),
-            (request.messages, super::Attachments::default()),
+            (request.messages, super::Attachments::default(), super::TurnTools::default()),
             &hint,
             "conv".to_owned(),
         )
@@ -144,7 +144,7 @@ async fn prepared(
     };
     let meta = AnswerMeta { id: "id".to_owned(), created: START.seconds(), model: "m".to_owned() };
     let encoder = Dialect::ChatCompletions.encoder(meta, delivery);
-    let plan = Plan { options, conversation, reach: Reach::PublicOnly };
+    let plan = Plan { options, conversation, reach: Reach::PublicOnly, tools: None };
     Answer::new(platform.clone(), services.clone(), plan, encoder, timing)
 }
 
@@ -159,10 +159,10 @@ async fn answer(
 }
 
 async fn answer_for(platform: &Sim, services: &Services, owner: Owner, messages: &str) -> Answer<Sim> {
-    prepared(platform, services, owner, messages, Delivery::Whole, TIMING).await
+    prepared(platform, services, owner, messages, Delivery::WHOLE, TIMING).await
 }
 
-const STREAM: Delivery = Delivery::Stream { include_usage: false };
+const STREAM: Delivery = Delivery::stream(false);
 const QUESTION: &str = r#"[{"role":"user","content":"hi"}]"#;
 
 async fn streamed_answer(platform: &Sim, timing: Timing) -> Answer<Sim> {
@@ -170,7 +170,7 @@ async fn streamed_answer(platform: &Sim, timing: Timing) -> Answer<Sim> {
 }
 
 async fn whole_answer(platform: &Sim) -> Result<Bytes> {
-    answer(platform, &services(), QUESTION, Delivery::Whole, TIMING).await.whole().await
+    answer(platform, &services(), QUESTION, Delivery::WHOLE, TIMING).await.whole().await
 }
 
 /// What the client gets: when, in milliseconds since the start of the stream, and the bytes.
@@ -292,10 +292,10 @@ async fn a_turn_is_repeated_once_while_the_client_has_nothing() {
 
 /// A conversation whose first turn this server knows, and its second question.
 async fn second_question(platform: &Sim, services: &Services) -> Answer<Sim> {
-    answer(platform, services, QUESTION, Delivery::Whole, TIMING).await.whole().await.unwrap();
+    answer(platform, services, QUESTION, Delivery::WHOLE, TIMING).await.whole().await.unwrap();
     let messages =
         r#"[{"role":"user","content":"hi"},{"role":"assistant","content":"a"},{"role":"user","content":"and?"}]"#;
-    answer(platform, services, messages, Delivery::Whole, TIMING).await
+    answer(platform, services, messages, Delivery::WHOLE, TIMING).await
 }
 
 fn good() -> FetchResponse {

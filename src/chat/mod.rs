@@ -1,5 +1,6 @@
 //! The engine: one turn, from a request to its answer.
 
+mod answer_writer;
 mod attachments;
 mod check;
 mod citations;
@@ -19,13 +20,15 @@ mod scaling_tests;
 mod stream_tests;
 #[cfg(test)]
 mod test_requests;
+mod tool_rules;
 mod translator;
 
 pub use attachments::{Attachments, from_row, to_row};
 pub use check::check;
-pub use conversations::{ConversationHint, ConversationMatch, Conversations, history_key};
+pub use conversations::{ConversationHint, ConversationMatch, Conversations, TurnTools, history_key};
 pub use delivery::{Answer, Timing};
 pub use generation_options::{GenerationOptions, generation_options};
 pub use limiter::{ConcurrencyLimiter, KeyedLimiters};
 pub use opening::{Plan, Services};
-pub use translator::{Progress, Translator};
+pub use tool_rules::ToolRules;
+pub use translator::{AnswerToRecord, Progress, Translator};

@@ -7,11 +7,16 @@ use super::{
     conversations::{ConversationMatch, Conversations},
     generation_options::GenerationOptions,
     limiter::{ConcurrencyLimiter, KeyedLimiters, Permit},
+    tool_rules::ToolRules,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    llm::Correction,
     platform::{Platform, Reach, StoreHealth},
-    upstream::{Ask, FileEntry, Lease, Opened, RenderedPrompt, Upstream, prompt_file, without_missing},
+    store::conversations::Anchor,
+    upstream::{
+        Ask, FileEntry, Lease, Opened, RenderedPrompt, Upstream, correction_text, prompt_file, without_missing,
+    },
 };
 
 /// What all turns share.
@@ -38,15 +43,30 @@ pub struct Plan {
     pub conversation: ConversationMatch,
     /// Which hosts attachments may be fetched from.
     pub reach: Reach,
+    /// What calls of tools have to keep to, if the request has tools.
+    pub tools: Option<ToolRules>,
 }
 
 /// What an earlier attempt showed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Attempt {
     /// The chat that knows the conversation cannot be used: a new one is needed.
     pub(super) needs_new_chat: bool,
     /// That chat does not exist any more.
     pub(super) chat_is_gone: bool,
+    /// The answer could not be used: it is asked for again, from the same node of this chat, with this correction.
+    pub(super) corrected: Option<Corrected>,
+}
+
+/// An answer that could not be used.
+#[derive(Clone, Debug)]
+pub(super) struct Corrected {
+    /// The chat that it came from.
+    pub(super) chat_id: String,
+    /// What the model is to do otherwise.
+    pub(super) correction: Correction,
+    /// Whether the upstream still writes it.
+    pub(super) is_running: bool,
 }
 
 /// An answer that has begun, and the permit that it holds.
@@ -80,6 +100,9 @@ pub(super) async fn open<P: Platform>(
         return Err(error);
     }
     let opening = Opening { platform: &platform, services: &services, plan: &plan };
+    if let Some(corrected) = &attempt.corrected {
+        return opening.again(corrected).await;
+    }
     if attempt.chat_is_gone {
         conversations.forget(&platform, conversation).await;
     }
@@ -87,7 +110,7 @@ pub(super) async fn open<P: Platform>(
     if let (Some(anchor), false) = (&conversation.anchor, attempt.needs_new_chat) {
         let input = opening.prepare(&conversation.delta, conversation.known_messages).await?;
         let permit = opening.permit().await?;
-        let node = (anchor.chat_id.as_str(), anchor.response_id.as_str());
+        let node = (anchor.chat_id.as_str(), parent(anchor));
         match upstream.continue_chat(&platform, &conversation.owner, node, &opening.ask(&input)).await {
             Ok(opened) => return Ok(Begun { opened, permit }),
             Err(error) if error.kind() == ErrorKind::ChatGone => conversations.forget(&platform, conversation).await,
@@ -106,6 +129,11 @@ pub(super) async fn open<P: Platform>(
     Ok(Begun { opened, permit })
 }
 
+/// The answer that the next turn follows; `None` at the beginning of a chat.
+fn parent(anchor: &Anchor) -> Option<&str> {
+    Some(anchor.response_id.as_str()).filter(|id| !id.is_empty())
+}
+
 struct Opening<'a, P> {
     platform: &'a P,
     services: &'a Services,
@@ -116,7 +144,29 @@ impl<'a, P: Platform> Opening<'a, P> {
     fn ask(&self, input: &'a Input<'_>) -> Ask<'a> {
         let GenerationOptions { model, reasoning, search, stop: _, max_tokens: _ } = &self.plan.options;
         let Input { text, files } = input;
-        Ask { model, text, files, reasoning: *reasoning, search: *search }
+        Ask { model, text, files, reasoning: *reasoning, search: *search, has_tools: self.plan.tools.is_some() }
+    }
+
+    /// Asks once more in the same chat, from the same node: what came of it is no part of the conversation.
+    async fn again(&self, corrected: &Corrected) -> Result<Begun> {
+        let Corrected { chat_id, correction, is_running } = corrected;
+        let conversation = &self.plan.conversation;
+        let anchor = conversation.anchor.as_ref().filter(|anchor| anchor.chat_id == *chat_id);
+        let (prompt, known) = match anchor {
+            Some(_) => (&conversation.delta, conversation.known_messages),
+            None => (&conversation.full_prompt, 0),
+        };
+        let Input { text, files } = self.prepare(prompt, known).await?;
+        let text = Cow::Owned(format!("{text}\n\n{}", correction_text(correction)));
+        let permit = self.permit().await?;
+        let node = (chat_id.as_str(), anchor.and_then(parent));
+        let upstream = &self.services.upstream;
+        if *is_running {
+            upstream.stop(self.platform, &conversation.owner, chat_id, None).await;
+        }
+        let input = Input { text, files };
+        let opened = upstream.continue_chat(self.platform, &conversation.owner, node, &self.ask(&input)).await?;
+        Ok(Begun { opened, permit })
     }
 
     /// Waits for a permit to ask the upstream.

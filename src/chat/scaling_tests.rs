@@ -19,7 +19,7 @@ use crate::{
     api::openai,
     credentials_input,
     llm::Source,
-    upstream::{PromptMessage, qwen::SseReader, render_prompt, speaker_names},
+    upstream::{PromptMessage, ToolText, answered_calls, qwen::SseReader, render_prompt, speaker_names},
     visible,
 };
 
@@ -51,16 +51,18 @@ fn read_request(body: &str) -> Times {
     let messages = request.messages;
     drop(times.of("check", || check(&messages, &attachments)));
     let history = times.of("history", || History::new("scope", &messages, &attachments));
-    times.of("with_answer", || history.with_answer(body));
+    times.of("with_answer", || history.with_answer(body, []));
     times.of("second_chance", || history.second_chance(body));
     times.of("title", || super::conversations::title(&messages));
     let names = times.of("names", || speaker_names(&messages));
+    let answers = times.of("answers", || answered_calls(&messages));
     let prompt_message = messages.iter().zip(&names).enumerate().map(|(index, (message, name))| PromptMessage {
         message,
         name: name.as_deref(),
+        answers: answers[index].as_ref(),
         attached: attachments.of(index).iter().map(Attachment::name).collect(),
     });
-    times.of("fold", || render_prompt(prompt_message, 0));
+    times.of("fold", || render_prompt(prompt_message, 0, &ToolText::default()));
     times
 }
 

@@ -4,11 +4,12 @@
 use proptest::prelude::*;
 use serde::Deserialize;
 
-use super::translator::Translator;
+use super::{tool_rules::ToolRules, translator::Translator};
 use crate::{
-    api::{AnswerMeta, Delivery, Dialect, openai},
+    api::{AnswerMeta, Delivery, Dialect, Parsed, openai},
+    llm,
     unix_time::UnixSeconds,
-    upstream::Decoder,
+    upstream::{Decoder, shown_tool_name},
 };
 
 #[derive(Deserialize)]
@@ -18,8 +19,8 @@ struct Header {
 }
 
 struct Recorded {
-    stop: Vec<String>,
-    max_tokens: Option<u64>,
+    request: llm::Request,
+    legacy_functions: bool,
     body: Vec<u8>,
 }
 
@@ -28,16 +29,25 @@ impl Recorded {
         let end = file.windows(5).position(|window| window == b"\n---\n").unwrap();
         let mut header: Header = serde_json::from_slice(&file[..end]).unwrap();
         header.request.insert("messages".to_owned(), serde_json::json!([]));
-        let request = openai::parse(serde_json::to_string(&header.request).unwrap().as_bytes()).unwrap().request;
-        Self { stop: request.stop, max_tokens: request.max_tokens, body: file[end + 5..].to_vec() }
+        let body = serde_json::to_string(&header.request).unwrap();
+        let Parsed { request, delivery } = openai::parse(body.as_bytes()).unwrap();
+        Self { request, legacy_functions: delivery.legacy_functions, body: file[end + 5..].to_vec() }
     }
 
     /// What the client gets when the bytes arrive in these pieces.
     fn client_gets<'a>(&self, delivery: Delivery, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
         let meta = AnswerMeta { id: "chatcmpl-1".to_owned(), created: UnixSeconds::new(1), model: "m".to_owned() };
+        let delivery = Delivery { legacy_functions: self.legacy_functions, ..delivery };
         let encoder = Dialect::ChatCompletions.encoder(meta, delivery);
-        match Translator::new(Decoder::qwen(), encoder, self.stop.clone(), self.max_tokens).run(pieces) {
-            Ok(bytes) if delivery.is_stream() => String::from_utf8(bytes.to_vec()).unwrap(),
+        let llm::Request { stop, max_tokens, .. } = &self.request;
+        let translator = Translator::new(Decoder::qwen(), encoder, stop.clone(), *max_tokens);
+        let rules = ToolRules::new(&self.request, &"i".repeat(22), shown_tool_name);
+        let translator = match rules {
+            Some(rules) => translator.with_tools(rules, false),
+            None => translator,
+        };
+        match translator.run(pieces) {
+            Ok(bytes) if delivery.is_stream => String::from_utf8(bytes.to_vec()).unwrap(),
             Ok(bytes) => format!("{}\n", String::from_utf8(bytes.to_vec()).unwrap()),
             Err(error) => {
                 format!("status {}\n{}\n", openai::wire_form(error.kind()).status, openai::error_body(&error))
@@ -46,7 +56,7 @@ impl Recorded {
     }
 
     fn stream(&self, pieces: &[&[u8]]) -> String {
-        self.client_gets(Delivery::Stream { include_usage: true }, pieces.iter().copied())
+        self.client_gets(Delivery::stream(true), pieces.iter().copied())
     }
 }
 
@@ -59,7 +69,7 @@ fn recorded_streams_give_what_the_snapshots_say() {
     insta::glob!("../../tests/streams", "*.sse", |path| {
         let recorded = Recorded::read(&std::fs::read(path).unwrap());
         let stream = recorded.stream(&[&recorded.body]).replace(SAME, "… ");
-        let whole = recorded.client_gets(Delivery::Whole, [&recorded.body[..]]);
+        let whole = recorded.client_gets(Delivery::WHOLE, [&recorded.body[..]]);
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path("../../tests/streams");
         settings.set_prepend_module_to_snapshot(false);
@@ -100,7 +110,7 @@ fn a_stream_cut_at_any_byte_ends_with_an_error_or_complete() {
             let fails = cut.contains("\n\ndata: {\"error\":{") || cut.starts_with("status ");
             assert_ne!(fails, cut.ends_with("data: [DONE]\n\n"), "{name} at {end}: {cut}");
             assert!(
-                fails || cut == complete || recorded.stop.is_empty() || complete.contains("length"),
+                fails || cut == complete || recorded.request.stop.is_empty() || complete.contains("length"),
                 "{name} at {end}"
             );
         }
@@ -122,7 +132,7 @@ proptest! {
 
 #[test]
 fn an_answer_without_end_is_cut() {
-    for delivery in [Delivery::Whole, Delivery::Stream { include_usage: false }] {
+    for delivery in [Delivery::WHOLE, Delivery::stream(false)] {
         let piece = "x".repeat(1 << 20);
         let event = |phase: &str| {
             format!(
@@ -130,7 +140,7 @@ fn an_answer_without_end_is_cut() {
             )
         };
         let (thought, text) = (event("think"), event("answer"));
-        let recorded = Recorded { stop: Vec::new(), max_tokens: None, body: Vec::new() };
+        let recorded = Recorded { request: llm::Request::default(), legacy_functions: false, body: Vec::new() };
         let pieces = std::iter::repeat_n(thought.as_bytes(), 8).chain(std::iter::repeat(text.as_bytes()));
         let got = recorded.client_gets(delivery, pieces.take(1000));
         assert!(got.contains("\"finish_reason\":\"length\""));

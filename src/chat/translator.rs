@@ -4,16 +4,18 @@
 
 use std::ops::ControlFlow;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
+    answer_writer::AnswerWriter,
     citations::citations,
-    filters::{LimitFilter, StopFilter},
+    filters::{LimitFilter, Native, Piece, ToolReader},
+    tool_rules::ToolRules,
 };
 use crate::{
     api::Encoder,
     error::{Error, ErrorKind, Result},
-    llm::{Answer, Event, FinishReason},
+    llm::{Call, CallEvent, Correction, Event, FinishReason},
     upstream::{Decoder, EventSink},
 };
 
@@ -33,63 +35,78 @@ pub struct Translator {
     output: Output,
 }
 
-/// What the answer is so far, and what the client has not got of it yet.
+/// What the answer goes through.
 #[derive(Debug)]
 struct Output {
-    encoder: Encoder,
-    /// What is written and not yet taken.
-    out: BytesMut,
-    /// How many deltas that is.
-    deltas: u32,
-    text: String,
-    reasoning: String,
-    began: bool,
-    stop: StopFilter,
+    /// Reads calls in the text, if the request has tools.
+    reader: Option<ToolReader>,
     limit: LimitFilter,
-    cut: Option<FinishReason>,
+    writer: AnswerWriter,
+}
+
+/// An answer that is complete, as it is recorded.
+#[derive(Debug)]
+pub struct AnswerToRecord<'a> {
+    /// Its text.
+    pub text: &'a str,
+    /// The tools that it calls, and their calls' ids.
+    pub calls: &'a [Call],
+    /// Its node in the upstream's chat.
+    pub response_id: &'a str,
+    /// Whether that node is not to be continued: the next turn continues from the node before.
+    pub is_spoiled: bool,
 }
 
 impl Translator {
     /// A translator for one answer, which ends at each of the texts `stop` and after `max_tokens`.
     #[must_use]
     pub fn new(decoder: Decoder, encoder: Encoder, stop: Vec<String>, max_tokens: Option<u64>) -> Self {
-        let output = Output {
-            encoder,
-            out: BytesMut::new(),
-            deltas: 0,
-            text: String::new(),
-            reasoning: String::new(),
-            began: false,
-            stop: StopFilter::new(stop),
-            limit: LimitFilter::new(max_tokens),
-            cut: None,
-        };
+        let output =
+            Output { reader: None, limit: LimitFilter::new(max_tokens), writer: AnswerWriter::new(encoder, stop) };
         Self { decoder, output }
+    }
+
+    /// The same for a request with tools. `may_repeat`: whether the turn may be asked once more if the calls are not as they
+    /// should be.
+    #[must_use]
+    pub fn with_tools(mut self, rules: ToolRules, may_repeat: bool) -> Self {
+        self.output.reader = Some(ToolReader::new(rules.tools.clone()));
+        self.output.writer = self.output.writer.with_tools(rules, may_repeat);
+        self
     }
 
     /// Reads one piece of the upstream's bytes.
     ///
     /// # Errors
-    /// What the stream itself reports as an error; `upstream_empty` when it ends without a word.
+    /// What the stream itself reports as an error; `upstream_empty` when it ends without a word; what a call should have been.
     pub fn feed(&mut self, piece: &[u8]) -> Result<Progress> {
-        if self.decoder.feed(piece, &mut self.output)? {
+        let goes_on = self.decoder.feed(piece, &mut self.output)?;
+        self.output.writer.check()?;
+        if goes_on {
             return Ok(Progress::More);
         }
-        self.check_not_empty().map(|()| Progress::Complete)
+        self.settle().map(|()| Progress::Complete)
     }
 
     /// The upstream's bytes have ended.
     ///
     /// # Errors
-    /// `upstream_truncated` or `upstream_empty` when the end of the answer was not seen.
+    /// `upstream_truncated` or `upstream_empty` when the end of the answer was not seen; else as of [`Self::feed`].
     pub fn end(&mut self) -> Result<()> {
         self.decoder.finish(&mut self.output)?;
-        self.check_not_empty()
+        self.output.writer.check()?;
+        self.settle()
     }
 
-    fn check_not_empty(&self) -> Result<()> {
-        let is_empty = !self.output.began && self.output.cut.is_none();
-        if is_empty { Err(self.decoder.empty_answer()) } else { Ok(()) }
+    /// The answer is over: what was held back is decided.
+    fn settle(&mut self) -> Result<()> {
+        self.output.settle();
+        let writer = &mut self.output.writer;
+        writer.settle()?;
+        if writer.began() || writer.cut().is_some() {
+            return Ok(());
+        }
+        Err(self.decoder.empty_answer())
     }
 
     /// Writes the end of a complete answer.
@@ -103,13 +120,15 @@ impl Translator {
     /// # Errors
     /// Returns the error where nothing was written: it may become a status, or the request may be repeated.
     pub fn abort(&mut self, error: Error) -> Result<Option<Error>, Error> {
-        if error.kind() == ErrorKind::ContentFilter && self.output.began {
+        let writer = &self.output.writer;
+        if error.kind() == ErrorKind::ContentFilter && writer.began() {
+            self.output.settle();
             self.finish(FinishReason::ContentFilter);
             return Ok(None);
         }
         // A stream that has begun is as good as sent, also when its first words wait here together with the error: what the
         // client sees must not depend on how the bytes were packed.
-        if self.output.encoder.is_stream() && self.output.began {
+        if writer.is_stream() && writer.began() {
             self.fail(&error);
             return Ok(Some(error));
         }
@@ -118,7 +137,13 @@ impl Translator {
 
     /// Ends a stream with an error event, whatever was written of it.
     pub fn fail(&mut self, error: &Error) {
-        self.output.encoder.fail(error, &mut self.output.out);
+        self.output.writer.fail(error);
+    }
+
+    /// What the model should do otherwise, where the turn is to be repeated because of what it wrote.
+    pub fn correction(&mut self) -> Option<Correction> {
+        let is_refused = self.output.reader.is_some() && self.decoder.refusals() > 0;
+        self.output.writer.correction().or_else(|| is_refused.then_some(Correction::Refused))
     }
 
     /// Translates a whole answer that comes in these pieces, and returns all that the client gets.
@@ -143,19 +168,19 @@ impl Translator {
 
     /// Writes what keeps the connection alive.
     pub fn keep_alive(&mut self) {
-        self.output.encoder.keep_alive(&mut self.output.out);
+        self.output.writer.keep_alive();
     }
 
     /// Whether the client gets events.
     #[must_use]
     pub fn is_stream(&self) -> bool {
-        self.output.encoder.is_stream()
+        self.output.writer.is_stream()
     }
 
     /// Whether the answer has begun: its first event is written, or some of its text is kept.
     #[must_use]
     pub fn began(&self) -> bool {
-        self.output.began
+        self.output.writer.began()
     }
 
     /// Whether any text came from the upstream, also such as is held back.
@@ -167,19 +192,18 @@ impl Translator {
     /// How many bytes wait for the client.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.output.out.len()
+        self.output.writer.waiting()
     }
 
     /// How many deltas wait for the client.
     #[must_use]
     pub fn deltas(&self) -> u32 {
-        self.output.deltas
+        self.output.writer.deltas()
     }
 
     /// Takes the bytes that wait for the client.
     pub fn take(&mut self) -> Bytes {
-        self.output.deltas = 0;
-        self.output.out.split().freeze()
+        self.output.writer.take()
     }
 
     /// How many events the upstream has sent. Comments and the like are none.
@@ -194,86 +218,113 @@ impl Translator {
         self.decoder.unknown_events()
     }
 
-    /// The text of a complete answer, and its node in the upstream's chat. `None` when the answer was cut, or ended for
-    /// another reason than by itself: the upstream's own text then goes on.
-    pub fn answer_to_record(&mut self) -> Option<(&str, &str)> {
-        if self.output.cut.is_some() || self.decoder.finished() != Some(FinishReason::Stop) {
-            return None;
-        }
-        let response_id = self.decoder.response_id()?;
-        self.output.flush();
-        Some((&self.output.text, response_id))
+    /// Whether the upstream goes on although the answer is over: it is to be stopped.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.decoder.is_cut() || self.output.writer.cut().is_some() || self.decoder.finished().is_none()
+    }
+
+    /// A complete answer. `None` when it was cut in its text, or ended for another reason than by itself: the upstream's own
+    /// text then goes on. An answer that ended with its calls is complete.
+    pub fn answer_to_record(&self) -> Option<AnswerToRecord<'_>> {
+        let writer = &self.output.writer;
+        let ended = match writer.cut() {
+            Some(cut) => cut == FinishReason::ToolCalls,
+            None => matches!(self.decoder.finished(), Some(FinishReason::Stop | FinishReason::ToolCalls)),
+        };
+        let response_id = self.decoder.response_id().filter(|_| ended)?;
+        let is_spoiled = self.decoder.took_call();
+        Some(AnswerToRecord { text: writer.text(), calls: writer.calls(), response_id, is_spoiled })
     }
 
     fn finish(&mut self, finish: FinishReason) {
-        let output = &mut self.output;
-        if output.cut.is_none() {
-            output.flush();
-        }
-        output.begin();
-        let citations = citations(&output.text, self.decoder.sources());
-        let answer = Answer {
-            text: &output.text,
-            reasoning: &output.reasoning,
-            citations: &citations,
-            finish: output.cut.unwrap_or(finish),
-            usage: self.decoder.usage(),
-        };
-        output.encoder.finish(&answer, &mut output.out);
+        let sources = self.decoder.sources();
+        let usage = self.decoder.usage();
+        self.output.writer.finish(finish, |text| citations(text, sources), usage);
     }
 }
 
 impl Output {
-    fn begin(&mut self) {
-        if !std::mem::replace(&mut self.began, true) {
-            self.encoder.begin(&mut self.out);
+    /// The answer has ended: what the filters hold back belongs to it.
+    fn settle(&mut self) {
+        let Self { reader, writer, .. } = self;
+        if writer.cut().is_some() {
+            return;
+        }
+        if let Some(reader) = reader {
+            let ended = reader.finish(&mut |piece| write(writer, piece));
+            if ended.was_cut {
+                writer.call_was_cut();
+            }
         }
     }
 
-    /// The answer has ended by itself: what might have been the beginning of a stop sequence belongs to it.
-    fn flush(&mut self) {
-        let Self { encoder, out, text, stop, .. } = self;
-        stop.flush(|piece| {
-            text.push_str(piece);
-            encoder.event(Event::Text(piece), out);
-        });
+    fn native(&mut self, call: CallEvent<'_>) -> ControlFlow<()> {
+        let Self { reader, writer, .. } = self;
+        let Some(reader) = reader else { return ControlFlow::Continue(()) };
+        match reader.native(call.name, call.arguments, &mut |piece| write(writer, piece))? {
+            Native::Read => ControlFlow::Continue(()),
+            Native::Cut => {
+                writer.call_was_cut();
+                ControlFlow::Continue(())
+            }
+            Native::Unreadable => writer.unreadable(""),
+        }
     }
+}
 
-    fn end_at(&mut self, finish: FinishReason) -> ControlFlow<()> {
-        self.cut = Some(finish);
-        ControlFlow::Break(())
+/// Hands text to the reader of calls if there is one, else to the client.
+fn pass(reader: Option<&mut ToolReader>, writer: &mut AnswerWriter, text: &str) -> ControlFlow<()> {
+    let Some(reader) = reader else { return writer.text_piece(text) };
+    if reader.push(text, &mut |piece| write(writer, piece)).is_continue() {
+        return ControlFlow::Continue(());
+    }
+    // What the model makes up behind its calls is not read any more.
+    let finish = if reader.calls() > 0 { FinishReason::ToolCalls } else { FinishReason::Stop };
+    if reader.was_cut() {
+        writer.call_was_cut();
+    }
+    writer.end_at(finish)
+}
+
+fn write(writer: &mut AnswerWriter, piece: Piece<'_>) -> ControlFlow<()> {
+    match piece {
+        Piece::Text(text) => writer.text_piece(text),
+        Piece::Reasoning(text) => {
+            writer.reasoning_piece(text);
+            ControlFlow::Continue(())
+        }
+        Piece::Call(call) => writer.call(call),
+        Piece::Unreadable(text) => writer.unreadable(text),
     }
 }
 
 impl EventSink for Output {
     fn accept(&mut self, event: Event<'_>) -> ControlFlow<()> {
-        let (Event::Reasoning(piece) | Event::Text(piece)) = event else {
-            return match event {
-                Event::OutputTokens(tokens) if self.limit.is_reached(tokens) => self.end_at(FinishReason::Length),
-                _ => ControlFlow::Continue(()),
-            };
-        };
-        self.begin();
-        self.deltas = self.deltas.saturating_add(1);
-        if !self.limit.fits(piece) {
-            return self.end_at(FinishReason::Length);
-        }
-        let Self { encoder, out, text, reasoning, stop, .. } = self;
-        if let Event::Reasoning(_) = event {
-            encoder.event(event, out);
-            if encoder.keeps_reasoning() {
-                reasoning.push_str(piece);
+        match event {
+            Event::OutputTokens(tokens) if self.limit.is_reached(tokens) => self.writer.end_at(FinishReason::Length),
+            Event::OutputTokens(_) => ControlFlow::Continue(()),
+            Event::ToolCall(call) => self.native(call),
+            Event::Text(piece) | Event::Reasoning(piece) if !self.limit.fits(piece) => {
+                self.writer.end_at(FinishReason::Length)
             }
-            return ControlFlow::Continue(());
+            Event::Reasoning(piece) => {
+                self.writer.reasoning_piece(piece);
+                ControlFlow::Continue(())
+            }
+            Event::Text(piece) => pass(self.reader.as_mut(), &mut self.writer, piece),
         }
-        let found = stop.push(piece, |piece| {
-            text.push_str(piece);
-            encoder.event(Event::Text(piece), out);
-        });
-        if found { self.end_at(FinishReason::Stop) } else { ControlFlow::Continue(()) }
     }
 
     fn counts_tokens(&self) -> bool {
         self.limit.counts_tokens()
+    }
+
+    fn takes_calls(&self) -> bool {
+        self.reader.is_some()
+    }
+
+    fn has_tool_with(&self, head: &str) -> bool {
+        self.reader.as_ref().is_some_and(|reader| reader.tools().has_name_with(head))
     }
 }

@@ -1,5 +1,7 @@
 //! What a model answers.
 
+use super::request::ToolKind;
+
 /// A piece of an answer, as it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
@@ -7,8 +9,25 @@ pub enum Event<'a> {
     Reasoning(&'a str),
     /// A piece of the text.
     Text(&'a str),
+    /// A complete call of a tool.
+    ToolCall(CallEvent<'a>),
     /// How many tokens the answer has so far.
     OutputTokens(u64),
+}
+
+/// A complete call of a tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallEvent<'a> {
+    /// Its place among the calls of the answer; 0 where nobody has counted them yet.
+    pub index: usize,
+    /// Its id; empty where nobody has given it one yet.
+    pub id: &'a str,
+    /// The tool's name.
+    pub name: &'a str,
+    /// Its arguments as JSON text; of a custom tool its input.
+    pub arguments: &'a str,
+    /// What the tool takes.
+    pub kind: ToolKind,
 }
 
 /// Why an answer ended.
@@ -18,6 +37,8 @@ pub enum FinishReason {
     Stop,
     /// The token limit was reached.
     Length,
+    /// The model called tools.
+    ToolCalls,
     /// Content inspection ended it.
     ContentFilter,
 }
@@ -59,6 +80,19 @@ pub struct Citation {
     pub end: usize,
 }
 
+/// A call in an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Its id.
+    pub id: String,
+    /// The tool's name.
+    pub name: String,
+    /// Its arguments as JSON text; of a custom tool its input.
+    pub arguments: String,
+    /// What the tool takes.
+    pub kind: ToolKind,
+}
+
 /// A complete answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
@@ -66,6 +100,8 @@ pub struct Answer<'a> {
     pub text: &'a str,
     /// The thinking; empty where the encoder does not keep it.
     pub reasoning: &'a str,
+    /// The tools that it calls.
+    pub calls: &'a [Call],
     /// The sources, in the order of their marks.
     pub citations: &'a [Citation],
     /// Why it ended.

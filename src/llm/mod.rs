@@ -3,8 +3,8 @@
 mod answer;
 mod request;
 
-pub use answer::{Answer, Citation, Event, FinishReason, Source, Usage};
+pub use answer::{Answer, Call, CallEvent, Citation, Event, FinishReason, Source, Usage};
 pub use request::{
-    FunctionCall, Media, MediaClass, MediaSource, Message, Part, Reasoning, Request, Role, Tool, ToolCall, ToolChoice,
-    ToolKind,
+    Correction, FunctionCall, Media, MediaClass, MediaSource, Message, Part, Reasoning, Request, Role, Tool, ToolCall,
+    ToolChoice, ToolKind,
 };

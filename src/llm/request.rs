@@ -1,6 +1,6 @@
 //! What a client asks for.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 /// One request: a conversation whose next answer is wanted. Which bytes the client gets is not part of it.
 #[derive(Debug, Default)]
@@ -17,6 +17,14 @@ pub struct Request {
     pub stop: Vec<String>,
     /// The most tokens of the answer, thinking included.
     pub max_tokens: Option<u64>,
+    /// The tools that the answer may call.
+    pub tools: Arc<[Tool]>,
+    /// Which of them it has to call.
+    pub tool_choice: ToolChoice,
+    /// Which of them it may call; `None` = all.
+    pub allowed_tools: Option<Vec<String>>,
+    /// Whether it may call several.
+    pub parallel_tool_calls: bool,
     /// The conversation to continue, by the id that an earlier answer reported or the client chose.
     pub conversation_id: Option<String>,
 }
@@ -60,6 +68,24 @@ pub enum ToolChoice {
     Named(String),
 }
 
+/// What a model is to do otherwise, when it is asked once more because its answer cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Correction {
+    /// It wrote a call that cannot be read.
+    UnreadableCall,
+    /// It did not call what it has to call: this tool, or any that it may call.
+    CallOther {
+        /// The tool.
+        named: Option<String>,
+    },
+    /// The arguments of its call do not fit the tool's schema: the first fault.
+    Arguments(String),
+    /// Its JSON does not fit the schema: the first fault.
+    Json(String),
+    /// It called tools in a form that the upstream took for its own.
+    Refused,
+}
+
 /// How much a model thinks before it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reasoning {
@@ -100,13 +126,22 @@ pub struct Message {
     pub tool_calls: Vec<ToolCall>,
     /// The call that this is the result of.
     pub tool_call_id: Option<String>,
+    /// Whether the call failed that this is the result of.
+    pub is_error: bool,
 }
 
 impl Message {
     /// A message of text alone.
     #[must_use]
     pub fn text(role: Role, text: String) -> Self {
-        Self { role, name: None, parts: vec![Part::Text(text)], tool_calls: Vec::new(), tool_call_id: None }
+        Self {
+            role,
+            name: None,
+            parts: vec![Part::Text(text)],
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+            is_error: false,
+        }
     }
 
     /// The text of the content, a line for each part; what is attached is left out.

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     accounts::{Caller, KeyId},
     api::{AnswerMeta, Dialect, Parsed},
-    chat::{Answer, Attachments, ConversationHint, Plan, check, generation_options},
+    chat::{Answer, Attachments, ConversationHint, Plan, ToolRules, TurnTools, check, generation_options},
     error::{Error, Result},
     platform::{self, Body, Headers, Platform, Reach, Request},
 };
@@ -86,13 +86,17 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     let id = reply::new_id("conv_", platform);
     let services = app.services(&caller.account);
     let capabilities = services.upstream.capabilities();
-    let whole = (request.messages, attachments);
+    let tools = TurnTools::new(&request, options.search);
+    let stem = reply::new_id("", platform);
+    let rules =
+        ToolRules::new(&request, stem.get(..22).unwrap_or(&stem), |name| services.upstream.shown_tool_name(name));
+    let whole = (request.messages, attachments, tools);
     let conversation = app.conversations.find_match(platform, (caller.owner, capabilities), whole, &hint, id).await;
     {
         let request_metrics = platform.request_metrics();
         let mut record = request_metrics.record();
         record.model = Some(model_name.clone());
-        record.stream = Some(delivery.is_stream());
+        record.stream = Some(delivery.is_stream);
         record.hit = Some(conversation.is_known());
     }
     let conversation_id = conversation.id.clone();
@@ -103,9 +107,9 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     };
     let encoder = dialect.encoder(meta, delivery);
     let reach = if app.config.allow_private_urls { Reach::Any } else { Reach::PublicOnly };
-    let plan = Plan { options, conversation, reach };
+    let plan = Plan { options, conversation, reach, tools: rules };
     let mut answer = Answer::new(platform.clone(), services, plan, encoder, app.timing);
-    let response = if delivery.is_stream() {
+    let response = if delivery.is_stream {
         answer.head().await?;
         reply::event_stream(Body::Stream(Box::pin(answer)))
     } else {

@@ -64,7 +64,7 @@ async fn ask<P: Platform>(
         conversation_id: word(&mut received, "conversation_id"),
         ..llm::Request::default()
     };
-    let delivery = if is_stream { Delivery::Stream { include_usage: false } } else { Delivery::Whole };
+    let delivery = if is_stream { Delivery::stream(false) } else { Delivery::WHOLE };
     let turn = ChatTurn {
         key,
         // The file was uploaded for this caller's account, whoever replaced the session meanwhile.

@@ -13,12 +13,16 @@ pub struct Anchor {
     pub conversation: String,
     /// The upstream chat.
     pub chat_id: String,
-    /// The answer to continue from.
+    /// The answer to continue from; empty for the beginning of the chat.
     pub response_id: String,
     /// The digest of the system text that the chat has.
     pub system: String,
+    /// The digest of the tools that the chat was told of; empty for none.
+    pub tools: String,
     /// How many answers lead there, including this one.
     pub depth: i64,
+    /// How many messages at the end of the history `response_id` has not seen.
+    pub unseen: i64,
 }
 
 /// A conversation that this server created.
@@ -66,6 +70,8 @@ pub struct Keys {
     pub pair: Option<String>,
     /// The newest answer alone.
     pub answer: Option<String>,
+    /// The ids of the newest answer's calls.
+    pub call: Option<String>,
 }
 
 fn anchor(row: Row) -> Result<(String, Anchor), DatabaseError> {
@@ -76,31 +82,42 @@ fn anchor(row: Row) -> Result<(String, Anchor), DatabaseError> {
             Value::Text(chat_id),
             Value::Text(response_id),
             Value::Text(system),
+            Value::Text(tools),
             Value::Integer(depth),
-        ] => Ok((key, Anchor { conversation, chat_id, response_id, system, depth })),
+            Value::Integer(unseen),
+        ] => Ok((key, Anchor { conversation, chat_id, response_id, system, tools, depth, unseen })),
         _ => Err(unexpected_row("turns")),
     }
 }
 
-/// Finds the anchor of a history by its exact key, else by the key without tool steps. Reads one row in the ordinary case.
+/// Finds the anchor of the first of up to three keys that is known, and its key: of call ids, of a history, of that without
+/// tool steps. Reads one row in the ordinary case.
 pub async fn find(
     platform: &impl Storage,
-    exact: &str,
-    without_tools: &str,
+    keys: &[&str],
     not_before: UnixMillis,
-) -> Result<Option<Anchor>, DatabaseError> {
+) -> Result<Option<(String, Anchor)>, DatabaseError> {
     // A list of keys costs one more row read, so the ordinary case has no list.
-    let sql = if exact == without_tools {
-        "SELECT key, conversation, chat_id, response_id, system, depth FROM turns \
-         WHERE key = ?1 AND ?1 = ?2 AND created_at >= ?3 AND kind = 'history'"
-    } else {
-        "SELECT key, conversation, chat_id, response_id, system, depth FROM turns \
-         WHERE key IN (?1, ?2) AND created_at >= ?3 AND kind = 'history'"
+    let sql = match keys {
+        [] => return Ok(None),
+        [_] => {
+            "SELECT key, conversation, chat_id, response_id, system, tools, depth, unseen FROM turns \
+             WHERE key = ?2 AND created_at >= ?1 AND kind IN ('history', 'call')"
+        }
+        [_, _] => {
+            "SELECT key, conversation, chat_id, response_id, system, tools, depth, unseen FROM turns \
+             WHERE key IN (?2, ?3) AND created_at >= ?1 AND kind IN ('history', 'call')"
+        }
+        _ => {
+            "SELECT key, conversation, chat_id, response_id, system, tools, depth, unseen FROM turns \
+             WHERE key IN (?2, ?3, ?4) AND created_at >= ?1 AND kind IN ('history', 'call')"
+        }
     };
-    let read = Statement { sql, parameters: vec![text(exact), text(without_tools), integer(not_before)] };
+    let parameters = [integer(not_before)].into_iter().chain(keys.iter().take(3).map(|key| text(key))).collect();
+    let read = Statement { sql, parameters };
     let mut found = rows(platform, read).await?.into_iter().map(anchor).collect::<Result<Vec<_>, _>>()?;
-    let best = found.iter().position(|(key, _)| key == exact).unwrap_or(0);
-    Ok((best < found.len()).then(|| found.swap_remove(best).1))
+    let best = keys.iter().find_map(|key| found.iter().position(|(found, _)| found == key));
+    Ok(best.map(|best| found.swap_remove(best)))
 }
 
 /// Finds the anchor of the first of `keys` that is known. The key of a pair or an answer counts only while that is the last of
@@ -113,7 +130,7 @@ pub async fn find_first(
     not_before: UnixMillis,
 ) -> Result<Option<(String, Anchor)>, DatabaseError> {
     let read = Statement {
-        sql: "SELECT t.key, t.conversation, t.chat_id, t.response_id, t.system, t.depth FROM turns t \
+        sql: "SELECT t.key, t.conversation, t.chat_id, t.response_id, t.system, t.tools, t.depth, t.unseen FROM turns t \
               WHERE t.key IN (SELECT value FROM json_each(?1)) AND t.created_at >= ?2 AND t.chat_id IS NOT NULL \
               AND (t.kind = 'history' OR (t.kind = 'pair' OR t.depth > ?4) AND EXISTS ( \
                   SELECT 1 FROM conversations c WHERE c.scope = ?3 AND c.id = t.conversation AND c.head = t.response_id))",
@@ -132,30 +149,30 @@ pub async fn head(
     not_before: UnixMillis,
 ) -> Result<Option<Anchor>, DatabaseError> {
     let read = Statement {
-        sql: "SELECT id AS key, id, chat_id, head, system, turns FROM conversations WHERE scope = ?1 AND id = ?2 AND updated_at >= ?3",
+        sql: "SELECT id AS key, id, chat_id, head, system, tools, turns, unseen FROM conversations WHERE scope = ?1 AND id = ?2 AND updated_at >= ?3",
         parameters: vec![text(scope), text(id), integer(not_before)],
     };
     Ok(rows(platform, read).await?.pop().map(anchor).transpose()?.map(|(_, anchor)| anchor))
 }
 
-/// Records a turn in two statements: four rows, five where it has tool steps.
+/// Records a turn in two statements: four rows, five where it has tool steps; four where its answer calls tools.
 pub async fn record(platform: &impl Storage, turn: &Turn, now: UnixMillis) -> Result<(), DatabaseError> {
-    let Turn { scope, anchor, keys: Keys { history, without_tools, pair, answer }, title, model } = turn;
-    let Anchor { conversation, chat_id, response_id, system, depth } = anchor;
+    let Turn { scope, anchor, keys: Keys { history, without_tools, pair, answer, call }, title, model } = turn;
+    let Anchor { conversation, chat_id, response_id, system, tools, depth, unseen } = anchor;
     let key = |key: &Option<String>| key.as_deref().map_or(Value::Null, text);
     let keys = Statement {
         // A pair or an answer that ends two chats identifies neither.
-        sql: "INSERT INTO turns (key, kind, conversation, chat_id, response_id, system, created_at, depth) \
-              SELECT key, kind, ?6, ?7, ?8, ?9, ?10, ?11 FROM \
+        sql: "INSERT INTO turns (key, kind, conversation, chat_id, response_id, system, created_at, depth, tools, unseen) \
+              SELECT key, kind, ?6, ?7, ?8, ?9, ?10, ?11, ?13, ?14 FROM \
               (SELECT ?1 AS key, 'history' AS kind UNION ALL SELECT ?2, 'history' UNION ALL SELECT ?3, 'pair' \
-              UNION ALL SELECT ?4, 'answer') WHERE key IS NOT NULL \
+              UNION ALL SELECT ?4, 'answer' UNION ALL SELECT ?12, 'call') WHERE key IS NOT NULL \
               ON CONFLICT (key) DO UPDATE SET \
-              chat_id = CASE WHEN excluded.kind <> 'history' AND (turns.chat_id IS NULL OR \
+              chat_id = CASE WHEN excluded.kind NOT IN ('history', 'call') AND (turns.chat_id IS NULL OR \
                   turns.chat_id IS NOT excluded.chat_id AND EXISTS ( \
                   SELECT 1 FROM conversations c WHERE c.scope = ?5 AND c.id = turns.conversation AND c.head = turns.response_id \
               )) THEN NULL ELSE excluded.chat_id END, \
               kind = excluded.kind, conversation = excluded.conversation, response_id = excluded.response_id, \
-              system = excluded.system, depth = excluded.depth, \
+              system = excluded.system, depth = excluded.depth, tools = excluded.tools, unseen = excluded.unseen, \
               created_at = CASE WHEN turns.chat_id IS NULL THEN turns.created_at ELSE excluded.created_at END",
         parameters: vec![
             key(history),
@@ -169,13 +186,18 @@ pub async fn record(platform: &impl Storage, turn: &Turn, now: UnixMillis) -> Re
             text(system),
             integer(now),
             Value::Integer(*depth),
+            key(call),
+            text(tools),
+            Value::Integer(*unseen),
         ],
     };
     let conversation = Statement {
-        sql: "INSERT INTO conversations (scope, id, chat_id, head, system, title, model, turns, created_at, updated_at) \
-              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?8) \
+        sql: "INSERT INTO conversations \
+              (scope, id, chat_id, head, system, title, model, turns, created_at, updated_at, tools, unseen) \
+              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?8, ?9, ?10) \
               ON CONFLICT (scope, id) DO UPDATE SET chat_id = excluded.chat_id, head = excluded.head, \
-              system = excluded.system, model = excluded.model, turns = turns + 1, updated_at = excluded.updated_at",
+              system = excluded.system, model = excluded.model, turns = turns + 1, updated_at = excluded.updated_at, \
+              tools = excluded.tools, unseen = excluded.unseen",
         parameters: vec![
             text(scope),
             text(conversation),
@@ -185,6 +207,8 @@ pub async fn record(platform: &impl Storage, turn: &Turn, now: UnixMillis) -> Re
             text(title),
             text(model),
             integer(now),
+            text(tools),
+            Value::Integer(*unseen),
         ],
     };
     run(platform, vec![keys, conversation]).await.map(drop)

@@ -23,6 +23,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0005_imported_chats.sql", include_str!("../../migrations/0005_imported_chats.sql")),
     ("0006_depth.sql", include_str!("../../migrations/0006_depth.sql")),
     ("0007_uploads_by_scope.sql", include_str!("../../migrations/0007_uploads_by_scope.sql")),
+    ("0008_tools.sql", include_str!("../../migrations/0008_tools.sql")),
 ];
 
 /// What the store needs of a runtime.

@@ -25,7 +25,7 @@ async fn a_row_of_an_unexpected_shape_is_an_error() {
     is_unexpected(files::find(&platform, "s", "i").await, "files");
     is_unexpected(files::list(&platform, "s", "", true, 9).await, "files");
     is_unexpected(files::expire_files(&platform, ("", ""), NOW, 9).await, "files");
-    is_unexpected(conversations::find(&platform, "k", "k", NOW).await, "turns");
+    is_unexpected(conversations::find(&platform, &["k"], NOW).await, "turns");
     is_unexpected(conversations::find_first(&platform, "s", &["k"], 0, NOW).await, "turns");
     is_unexpected(conversations::head(&platform, "s", "i", NOW).await, "turns");
     is_unexpected(conversations::list(&platform, "s", 9).await, "conversations");
@@ -49,7 +49,9 @@ async fn a_value_of_another_type_in_sqlite_is_an_error() {
         chat_id: "chat".to_owned(),
         response_id: "response".to_owned(),
         system: String::new(),
+        tools: String::new(),
         depth: 1,
+        unseen: 0,
     };
     let turn = conversations::Turn {
         scope: "s".to_owned(),
@@ -59,11 +61,11 @@ async fn a_value_of_another_type_in_sqlite_is_an_error() {
         model: "model".to_owned(),
     };
     conversations::record(&platform, &turn, NOW).await.unwrap();
-    assert_eq!(conversations::find(&platform, "key", "key", NOW).await.unwrap(), Some(anchor));
+    assert_eq!(conversations::find(&platform, &["key"], NOW).await.unwrap(), Some(("key".to_owned(), anchor)));
     assert_eq!(conversations::list(&platform, "s", 9).await.unwrap().len(), 1);
     write("UPDATE turns SET depth = 'deep'").await.unwrap();
     write("UPDATE conversations SET updated_at = 'yesterday'").await.unwrap();
-    is_unexpected(conversations::find(&platform, "key", "key", NOW).await, "turns");
+    is_unexpected(conversations::find(&platform, &["key"], NOW).await, "turns");
     is_unexpected(conversations::list(&platform, "s", 9).await, "conversations");
 }
 

@@ -8,8 +8,9 @@ mod seam;
 pub use owner::{AccountId, Owner, ScopeKey};
 pub use ports::{Cache, Host, SessionStore, StoredSession, Upload, UploadStore};
 pub use qwen::{
-    Choice, EventSink, File, FileEntry, Model, NewFile, PromptMessage, RenderedPrompt, content_hash, plain_name,
-    prompt_file, speaker_names, without_missing,
+    Answers, Choice, EventSink, File, FileEntry, Model, NewFile, PromptMessage, RenderedPrompt, ToolAsk, ToolText,
+    answered_calls, content_hash, correction_text, plain_name, prompt_file, shown_tool_name, speaker_names,
+    without_missing,
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use qwen::{PastChat, PastMessage};

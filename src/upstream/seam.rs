@@ -1,12 +1,15 @@
 //! The seam: what the engine asks of an upstream, whichever it is. One `match` a call; no generics over upstreams, or the
 //! Worker would carry the engine several times.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::{
     owner::Owner,
     ports::{Host, Upload},
-    qwen::{self, CredentialsLease, EventSink, File, FileEntry, NewFile, PromptMessage, RenderedPrompt, TurnStream},
+    qwen::{
+        self, CredentialsLease, EventSink, File, FileEntry, NewFile, PromptMessage, RenderedPrompt, ToolText,
+        TurnStream,
+    },
 };
 use url::Url;
 
@@ -46,6 +49,8 @@ pub struct Ask<'a> {
     pub reasoning: Reasoning,
     /// Whether the model may search the web.
     pub search: bool,
+    /// Whether the client has tools: the upstream's own are then switched off as far as possible.
+    pub has_tools: bool,
 }
 
 /// An answer that has begun.
@@ -99,7 +104,8 @@ impl Upstream {
         }
     }
 
-    /// Sends a message to the chat that knows the conversation; waits a little while that chat is busy.
+    /// Sends a message to the chat that knows the conversation, behind the answer `parent_id`, or at its beginning; waits a
+    /// little while that chat is busy.
     ///
     /// # Errors
     /// Any refusal: of kind `ChatGone` and `ChatBusy` where only this chat cannot be used.
@@ -107,12 +113,12 @@ impl Upstream {
         &self,
         platform: &P,
         owner: &Owner,
-        (chat_id, parent_id): (&str, &str),
+        (chat_id, parent_id): (&str, Option<&str>),
         ask: &Ask<'_>,
     ) -> Result<Opened> {
         match self {
             Self::Qwen(client) => {
-                let stream = client.continue_chat(platform, owner, &turn(chat_id, Some(parent_id), ask)).await?;
+                let stream = client.continue_chat(platform, owner, &turn(chat_id, parent_id, ask)).await?;
                 Ok(opened(stream, chat_id.to_owned()))
             }
         }
@@ -157,6 +163,21 @@ impl Upstream {
         }
     }
 
+    /// Ends an answer that nobody reads on, so that its chat is free for the next turn.
+    pub async fn stop<P: Host>(&self, platform: &P, owner: &Owner, chat_id: &str, response_id: Option<&str>) {
+        match self {
+            Self::Qwen(client) => client.stop(platform, owner, chat_id, response_id).await,
+        }
+    }
+
+    /// The name under which the model sees a tool.
+    #[must_use]
+    pub fn shown_tool_name<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        match self {
+            Self::Qwen(_) => qwen::shown_tool_name(name),
+        }
+    }
+
     /// The session follows an error that came within an answer.
     pub fn note<P: Host>(&self, platform: &P, lease: &Lease, error: &Error) {
         match (self, lease) {
@@ -190,8 +211,8 @@ impl Upstream {
 }
 
 fn turn<'a>(chat_id: &'a str, parent_id: Option<&'a str>, ask: &Ask<'a>) -> qwen::Turn<'a> {
-    let Ask { model, text, files, reasoning, search } = *ask;
-    qwen::Turn { chat_id, parent_id, model, text, files, reasoning, search }
+    let Ask { model, text, files, reasoning, search, has_tools } = *ask;
+    qwen::Turn { chat_id, parent_id, model, text, files, reasoning, search, has_tools }
 }
 
 fn opened(stream: TurnStream, chat_id: String) -> Opened {
@@ -199,10 +220,15 @@ fn opened(stream: TurnStream, chat_id: String) -> Opened {
     Opened { body, chat_id, lease: Lease::Qwen(lease) }
 }
 
-/// Renders messages as one text, for an upstream that takes one at a time. `files` = how many attachments go along.
+/// Renders messages as one text, for an upstream that takes one at a time. `files` = how many attachments go along, `tools` =
+/// what goes along because of tools.
 #[must_use]
-pub fn render_prompt<'a>(messages: impl IntoIterator<Item = PromptMessage<'a>>, files: usize) -> RenderedPrompt {
-    qwen::render(messages, files)
+pub fn render_prompt<'a>(
+    messages: impl IntoIterator<Item = PromptMessage<'a>>,
+    files: usize,
+    tools: &ToolText,
+) -> RenderedPrompt {
+    qwen::render(messages, files, tools)
 }
 
 impl Decoder {
@@ -232,11 +258,36 @@ impl Decoder {
         }
     }
 
-    /// The error of an answer without a word.
+    /// The error of an answer without a word, or of one that was nothing but refusals of tools.
     #[must_use]
     pub fn empty_answer(&self) -> Error {
         match self {
+            Self::Qwen(_) if self.refusals() > 0 => qwen::refused_tools(),
             Self::Qwen(_) => qwen::empty_answer(),
+        }
+    }
+
+    /// How many tools of the client's the upstream refused.
+    #[must_use]
+    pub fn refusals(&self) -> u32 {
+        match self {
+            Self::Qwen(decoder) => decoder.refusals(),
+        }
+    }
+
+    /// Whether the upstream tried to run a tool of the client's itself, so that this node of its chat is not to be continued.
+    #[must_use]
+    pub fn took_call(&self) -> bool {
+        match self {
+            Self::Qwen(decoder) => decoder.took_call(),
+        }
+    }
+
+    /// Whether the answer is over although the upstream goes on.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        match self {
+            Self::Qwen(decoder) => decoder.is_cut(),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     api::{AnswerMeta, Delivery},
     error::Error,
     json::write_line,
-    llm::{Answer, Citation, Event, FinishReason, Usage},
+    llm::{Answer, Call, CallEvent, Citation, Event, FinishReason, ToolKind, Usage},
 };
 
 #[derive(Serialize)]
@@ -123,10 +123,70 @@ struct Message<'a> {
     role: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]
     reasoning_content: &'a str,
-    content: &'a str,
+    /// `null` beside calls without a text.
+    content: Option<&'a str>,
     refusal: (),
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCallObject<'a>>,
+    /// The older form of `tool_calls`, where the request has `functions`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_call: Option<NamedArguments<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     annotations: Vec<AnnotationObject<'a>>,
+}
+
+/// A call of a tool.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = AnswerToolCall))]
+struct ToolCallObject<'a> {
+    id: &'a str,
+    /// `function` or `custom`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function: Option<NamedArguments<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom: Option<NamedInput<'a>>,
+}
+
+/// A function and its arguments.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = AnswerFunctionCall))]
+struct NamedArguments<'a> {
+    name: &'a str,
+    /// JSON text.
+    arguments: &'a str,
+}
+
+/// A custom tool and its input.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = AnswerCustomCall))]
+struct NamedInput<'a> {
+    name: &'a str,
+    input: &'a str,
+}
+
+impl<'a> From<&'a Call> for NamedArguments<'a> {
+    fn from(call: &'a Call) -> Self {
+        Self { name: &call.name, arguments: &call.arguments }
+    }
+}
+
+impl<'a> From<&'a Call> for ToolCallObject<'a> {
+    fn from(call: &'a Call) -> Self {
+        let Call { id, name, arguments, kind } = call;
+        match kind {
+            ToolKind::Function => {
+                Self { id, kind: "function", function: Some(NamedArguments { name, arguments }), custom: None }
+            }
+            ToolKind::Custom => {
+                Self { id, kind: "custom", function: None, custom: Some(NamedInput { name, input: arguments }) }
+            }
+        }
+    }
 }
 
 /// Writes the chunks of one answer into a buffer. The part that is the same in each is made once.
@@ -156,13 +216,13 @@ impl ChunkWriter {
         Self { head: head.to_vec().into(), tail: if with_usage { TAIL_WITH_USAGE } else { TAIL }, meta }
     }
 
-    fn chunk(&self, out: &mut BytesMut, delta: impl FnOnce(&mut BytesMut), finish: Option<FinishReason>) {
+    fn chunk(&self, out: &mut BytesMut, delta: impl FnOnce(&mut BytesMut), finish: Option<&'static str>) {
         out.extend_from_slice(&self.head);
         delta(out);
         out.extend_from_slice(b",\"finish_reason\":");
         match finish {
             None => out.extend_from_slice(b"null"),
-            Some(reason) => write_line(out, finish_word(reason)),
+            Some(reason) => write_line(out, reason),
         }
         out.extend_from_slice(self.tail);
     }
@@ -194,8 +254,46 @@ impl ChunkWriter {
         );
     }
 
+    /// A call, in two chunks: which tool, and its arguments.
+    pub fn tool_call(&self, out: &mut BytesMut, call: &CallEvent<'_>) {
+        let CallEvent { index, id, name, arguments, kind } = call;
+        let (kind, key) = match kind {
+            ToolKind::Function => ("function", "arguments"),
+            ToolKind::Custom => ("custom", "input"),
+        };
+        let head = |out: &mut BytesMut| {
+            out.extend_from_slice(b"{\"tool_calls\":[{\"index\":");
+            write_line(out, index);
+            out.extend_from_slice(b",\"id\":");
+            write_line(out, id);
+            out.extend_from_slice(format!(",\"type\":\"{kind}\",\"{kind}\":{{\"name\":").as_bytes());
+            write_line(out, name);
+            out.extend_from_slice(format!(",\"{key}\":\"\"}}}}]}}").as_bytes());
+        };
+        self.chunk(out, head, None);
+        let rest = |out: &mut BytesMut| {
+            out.extend_from_slice(b"{\"tool_calls\":[{\"index\":");
+            write_line(out, index);
+            out.extend_from_slice(format!(",\"{kind}\":{{\"{key}\":").as_bytes());
+            write_line(out, arguments);
+            out.extend_from_slice(b"}}]}");
+        };
+        self.chunk(out, rest, None);
+    }
+
+    /// A call in the old form, of which an answer has one.
+    pub fn function_call(&self, out: &mut BytesMut, call: &CallEvent<'_>) {
+        let CallEvent { name, arguments, .. } = call;
+        let delta = |out: &mut BytesMut| {
+            out.extend_from_slice(b"{\"function_call\":");
+            write_line(out, &NamedArguments { name, arguments });
+            out.extend_from_slice(b"}");
+        };
+        self.chunk(out, delta, None);
+    }
+
     /// The last chunk with a choice: the reason, and the sources if there are any.
-    pub fn finish(&self, out: &mut BytesMut, reason: FinishReason, annotations: &[Citation]) {
+    pub fn finish(&self, out: &mut BytesMut, reason: &'static str, annotations: &[Citation]) {
         self.chunk(
             out,
             |out| {
@@ -243,6 +341,7 @@ pub struct Encoder {
     /// What writes the chunks of a stream; `None` = one object at the end.
     writer: Option<ChunkWriter>,
     include_usage: bool,
+    legacy_functions: bool,
 }
 
 impl Encoder {
@@ -250,10 +349,9 @@ impl Encoder {
     #[must_use]
     pub fn new(meta: AnswerMeta, delivery: Delivery) -> Self {
         let meta = Arc::new(meta);
-        let include_usage = matches!(delivery, Delivery::Stream { include_usage: true });
-        let writer =
-            matches!(delivery, Delivery::Stream { .. }).then(|| ChunkWriter::new(Arc::clone(&meta), include_usage));
-        Self { meta, writer, include_usage }
+        let Delivery { is_stream, include_usage, legacy_functions } = delivery;
+        let writer = is_stream.then(|| ChunkWriter::new(Arc::clone(&meta), include_usage));
+        Self { meta, writer, include_usage, legacy_functions }
     }
 
     pub(in crate::api) fn is_stream(&self) -> bool {
@@ -271,6 +369,8 @@ impl Encoder {
         match event {
             Event::Reasoning(text) => writer.reasoning(out, text),
             Event::Text(text) => writer.content(out, text),
+            Event::ToolCall(call) if self.legacy_functions => writer.function_call(out, &call),
+            Event::ToolCall(call) => writer.tool_call(out, &call),
             Event::OutputTokens(_) => {}
         }
     }
@@ -278,14 +378,14 @@ impl Encoder {
     pub(in crate::api) fn finish(&self, answer: &Answer<'_>, out: &mut BytesMut) {
         match &self.writer {
             Some(writer) => {
-                writer.finish(out, answer.finish, answer.citations);
+                writer.finish(out, finish_word(answer.finish, self.legacy_functions), answer.citations);
                 if self.include_usage {
                     writer.usage(out, answer.usage);
                 }
                 ChunkWriter::done(out);
             }
             // A buffer takes whatever is written, and texts and numbers become JSON.
-            None => drop(serde_json::to_writer(out.writer(), &completion(&self.meta, answer))),
+            None => drop(serde_json::to_writer(out.writer(), &completion(&self.meta, answer, self.legacy_functions))),
         }
     }
 
@@ -299,22 +399,26 @@ impl Encoder {
 }
 
 /// OpenAI's word for why an answer ended.
-const fn finish_word(reason: FinishReason) -> &'static str {
+const fn finish_word(reason: FinishReason, legacy_functions: bool) -> &'static str {
     match reason {
         FinishReason::Stop => "stop",
         FinishReason::Length => "length",
+        FinishReason::ToolCalls if legacy_functions => "function_call",
+        FinishReason::ToolCalls => "tool_calls",
         FinishReason::ContentFilter => "content_filter",
     }
 }
 
 /// A whole answer as one object.
-fn completion<'a>(meta: &'a AnswerMeta, answer: &Answer<'a>) -> Completion<'a> {
-    let Answer { text, reasoning, citations, finish, usage } = answer;
+fn completion<'a>(meta: &'a AnswerMeta, answer: &Answer<'a>, legacy_functions: bool) -> Completion<'a> {
+    let Answer { text, reasoning, calls, citations, finish, usage } = answer;
     let message = Message {
         role: "assistant",
         reasoning_content: reasoning,
-        content: text,
+        content: Some(*text).filter(|text| calls.is_empty() || !text.is_empty()),
         refusal: (),
+        tool_calls: if legacy_functions { Vec::new() } else { calls.iter().map(ToolCallObject::from).collect() },
+        function_call: calls.first().filter(|_| legacy_functions).map(NamedArguments::from),
         annotations: annotation_objects(citations),
     };
     Completion {
@@ -322,7 +426,7 @@ fn completion<'a>(meta: &'a AnswerMeta, answer: &Answer<'a>) -> Completion<'a> {
         object: "chat.completion",
         created: meta.created.get(),
         model: &meta.model,
-        choices: [Choice { index: 0, message, logprobs: (), finish_reason: finish_word(*finish) }],
+        choices: [Choice { index: 0, message, logprobs: (), finish_reason: finish_word(*finish, legacy_functions) }],
         usage: (*usage).into(),
     }
 }

@@ -373,7 +373,7 @@ impl Message {
             Role::Assistant => llm::Role::Assistant,
             Role::Tool | Role::Function => llm::Role::Tool,
         };
-        llm::Message { role, name, parts, tool_calls, tool_call_id }
+        llm::Message { role, name, parts, tool_calls, tool_call_id, is_error: false }
     }
 }
 

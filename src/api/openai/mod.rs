@@ -6,6 +6,7 @@ mod message;
 mod request;
 #[cfg(test)]
 mod schema;
+mod tools;
 
 #[cfg(test)]
 pub(crate) use encoder::Completion;

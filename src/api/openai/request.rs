@@ -5,12 +5,15 @@
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::message::{messages, reset_attached};
+use super::{
+    message::{messages, reset_attached},
+    tools::{Choice, Function, ToolFields, ToolRequest, Tools, tools},
+};
 use crate::{
     api::{
         Delivery, Parsed,
         json_body::read,
-        lenient::{Number, Object, Objects, Stop, Whole, Words},
+        lenient::{Number, Object, Stop, Whole, Words},
         reasoning::{self, ReasoningSwitch, TemplateSwitch, ThinkingSwitch},
     },
     error::{Error, Result},
@@ -56,6 +59,24 @@ pub(crate) struct ChatRequest {
     pub(crate) web_search_options: Option<IgnoredAny>,
     /// Qwen's own name for the same.
     pub(crate) enable_search: Option<bool>,
+
+    /// The tools that the model may call: at most 512.
+    #[serde(default, deserialize_with = "tools")]
+    #[cfg_attr(test, schema(value_type = Option<Vec<ToolFields>>))]
+    pub(super) tools: Option<Vec<ToolFields>>,
+    /// Whether, and which, tools are called: `none`, `auto`, `required`, one tool, or a list of allowed ones.
+    #[cfg_attr(test, schema(value_type = Option<super::schema::ToolChoice>))]
+    pub(super) tool_choice: Option<Choice>,
+    /// Whether one answer may call several.
+    #[cfg_attr(test, schema(default = true))]
+    pub(crate) parallel_tool_calls: Option<bool>,
+    /// Older form of `tools`.
+    #[serde(default, deserialize_with = "tools")]
+    #[cfg_attr(test, schema(value_type = Option<Vec<Function>>))]
+    pub(super) functions: Option<Vec<Function>>,
+    /// Older form of `tool_choice`.
+    #[cfg_attr(test, schema(value_type = Option<super::schema::ToolChoice>))]
+    pub(super) function_call: Option<Choice>,
 
     /// Whether to think; absent, models that can think do.
     pub(crate) enable_thinking: Option<bool>,
@@ -110,15 +131,6 @@ pub(crate) struct ChatRequest {
     pub(crate) prediction: Option<Object>,
     #[cfg_attr(test, schema(value_type = Option<Object>))]
     pub(crate) response_format: Option<Object>,
-    #[cfg_attr(test, schema(value_type = Option<Vec<Object>>))]
-    pub(crate) tools: Option<Objects>,
-    #[cfg_attr(test, schema(value_type = Option<serde_json::Value>))]
-    pub(crate) tool_choice: Option<IgnoredAny>,
-    pub(crate) parallel_tool_calls: Option<bool>,
-    #[cfg_attr(test, schema(value_type = Option<Vec<Object>>))]
-    pub(crate) functions: Option<Objects>,
-    #[cfg_attr(test, schema(value_type = Option<serde_json::Value>))]
-    pub(crate) function_call: Option<IgnoredAny>,
 }
 
 /// `stream_options`
@@ -187,11 +199,11 @@ impl ChatRequest {
             audio: _,
             prediction: _,
             response_format: _,
-            tools: _,
-            tool_choice: _,
-            parallel_tool_calls: _,
-            functions: _,
-            function_call: _,
+            tools,
+            tool_choice,
+            parallel_tool_calls,
+            functions,
+            function_call,
         } = self;
         if n.is_some_and(|n| n != Whole(1)) {
             return Err(Error::invalid("n", "Only one answer a request is possible: leave 'n' out or set it to 1."));
@@ -210,20 +222,24 @@ impl ChatRequest {
             .or_else(|| reasoning::template(chat_template_kwargs.as_ref()))
             .or_else(|| extra_body.as_ref().and_then(ExtraBody::reasoning));
         let limit = |limit: Option<Whole>| u64::try_from(limit?.0).ok().filter(|limit| *limit > 0);
-        let delivery = if stream.unwrap_or(false) {
-            Delivery::Stream {
-                include_usage: stream_options.and_then(|options| options.include_usage).unwrap_or(false),
-            }
-        } else {
-            Delivery::Whole
+        let asked = ToolRequest { tools, functions, tool_choice, function_call, parallel: parallel_tool_calls };
+        let Tools { tools, choice, allowed, parallel, search, legacy } = asked.into_neutral()?;
+        let delivery = Delivery {
+            is_stream: stream.unwrap_or(false),
+            include_usage: stream_options.and_then(|options| options.include_usage).unwrap_or(false),
+            legacy_functions: legacy,
         };
         let request = llm::Request {
             model,
             messages,
             reasoning,
-            search: web_search_options.is_some() || enable_search.or(body_search).unwrap_or(false),
+            search: search || web_search_options.is_some() || enable_search.or(body_search).unwrap_or(false),
             stop,
             max_tokens: limit(max_completion_tokens).or_else(|| limit(max_tokens)),
+            tools,
+            tool_choice: choice,
+            allowed_tools: allowed,
+            parallel_tool_calls: parallel,
             conversation_id,
         };
         Ok(Parsed { request, delivery })

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::{
     encoder::{AnnotationObject, UsageObject},
     message::{Media, PartFields},
+    tools::ChoiceFields,
 };
 
 /// Text, or parts in their order.
@@ -30,6 +31,16 @@ pub(super) enum Stop {
     Text(String),
     /// Up to 16.
     Texts(Vec<String>),
+}
+
+/// Which tools are called.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum ToolChoice {
+    /// `none`, `auto` or `required`.
+    Mode(String),
+    /// One tool, or a list of allowed ones.
+    Object(Box<ChoiceFields>),
 }
 
 /// Something attached: a link (`http:`, `https:` or `data:`), or an object.

@@ -11,7 +11,7 @@ use super::{
     system_text::without_times,
 };
 use crate::{
-    chat::attachments::Attachments,
+    chat::{attachments::Attachments, tool_rules::stem_of},
     digest::{key, link},
     llm::{Message, Role},
 };
@@ -42,6 +42,17 @@ pub(in crate::chat) struct History {
     answered: Option<[u8; 32]>,
     /// The newest question.
     asked: Option<[u8; 32]>,
+    /// Where the newest turn brings results of calls: the key of these calls.
+    pub(in crate::chat) call: Option<CallKey>,
+}
+
+/// The key of the calls of one answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::chat) struct CallKey {
+    /// The key.
+    pub(in crate::chat) key: String,
+    /// How many of the request's messages go up to and including the answer with these calls.
+    pub(in crate::chat) message_count: usize,
 }
 
 /// The shortest answer, in characters, that may identify a conversation by itself.
@@ -184,7 +195,8 @@ impl History {
             }
             (asked, answered) => (asked.map(question), answered.map(question)),
         };
-        Self { keys, system, questions, scope: scope.to_owned(), state, answered, asked }
+        let call = call_key(scope, messages);
+        Self { keys, system, questions, scope: scope.to_owned(), state, answered, asked, call }
     }
 
     /// The number of answers.
@@ -192,11 +204,20 @@ impl History {
         i64::try_from(self.keys.len()).unwrap_or(i64::MAX)
     }
 
-    /// The keys of this history followed by `answer`.
-    pub(in crate::chat) fn with_answer(&self, answer: &str) -> HistoryKey {
+    /// The keys of this history followed by `answer`, which calls these tools.
+    pub(in crate::chat) fn with_answer<'a>(
+        &self,
+        answer: &str,
+        calls: impl IntoIterator<Item = &'a str>,
+    ) -> HistoryKey {
         let mut state = self.state.clone();
-        state.answer(&canonical(answer), "");
+        state.answer(&canonical(answer), &names(calls));
         state.key(0)
+    }
+
+    /// The key of the calls of an answer, by the id of one of them.
+    pub(in crate::chat) fn call_key(&self, id: &str) -> Option<String> {
+        stem_of(id).map(|stem| key_of_stem(&self.scope, stem))
     }
 
     /// The keys of a second chance for this history up to its newest answer, whose text is `answer`.
@@ -237,16 +258,27 @@ pub fn history_key(scope: &str, messages: &[Message], attachments: &Attachments)
     History::new(scope, messages, attachments).keys.pop().map(|key| key.exact)
 }
 
+/// The tools that a message calls. Clients rewrite arguments, so these do not count.
 fn calls(message: &Message) -> String {
-    message
-        .tool_calls
-        .iter()
-        .filter_map(|call| call.function.as_ref())
-        .map(|call| {
-            let arguments = call.arguments.as_deref().unwrap_or_default().trim();
-            format!("{}\0{arguments}\0", call.name.as_deref().unwrap_or_default())
-        })
-        .collect()
+    names(message.calls().map(|call| call.name.as_deref().unwrap_or_default()))
+}
+
+fn names<'a>(calls: impl IntoIterator<Item = &'a str>) -> String {
+    calls.into_iter().map(|name| format!("{name}\0")).collect()
+}
+
+/// The key of the calls that the newest turn brings results of. The calls of one answer have the beginning of their ids in
+/// common, so that one key finds all of them.
+fn call_key(scope: &str, messages: &[Message]) -> Option<CallKey> {
+    let answer = messages.iter().rposition(|message| message.role == Role::Assistant);
+    let newest = answer.map_or(0, |answer| answer.saturating_add(1));
+    let results = messages.iter().skip(newest).filter(|message| message.role == Role::Tool);
+    let stem = results.filter_map(|message| stem_of(message.tool_call_id.as_deref()?)).last()?;
+    Some(CallKey { key: key_of_stem(scope, stem), message_count: newest })
+}
+
+fn key_of_stem(scope: &str, stem: &str) -> String {
+    key(link(link([0; 32], b's', scope.as_bytes()), b'i', stem.as_bytes()))
 }
 
 /// Whether the text is a tool result that a client such as Cherry Studio sends as the user's message.
@@ -322,26 +354,26 @@ mod tests {
     fn the_key_of_an_answer_is_the_boundary_of_the_next_turn() {
         let asked = history(r#"[{"role":"system","content":"s"},{"role":"user","content":"q"}]"#);
         assert!(asked.keys.is_empty());
-        let answered = asked.with_answer("<think>x</think> a ");
+        let answered = asked.with_answer("<think>x</think> a ", []);
         assert_eq!((&answered.exact, &answered.without_tools), (&last(BASE).exact, &last(BASE).without_tools));
     }
 
     #[test]
     fn a_tool_loop_and_what_the_client_shows_of_it_are_found_alike() {
         let step = r#"{"role":"user","content":"q"},{"role":"assistant","content":"I look.\n<tool_use><name>f</name></tool_use>"},{"role":"user","content":"<tool_use_result>7</tool_use_result>"}"#;
-        let looped = history(&format!("[{step}]")).with_answer("It is 7.");
+        let looped = history(&format!("[{step}]")).with_answer("It is 7.", []);
         let shown = last(
             r#"[{"role":"user","content":"q"},{"role":"assistant","content":"I look.\n\nIt is 7."},{"role":"user","content":"next"}]"#,
         );
         assert_eq!(looped.without_tools, shown.without_tools);
         assert_ne!(looped.exact, shown.exact);
-        let other_result = history(&format!("[{}]", step.replace(">7<", ">8<"))).with_answer("It is 7.");
+        let other_result = history(&format!("[{}]", step.replace(">7<", ">8<"))).with_answer("It is 7.", []);
         assert_ne!(other_result.exact, looped.exact, "the exact key tells results apart");
         // Function mode: tool calls and results are fields of their own.
         let function = history(
             r#"[{"role":"user","content":"q"},{"role":"assistant","content":"I look.","tool_calls":[{"id":"1","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"1","content":"7"}]"#,
         );
-        assert_eq!(function.with_answer("It is 7.").without_tools, shown.without_tools);
+        assert_eq!(function.with_answer("It is 7.", []).without_tools, shown.without_tools);
         assert_eq!(function.questions, 1);
         // An answer that is nothing but a tool call is not shown at all.
         let silent = history(
@@ -350,7 +382,7 @@ mod tests {
         let shown = last(
             r#"[{"role":"user","content":"q"},{"role":"assistant","content":"It is 7."},{"role":"user","content":"next"}]"#,
         );
-        assert_eq!(silent.with_answer("It is 7.").without_tools, shown.without_tools);
+        assert_eq!(silent.with_answer("It is 7.", []).without_tools, shown.without_tools);
     }
 
     #[test]

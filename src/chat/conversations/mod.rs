@@ -7,17 +7,21 @@ use std::{sync::Arc, time::Duration};
 mod compared_text;
 pub(in crate::chat) mod digest;
 pub(in crate::chat) mod system_text;
+mod tools;
 
 pub use digest::history_key;
 use digest::{History, HistoryKey, SecondChance};
+pub use tools::TurnTools;
 
 use super::attachments::{Attachment, Attachments};
 use crate::{
-    llm::{Message, Role},
+    llm::{Call, Message, Role},
     platform::{self, Platform, StoreHealth},
     store::conversations::{self as table, Anchor, Keys},
     unix_time::UnixMillis,
-    upstream::{Capabilities, Owner, PromptMessage, RenderedPrompt, render_prompt, speaker_names},
+    upstream::{
+        Answers, Capabilities, Owner, PromptMessage, RenderedPrompt, answered_calls, render_prompt, speaker_names,
+    },
 };
 #[cfg(not(target_arch = "wasm32"))]
 use crate::{
@@ -60,6 +64,10 @@ pub struct ConversationMatch {
     pub(in crate::chat) attachments: Attachments,
     /// How many messages the chat at `anchor` knows.
     pub(in crate::chat) known_messages: usize,
+    /// How many messages the request has.
+    message_count: usize,
+    /// The digest of the tools of this turn; empty where the upstream is not told of any.
+    tools: String,
     history: History,
     pub(in crate::chat) owner: Owner,
     title: String,
@@ -71,14 +79,18 @@ struct Transcript {
     messages: Vec<Message>,
     /// Who speaks, or which tool call a result answers.
     names: Vec<Option<String>>,
+    /// Which calls results answer.
+    answers: Vec<Option<Answers>>,
     attachments: Attachments,
 }
 
 impl Transcript {
     fn all(&self) -> impl Iterator<Item = PromptMessage<'_>> + Clone {
-        self.messages.iter().zip(&self.names).enumerate().map(|(index, (message, name))| PromptMessage {
+        let named = self.messages.iter().zip(&self.names).zip(&self.answers);
+        named.enumerate().map(|(index, ((message, name), answers))| PromptMessage {
             message,
             name: name.as_deref(),
+            answers: answers.as_ref(),
             attached: self.attachments.of(index).iter().map(Attachment::name).collect(),
         })
     }
@@ -110,17 +122,19 @@ impl Conversations {
         &self,
         platform: &impl Platform,
         (owner, capabilities): (Owner, Capabilities),
-        (messages, attachments): (Vec<Message>, Attachments),
+        (messages, attachments, tools): (Vec<Message>, Attachments, TurnTools),
         hint: &ConversationHint,
         new_id: String,
     ) -> ConversationMatch {
         let length = messages.iter().map(Message::text_length).fold(0, usize::saturating_add);
         let scope = owner.scope.clone();
-        let (transcript, history, full_prompt) = platform::work_on(platform, length, move || {
-            let transcript = Transcript { names: speaker_names(&messages), messages, attachments };
+        let (transcript, history, full_prompt, tools) = platform::work_on(platform, length, move || {
+            let (names, answers) = (speaker_names(&messages), answered_calls(&messages));
+            let transcript = Transcript { names, answers, messages, attachments };
             let history = History::new(scope.as_str(), &transcript.messages, &transcript.attachments);
-            let full_prompt = render_prompt(transcript.all(), transcript.attachments.sent(0).count());
-            (transcript, history, full_prompt)
+            let files = transcript.attachments.sent(0).count();
+            let full_prompt = render_prompt(transcript.all(), files, &tools.text(""));
+            (transcript, history, full_prompt, tools)
         })
         .await;
         let mut conversation = ConversationMatch {
@@ -129,6 +143,8 @@ impl Conversations {
             delta: RenderedPrompt::default(),
             full_prompt,
             known_messages: 0,
+            message_count: transcript.messages.len(),
+            tools: tools.digest().to_owned(),
             attachments: Attachments::default(),
             title: title(&transcript.messages),
             is_throwaway: false,
@@ -152,17 +168,28 @@ impl Conversations {
                 return conversation;
             }
         };
-        let system_changed = anchor.system != conversation.history.system && !conversation.history.system.is_empty();
-        let (delta, files, attachments) = platform::work_on(platform, length, move || {
+        let message_count = message_count.saturating_sub(usize::try_from(anchor.unseen).unwrap_or(0));
+        // At its beginning a chat knows nothing.
+        let is_beginning = anchor.response_id.is_empty();
+        let system_changed =
+            (is_beginning || anchor.system != conversation.history.system) && !conversation.history.system.is_empty();
+        let tool_text = tools.text(if is_beginning { "" } else { &anchor.tools });
+        let (delta, files, attachments, is_empty) = platform::work_on(platform, length, move || {
             let is_system = |prompt: &PromptMessage<'_>| prompt.message.role == Role::System;
+            let says_nothing = |prompt: PromptMessage<'_>| {
+                let PromptMessage { message, attached, .. } = &prompt;
+                let is_silent = message.content_text().trim().is_empty() && message.calls().next().is_none();
+                is_silent && attached.is_empty() && message.role != Role::Tool
+            };
             let system = transcript.all().filter(is_system).filter(|_| system_changed);
             let fresh = transcript.all().skip(message_count).filter(|prompt| !is_system(prompt));
             let files = transcript.attachments.sent(message_count).count();
-            (render_prompt(system.chain(fresh), files), files, transcript.attachments)
+            let is_empty = system.clone().chain(fresh.clone()).all(says_nothing);
+            (render_prompt(system.chain(fresh), files, &tool_text), files, transcript.attachments, is_empty)
         })
         .await;
         conversation.attachments = attachments;
-        if delta.text.trim().is_empty() && files == 0 {
+        if is_empty && files == 0 {
             // The known chat has seen everything; only a new chat can answer this request.
             return conversation;
         }
@@ -186,15 +213,20 @@ impl Conversations {
     ) -> Found {
         let not_before = self.not_before(platform.now());
         let last = history.keys.last();
-        let by_history = match last {
-            Some(last) => {
-                let found = table::find(platform, &last.exact, &last.without_tools, not_before);
-                self.store_health
-                    .ok_or_log("finding a history", found.await)
-                    .flatten()
-                    .map(|anchor| (anchor, last.message_count))
+        let mut keys: Vec<&str> = history.call.iter().map(|call| call.key.as_str()).collect();
+        if let Some(last) = last {
+            keys.push(&last.exact);
+            keys.extend(Some(last.without_tools.as_str()).filter(|key| *key != last.exact));
+        }
+        let by_key = table::find(platform, &keys, not_before).await;
+        let by_key = self.store_health.ok_or_log("finding a history", by_key).flatten();
+        let by_history = match (by_key, &history.call) {
+            // Results of calls belong to the chat that asked for them, whatever else the client has rewritten.
+            (Some((key, anchor)), Some(call)) if key == call.key => {
+                return Found::Anchor(anchor, call.message_count);
             }
-            None => None,
+            (Some((_, anchor)), _) => Some((anchor, last.map_or(0, |last| last.message_count))),
+            (None, _) => None,
         };
         let found = match (by_history, last) {
             (None, Some(_)) => self.find_earlier(platform, scope, history, messages, not_before).await,
@@ -250,21 +282,39 @@ impl Conversations {
         platform: &impl Platform,
         conversation: &ConversationMatch,
         chat_id: &str,
-        response_id: &str,
         model: &str,
-        answer: &str,
+        answer: &RecordedAnswer,
     ) {
-        let ConversationMatch { id, history, owner, title, is_throwaway, anchor, .. } = conversation;
-        let known_messages = anchor.as_ref().map_or(0, |anchor| anchor.depth);
+        let ConversationMatch {
+            id,
+            history,
+            owner,
+            title,
+            is_throwaway,
+            anchor,
+            tools,
+            message_count,
+            known_messages,
+            ..
+        } = conversation;
+        let before = anchor.as_ref().filter(|anchor| anchor.chat_id == chat_id);
+        let depth = anchor.as_ref().map_or(0, |anchor| anchor.depth).max(history.depth()).saturating_add(1);
+        let known_tools = before.map_or("", |before| before.tools.as_str());
+        let tools = if tools.is_empty() { known_tools } else { tools };
+        let anchor = Anchor {
+            conversation: id.clone(),
+            chat_id: chat_id.to_owned(),
+            response_id: answer.response_id.clone(),
+            system: history.system.clone(),
+            tools: tools.to_owned(),
+            depth,
+            unseen: 0,
+        };
+        let anchor =
+            if answer.is_spoiled { anchor_before(anchor, before, *message_count, *known_messages) } else { anchor };
         let turn = table::Turn {
             scope: owner.scope.to_string(),
-            anchor: Anchor {
-                conversation: id.clone(),
-                chat_id: chat_id.to_owned(),
-                response_id: response_id.to_owned(),
-                system: history.system.clone(),
-                depth: known_messages.max(history.depth()).saturating_add(1),
-            },
+            anchor,
             keys: if *is_throwaway { Keys::default() } else { keys(history, answer) },
             title: title.clone(),
             model: model.to_owned(),
@@ -289,8 +339,10 @@ impl Conversations {
         for PastMessage { id, is_answer, text, is_finished } in &chat.messages {
             if *is_answer && *is_finished && !text.trim().is_empty() {
                 let history = History::new(scope, &prompt_message, &Attachments::default());
-                let keys = keys(&history, text);
+                let keys = keys(&history, &RecordedAnswer { text: text.clone(), ..RecordedAnswer::default() });
                 let anchor = Anchor {
+                    tools: String::new(),
+                    unseen: 0,
                     conversation: chat_id.to_owned(),
                     chat_id: chat_id.to_owned(),
                     response_id: id.clone(),
@@ -326,12 +378,46 @@ impl Conversations {
     }
 }
 
-/// Returns the keys that find a turn again: of its history, of its history without tools, and of its end.
-fn keys(history: &History, answer: &str) -> Keys {
-    let HistoryKey { exact, without_tools, message_count: _ } = history.with_answer(answer);
-    let SecondChance { pair, answer } = history.second_chance_with(answer);
+/// A complete answer, as it is recorded.
+#[derive(Clone, Debug, Default)]
+pub(in crate::chat) struct RecordedAnswer {
+    /// Its text.
+    pub(in crate::chat) text: String,
+    /// The tools that it calls.
+    pub(in crate::chat) calls: Vec<Call>,
+    /// Its node in the upstream's chat.
+    pub(in crate::chat) response_id: String,
+    /// Whether that node is not to be continued.
+    pub(in crate::chat) is_spoiled: bool,
+}
+
+/// Returns the keys that find a turn again: of its history, of its history without tools, of its end, and of its calls. An
+/// answer that calls tools is found by its calls, not by its end.
+fn keys(history: &History, answer: &RecordedAnswer) -> Keys {
+    let RecordedAnswer { text, calls, .. } = answer;
+    let names = calls.iter().map(|call| call.name.as_str());
+    let HistoryKey { exact, without_tools, message_count: _ } = history.with_answer(text, names);
     let without_tools = Some(without_tools).filter(|without_tools| *without_tools != exact);
-    Keys { history: Some(exact), without_tools, pair, answer }
+    let call = calls.first().and_then(|call| history.call_key(&call.id));
+    let SecondChance { pair, answer } =
+        if calls.is_empty() { history.second_chance_with(text) } else { SecondChance::default() };
+    Keys { history: Some(exact), without_tools, pair, answer, call }
+}
+
+/// The anchor of a turn whose own node is spoiled: the node before it, which has not seen this turn.
+fn anchor_before(anchor: Anchor, before: Option<&Anchor>, message_count: usize, known_messages: usize) -> Anchor {
+    let unseen =
+        |known: usize| i64::try_from(message_count.saturating_sub(known).saturating_add(1)).unwrap_or(i64::MAX);
+    match before {
+        Some(Anchor { response_id, system, tools, .. }) => Anchor {
+            response_id: response_id.clone(),
+            system: system.clone(),
+            tools: tools.clone(),
+            unseen: unseen(known_messages),
+            ..anchor
+        },
+        None => Anchor { response_id: String::new(), tools: String::new(), unseen: unseen(0), ..anchor },
+    }
 }
 
 /// What the look-ups find.

@@ -2,11 +2,9 @@
 
 mod json;
 mod limit;
-mod refusal;
 mod stop;
 mod tools;
 
 pub(super) use limit::LimitFilter;
-pub(super) use refusal::{RefusalFilter, without_refusals};
 pub(super) use stop::StopFilter;
-pub(super) use tools::{Ended, Native, Piece, ReadCall, ToolReader, ToolSet, bare_arguments};
+pub(super) use tools::{Native, Piece, ReadCall, ToolReader, ToolSet, bare_arguments};

@@ -10,9 +10,9 @@ use crate::{
     config::Config,
     credentials_input::CredentialsInput,
     error::{Error, ErrorKind, Result},
-    platform::ByteStream,
     platform::StoreHealth,
     platform::telemetry::UpstreamKind,
+    platform::{self, ByteStream},
     secret::Secret,
     upstream::{Host, Owner},
 };
@@ -31,6 +31,9 @@ use super::{
 
 /// How long a chat that is busy with an earlier turn is waited for.
 const BUSY_WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1500)];
+
+/// How long the site may take to stop an answer.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The answer to a turn as it comes.
 pub struct TurnStream {
@@ -220,6 +223,22 @@ impl Client {
             self.session.refused(platform, &used, &error);
             Err(error)
         })
+    }
+
+    /// Ends an answer that nobody reads on. Without it the chat stays busy until the site has written all of it. A failure is
+    /// logged: the next turn then waits, or gets a new chat.
+    pub async fn stop(&self, platform: &impl Host, owner: &Owner, chat_id: &str, response_id: Option<&str>) {
+        let stopped = async {
+            let used = self.session.lease_for(Some(owner))?;
+            let body = wire::stop_body(chat_id, response_id);
+            let (head, body) = self.request(platform, &used, Method::POST, wire::STOP, body).await?;
+            if head.status.is_success() { Ok(()) } else { Err(errors::from_answer(head.status, &head.headers, &body)) }
+        };
+        match platform::timeout(platform, STOP_TIMEOUT, stopped).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::warn!(%error, "an answer could not be stopped"),
+            None => tracing::warn!("stopping an answer took too long"),
+        }
     }
 
     /// Notes an error that came within a stream, so that the session's state follows it.

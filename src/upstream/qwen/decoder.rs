@@ -12,11 +12,13 @@ use super::{
     errors,
     event::{Counts, Extra, UpstreamEvent},
     halves::{Joiner, marked, whole},
+    native_calls::{NativeCall, NativeCalls},
+    refusal::{RefusalFilter, is_refusal},
     sse::{Flow, SseItem, SseReader},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    llm::{Event, FinishReason, Source, Usage},
+    llm::{CallEvent, Event, FinishReason, Source, ToolKind, Usage},
 };
 
 /// Receives the answer, piece by piece.
@@ -25,6 +27,11 @@ pub trait EventSink {
     fn accept(&mut self, event: Event<'_>) -> ControlFlow<()>;
     /// Whether it wants [`Event::OutputTokens`].
     fn counts_tokens(&self) -> bool;
+    /// Whether it wants [`Event::ToolCall`]: whether the request has tools. The answer then ends with its calls; else they are
+    /// left out.
+    fn takes_calls(&self) -> bool;
+    /// Whether the name of one of the request's tools begins with `head`.
+    fn has_tool_with(&self, head: &str) -> bool;
 }
 
 /// How many answers to one question are distinguished.
@@ -61,6 +68,16 @@ struct State {
     joiner: Joiner,
     /// What that text was.
     channel: Channel,
+    calls: NativeCalls,
+    /// Leave out refusals in either text.
+    thoughts: RefusalFilter,
+    words: RefusalFilter,
+    /// Whether the site tried to run a tool of the client's itself.
+    took_call: bool,
+    /// How many tools it refused.
+    refusals: u32,
+    /// The answer is over, and the site goes on.
+    is_cut: bool,
 }
 
 /// The two texts of an answer.
@@ -92,6 +109,10 @@ impl Decoder {
         }
         if state.finished.is_some() {
             state.end_text(sink);
+            return Ok(());
+        }
+        if state.calls.is_complete() && sink.takes_calls() {
+            state.end_calls(sink);
             return Ok(());
         }
         if let Some(body) = &state.raw {
@@ -139,6 +160,24 @@ impl Decoder {
     #[must_use]
     pub fn sources(&self) -> &[Source] {
         &self.state.sources
+    }
+
+    /// Whether the site tried to run a tool of the client's itself. Its failure then stands in this node of the chat.
+    #[must_use]
+    pub fn took_call(&self) -> bool {
+        self.state.took_call
+    }
+
+    /// Whether the answer is over although the site goes on.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.state.is_cut
+    }
+
+    /// How many tools of the client's the site refused.
+    #[must_use]
+    pub fn refusals(&self) -> u32 {
+        self.state.refusals.saturating_add(self.state.words.removed())
     }
 
     /// The answer's node in the upstream chat: the parent of the next turn.
@@ -257,9 +296,26 @@ impl State {
             _ => {}
         }
         let text = delta.content.as_str();
+        let is_ours = delta.function_id.as_str().is_empty();
+        if let (Some(call), true) = (delta.function_call, is_ours && !is_thinking(delta.phase.as_str())) {
+            return self.native_call(call, is_marked, sink);
+        }
+        let is_result = delta.role.as_str() == "function";
+        if is_result && is_ours && is_refusal(text) {
+            self.refusals = self.refusals.saturating_add(1);
+            self.took_call = true;
+        }
+        // After calls of the client's the site goes on by itself: with their refusals, or with more text.
+        let is_thought = is_thinking(delta.phase.as_str());
+        let is_more = if is_result { is_ours } else { is_thought || !text.is_empty() };
+        if self.calls.any && is_more && sink.takes_calls() {
+            self.is_cut = true;
+            self.end_calls(sink);
+            return ENOUGH;
+        }
         let mut go_on = true;
         match delta.phase.as_str() {
-            _ if delta.role.as_str() == "function" => self.tool_result(delta.extra, is_marked),
+            _ if is_result => self.tool_result(delta.extra, is_marked),
             "think" => go_on = self.text(Channel::Reasoning, text, is_marked, sink),
             "thinking_summary" => go_on = self.thinking_summary(delta.extra, is_marked, sink),
             "answer" | "" => go_on = self.text(Channel::Content, text, is_marked, sink),
@@ -284,6 +340,9 @@ impl State {
         if ends && delta.status.as_str() == "finished" && delta.role.as_str() != "function" {
             self.finished = Some(self.finish_reason.unwrap_or(FinishReason::Stop));
             self.end_text(sink);
+            if self.calls.any && sink.takes_calls() {
+                self.end_calls(sink);
+            }
             return ENOUGH;
         }
         if sink.counts_tokens()
@@ -293,6 +352,32 @@ impl State {
             return ENOUGH;
         }
         Flow::Continue(())
+    }
+
+    /// Takes a report of a call of one of the client's tools.
+    fn native_call(&mut self, call: &RawValue, is_marked: bool, sink: &mut impl EventSink) -> Flow {
+        self.took_call = true;
+        if !sink.takes_calls() {
+            return Flow::Continue(());
+        }
+        self.end_text(sink);
+        self.said_something = true;
+        match self.calls.take(call, is_marked) {
+            Some(before) if !emit_call(&before, sink) => {
+                self.is_cut = true;
+                self.finished = Some(FinishReason::ToolCalls);
+                ENOUGH
+            }
+            _ => Flow::Continue(()),
+        }
+    }
+
+    /// The calls are complete, and with them the answer.
+    fn end_calls(&mut self, sink: &mut impl EventSink) {
+        self.finished = Some(FinishReason::ToolCalls);
+        if let Some(last) = self.calls.end() {
+            emit_call(&last, sink);
+        }
     }
 
     /// Hands text on, with halves of characters joined. `false` ends the reading.
@@ -305,21 +390,29 @@ impl State {
         }
         self.channel = channel;
         self.said_something = true;
-        let text = self.joiner.join(text, is_marked);
-        text.is_empty() || emit(channel, &text, sink)
+        let Self { joiner, thoughts, words, .. } = self;
+        let text = joiner.join(text, is_marked);
+        text.is_empty() || emit(channel, &text, (thoughts, words), sink)
     }
 
-    /// Nothing completes the half of a character that was kept back. `false` ends the reading.
+    /// Nothing completes what was kept back: half of a character, the beginning of a refusal. `false` ends the reading.
     fn end_text(&mut self, sink: &mut impl EventSink) -> bool {
+        let Self { joiner, thoughts, words, channel, .. } = self;
         let mut rest = String::new();
-        self.joiner.end(&mut rest);
-        rest.is_empty() || emit(self.channel, &rest, sink)
+        joiner.end(&mut rest);
+        if !rest.is_empty() && !emit(*channel, &rest, (thoughts, words), sink) {
+            return false;
+        }
+        let filter = if *channel == Channel::Reasoning { thoughts } else { words };
+        let mut go_on = true;
+        filter.flush(|rest| go_on = hand_on(*channel, rest, sink));
+        go_on
     }
 
     fn thinking_summary(&mut self, extra: Option<&RawValue>, is_marked: bool, sink: &mut impl EventSink) -> bool {
         let mut go_on = true;
         read_extra(extra, is_marked, |extra, is_marked| {
-            let Self { summary, joiner, channel, said_something, .. } = self;
+            let Self { summary, joiner, channel, said_something, thoughts, words, .. } = self;
             // The whole thinking comes anew, also what was kept back of it; a half of the answer stays, unless more is thought.
             let half = std::mem::take(joiner);
             let mut of_content = (*channel == Channel::Content).then_some(half);
@@ -327,11 +420,11 @@ impl State {
                 if let Some(mut half) = of_content.take() {
                     let mut rest = String::new();
                     half.end(&mut rest);
-                    go_on &= rest.is_empty() || emit(Channel::Content, &rest, sink);
+                    go_on &= rest.is_empty() || emit(Channel::Content, &rest, (thoughts, words), sink);
                     *channel = Channel::Reasoning;
                 }
                 *said_something = true;
-                go_on = go_on && sink.accept(Event::Reasoning(text)).is_continue();
+                go_on = go_on && emit(Channel::Reasoning, text, (thoughts, words), sink);
             });
             *joiner = of_content.unwrap_or(kept);
         });
@@ -353,7 +446,34 @@ impl State {
     }
 }
 
-fn emit(channel: Channel, text: &str, sink: &mut impl EventSink) -> bool {
+fn is_thinking(phase: &str) -> bool {
+    matches!(phase, "think" | "thinking_summary")
+}
+
+/// Hands a call on. `false` ends the reading.
+fn emit_call(call: &NativeCall, sink: &mut impl EventSink) -> bool {
+    let NativeCall { name, arguments } = call;
+    let call = CallEvent { index: 0, id: "", name, arguments, kind: ToolKind::Function };
+    sink.accept(Event::ToolCall(call)).is_continue()
+}
+
+/// Hands text on without refusals. `false` ends the reading.
+fn emit(
+    channel: Channel,
+    text: &str,
+    (thoughts, words): (&mut RefusalFilter, &mut RefusalFilter),
+    sink: &mut impl EventSink,
+) -> bool {
+    let filter = if channel == Channel::Reasoning { thoughts } else { words };
+    if filter.is_plain(text) {
+        return hand_on(channel, text, sink);
+    }
+    let mut sure = String::new();
+    filter.push(text, |head| sink.has_tool_with(head), |piece| sure.push_str(piece));
+    sure.is_empty() || hand_on(channel, &sure, sink)
+}
+
+fn hand_on(channel: Channel, text: &str, sink: &mut impl EventSink) -> bool {
     let event = match channel {
         Channel::Content => Event::Text(text),
         Channel::Reasoning => Event::Reasoning(text),

@@ -147,6 +147,16 @@ fn says(text: &str, any: &[&str]) -> bool {
     any.iter().any(|part| lower.contains(part))
 }
 
+/// The error of an answer that is nothing but refusals of tools.
+#[must_use]
+pub fn refused_tools() -> Error {
+    Error::new(
+        ErrorKind::UpstreamInvalid,
+        "chat.qwen.ai tried to run the tools of this request by itself and failed. Send the request again.",
+    )
+    .retryable()
+}
+
 /// The error of an answer without a word.
 #[must_use]
 pub fn empty_answer() -> Error {

@@ -75,6 +75,12 @@ pub(super) struct Delta<'a> {
     pub(super) status: Text<'a>,
     #[serde(borrow, default)]
     pub(super) finish_reason: Text<'a>,
+    /// A call of a tool, unread.
+    #[serde(borrow, default)]
+    pub(super) function_call: Option<&'a RawValue>,
+    /// Present where the site runs the tool itself.
+    #[serde(borrow, default)]
+    pub(super) function_id: Text<'a>,
     #[serde(borrow, default)]
     pub(super) extra: Option<&'a RawValue>,
 }

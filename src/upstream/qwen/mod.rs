@@ -31,24 +31,30 @@ mod ids;
 mod list_models;
 mod model_cache;
 mod models;
+mod native_calls;
 #[cfg(not(target_arch = "wasm32"))]
 mod past_chats;
 mod poll;
 mod prompt;
+mod refusal;
 mod session;
 mod sse;
+mod tool_prompt;
 mod turn;
 mod wire;
 
 pub use client::{Client, TurnStream};
 pub use decoder::{Decoder, EventSink};
-pub use errors::empty_answer;
+pub use errors::{empty_answer, refused_tools};
 pub use files::{File, FileEntry, NewFile, content_hash, plain_name};
 pub use http_client::{broken_error, unreachable_error};
 pub use models::{Choice, Model, ModelList};
 #[cfg(not(target_arch = "wasm32"))]
 pub use past_chats::{ChatSummary, PastChat, PastMessage};
-pub use prompt::{PromptMessage, RenderedPrompt, prompt_file, render, speaker_names, without_missing};
+pub use prompt::{
+    Answers, PromptMessage, RenderedPrompt, answered_calls, prompt_file, render, speaker_names, without_missing,
+};
 pub use session::{CredentialsLease, Session, SessionReport, SessionState};
 pub use sse::{Flow, SseItem, SseReader};
+pub use tool_prompt::{ToolAsk, ToolText, correction_text, shown_tool_name};
 pub use turn::Turn;

@@ -4,7 +4,10 @@ use std::{borrow::Cow, collections::HashMap};
 
 use bytes::Bytes;
 
-use super::files::NewFile;
+use super::{
+    files::NewFile,
+    tool_prompt::{self, EMPTY_RESULT, ToolText},
+};
 use crate::llm::{Message, Role};
 
 /// A message with what is attached to it.
@@ -14,8 +17,19 @@ pub struct PromptMessage<'a> {
     pub message: &'a Message,
     /// Who exactly speaks, or which call this is the result of.
     pub name: Option<&'a str>,
+    /// Of a tool's result, which call it answers.
+    pub answers: Option<&'a Answers>,
     /// The names of what is attached.
     pub attached: Vec<&'a str>,
+}
+
+/// Which call a tool's result answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answers {
+    /// The place of the call among those of its answer, from 1 on.
+    pub number: usize,
+    /// The tool, if it is known.
+    pub tool: Option<String>,
 }
 
 /// A text for one message to the site, and the text of a file that goes along because it would have been too long.
@@ -37,8 +51,6 @@ const KEPT_INLINE: usize = 48 * 1024;
 const EARLIER_IN_FILE: &str = "[The earlier part of this conversation is in the attached file conversation.txt. Read it first; its newest part follows.]";
 const ALL_IN_FILE: &str = "[This message is too long to be sent as text, so all of it is in the attached file conversation.txt. Read it and answer its last message.]";
 
-/// What stands for a tool's result without text.
-const EMPTY_RESULT: &str = "(empty)";
 /// The longest name that stands beside a message, in characters.
 const MAX_NAME: usize = 100;
 
@@ -46,11 +58,15 @@ const MAX_NAME: usize = 100;
 const ROOM_PER_FILE: usize = 3 * 1024;
 
 /// Renders messages as one text: a lone user message as it is, else each with its role in front, the newest last. `files` =
-/// how many attachments go along.
+/// how many attachments go along, `tools` = what goes along because of tools.
 #[must_use]
-pub fn render<'a>(messages: impl IntoIterator<Item = PromptMessage<'a>>, files: usize) -> RenderedPrompt {
+pub fn render<'a>(
+    messages: impl IntoIterator<Item = PromptMessage<'a>>,
+    files: usize,
+    tools: &ToolText,
+) -> RenderedPrompt {
     let with_text = |prompt: PromptMessage<'a>| {
-        let text = message_text(prompt.message);
+        let text = message_text(prompt.message, tools.is_taught);
         // A tool's empty result is a result too.
         let is_empty_result = is_result(prompt.message) && text.trim().is_empty() && prompt.attached.is_empty();
         (prompt, if is_empty_result { Cow::Borrowed(EMPTY_RESULT) } else { text })
@@ -61,22 +77,51 @@ pub fn render<'a>(messages: impl IntoIterator<Item = PromptMessage<'a>>, files: 
         .filter(|(prompt, text)| !text.trim().is_empty() || !prompt.attached.is_empty())
         .collect();
     let taken = files.saturating_mul(ROOM_PER_FILE);
-    if let [(PromptMessage { message: Message { role: Role::User, .. }, .. }, text)] = &mut texts[..] {
-        return fit(vec![std::mem::take(text).into_owned()], taken);
+    if let [(PromptMessage { message: Message { role: Role::User, .. }, .. }, text)] = &mut texts[..]
+        && tools.head.is_empty()
+    {
+        return fit(vec![std::mem::take(text).into_owned()], taken, tools);
     }
-    fit(texts.into_iter().map(|(prompt, text)| labelled(&prompt, &text)).collect(), taken)
+    let mut pieces: Vec<String> = Vec::with_capacity(texts.len());
+    let mut follows_result = false;
+    for (prompt, text) in &texts {
+        let is_result = tools.is_taught && is_result(prompt.message);
+        let piece = if is_result { taught_result(prompt, text) } else { labelled(prompt, text) };
+        match pieces.last_mut() {
+            // All results of one turn are one message.
+            Some(last) if is_result && follows_result => {
+                last.push('\n');
+                last.push_str(&piece);
+            }
+            _ => pieces.push(piece),
+        }
+        follows_result = is_result;
+    }
+    fit(pieces, taken, tools)
+}
+
+fn taught_result(prompt: &PromptMessage<'_>, text: &str) -> String {
+    let PromptMessage { message, answers, attached, .. } = prompt;
+    let text = with_attached(text.to_owned(), attached);
+    let (number, tool) = answers.map_or((1, None), |answers| (answers.number, answers.tool.as_deref()));
+    let name = tool.or(message.name.as_deref()).map(plain);
+    tool_prompt::result(number, name.as_deref(), &text, message.is_error)
 }
 
 fn labelled(prompt: &PromptMessage<'_>, text: &str) -> String {
-    let PromptMessage { message, name, attached } = prompt;
+    let PromptMessage { message, name, attached, .. } = prompt;
     let label = label(message.role);
-    let mut line = match name {
+    let line = match name {
         Some(name) if is_result(message) => format!("[{name}] {label}: {text}"),
         Some(name) => format!("{label} ({name}): {text}"),
         None => format!("{label}: {text}"),
     };
+    with_attached(line, attached)
+}
+
+fn with_attached(mut line: String, attached: &[&str]) -> String {
     for attachment in attached {
-        if !line.ends_with(' ') {
+        if !line.ends_with(' ') && !line.is_empty() {
             line.push('\n');
         }
         line.push_str(&format!("[attached: {attachment}]"));
@@ -91,25 +136,42 @@ pub fn prompt_file(prompt: &RenderedPrompt) -> Option<NewFile> {
     Some(NewFile::whole(FILE_NAME.to_owned(), Some(media_type), prompt.file.clone()?, param))
 }
 
-/// Joins the pieces, oldest first; moves what is too much into the file. `taken` = bytes that something else needs.
-fn fit(pieces: Vec<String>, taken: usize) -> RenderedPrompt {
+/// Joins the pieces, oldest first; moves what is too much into the file. `taken` = bytes that something else needs. What goes
+/// along because of tools stays in the message.
+fn fit(pieces: Vec<String>, taken: usize, tools: &ToolText) -> RenderedPrompt {
     const BETWEEN: &str = "\n\n";
+    let ToolText { head, file: catalogue, tail, is_taught: _ } = tools;
     let sent = |piece: &String| json_length(piece).saturating_add(json_length(BETWEEN));
-    let most = MAX_INLINE.saturating_sub(taken);
-    if pieces.iter().map(sent).fold(0, usize::saturating_add) <= most {
-        return RenderedPrompt { text: pieces.join(BETWEEN), file: None };
+    let framed = |inner: &[&str]| {
+        let parts = [head.trim_end()].into_iter().chain(inner.iter().copied()).chain([tail.as_str()]);
+        parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(BETWEEN)
+    };
+    let around = if head.is_empty() && tail.is_empty() { 0 } else { sent(head).saturating_add(sent(tail)) };
+    let most = MAX_INLINE.saturating_sub(taken).saturating_sub(around);
+    let is_inline = pieces.iter().map(sent).fold(0, usize::saturating_add) <= most;
+    if is_inline && catalogue.is_empty() {
+        let inner = pieces.join(BETWEEN);
+        let text = if around == 0 { inner } else { framed(&[&inner]) };
+        return RenderedPrompt { text, file: None };
     }
-    let mut room = KEPT_INLINE.min(most);
+    let mut room = if is_inline { most } else { KEPT_INLINE.min(most) };
     let fits = |piece: &&String| room.checked_sub(sent(piece)).inspect(|left| room = *left).is_some();
     let kept = pieces.iter().rev().take_while(fits).count();
     let mut older = pieces;
     let newest = older.split_off(older.len().saturating_sub(kept));
-    let text = match &newest[..] {
-        [] => ALL_IN_FILE.to_owned(),
-        newest => format!("{EARLIER_IN_FILE}{BETWEEN}{}", newest.join(BETWEEN)),
+    let newest_text = newest.join(BETWEEN);
+    let text = match (&newest[..], &older[..]) {
+        ([], _) => framed(&[ALL_IN_FILE]),
+        (_, []) => framed(&[&newest_text]),
+        _ => framed(&[EARLIER_IN_FILE, &newest_text]),
     };
     // Of a single huge message there is one copy.
-    let file = if let [only] = &mut older[..] { std::mem::take(only) } else { older.join(BETWEEN) };
+    let history = if let [only] = &mut older[..] { std::mem::take(only) } else { older.join(BETWEEN) };
+    let file = match (catalogue.is_empty(), history.is_empty()) {
+        (true, _) => history,
+        (false, true) => catalogue.clone(),
+        (false, false) => format!("{catalogue}{BETWEEN}{history}"),
+    };
     RenderedPrompt { text, file: Some(file.into()) }
 }
 
@@ -170,19 +232,59 @@ pub fn speaker_names(messages: &[Message]) -> Vec<Option<String>> {
     names
 }
 
+/// Of each message that is a tool's result, which call it answers.
+#[must_use]
+pub fn answered_calls(messages: &[Message]) -> Vec<Option<Answers>> {
+    let mut calls: HashMap<&str, (usize, Option<&str>)> = HashMap::new();
+    let mut results = 0_usize;
+    let mut all = Vec::with_capacity(messages.len());
+    for message in messages {
+        for (index, call) in message.tool_calls.iter().enumerate() {
+            if let Some(id) = call.id.as_deref() {
+                let tool = call.function.as_ref().and_then(|function| function.name.as_deref());
+                calls.insert(id, (index.saturating_add(1), tool));
+            }
+        }
+        results = if is_result(message) { results.saturating_add(1) } else { 0 };
+        let found = message.tool_call_id.as_deref().and_then(|id| calls.get(id).copied());
+        let (number, tool) = found.unwrap_or((results, message.name.as_deref()));
+        let tool = tool.or(message.name.as_deref()).map(str::to_owned);
+        all.push(is_result(message).then_some(Answers { number, tool }));
+    }
+    all
+}
+
 /// A name on one line, of a bounded length, that closes no bracket.
 fn plain(name: &str) -> String {
     name.chars().take(MAX_NAME).map(|character| if "\n\r[]()".contains(character) { ' ' } else { character }).collect()
 }
 
-/// All that a message says, with the tools it called.
-fn message_text(message: &Message) -> Cow<'_, str> {
+/// All that a message says, with the tools it called. `is_taught`: in the form that the model was taught.
+fn message_text(message: &Message, is_taught: bool) -> Cow<'_, str> {
+    let is_answer = message.role == Role::Assistant;
+    let quote = |text: &str| match tool_prompt::quoted(text, is_answer, is_taught) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(text) => Some(text),
+    };
     let mut text = message.content_text();
+    if !is_result(message)
+        && let Some(quoted) = quote(&text)
+    {
+        text = Cow::Owned(quoted);
+    }
     for call in message.calls() {
-        let name = call.name.as_deref().unwrap_or("?");
-        let arguments = call.arguments.as_deref().unwrap_or("{}");
-        let line = format!("{}[called the tool {name} with {arguments}]", if text.is_empty() { "" } else { "\n" });
-        text.to_mut().push_str(&line);
+        let line = if is_taught {
+            tool_prompt::call(call)
+        } else {
+            let name = call.name.as_deref().unwrap_or("?");
+            let arguments = call.arguments.as_deref().unwrap_or("{}");
+            format!("[called the tool {name} with {arguments}]")
+        };
+        let text = text.to_mut();
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&line);
     }
     text
 }
@@ -198,9 +300,10 @@ mod tests {
         let prompts = messages.iter().zip(&names).map(|(message, name)| PromptMessage {
             message,
             name: name.as_deref(),
+            answers: None,
             attached: Vec::new(),
         });
-        let RenderedPrompt { text, file } = render(prompts, 0);
+        let RenderedPrompt { text, file } = render(prompts, 0, &ToolText::default());
         assert_eq!(file, None);
         text
     }
@@ -255,7 +358,7 @@ mod tests {
             (vec![piece('"', 60)], Some("\""), ""),
             (vec!["\u{1}".repeat(20 * 1024)], Some("\u{1}"), ""),
         ] {
-            let folded = fit(pieces.clone(), 0);
+            let folded = fit(pieces.clone(), 0, &ToolText::default());
             for (text, letters) in [(file(&folded), in_file), (Some(folded.text.clone()), Some(inline))] {
                 assert_eq!(text.is_some(), letters.is_some());
                 for letter in letters.unwrap_or_default().chars() {

@@ -20,4 +20,6 @@ pub struct Turn<'a> {
     pub reasoning: Reasoning,
     /// Whether the model may search the web.
     pub search: bool,
+    /// Whether the client has tools: the site's own are then switched off.
+    pub has_tools: bool,
 }

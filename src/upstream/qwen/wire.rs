@@ -35,6 +35,18 @@ pub(super) fn chats(page: u32) -> String {
 }
 
 pub(super) const NEW_CHAT: &str = "/api/v2/chats/new";
+pub(super) const STOP: &str = "/api/v2/chat/completions/stop";
+
+/// The body of a stop.
+pub(super) fn stop_body(chat_id: &str, response_id: Option<&str>) -> Bytes {
+    match response_id {
+        Some(response_id) => json!({"chat_id": chat_id, "response_id": response_id}),
+        None => json!({"chat_id": chat_id}),
+    }
+    .to_string()
+    .into()
+}
+
 /// A larger body is answered with the captcha page of the site's firewall.
 pub(super) const MAX_BODY: usize = 128 * 1024;
 
@@ -76,6 +88,7 @@ pub(super) fn turn_body(turn: &Turn<'_>, platform: &impl Host) -> Result<Bytes> 
         thinking_format: thinking_enabled.then_some("summary"),
         thinking_budget,
         auto_search: turn.search,
+        function_calling: turn.has_tools.then_some(false),
     };
     let message = Message {
         id: None,
@@ -170,6 +183,9 @@ struct Features {
     #[serde(skip_serializing_if = "Option::is_none")]
     thinking_budget: Option<u32>,
     auto_search: bool,
+    /// `false` beside tools of the client's, which the site would take for its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_calling: Option<bool>,
 }
 
 #[derive(Serialize)]

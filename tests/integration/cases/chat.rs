@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
 use qwen_edge::{
-    api::{AnswerMeta, Delivery, Dialect, openai},
-    chat::Translator,
+    api::{AnswerMeta, Delivery, Dialect, Parsed, openai},
+    chat::{ToolRules, Translator},
     unix_time::UnixSeconds,
-    upstream::Decoder,
+    upstream::{Decoder, shown_tool_name},
 };
 use serde_json::{Value, json};
 
@@ -91,23 +91,33 @@ pub async fn usage_is_sent_when_requested(case: Arc<Case>) {
 
 /// The translation of a fixture by the library; the snapshots beside the fixtures pin it.
 fn translated(fixture: &Fixture) -> Result<Vec<Value>, u16> {
-    let stop = match &fixture.request["stop"] {
-        Value::String(text) => vec![text.clone()],
-        other => serde_json::from_value(other.clone()).unwrap_or_default(),
-    };
-    let limit = fixture.request["max_completion_tokens"].as_u64().or_else(|| fixture.request["max_tokens"].as_u64());
+    let request = with(chat("x"), fixture.request.clone());
+    let Parsed { request, delivery } = openai::parse(request.to_string().as_bytes()).unwrap();
     let meta = AnswerMeta { id: String::new(), created: UnixSeconds::new(0), model: String::new() };
-    let encoder = Dialect::ChatCompletions.encoder(meta, Delivery::Stream { include_usage: true });
-    let bytes = Translator::new(Decoder::qwen(), encoder, stop, limit)
-        .run([&fixture.body[..]])
-        .map_err(|error| openai::wire_form(error.kind()).status)?;
+    let delivery = Delivery { is_stream: true, include_usage: true, ..delivery };
+    let encoder = Dialect::ChatCompletions.encoder(meta, delivery);
+    let rules = ToolRules::new(&request, &"i".repeat(22), shown_tool_name);
+    let translator = Translator::new(Decoder::qwen(), encoder, request.stop, request.max_tokens);
+    let translator = match rules {
+        Some(rules) => translator.with_tools(rules, false),
+        None => translator,
+    };
+    let bytes = translator.run([&fixture.body[..]]).map_err(|error| openai::wire_form(error.kind()).status)?;
     Ok(without_identity(&events(std::str::from_utf8(&bytes).unwrap())))
 }
 
 /// Replaces each upstream id and placeholder by a dash.
 fn without_ids(text: &str) -> String {
+    const CALL: &str = "\"call_";
     let text = text.replace("{response_id}", "-");
-    let words = text.split_inclusive(|character: char| !character.is_ascii_hexdigit() && character != '-');
+    let mut parts = text.split(CALL);
+    let mut without_calls = parts.next().unwrap().to_owned();
+    for part in parts {
+        without_calls.push_str(CALL);
+        // The last two characters count the calls.
+        without_calls.push_str(&part[22..]);
+    }
+    let words = without_calls.split_inclusive(|character: char| !character.is_ascii_hexdigit() && character != '-');
     words
         .map(|word| {
             if word.len() == 37 && word.matches('-').count() == 4 {

@@ -194,6 +194,11 @@ impl ToolReader {
         self.seen.len()
     }
 
+    /// Whether a call was cut off, and none came before it.
+    pub(in crate::chat) fn was_cut(&self) -> bool {
+        self.was_cut && self.seen.is_empty()
+    }
+
     /// Takes a piece of the text. `Break` = the answer is over, whatever follows; or `each` wants no more.
     pub(in crate::chat) fn push(
         &mut self,
@@ -220,6 +225,10 @@ impl ToolReader {
         each: &mut impl FnMut(Piece<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<(), Native> {
         let read = payload::native(name, arguments, &self.tools);
+        if matches!(self.place, Place::Plain) {
+            let length = self.held.trim_end().len();
+            self.held.truncate(length);
+        }
         // The same call may have begun in the text: all of that is over.
         let flow = self.run(true, each);
         self.held.clear();
@@ -254,7 +263,7 @@ impl ToolReader {
             }
             self.is_over = true;
         }
-        Ended { was_cut: self.was_cut && self.seen.is_empty() }
+        Ended { was_cut: self.was_cut() }
     }
 
     /// Whether a piece holds nothing that might belong to a call.

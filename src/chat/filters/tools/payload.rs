@@ -4,11 +4,11 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{
-    super::json::{Repaired, repair},
-    toolset::{Parameters, Resolved, ToolSet},
+use super::toolset::{Parameters, Resolved, ToolSet};
+use crate::{
+    chat::filters::json::{Repaired, repair},
+    surrogates::without_lone_surrogates,
 };
-use crate::surrogates::without_lone_surrogates;
 
 /// A call as a model wrote it, with the tool's own name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,11 +31,6 @@ impl ToolSet {
         Self { tools, shown }
     }
 
-    /// Whether the request declares none.
-    pub(in crate::chat) fn is_empty(&self) -> bool {
-        self.tools.is_empty()
-    }
-
     /// All of them.
     pub(in crate::chat) fn all(&self) -> &[Tool] {
         &self.tools

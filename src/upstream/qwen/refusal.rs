@@ -13,7 +13,7 @@ const MAX_SENTENCE: usize = 64;
 
 /// Removes refusals from a text that comes in pieces.
 #[derive(Debug, Default)]
-pub(in crate::chat) struct RefusalFilter {
+pub(super) struct RefusalFilter {
     /// What may be the beginning of a refusal.
     held: String,
     /// The character before it.
@@ -32,15 +32,23 @@ enum Begins {
 }
 
 impl RefusalFilter {
-    /// Takes a piece and hands out what is surely no refusal. `is_name`: whether a tool's name begins so; such a sentence may
-    /// be longer.
-    pub(in crate::chat) fn push(&mut self, piece: &str, is_name: impl Fn(&str) -> bool, mut each: impl FnMut(&str)) {
+    /// Whether a piece surely holds no part of a refusal: it may then go on as it is.
+    pub(super) fn is_plain(&mut self, piece: &str) -> bool {
         let may_begin = |(at, _): (usize, &str)| {
             let rest = piece.get(at..).unwrap_or_default();
             rest.starts_with(BEGIN) || BEGIN.starts_with(rest)
         };
-        if self.held.is_empty() && !piece.match_indices('T').any(may_begin) {
+        let is_plain = self.held.is_empty() && !piece.match_indices('T').any(may_begin);
+        if is_plain {
             self.before = piece.chars().next_back().or(self.before);
+        }
+        is_plain
+    }
+
+    /// Takes a piece and hands out what is surely no refusal. `is_name`: whether a tool's name begins so; such a sentence may
+    /// be longer.
+    pub(super) fn push(&mut self, piece: &str, is_name: impl Fn(&str) -> bool, mut each: impl FnMut(&str)) {
+        if self.is_plain(piece) {
             return each(piece);
         }
         self.held.push_str(piece);
@@ -81,7 +89,7 @@ impl RefusalFilter {
     }
 
     /// The text has ended: what was held back belongs to it.
-    pub(in crate::chat) fn flush(&mut self, each: impl FnOnce(&str)) {
+    pub(super) fn flush(&mut self, each: impl FnOnce(&str)) {
         let held = std::mem::take(&mut self.held);
         if !held.is_empty() {
             self.before = held.chars().next_back();
@@ -90,7 +98,7 @@ impl RefusalFilter {
     }
 
     /// How many refusals were left out.
-    pub(in crate::chat) fn removed(&self) -> u32 {
+    pub(super) fn removed(&self) -> u32 {
         self.removed
     }
 }
@@ -122,8 +130,22 @@ fn begins(text: &str, before: Option<char>, is_name: impl Fn(&str) -> bool) -> B
     if may_end && !is_long(text.len().saturating_add(1)) { Begins::Maybe } else { Begins::Other }
 }
 
+/// Whether a text is the site's refusal of a tool: `Tool NAME does not exist(s).`, perhaps several.
+pub(super) fn is_refusal(text: &str) -> bool {
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return false;
+    }
+    while let Some(after) = rest.strip_prefix("Tool ") {
+        let Some((_, after)) = after.split_once(" does not exist") else { return false };
+        let after = after.strip_prefix('s').unwrap_or(after);
+        rest = after.strip_prefix('.').unwrap_or(after).trim_start();
+    }
+    rest.is_empty()
+}
+
 /// The text without refusals, for what is sent to the site again.
-pub(in crate::chat) fn without_refusals(text: &str) -> Cow<'_, str> {
+pub(super) fn without_refusals(text: &str) -> Cow<'_, str> {
     if !text.contains(BEGIN) {
         return Cow::Borrowed(text);
     }
@@ -169,6 +191,18 @@ mod tests {
         let long = format!("Tool {} does not exists.", "n".repeat(64));
         assert_eq!(run(&[&long]), long);
         assert_eq!(without_refusals(&long), "");
+    }
+
+    #[test]
+    fn refusals_are_recognised() {
+        for text in
+            ["Tool a does not exists.", "Tool a.b does not exist.", " Tool a does not exists.Tool b does not exist. "]
+        {
+            assert!(is_refusal(text), "{text}");
+        }
+        for text in ["", "Tool a", "The tool a does not exist.", "Tool a does not exists. Sorry"] {
+            assert!(!is_refusal(text), "{text}");
+        }
     }
 
     proptest! {
