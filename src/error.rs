@@ -60,6 +60,8 @@ pub enum ErrorKind {
     UpstreamInvalid,
     /// The model did not call the tool that the request asks for.
     ToolChoiceUnsatisfied,
+    /// The answer is not the JSON that the request asks for.
+    InvalidStructuredOutput,
     /// The answer ended too early.
     UpstreamTruncated,
     /// The site reports an internal error, or cannot be reached.
@@ -100,6 +102,7 @@ impl ErrorKind {
             Self::UpstreamEmpty => "upstream_empty",
             Self::UpstreamInvalid => "upstream_invalid",
             Self::ToolChoiceUnsatisfied => "tool_choice_unsatisfied",
+            Self::InvalidStructuredOutput => "invalid_structured_output",
             Self::UpstreamTruncated => "upstream_truncated",
             Self::UpstreamError => "upstream_error",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -188,6 +191,15 @@ impl Error {
             "The model called a tool in a form that cannot be read. Send the request again.",
         )
         .retryable()
+    }
+
+    /// The answer is not the JSON that the request asks for: the first fault.
+    #[must_use]
+    pub fn invalid_structured_output(fault: &str) -> Self {
+        let message = format!(
+            "The model did not answer with the JSON that the request asks for, also when asked twice: {fault}. Send the request again, or simplify the schema."
+        );
+        Self::new(ErrorKind::InvalidStructuredOutput, message).retryable()
     }
 
     /// The model did not call the tool that the request asks for: `named`, or any.

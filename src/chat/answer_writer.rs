@@ -5,14 +5,18 @@ use std::ops::ControlFlow;
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    filters::{ReadCall, StopFilter, bare_arguments},
+    answer_format::{AnswerFormat, FormattedAnswer},
+    filters::{ReadCall, Schema, StopFilter, bare_arguments},
     tool_rules::ToolRules,
 };
 use crate::{
     api::Encoder,
     error::{Error, Result},
-    llm::{Answer, Call, CallEvent, Citation, Correction, Event, FinishReason, ToolKind, Usage},
+    llm::{Answer, Call, CallEvent, Citation, Correction, Event, FinishReason, Tool, ToolKind, Usage},
 };
+
+/// What an answer says that was to be JSON, and that content inspection ended.
+const REFUSAL: &str = "chat.qwen.ai ended this answer because of its content inspection.";
 
 /// What the answer is so far, and what the client has not got of it yet.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(super) struct AnswerWriter {
     stop: StopFilter,
     cut: Option<FinishReason>,
     rules: Option<ToolRules>,
+    /// What the text has to be.
+    format: Option<FormattedAnswer>,
     /// Kept back until the first call, where one has to come.
     held: Option<Held>,
     /// Whether the turn may be asked once more.
@@ -57,6 +63,7 @@ impl AnswerWriter {
             stop: StopFilter::new(stop),
             cut: None,
             rules: None,
+            format: None,
             held: None,
             may_repeat: false,
             fault: None,
@@ -70,12 +77,26 @@ impl AnswerWriter {
         Self { rules: Some(rules), held, may_repeat, ..self }
     }
 
+    /// The same for a text that has to have a form.
+    pub(super) fn with_format(self, format: AnswerFormat, may_repeat: bool) -> Self {
+        let format = Some(FormattedAnswer::new(format, self.encoder.is_stream()));
+        Self { format, may_repeat, ..self }
+    }
+
     /// Takes a piece of the text.
     pub(super) fn text_piece(&mut self, piece: &str) -> ControlFlow<()> {
         if let Some(held) = &mut self.held {
             held.text.push_str(piece);
             return ControlFlow::Continue(());
         }
+        let Some(format) = &mut self.format else { return self.sure_text(piece) };
+        let mut sure = None;
+        format.push(piece, |piece| sure = Some(piece.to_owned()));
+        sure.map_or(ControlFlow::Continue(()), |sure| self.sure_text(&sure))
+    }
+
+    /// Takes a piece of the text that is surely part of the answer.
+    fn sure_text(&mut self, piece: &str) -> ControlFlow<()> {
         self.begin();
         let Self { encoder, out, text, stop, .. } = self;
         let found = stop.push(piece, |piece| {
@@ -108,11 +129,25 @@ impl AnswerWriter {
             return self.fail_with(error, correction);
         }
         let tool = rules.tools.all().iter().find(|tool| tool.name == *name);
+        if let Some(Tool { strict: true, parameters: Some(schema), .. }) = tool
+            && self.can_repeat()
+            && let Ok(schema) = Schema::new(schema)
+            && let Err(fault) = schema.check(arguments)
+        {
+            return self.fail_with(Error::unreadable_call(), Correction::Arguments(fault));
+        }
         let kind = tool.map_or(ToolKind::Function, |tool| tool.kind);
         let input = (kind == ToolKind::Custom).then(|| input_of(arguments)).flatten();
         let index = self.calls.len();
         let (id, is_last) = (rules.id(index), rules.ends_with_first());
         let call = Call { id, name: name.clone(), arguments: input.unwrap_or_else(|| arguments.clone()), kind };
+        // A call wins over a text that has to have a form.
+        if let Some(format) = self.format.take()
+            && !self.began
+            && !format.text().is_empty()
+        {
+            self.sure_text(format.text())?;
+        }
         if let Some(Held { text, reasoning }) = self.held.take() {
             if !reasoning.is_empty() {
                 self.reasoning_piece(&reasoning);
@@ -181,6 +216,17 @@ impl AnswerWriter {
             let _ = self.call(&call);
             self.check()?;
         }
+        if let (Some(format), None) = (&self.format, self.cut) {
+            match format.finish() {
+                Ok(rest) if rest.is_empty() => {}
+                Ok(rest) => drop(self.sure_text(&rest)),
+                Err(fault) => {
+                    let error = Error::invalid_structured_output(&fault);
+                    self.correction = Some(Correction::Json(fault));
+                    return Err(error);
+                }
+            }
+        }
         if self.cut.is_none() {
             self.flush();
         }
@@ -227,7 +273,15 @@ impl AnswerWriter {
         let deltas = self.deltas;
         self.begin();
         self.deltas = deltas;
+        if let (Some(format), false, FinishReason::Length) =
+            (&self.format, self.is_stream(), self.cut.unwrap_or(finish))
+        {
+            // What there is of it.
+            let text = format.text();
+            self.text = text.get(text.find('{').unwrap_or(0)..).unwrap_or_default().to_owned();
+        }
         let citations = citations(&self.text);
+        let is_refused = self.format.is_some() && finish == FinishReason::ContentFilter;
         let finish = match self.cut.unwrap_or(finish) {
             FinishReason::Stop | FinishReason::Length if !self.calls.is_empty() => FinishReason::ToolCalls,
             FinishReason::ToolCalls if self.calls.is_empty() => FinishReason::Stop,
@@ -238,6 +292,7 @@ impl AnswerWriter {
             reasoning: &self.reasoning,
             calls: &self.calls,
             citations: &citations,
+            refusal: is_refused.then_some(REFUSAL),
             finish,
             usage,
         };

@@ -322,11 +322,15 @@ impl<P: Platform> Engine<P> {
 }
 
 fn translator(services: &Services, encoder: &Encoder, plan: &Plan, may_repeat: bool) -> Translator {
-    let Plan { options, tools, .. } = plan;
+    let Plan { options, tools, format, .. } = plan;
     let decoder = services.upstream.decoder();
     let translator = Translator::new(decoder, encoder.clone(), options.stop.clone(), options.max_tokens);
-    match tools {
+    let translator = match tools {
         Some(rules) => translator.with_tools(rules.clone(), may_repeat),
+        None => translator,
+    };
+    match format {
+        Some(format) => translator.with_format(format.clone(), may_repeat),
         None => translator,
     }
 }

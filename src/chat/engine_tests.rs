@@ -144,7 +144,7 @@ async fn prepared(
     };
     let meta = AnswerMeta { id: "id".to_owned(), created: START.seconds(), model: "m".to_owned() };
     let encoder = Dialect::ChatCompletions.encoder(meta, delivery);
-    let plan = Plan { options, conversation, reach: Reach::PublicOnly, tools: None };
+    let plan = Plan { options, conversation, reach: Reach::PublicOnly, tools: None, format: None };
     Answer::new(platform.clone(), services.clone(), plan, encoder, timing)
 }
 

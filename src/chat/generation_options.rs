@@ -28,6 +28,8 @@ pub fn generation_options(request: &Request, choice: Choice, model: Option<&Mode
         (Some(true), Some(on @ Reasoning::On { .. })) => on,
         (Some(true), _) => Reasoning::On { budget: None },
         (Some(false), _) => Reasoning::Off,
+        // JSON needs no thinking, unless it is asked for.
+        (None, None) if request.format.is_some() => Reasoning::Off,
         (None, asked) => asked.unwrap_or(Reasoning::On { budget: None }),
     };
     let reasoning = match (reasoning, model) {

@@ -1,5 +1,6 @@
 //! The engine: one turn, from a request to its answer.
 
+mod answer_format;
 mod answer_writer;
 mod attachments;
 mod check;
@@ -23,6 +24,7 @@ mod test_requests;
 mod tool_rules;
 mod translator;
 
+pub use answer_format::AnswerFormat;
 pub use attachments::{Attachments, from_row, to_row};
 pub use check::check;
 pub use conversations::{ConversationHint, ConversationMatch, Conversations, TurnTools, history_key};

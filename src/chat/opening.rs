@@ -3,6 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
+    answer_format::AnswerFormat,
     attachments::{Entries, Uploader},
     conversations::{ConversationMatch, Conversations},
     generation_options::GenerationOptions,
@@ -45,6 +46,8 @@ pub struct Plan {
     pub reach: Reach,
     /// What calls of tools have to keep to, if the request has tools.
     pub tools: Option<ToolRules>,
+    /// What the text of the answer has to be, if it has to be JSON.
+    pub format: Option<AnswerFormat>,
 }
 
 /// What an earlier attempt showed.

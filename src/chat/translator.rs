@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use super::{
+    answer_format::AnswerFormat,
     answer_writer::AnswerWriter,
     citations::citations,
     filters::{LimitFilter, Native, Piece, ToolReader},
@@ -75,6 +76,13 @@ impl Translator {
         self
     }
 
+    /// The same for an answer that has to have a form.
+    #[must_use]
+    pub fn with_format(mut self, format: AnswerFormat, may_repeat: bool) -> Self {
+        self.output.writer = self.output.writer.with_format(format, may_repeat);
+        self
+    }
+
     /// Reads one piece of the upstream's bytes.
     ///
     /// # Errors
@@ -103,7 +111,7 @@ impl Translator {
         self.output.settle();
         let writer = &mut self.output.writer;
         writer.settle()?;
-        if writer.began() || writer.cut().is_some() {
+        if writer.began() || writer.cut().is_some() || self.decoder.finished() == Some(FinishReason::Length) {
             return Ok(());
         }
         Err(self.decoder.empty_answer())

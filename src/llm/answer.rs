@@ -104,6 +104,8 @@ pub struct Answer<'a> {
     pub calls: &'a [Call],
     /// The sources, in the order of their marks.
     pub citations: &'a [Citation],
+    /// Why the model answers nothing, where content inspection ended an answer that was to be JSON.
+    pub refusal: Option<&'a str>,
     /// Why it ended.
     pub finish: FinishReason,
     /// Token counts.

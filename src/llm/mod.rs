@@ -5,6 +5,6 @@ mod request;
 
 pub use answer::{Answer, Call, CallEvent, Citation, Event, FinishReason, Source, Usage};
 pub use request::{
-    Correction, FunctionCall, Media, MediaClass, MediaSource, Message, Part, Reasoning, Request, Role, Tool, ToolCall,
-    ToolChoice, ToolKind,
+    Correction, FunctionCall, Media, MediaClass, MediaSource, Message, OutputFormat, Part, Reasoning, Request, Role,
+    Tool, ToolCall, ToolChoice, ToolKind,
 };

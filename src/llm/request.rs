@@ -25,6 +25,8 @@ pub struct Request {
     pub allowed_tools: Option<Vec<String>>,
     /// Whether it may call several.
     pub parallel_tool_calls: bool,
+    /// What the text of the answer has to be; `None` = anything.
+    pub format: Option<OutputFormat>,
     /// The conversation to continue, by the id that an earlier answer reported or the client chose.
     pub conversation_id: Option<String>,
 }
@@ -66,6 +68,15 @@ pub enum ToolChoice {
     Required,
     /// This one.
     Named(String),
+}
+
+/// JSON that an answer has to be: one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputFormat {
+    /// The JSON schema that it has to fit, as JSON text; `None` = any object.
+    pub schema: Option<Box<str>>,
+    /// The field of the client's request that errors name.
+    pub param: &'static str,
 }
 
 /// What a model is to do otherwise, when it is asked once more because its answer cannot be used.

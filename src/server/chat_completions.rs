@@ -12,7 +12,9 @@ use super::{
 use crate::{
     accounts::{Caller, KeyId},
     api::{AnswerMeta, Dialect, Parsed},
-    chat::{Answer, Attachments, ConversationHint, Plan, ToolRules, TurnTools, check, generation_options},
+    chat::{
+        Answer, AnswerFormat, Attachments, ConversationHint, Plan, ToolRules, TurnTools, check, generation_options,
+    },
     error::{Error, Result},
     platform::{self, Body, Headers, Platform, Reach, Request},
 };
@@ -65,6 +67,7 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     let ChatTurn { key, caller, dialect, headers, parsed, attachments, default_model, reservation } = turn;
     let Parsed { mut request, delivery } = parsed;
     check(&request.messages, &attachments)?;
+    let format = AnswerFormat::new(&request)?;
     let hint = hint(request.conversation_id.take(), headers)?;
     let model_name = request.model.as_deref().map(str::trim).filter(|model| !model.is_empty());
     let model_name = model_name.unwrap_or(default_model).to_owned();
@@ -107,7 +110,7 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     };
     let encoder = dialect.encoder(meta, delivery);
     let reach = if app.config.allow_private_urls { Reach::Any } else { Reach::PublicOnly };
-    let plan = Plan { options, conversation, reach, tools: rules };
+    let plan = Plan { options, conversation, reach, tools: rules, format };
     let mut answer = Answer::new(platform.clone(), services, plan, encoder, app.timing);
     let response = if delivery.is_stream {
         answer.head().await?;

@@ -125,7 +125,8 @@ struct Message<'a> {
     reasoning_content: &'a str,
     /// `null` beside calls without a text.
     content: Option<&'a str>,
-    refusal: (),
+    /// Why the model answers nothing, where content inspection ended an answer that was to be JSON.
+    refusal: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ToolCallObject<'a>>,
     /// The older form of `tool_calls`, where the request has `functions`.
@@ -378,6 +379,9 @@ impl Encoder {
     pub(in crate::api) fn finish(&self, answer: &Answer<'_>, out: &mut BytesMut) {
         match &self.writer {
             Some(writer) => {
+                if let Some(refusal) = answer.refusal {
+                    writer.delta(out, b"{\"refusal\":", refusal);
+                }
                 writer.finish(out, finish_word(answer.finish, self.legacy_functions), answer.citations);
                 if self.include_usage {
                     writer.usage(out, answer.usage);
@@ -411,12 +415,12 @@ const fn finish_word(reason: FinishReason, legacy_functions: bool) -> &'static s
 
 /// A whole answer as one object.
 fn completion<'a>(meta: &'a AnswerMeta, answer: &Answer<'a>, legacy_functions: bool) -> Completion<'a> {
-    let Answer { text, reasoning, calls, citations, finish, usage } = answer;
+    let Answer { text, reasoning, calls, citations, refusal, finish, usage } = answer;
     let message = Message {
         role: "assistant",
         reasoning_content: reasoning,
-        content: Some(*text).filter(|text| calls.is_empty() || !text.is_empty()),
-        refusal: (),
+        content: Some(*text).filter(|text| refusal.is_none() && (calls.is_empty() || !text.is_empty())),
+        refusal: *refusal,
         tool_calls: if legacy_functions { Vec::new() } else { calls.iter().map(ToolCallObject::from).collect() },
         function_call: calls.first().filter(|_| legacy_functions).map(NamedArguments::from),
         annotations: annotation_objects(citations),

@@ -48,6 +48,7 @@ pub const fn wire_form(kind: ErrorKind) -> WireForm {
         ErrorKind::UpstreamEmpty => (502, "upstream_error"),
         ErrorKind::UpstreamInvalid => (502, "upstream_error"),
         ErrorKind::ToolChoiceUnsatisfied => (502, "upstream_error"),
+        ErrorKind::InvalidStructuredOutput => (502, "upstream_error"),
         ErrorKind::UpstreamTruncated => (502, "upstream_error"),
         ErrorKind::UpstreamError => (502, "upstream_error"),
         ErrorKind::UpstreamTimeout => (504, "upstream_error"),

@@ -4,6 +4,7 @@ mod encoder;
 mod error;
 mod message;
 mod request;
+mod response_format;
 #[cfg(test)]
 mod schema;
 mod tools;

@@ -7,6 +7,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     message::{messages, reset_attached},
+    response_format::ResponseFormat,
     tools::{Choice, Function, ToolFields, ToolRequest, Tools, tools},
 };
 use crate::{
@@ -60,6 +61,8 @@ pub(crate) struct ChatRequest {
     /// Qwen's own name for the same.
     pub(crate) enable_search: Option<bool>,
 
+    /// What the text of the answer has to be: text, any JSON object, or one of a schema.
+    pub(super) response_format: Option<ResponseFormat>,
     /// The tools that the model may call: at most 512.
     #[serde(default, deserialize_with = "tools")]
     #[cfg_attr(test, schema(value_type = Option<Vec<ToolFields>>))]
@@ -129,8 +132,6 @@ pub(crate) struct ChatRequest {
     pub(crate) audio: Option<Object>,
     #[cfg_attr(test, schema(value_type = Option<Object>))]
     pub(crate) prediction: Option<Object>,
-    #[cfg_attr(test, schema(value_type = Option<Object>))]
-    pub(crate) response_format: Option<Object>,
 }
 
 /// `stream_options`
@@ -198,7 +199,7 @@ impl ChatRequest {
             modalities: _,
             audio: _,
             prediction: _,
-            response_format: _,
+            response_format,
             tools,
             tool_choice,
             parallel_tool_calls,
@@ -239,6 +240,7 @@ impl ChatRequest {
             tools,
             tool_choice: choice,
             allowed_tools: allowed,
+            format: response_format.map_or(Ok(None), ResponseFormat::into_neutral)?,
             parallel_tool_calls: parallel,
             conversation_id,
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     digest::{key, link},
-    llm::{Request, Tool, ToolChoice, ToolKind},
+    llm::{OutputFormat, Request, Tool, ToolChoice, ToolKind},
     upstream::{ToolAsk, ToolText},
 };
 
@@ -15,6 +15,7 @@ pub struct TurnTools {
     choice: ToolChoice,
     allowed: Option<Vec<String>>,
     search: bool,
+    format: Option<OutputFormat>,
     /// Digest of the catalogue; empty where the upstream is not told of it.
     digest: String,
 }
@@ -23,10 +24,17 @@ impl TurnTools {
     /// The tools of a request. `search`: whether the upstream may search the web.
     #[must_use]
     pub fn new(request: &Request, search: bool) -> Self {
-        let Request { tools, tool_choice, allowed_tools, .. } = request;
+        let Request { tools, tool_choice, allowed_tools, format, .. } = request;
         let is_told = !tools.is_empty() && *tool_choice != ToolChoice::None;
         let digest = if is_told { digest(tools) } else { String::new() };
-        Self { tools: Arc::clone(tools), choice: tool_choice.clone(), allowed: allowed_tools.clone(), search, digest }
+        Self {
+            tools: Arc::clone(tools),
+            choice: tool_choice.clone(),
+            allowed: allowed_tools.clone(),
+            search,
+            format: format.clone(),
+            digest,
+        }
     }
 
     /// The digest of the catalogue; empty where the upstream is not told of it.
@@ -36,8 +44,9 @@ impl TurnTools {
 
     /// What goes along with a message to a chat that was told of the tools with the digest `known`; empty for none.
     pub(super) fn text(&self, known: &str) -> ToolText {
-        let Self { tools, choice, allowed, search, digest } = self;
-        let ask = ToolAsk { tools, choice, allowed: allowed.as_deref(), search: *search };
+        let Self { tools, choice, allowed, search, format, digest } = self;
+        let allowed = allowed.as_deref();
+        let ask = ToolAsk { tools, choice, allowed, search: *search, format: format.as_ref() };
         ToolText::new(&ask, !known.is_empty() && known == digest, !known.is_empty())
     }
 }

@@ -6,8 +6,8 @@ mod schema;
 mod stop;
 mod tools;
 
+pub(super) use json::{Found, ObjectFilter, outermost};
 pub(super) use limit::LimitFilter;
-#[expect(unused_imports, reason = "nothing asks for structured output yet")]
 pub(super) use schema::Schema;
 pub(super) use stop::StopFilter;
 pub(super) use tools::{Native, Piece, ReadCall, ToolReader, ToolSet, bare_arguments};

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::refusal::without_refusals;
-use crate::llm::{Correction, FunctionCall, Tool, ToolChoice};
+use crate::llm::{Correction, FunctionCall, OutputFormat, Tool, ToolChoice};
 
 const CALL: &str = "[TOOL CALL]";
 const END_CALL: &str = "[END TOOL CALL]";
@@ -26,6 +26,9 @@ const IN_FILE: &str =
 /// At most 200 bytes.
 const REMINDER: &str = "[Functions are called with a [TOOL CALL] block as described above, with nothing after it; without need of one, answer in plain text.]";
 const NONE: &str = "[Call no function in this answer.]";
+const JSON_OBJECT: &str = "[Answer with nothing but one JSON object: no prose, no code fence.]";
+const JSON_SCHEMA: &str =
+    "[Answer with nothing but one JSON object that fits the following JSON schema: no prose, no code fence.]";
 const REQUIRED: &str = "[Call at least one function in this answer.]";
 
 /// The site's own tools. A client's tool of such a name would run at the site.
@@ -77,9 +80,11 @@ impl ToolText {
     /// whether it was told of any.
     #[must_use]
     pub fn new(request: &ToolAsk<'_>, knows_catalogue: bool, knew_tools: bool) -> Self {
-        let ToolAsk { tools, choice, allowed, search } = request;
+        let ToolAsk { tools, choice, allowed, search, format } = request;
+        let format = format.map(format_text);
         if tools.is_empty() || **choice == ToolChoice::None {
-            let tail = if knew_tools { NONE.to_owned() } else { String::new() };
+            let none = knew_tools.then(|| NONE.to_owned());
+            let tail = none.into_iter().chain(format).collect::<Vec<_>>().join("\n");
             return Self { tail, is_taught: knew_tools, ..Self::default() };
         }
         let (head, file) = if knows_catalogue { Default::default() } else { catalogue(tools, *search) };
@@ -95,7 +100,7 @@ impl ToolText {
             let names: Vec<_> = allowed.iter().map(|name| shown_tool_name(name)).collect();
             format!("[Call no other functions in this answer than these: {}.]", names.join(", "))
         });
-        for line in [only, allowed].into_iter().flatten() {
+        for line in [only, allowed, format].into_iter().flatten() {
             if !tail.is_empty() {
                 tail.push('\n');
             }
@@ -116,6 +121,16 @@ pub struct ToolAsk<'a> {
     pub allowed: Option<&'a [String]>,
     /// Whether the site may search the web.
     pub search: bool,
+    /// What the text of the answer has to be.
+    pub format: Option<&'a OutputFormat>,
+}
+
+/// What is asked of a text that has to be JSON. The schema stands in it as it was given.
+fn format_text(format: &OutputFormat) -> String {
+    match &format.schema {
+        None => JSON_OBJECT.to_owned(),
+        Some(schema) => format!("{JSON_SCHEMA}\n{schema}"),
+    }
 }
 
 /// The catalogue, and what of it goes into the file.
@@ -329,7 +344,7 @@ mod tests {
     }
 
     fn text(tools: &[Tool], choice: ToolChoice, allowed: Option<&[String]>, knows: bool) -> ToolText {
-        ToolText::new(&ToolAsk { tools, choice: &choice, allowed, search: false }, knows, knows)
+        ToolText::new(&ToolAsk { tools, choice: &choice, allowed, search: false, format: None }, knows, knows)
     }
 
     #[test]

@@ -52,7 +52,7 @@ fn text(reply: &Reply) -> String {
 /// The turns that the upstream received: chat, parent message and text.
 fn turns(fake: &Fake) -> Vec<(String, Option<String>, String)> {
     let completions =
-        fake.requests().into_iter().filter(|request| request.path_and_query.starts_with("/api/v2/chat/completions"));
+        fake.requests().into_iter().filter(|request| request.path_and_query.starts_with("/api/v2/chat/completions?"));
     completions
         .map(|request| {
             let body = request.json();
@@ -280,7 +280,7 @@ pub async fn a_tool_loop_in_function_mode_stays_in_its_chat(case: Arc<Case>) {
     text(&conversation.send(&messages, tools).await);
     let turns = turns(&fake);
     assert_eq!(fake.chats(), 1, "{turns:?}");
-    assert!(turns[2].2.contains("Tool result: 7"), "{turns:?}");
+    assert!(turns[2].2.contains("[TOOL RESULT #1: search]\n7\n"), "{turns:?}");
 }
 
 /// Open WebUI sends its chat id in a header, also with its title, tag and follow-up requests.
@@ -669,7 +669,7 @@ pub async fn long_histories_are_uploaded_as_a_file(case: Arc<Case>) {
         let request = fake
             .requests()
             .into_iter()
-            .rfind(|request| request.path_and_query.starts_with("/api/v2/chat/completions"))
+            .rfind(|request| request.path_and_query.starts_with("/api/v2/chat/completions?"))
             .unwrap();
         assert!(request.body.len() < 128 * 1024);
         request.json()["messages"][0].clone()

@@ -46,8 +46,21 @@ enum State {
     Number(Number),
     /// The rest of `true`, `false` or `null`.
     Word(&'static [u8]),
-    /// The value is complete, or was invalid.
+    /// The value is complete.
     Over,
+    /// What came is no JSON.
+    Invalid,
+}
+
+/// Where a value stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::chat) enum ScanState {
+    /// It goes on.
+    Open,
+    /// It is complete.
+    Complete,
+    /// It is no JSON.
+    Invalid,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +96,7 @@ impl JsonScanner {
                 }
             }
             let Some(next) = self.step(*byte) else {
-                self.state = State::Over;
+                self.state = State::Invalid;
                 return Scan::Invalid(at);
             };
             self.state = next;
@@ -95,11 +108,20 @@ impl JsonScanner {
         Scan::More
     }
 
+    /// Where the value stands.
+    pub(in crate::chat) fn state(&self) -> ScanState {
+        match self.state {
+            State::Over => ScanState::Complete,
+            State::Invalid => ScanState::Invalid,
+            _ => ScanState::Open,
+        }
+    }
+
     /// The state after a byte; `None` where it is invalid.
     fn step(&mut self, byte: u8) -> Option<State> {
         let is_blank = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
         match self.state {
-            State::Over => None,
+            State::Over | State::Invalid => None,
             State::Start
             | State::Value
             | State::ValueOrEnd

@@ -1,0 +1,94 @@
+//! What the text of an answer has to be.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    error::{Error, Result},
+    llm::OutputFormat,
+};
+
+/// The field that errors about the schema name.
+const SCHEMA: &str = "response_format.json_schema.schema";
+
+/// What the text of the answer has to be.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct ResponseFormat {
+    /// `text`, `json_object` or `json_schema`.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// The schema of `json_schema`.
+    json_schema: Option<NamedSchema>,
+}
+
+/// A schema with its name.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[expect(dead_code, reason = "fields without a meaning here have a type, so that a wrong one is an error")]
+struct NamedSchema {
+    /// Its name.
+    name: Option<String>,
+    /// What it is for.
+    description: Option<String>,
+    /// The JSON schema (draft 2020-12). Every answer is checked against it.
+    #[cfg_attr(test, schema(value_type = Option<crate::api::lenient::Object>))]
+    schema: Option<Box<RawValue>>,
+    /// Without effect: every answer is checked.
+    strict: Option<bool>,
+}
+
+impl ResponseFormat {
+    /// # Errors
+    /// `invalid_request` with the field: another type, or a schema that is none.
+    pub(super) fn into_neutral(self) -> Result<Option<OutputFormat>> {
+        let Self { kind, json_schema } = self;
+        match kind.as_deref() {
+            None | Some("text" | "") => Ok(None),
+            Some("json_object") => Ok(Some(OutputFormat { schema: None, param: "response_format" })),
+            Some("json_schema") => {
+                let schema = json_schema.and_then(|named| named.schema).filter(|schema| schema.get() != "null");
+                let schema =
+                    schema.ok_or_else(|| Error::invalid(SCHEMA, "The field 'response_format' has no schema."))?;
+                Ok(Some(OutputFormat { schema: Some(schema.get().into()), param: SCHEMA }))
+            }
+            Some(_) => Err(Error::invalid(
+                "response_format.type",
+                "The field 'response_format.type' is 'text', 'json_object' or 'json_schema'.",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::openai::parse;
+
+    #[test]
+    fn formats_are_read() {
+        let parsed = |format: &str| {
+            let body = format!(r#"{{"messages":[],"response_format":{format}}}"#);
+            parse(body.as_bytes()).map(|parsed| parsed.request.format.map(|format| format.schema))
+        };
+        for (format, expected) in [
+            ("null", None),
+            (r#"{"type":"text"}"#, None),
+            (r#"{"type":"json_object"}"#, Some(None)),
+            (
+                r#"{"type":"json_schema","json_schema":{"name":"x","schema":{ "a": 1 },"strict":true}}"#,
+                Some(Some(r#"{ "a": 1 }"#.into())),
+            ),
+        ] {
+            assert_eq!(parsed(format).unwrap(), expected, "{format}");
+        }
+        for (format, param) in [
+            (r#"{"type":"xml"}"#, "response_format.type"),
+            (r#"{"type":"json_schema"}"#, super::SCHEMA),
+            (r#"{"type":"json_schema","json_schema":{"schema":null}}"#, super::SCHEMA),
+            (r#"{"type":5}"#, "response_format.type"),
+            ("[]", "response_format"),
+        ] {
+            assert_eq!(parsed(format).unwrap_err().param(), Some(param), "{format}");
+        }
+    }
+}
