@@ -273,7 +273,7 @@ fn call_key(scope: &str, messages: &[Message]) -> Option<CallKey> {
     let answer = messages.iter().rposition(|message| message.role == Role::Assistant);
     let newest = answer.map_or(0, |answer| answer.saturating_add(1));
     let results = messages.iter().skip(newest).filter(|message| message.role == Role::Tool);
-    let stem = results.filter_map(|message| stem_of(message.tool_call_id.as_deref()?)).last()?;
+    let stem = results.filter_map(|message| stem_of(message.tool_call_id.as_deref()?)).next_back()?;
     Some(CallKey { key: key_of_stem(scope, stem), message_count: newest })
 }
 

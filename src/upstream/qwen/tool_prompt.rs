@@ -170,7 +170,7 @@ fn short_list(tools: &[Tool], most: usize) -> String {
 fn rules(tools: &[Tool], search: bool) -> String {
     let is_declared = |name: &str| tools.iter().any(|tool| tool.name == name);
     let missing: Vec<&str> =
-        OF_SITE.into_iter().filter(|name| !is_declared(name) && !(search && SEARCHING.contains(name))).collect();
+        OF_SITE.into_iter().filter(|name| !(is_declared(name) || search && SEARCHING.contains(name))).collect();
     match missing.is_empty() {
         true => HOW.to_owned(),
         false => format!("{HOW}- These are not available: {}.\n", missing.join(", ")),

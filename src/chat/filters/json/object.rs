@@ -81,7 +81,7 @@ impl ObjectFilter {
             Place::Inside { begin, at } | Place::Damaged { begin, at } => {
                 let sent = self.text.get(begin..at)?;
                 let Repaired { json, was_cut, .. } = repair(self.text.get(begin..)?)?;
-                (!was_cut && json.starts_with(sent)).then(|| Found { json, sent: sent.len() })
+                (!was_cut && json.starts_with(sent)).then_some(Found { json, sent: sent.len() })
             }
             Place::Before => None,
         }

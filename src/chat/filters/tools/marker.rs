@@ -127,9 +127,9 @@ fn narrow(character: char) -> char {
 /// Where in a text the first character stands that may begin a marker, or a fence.
 pub(super) fn candidate(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
-    let begins = |at: usize| match bytes.get(at..) {
-        Some([b'[' | b'<' | b'`', ..] | [0xE3, 0x80, 0x90, ..] | [0xEF, 0xBC, 0xBB | 0x9C, ..]) => true,
-        _ => false,
+    let begins = |at: usize| {
+        let rest = bytes.get(at..).unwrap_or_default();
+        matches!(rest, [b'[' | b'<' | b'`', ..] | [0xE3, 0x80, 0x90, ..] | [0xEF, 0xBC, 0xBB | 0x9C, ..])
     };
     bytes
         .iter()

@@ -236,10 +236,9 @@ fn written() -> impl Strategy<Value = (Value, String)> {
             6 if is_plain => format!("<tool_call>\n{}\n</tool_call>", tags()),
             7 if is_plain => tags(),
             // A comma too many, and a comment.
-            8 if is_plain => format!(
-                "[TOOL CALL]\n{}\n[END TOOL CALL]",
-                format!("{},}} // so", json.trim_end().strip_suffix('}').unwrap())
-            ),
+            8 if is_plain => {
+                format!("[TOOL CALL]\n{},}} // so\n[END TOOL CALL]", json.trim_end().strip_suffix('}').unwrap())
+            }
             _ => format!("[TOOL CALL #2]\n{json}}}\n[END TOOL CALL #2]"),
         };
         (call, text)
