@@ -249,7 +249,7 @@ pub enum MediaSource {
 #[derive(Debug)]
 pub struct ToolCall {
     /// Its id.
-    pub id: Option<String>,
+    pub id: Option<Box<str>>,
     /// What was called.
     pub function: Option<Box<FunctionCall>>,
 }
@@ -258,7 +258,7 @@ pub struct ToolCall {
 #[derive(Debug)]
 pub struct FunctionCall {
     /// The function.
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
     /// Its arguments, as JSON text.
-    pub arguments: Option<String>,
+    pub arguments: Option<Box<str>>,
 }

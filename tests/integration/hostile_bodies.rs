@@ -80,6 +80,15 @@ pub const FORMS: &[(&str, Form)] = &[
             bytes,
         ))
     }),
+    ("named tool calls", |bytes| {
+        messages(lists(
+            r#"{"id":"c","function":{"name":"f"}}"#,
+            1_000,
+            r#"{"role":"assistant","content":"a","tool_calls":["#,
+            "]}",
+            bytes,
+        ))
+    }),
     ("unknown parts", |bytes| messages(lists(r#"{"type":"x"}"#, 1_000, r#"{"role":"user","content":["#, "]}", bytes))),
     ("empty attachments", |bytes| {
         messages(lists(r#"{"type":"file"}"#, 1_000, r#"{"role":"user","content":["#, "]}", bytes))

@@ -363,10 +363,9 @@ impl Message {
             }
         };
         let mut tool_calls: Vec<llm::ToolCall> =
-            tool_calls.unwrap_or_default().into_iter().map(ToolCall::into_neutral).collect();
-        tool_calls.extend(
-            function_call.map(|call| llm::ToolCall { id: None, function: Some(Box::new(call.into_neutral())) }),
-        );
+            tool_calls.unwrap_or_default().into_iter().filter_map(ToolCall::into_neutral).collect();
+        tool_calls.extend(function_call.and_then(|call| ToolCall { id: None, function: Some(call) }.into_neutral()));
+        tool_calls.shrink_to_fit();
         let role = match role {
             Role::System | Role::Developer => llm::Role::System,
             Role::User => llm::Role::User,
@@ -413,15 +412,16 @@ impl Part {
 }
 
 impl ToolCall {
-    fn into_neutral(self) -> llm::ToolCall {
+    /// The call in neutral words; `None` for one that says nothing, which would take more memory than text.
+    fn into_neutral(self) -> Option<llm::ToolCall> {
         let Self { id, function } = self;
-        llm::ToolCall { id, function: function.map(|call| Box::new(call.into_neutral())) }
-    }
-}
-
-impl FunctionCall {
-    fn into_neutral(self) -> llm::FunctionCall {
-        let Self { name, arguments } = self;
-        llm::FunctionCall { name, arguments }
+        let said = |text: Option<String>| text.filter(|text| !text.is_empty()).map(String::into_boxed_str);
+        let id = said(id);
+        let function = function.and_then(|call| {
+            let FunctionCall { name, arguments } = *call;
+            let (name, arguments) = (said(name), said(arguments));
+            (name.is_some() || arguments.is_some()).then(|| Box::new(llm::FunctionCall { name, arguments }))
+        });
+        (id.is_some() || function.is_some()).then_some(llm::ToolCall { id, function })
     }
 }

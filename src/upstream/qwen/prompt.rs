@@ -1,6 +1,9 @@
 //! Messages as one text: the site takes one message of the user's at a time.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use bytes::Bytes;
 
@@ -71,22 +74,22 @@ pub fn render<'a>(
         let is_empty_result = is_result(prompt.message) && text.trim().is_empty() && prompt.attached.is_empty();
         (prompt, if is_empty_result { Cow::Borrowed(EMPTY_RESULT) } else { text })
     };
-    let mut texts: Vec<(PromptMessage<'_>, Cow<'_, str>)> = messages
+    let mut texts = messages
         .into_iter()
         .map(with_text)
         .filter(|(prompt, text)| !text.trim().is_empty() || !prompt.attached.is_empty())
-        .collect();
+        .peekable();
     let taken = files.saturating_mul(ROOM_PER_FILE);
-    if let [(PromptMessage { message: Message { role: Role::User, .. }, .. }, text)] = &mut texts[..]
-        && tools.head.is_empty()
-    {
-        return fit(vec![std::mem::take(text).into_owned()], taken, tools);
-    }
-    let mut pieces: Vec<String> = Vec::with_capacity(texts.len());
+    let mut pieces: Vec<String> = Vec::new();
     let mut follows_result = false;
-    for (prompt, text) in &texts {
+    // One by one: of a long history there is one copy at a time.
+    while let Some((prompt, text)) = texts.next() {
+        let is_alone = pieces.is_empty() && prompt.message.role == Role::User && texts.peek().is_none();
+        if is_alone && tools.head.is_empty() {
+            return fit(vec![text.into_owned()], taken, tools);
+        }
         let is_result = tools.is_taught && is_result(prompt.message);
-        let piece = if is_result { taught_result(prompt, text) } else { labelled(prompt, text) };
+        let piece = if is_result { taught_result(&prompt, &text) } else { labelled(&prompt, &text) };
         match pieces.last_mut() {
             // All results of one turn are one message.
             Some(last) if is_result && follows_result => {
@@ -213,6 +216,7 @@ fn is_result(message: &Message) -> bool {
 /// call's id as far as they are known.
 #[must_use]
 pub fn speaker_names(messages: &[Message]) -> Vec<Option<String>> {
+    let wanted = answered_ids(messages);
     let mut tools: HashMap<&str, &str> = HashMap::new();
     let name = |message: &Message, tool: Option<&str>| {
         let given = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(plain);
@@ -225,22 +229,29 @@ pub fn speaker_names(messages: &[Message]) -> Vec<Option<String>> {
     let mut names = Vec::with_capacity(messages.len());
     for message in messages {
         let calls = message.tool_calls.iter();
-        tools.extend(calls.filter_map(|call| Some((call.id.as_deref()?, call.function.as_ref()?.name.as_deref()?))));
+        let named = calls.filter_map(|call| Some((call.id.as_deref()?, call.function.as_ref()?.name.as_deref()?)));
+        tools.extend(named.filter(|(id, _)| wanted.contains(id)));
         let tool = message.tool_call_id.as_deref().and_then(|id| tools.get(id).copied());
         names.push(name(message, tool));
     }
     names
 }
 
+/// The ids of the calls that have results. There are at most as many as messages, but a hundred times as many calls.
+fn answered_ids(messages: &[Message]) -> HashSet<&str> {
+    messages.iter().filter_map(|message| message.tool_call_id.as_deref()).collect()
+}
+
 /// Of each message that is a tool's result, which call it answers.
 #[must_use]
 pub fn answered_calls(messages: &[Message]) -> Vec<Option<Answers>> {
+    let wanted = answered_ids(messages);
     let mut calls: HashMap<&str, (usize, Option<&str>)> = HashMap::new();
     let mut results = 0_usize;
     let mut all = Vec::with_capacity(messages.len());
     for message in messages {
         for (index, call) in message.tool_calls.iter().enumerate() {
-            if let Some(id) = call.id.as_deref() {
+            if let Some(id) = call.id.as_deref().filter(|id| wanted.contains(id)) {
                 let tool = call.function.as_ref().and_then(|function| function.name.as_deref());
                 calls.insert(id, (index.saturating_add(1), tool));
             }

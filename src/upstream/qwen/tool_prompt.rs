@@ -415,10 +415,8 @@ mod tests {
 
     #[test]
     fn calls_and_results_are_written_as_taught() {
-        let function = |name: &str, arguments: &str| FunctionCall {
-            name: Some(name.to_owned()),
-            arguments: Some(arguments.to_owned()),
-        };
+        let function =
+            |name: &str, arguments: &str| FunctionCall { name: Some(name.into()), arguments: Some(arguments.into()) };
         assert_eq!(
             call(&function("f", r#"{"a":1}"#)),
             "[TOOL CALL]\n{\"name\": \"f\", \"arguments\": {\"a\":1}}\n[END TOOL CALL]"
