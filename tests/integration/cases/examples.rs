@@ -6,7 +6,7 @@ use tokio::{process::Command, time::timeout};
 
 use crate::{
     Product,
-    fake_qwen::{Fake, Page},
+    fake_qwen::{Fake, Page, encoded},
     http::{TIMEOUT, chat},
     server::{Case, KEY, Server, unique},
 };
@@ -72,6 +72,32 @@ fn blocks(document: &str) -> Vec<String> {
     blocks
 }
 
+/// What the fake site answers to the examples with tools and with a schema.
+fn teach(fake: &Fake) {
+    let call = "[TOOL CALL]\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}\n[END TOOL CALL]";
+    for (marker, answer) in [
+        ("\"name\":\"get_weather\"", call),
+        ("[TOOL RESULT #1: get_weather]", "It is sunny."),
+        ("the following JSON schema", "Here it is:\n```json\n{\"name\": \"Bob\", \"age\": 42}\n```"),
+    ] {
+        fake.set_directive(marker, &format!("say={}", encoded(answer)));
+    }
+}
+
+/// Checks that the answer to a block with tools or with a schema is what the document says.
+fn check(block: &str, answers: &str) {
+    let answer = || serde_json::from_str::<serde_json::Value>(answers.trim()).unwrap();
+    if block.contains("tool_call_id") {
+        assert_eq!(answer()["choices"][0]["message"]["content"], "It is sunny.", "{answers}");
+    } else if block.contains("\"tools\"") {
+        let choice = &answer()["choices"][0];
+        assert_eq!(choice["message"]["tool_calls"][0]["function"]["name"], "get_weather", "{answers}");
+        assert_eq!(choice["finish_reason"], "tool_calls", "{answers}");
+    } else if block.contains("response_format") {
+        assert_eq!(answer()["choices"][0]["message"]["content"], "{\"name\": \"Bob\", \"age\": 42}", "{answers}");
+    }
+}
+
 /// Runs the commands of a block; returns their number.
 async fn run(case: &Case, server: &Server, fake: &Fake, folder: &Path, block: &str) -> usize {
     let created = server.chat(&chat(&unique("example"))).await;
@@ -115,6 +141,7 @@ async fn run(case: &Case, server: &Server, fake: &Fake, folder: &Path, block: &s
         "{text}\n{answers}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    check(&text, &answers);
     std::fs::remove_file(folder.join("answers")).unwrap();
     text.lines().filter(|line| line.starts_with("curl ")).count()
 }
@@ -128,6 +155,7 @@ pub async fn every_curl_example_works(case: Arc<Case>) {
         std::fs::copy(root.join("tests/files").join(file), folder.path().join(name)).unwrap();
     }
     fake.serve_page("image.jpg", Page::new("image/jpeg", std::fs::read(folder.path().join("photo.jpg")).unwrap()));
+    teach(&fake);
     let mut count = 0;
     for document in ["README.md", "README.zh-CN.md"] {
         for block in blocks(&std::fs::read_to_string(root.join(document)).unwrap()) {
@@ -137,7 +165,7 @@ pub async fn every_curl_example_works(case: Arc<Case>) {
     for block in blocks(QWEN_REVERSE_FASTAPI) {
         count += run(&case, &server, &fake, folder.path(), &block).await;
     }
-    assert!(count > 45, "only {count} examples");
+    assert!(count > 51, "only {count} examples");
     // Every route has an example.
     let routes = server.get("/").await.json();
     let text = ["README.md", "README.zh-CN.md"].map(|name| std::fs::read_to_string(root.join(name)).unwrap());
