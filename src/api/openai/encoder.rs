@@ -113,6 +113,7 @@ struct Choice<'a> {
     index: u8,
     message: Message<'a>,
     logprobs: (),
+    /// `stop`, `length`, `tool_calls`, `function_call` or `content_filter`.
     finish_reason: &'static str,
 }
 

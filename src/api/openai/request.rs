@@ -61,23 +61,26 @@ pub(crate) struct ChatRequest {
     /// Qwen's own name for the same.
     pub(crate) enable_search: Option<bool>,
 
-    /// What the text of the answer has to be: text, any JSON object, or one of a schema.
+    /// What the text of the answer has to be: text, any JSON object, or one of a schema. The model is told, and the answer is
+    /// reduced to its object, repaired, checked, and asked for once more if it does not fit.
     pub(super) response_format: Option<ResponseFormat>,
-    /// The tools that the model may call: at most 512.
+    /// The tools that the model may call: at most 512. The model is told of them in the prompt, and its calls are read out of
+    /// its answer.
     #[serde(default, deserialize_with = "tools")]
     #[cfg_attr(test, schema(value_type = Option<Vec<ToolFields>>))]
     pub(super) tools: Option<Vec<ToolFields>>,
-    /// Whether, and which, tools are called: `none`, `auto`, `required`, one tool, or a list of allowed ones.
+    /// Whether, and which, tools are called: `none`, `auto`, `required`, one tool, or a list of allowed ones. A call that is
+    /// demanded and missing is asked for once more; then the error is `tool_choice_unsatisfied`.
     #[cfg_attr(test, schema(value_type = Option<super::schema::ToolChoice>))]
     pub(super) tool_choice: Option<Choice>,
-    /// Whether one answer may call several.
+    /// Whether one answer may call several. `false`: it ends with its first call.
     #[cfg_attr(test, schema(default = true))]
     pub(crate) parallel_tool_calls: Option<bool>,
-    /// Older form of `tools`.
+    /// Older form of `tools`, read where that is empty. The answer then has `function_call`.
     #[serde(default, deserialize_with = "tools")]
     #[cfg_attr(test, schema(value_type = Option<Vec<Function>>))]
     pub(super) functions: Option<Vec<Function>>,
-    /// Older form of `tool_choice`.
+    /// Older form of `tool_choice`, read where that is absent.
     #[cfg_attr(test, schema(value_type = Option<super::schema::ToolChoice>))]
     pub(super) function_call: Option<Choice>,
 

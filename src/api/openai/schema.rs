@@ -77,7 +77,7 @@ pub(crate) struct Chunk {
 struct ChunkChoice {
     index: u8,
     delta: Delta,
-    /// `stop`, `length` or `content_filter` in the last one.
+    /// `stop`, `length`, `tool_calls`, `function_call` or `content_filter` in the last one.
     finish_reason: Option<String>,
 }
 
@@ -93,7 +93,55 @@ struct Delta {
     /// Answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<String>,
+    /// A call of a tool, in two chunks: its id and name, then its whole arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<Vec<ToolCallDelta>>,
+    /// The older form of `tool_calls`, in one chunk, where the request has `functions`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_call: Option<FunctionDelta>,
+    /// Why the model answers nothing, where content inspection ended an answer that was to be JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<String>,
     /// Web sources, in the last chunk with a choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     annotations: Option<Vec<AnnotationObject<'static>>>,
+}
+
+/// What is new of a call.
+#[derive(Serialize, ToSchema)]
+struct ToolCallDelta {
+    /// The place of the call in the answer, in each chunk.
+    index: u32,
+    /// In the call's first chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// `function` or `custom`, in the call's first chunk.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    /// Of a function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function: Option<FunctionDelta>,
+    /// Of a custom tool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom: Option<CustomDelta>,
+}
+
+/// What is new of a function's call.
+#[derive(Serialize, ToSchema)]
+struct FunctionDelta {
+    /// In the call's first chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// JSON text: empty in the first chunk of `tool_calls`, whole in the second.
+    arguments: String,
+}
+
+/// What is new of a custom tool's call.
+#[derive(Serialize, ToSchema)]
+struct CustomDelta {
+    /// In the call's first chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Empty in the first chunk, whole in the second.
+    input: String,
 }

@@ -37,6 +37,9 @@ pub(super) const TURN: &[ErrorKind] = &[
     K::UpstreamTruncated,
 ];
 
+/// The further errors of a turn with tools, or with a form that its answer has to have.
+pub(super) const FORMS: &[ErrorKind] = &[K::ToolChoiceUnsatisfied, K::InvalidStructuredOutput];
+
 /// Returns an example of an error. Its message is also the summary of the example.
 fn example_error(kind: ErrorKind) -> Error {
     match kind {
@@ -46,6 +49,8 @@ fn example_error(kind: ErrorKind) -> Error {
         K::AdminDisabled => auth::no_admin_token(),
         K::SessionExpired => Error::session_expired(),
         K::Overloaded => body::overloaded(),
+        K::ToolChoiceUnsatisfied => Error::tool_choice_unsatisfied(Some("get_weather")),
+        K::InvalidStructuredOutput => Error::invalid_structured_output("/age must be of type integer, and is a string"),
         K::InvalidRequest => Error::invalid("messages", sample_message(kind)),
         K::Challenge => Error::new(kind, sample_message(kind)).with_link("https://chat.qwen.ai/"),
         _ => Error::new(kind, sample_message(kind)),
@@ -90,6 +95,7 @@ const fn sample_message(kind: ErrorKind) -> &'static str {
 const ALL: &[&[ErrorKind]] = &[
     SITE,
     TURN,
+    FORMS,
     &[
         K::MissingApiKey,
         K::InvalidApiKey,

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     super::router::Endpoint,
-    errors::{SITE, TURN},
+    errors::{FORMS, SITE, TURN},
 };
 use crate::error::{ErrorKind, ErrorKind as K};
 
@@ -185,12 +185,12 @@ fn chat(id: &'static str, summary: &'static str, model: &str) -> Operation {
         parameters: conversation_headers(),
         body: Some((true, vec![("application/json", reference("ChatRequest"), example)])),
         answers: turn(),
-        errors: [&[K::InvalidJson], TURN, SITE].concat(),
+        errors: [&[K::InvalidJson], TURN, FORMS, SITE].concat(),
         ..about(
             id,
             "Chat",
             summary,
-            "Clients send the whole history, as in OpenAI's API. The server finds the chat at the site that has this history, and sends only the new messages.",
+            "Clients send the whole history, as in OpenAI's API. The server finds the chat at the site that has this history, and sends only the new messages. The site has neither tools for clients nor a JSON mode: the server tells the model in the prompt what to write, and reads and checks what it wrote.",
         )
     }
 }
