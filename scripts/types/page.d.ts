@@ -34,6 +34,10 @@ interface PageElements {
   talk: HTMLElement;
   theme: HTMLSelectElement;
   thinking: HTMLSelectElement;
+  tools: HTMLTextAreaElement;
+  "tools-example": HTMLButtonElement;
+  "tools-panel": HTMLDetailsElement;
+  "tools-problem": HTMLElement;
   version: HTMLElement;
   "with-key": HTMLInputElement;
 }

@@ -218,6 +218,41 @@ try {
     assert.equal(await page.$eval("#send", (/** @type {HTMLButtonElement} */ { disabled }) => disabled), false);
   });
 
+  await check("a tool is declared, its call shown, and the result sent back", async () => {
+    await page.click("#new");
+    await page.click("#tools-panel summary");
+    await page.type("#tools", "{}");
+    await page.focus("#question");
+    await page.keyboard.type("not sent");
+    await page.keyboard.press("Enter");
+    assert.match(await text(page, "#tools-problem"), /JSON array/);
+    assert.equal(await page.evaluate(() => document.activeElement.id), "tools");
+    assert.equal((await page.$$("article")).length, 0, "nothing is sent with unreadable tools");
+    await page.click("#tools-example");
+    await setValue(page, "#question", "");
+    const call = (city) => `[TOOL CALL]\n{"name": "get_weather", "arguments": {"city": ${JSON.stringify(city)}}}\n[END TOOL CALL]\n`;
+    await sendMessage(page, fake({ think: "Two cities.", say: `I look.\n${call("Paris")}${call("<b>Oslo</b>")}` }));
+    assert.equal(await text(page, `${ANSWER} .content`), "I look.\n");
+    const calls = () => page.$$eval(`${ANSWER} .call`, (all) => all.map((/** @type {HTMLDetailsElement} */ { textContent, open }) => [textContent, open]));
+    assert.deepEqual(await calls(), [
+      ['Calls get_weather{\n  "city": "Paris"\n}', false],
+      ['Calls get_weather{\n  "city": "<b>Oslo</b>"\n}', false],
+    ]);
+    assert.equal(await page.$eval(`${ANSWER} .thinking`, (/** @type {HTMLDetailsElement} */ { open }) => open), false);
+    // By keyboard: the first result has the focus.
+    await page.keyboard.type("18 degrees");
+    await page.keyboard.press("Tab");
+    await page.keyboard.type(fake({ say: "Paris is warmer." }));
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await waitForText(page, `${ANSWER} .content`, "Paris is warmer.");
+    assert.deepEqual(await page.$$eval("article.tool .said", (all) => all.map(({ textContent }) => textContent.split(" ")[0])), ["18", "[[fake"]);
+    assert.equal(await page.$("form.results"), null);
+    await page.waitForSelector(`${ANSWER}:not([aria-busy])`);
+    await setValue(page, "#tools", "");
+    await page.click("#tools-panel summary");
+  });
+
   await check("models are filtered and selected", async () => {
     await setValue(page, "#filter", "qwen3-coder");
     const found = await page.$$eval("#model-list code", (codes) => codes.map((code) => code.textContent));
@@ -267,6 +302,10 @@ try {
     await page.click("#new");
     await sendMessage(page, fake({ think: "Air scatters short waves more.", say: "**Rayleigh scattering**: see `λ⁻⁴`.\n\n| colour | share |\n|---|---|\n| blue | most |\n\n```\nI ∝ 1/λ⁴\n```" }));
     await page.$eval(`${ANSWER} .thinking`, (/** @type {HTMLDetailsElement} */ details) => (details.open = true));
+    await page.click("#tools-panel summary");
+    await page.click("#tools-example");
+    await sendMessage(page, fake({ say: 'I look.\n[TOOL CALL]\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n[END TOOL CALL]' }));
+    await page.click(`${ANSWER} .call summary`);
     for (const [theme, language] of [["light", "en"], ["dark", "zh"], ["dark", "en"], ["light", "zh"]]) {
       await page.select("#theme", theme);
       await page.select("#language", language);

@@ -4,6 +4,7 @@ import { events } from "./events.js";
 import { startFiles, take } from "./files.js";
 import { render } from "./markdown.js";
 import { $, announce, copyButton, make, notice, word } from "./page.js";
+import { Calls, declaredTools, startTools } from "./tools.js";
 
 /** The messages that are sent to the server. */
 let messages = [];
@@ -35,17 +36,17 @@ class Answer {
     this.thinkingText = make("div");
     this.thinking.append(this.thinkingText);
     this.content = make("div", { className: "content" });
+    this.calls = new Calls();
     this.foot = make("div", { className: "foot" });
-    this.article = bubble("assistant", this.thinking, this.content, this.foot);
+    this.article = bubble("assistant", this.thinking, this.content, this.calls.element, this.foot);
     this.article.setAttribute("aria-busy", "true");
   }
 
-  add({ reasoning_content: thought, content, annotations }) {
+  add({ reasoning_content: thought, content, annotations, tool_calls: calls }) {
     if (thought) this.thought += thought;
-    if (content) {
-      if (!this.text) this.thinking.open = false;
-      this.text += content;
-    }
+    if ((content || calls) && !this.text && !this.calls.list.length) this.thinking.open = false;
+    if (content) this.text += content;
+    if (calls) this.calls.add(calls);
     if (annotations) this.sources = annotations;
     this.frame ??= requestAnimationFrame(() => this.paint());
   }
@@ -56,11 +57,30 @@ class Answer {
       this.thinking.hidden = !this.thought;
       if (this.thought) this.thinkingText.textContent = this.thought;
       render(this.content, this.text);
+      // Once shown, a call may be open or have the focus.
+      if (this.calls.list.length !== this.calls.element.children.length) this.calls.show();
     });
+  }
+
+  /** Asks the person for the results of the calls. */
+  askForResults() {
+    const form = this.calls.form(async (results) => {
+      if (running || declaredTools() === null) return;
+      form.remove();
+      for (const { name, message } of results) {
+        messages.push(message);
+        bubble("tool", make("p", {}, make("code", {}, name)), make("p", { className: "said" }, message.content));
+      }
+      await answer();
+      focusNext();
+    });
+    follow(() => this.foot.append(form));
   }
 
   end(problem) {
     cancelAnimationFrame(this.frame);
+    // The last arguments may have come after the calls were shown.
+    this.calls.show();
     this.paint();
     this.article.removeAttribute("aria-busy");
     const links = this.sources
@@ -83,8 +103,8 @@ class Answer {
   }
 }
 
-function request() {
-  const body = { model: $("model").value.trim() || undefined, messages, stream: true, stream_options: { include_usage: true } };
+function request(tools) {
+  const body = { model: $("model").value.trim() || undefined, messages, tools, stream: true, stream_options: { include_usage: true } };
   if ($("thinking").value) body.enable_thinking = $("thinking").value === "on";
   if ($("search").checked) body.enable_search = true;
   return JSON.stringify(body);
@@ -99,8 +119,12 @@ function figures(started, first, usage) {
 
 /** Requests the answer to the messages so far. */
 async function answer() {
+  const tools = declaredTools();
+  if (tools === null) return;
   running = new AbortController();
   busy(true);
+  // What was not answered is left out.
+  for (const form of $("talk").querySelectorAll("form.results")) form.remove();
   const shown = new Answer();
   const started = performance.now();
   /** @type {number | null} */
@@ -111,7 +135,7 @@ async function answer() {
   let ended = false;
   try {
     const headers = { ...apiKey(), "content-type": "application/json" };
-    const response = await ask("/v1/chat/completions", { method: "POST", headers, body: request(), signal: running.signal });
+    const response = await ask("/v1/chat/completions", { method: "POST", headers, body: request(tools), signal: running.signal });
     for await (const data of events(response.body)) {
       if (data === "[DONE]") {
         ended = true;
@@ -122,23 +146,27 @@ async function answer() {
       usage = chunk.usage ?? usage;
       const delta = chunk.choices?.[0]?.delta;
       if (!delta) continue;
-      if (delta.content || delta.reasoning_content) first ??= performance.now();
+      if (delta.content || delta.reasoning_content || delta.tool_calls) first ??= performance.now();
       shown.add(delta);
     }
     if (!ended) problem = new ApiError(0, { message: word("cutOff") });
   } catch (error) {
     if (!hasStopped(error)) problem = error instanceof ApiError ? error : new ApiError(0, { message: word("cutOff") });
   }
-  if (shown.text) messages.push({ role: "assistant", content: shown.text });
+  const called = ended && shown.calls.list.length > 0;
+  if (called) messages.push({ role: "assistant", content: shown.text || null, tool_calls: shown.calls.sent });
+  else if (shown.text) messages.push({ role: "assistant", content: shown.text });
   try {
     shown.end(problem);
+    if (called) shown.askForResults();
     figures(started, first, usage);
   } finally {
     // After any error on the page the person can continue.
     running = null;
     busy(false);
   }
-  if (!problem) announce(word(ended ? "answered" : "stopped"));
+  if (called) announce(word("called", { names: shown.calls.names }));
+  else if (!problem) announce(word(ended ? "answered" : "stopped"));
 }
 
 function busy(is) {
@@ -149,7 +177,7 @@ function busy(is) {
 
 async function send() {
   const text = $("question").value.trim();
-  if (running || !(text || $("files").children.length)) return;
+  if (running || !(text || $("files").children.length) || declaredTools() === null) return;
   $("send").disabled = true;
   const attached = await take().finally(() => ($("send").disabled = false));
   if (!attached) {
@@ -162,12 +190,18 @@ async function send() {
   bubble("user", make("p", { className: "said" }, text), ...(names.length ? [make("p", {}, ...names)] : []));
   $("question").value = "";
   await answer();
-  $("question").focus();
+  focusNext();
+}
+
+/** Moves the focus to what the person writes next: the result of a call, or a message. */
+function focusNext() {
+  /** @type {HTMLElement} */ ($("talk").querySelector("form.results textarea") ?? $("question")).focus();
 }
 
 export function startChat() {
   keepInTab($("key"));
   startFiles();
+  startTools();
   $("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     send();
