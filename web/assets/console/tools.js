@@ -102,6 +102,8 @@ export function startTools() {
     $("tools").value = JSON.stringify(EXAMPLE, null, 2);
     $("tools").dispatchEvent(new Event("input"));
     $("tools").focus();
+    $("tools").setSelectionRange(0, 0);
+    $("tools").scrollTop = 0;
   });
   // A message in the other language would stay.
   onLanguage(() => notice($("tools-problem"), ""));
