@@ -94,7 +94,7 @@ fn tool_calls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<T
         fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
             let mut calls: Vec<ToolCall> = bounded(items, MAX_PARTS)?;
             // One that says nothing takes more memory than text.
-            calls.retain(|call| call.id.is_some() || call.function.is_some());
+            calls.retain(|call| call.id.is_some() || call.function.is_some() || call.custom.is_some());
             calls.shrink_to_fit();
             Ok(Some(calls))
         }
@@ -339,6 +339,18 @@ pub(super) struct ToolCall {
     id: Option<String>,
     /// What was called.
     function: Option<Box<FunctionCall>>,
+    /// The same of a tool that takes text.
+    custom: Option<Box<CustomCall>>,
+}
+
+/// A tool that takes text, and its text.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct CustomCall {
+    /// The tool.
+    name: Option<String>,
+    /// The text.
+    input: Option<String>,
 }
 
 /// A function and its arguments.
@@ -364,7 +376,9 @@ impl Message {
         };
         let mut tool_calls: Vec<llm::ToolCall> =
             tool_calls.unwrap_or_default().into_iter().filter_map(ToolCall::into_neutral).collect();
-        tool_calls.extend(function_call.and_then(|call| ToolCall { id: None, function: Some(call) }.into_neutral()));
+        tool_calls.extend(
+            function_call.and_then(|call| ToolCall { id: None, function: Some(call), custom: None }.into_neutral()),
+        );
         tool_calls.shrink_to_fit();
         let role = match role {
             Role::System | Role::Developer => llm::Role::System,
@@ -414,14 +428,41 @@ impl Part {
 impl ToolCall {
     /// The call in neutral words; `None` for one that says nothing, which would take more memory than text.
     fn into_neutral(self) -> Option<llm::ToolCall> {
-        let Self { id, function } = self;
+        let Self { id, function, custom } = self;
         let said = |text: Option<String>| text.filter(|text| !text.is_empty()).map(String::into_boxed_str);
         let id = said(id);
-        let function = function.and_then(|call| {
-            let FunctionCall { name, arguments } = *call;
+        let called = function.map(|call| (call.name, call.arguments));
+        let called = called.or_else(|| {
+            // The model sees a tool that takes text as a function with the parameter `input`.
+            let CustomCall { name, input } = *custom?;
+            Some((name, input.map(|input| serde_json::json!({ "input": input }).to_string())))
+        });
+        let function = called.and_then(|(name, arguments)| {
             let (name, arguments) = (said(name), said(arguments));
             (name.is_some() || arguments.is_some()).then(|| Box::new(llm::FunctionCall { name, arguments }))
         });
         (id.is_some() || function.is_some()).then_some(llm::ToolCall { id, function })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::openai::parse;
+
+    #[test]
+    fn calls_are_read_in_each_form() {
+        let calls = |fields: &str| {
+            let body = format!(r#"{{"messages":[{{"role":"assistant",{fields}}}]}}"#);
+            let message = parse(body.as_bytes()).unwrap().request.messages.remove(0);
+            message.calls().map(|call| (call.name.clone(), call.arguments.clone())).collect::<Vec<_>>()
+        };
+        let expected = |arguments: &str| vec![(Some(Box::<str>::from("f")), Some(Box::<str>::from(arguments)))];
+        for (fields, arguments) in [
+            (r#""tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]"#, "{}"),
+            (r#""function_call":{"name":"f","arguments":"{}"}"#, "{}"),
+            (r#""tool_calls":[{"type":"custom","custom":{"name":"f","input":"a \"b\""}}]"#, r#"{"input":"a \"b\""}"#),
+        ] {
+            assert_eq!(calls(fields), expected(arguments), "{fields}");
+        }
     }
 }
