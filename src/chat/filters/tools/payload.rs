@@ -6,7 +6,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::toolset::{Parameters, Resolved, ToolSet};
 use crate::{
-    chat::filters::json::{Repaired, repair},
+    chat::filters::json::{JsonScanner, Repaired, Scan, repair},
     surrogates::without_lone_surrogates,
 };
 
@@ -160,6 +160,12 @@ fn arguments<'a>(json: &'a str, parameters: Option<&Parameters>) -> Option<(Cow<
 pub(super) fn native(name: &str, arguments: &str, tools: &ToolSet) -> Payload {
     let text = without_lone_surrogates(arguments).map_or(Cow::Borrowed(arguments), Cow::Owned);
     let text = text.trim();
+    let is_missing = |tool| text.is_empty() && !Parameters::of(tool).are_given(&Map::new());
+    if tools.resolve(name).tool.is_some_and(is_missing)
+        || matches!(JsonScanner::default().feed(text.as_bytes()), Scan::More) && !text.is_empty()
+    {
+        return Payload::Cut;
+    }
     if text.is_empty() || serde_json::from_str::<Value>(text).is_ok() {
         let given = Some(text).filter(|text| !text.is_empty());
         return finished(name, given, tools, false).map_or(Payload::Unreadable, |call| Payload::Calls(vec![call]));

@@ -245,6 +245,29 @@ fn written() -> impl Strategy<Value = (Value, String)> {
     })
 }
 
+#[test]
+fn native_calls_that_end_too_early_are_cut() {
+    for (arguments, expected) in [
+        ("", Native::Cut),
+        ("{", Native::Cut),
+        ("{\"city\":", Native::Cut),
+        ("{\"city\": \"Os", Native::Cut),
+        ("{\"city\": \"Oslo\"", Native::Cut),
+        ("{\"city\": \"Oslo\"}", Native::Read),
+        ("{\"city\": \"Oslo\",}", Native::Read),
+        ("{{:: what}", Native::Unreadable),
+    ] {
+        let mut calls = 0;
+        let mut each = |piece: Piece<'_>| {
+            calls += usize::from(matches!(piece, Piece::Call(_)));
+            ControlFlow::Continue(())
+        };
+        let found = ToolReader::new(weather()).native("get_weather", arguments, &mut each);
+        assert_eq!(found, ControlFlow::Continue(expected), "{arguments}");
+        assert_eq!(calls, usize::from(expected == Native::Read), "{arguments}");
+    }
+}
+
 proptest! {
     #[test]
     fn calls_come_out_as_they_went_in(calls in proptest::collection::vec(written(), 1..4), before in "[a-z ,.\u{4e2d}]{0,20}", size in 1_usize..40) {
