@@ -111,6 +111,11 @@ impl Translator {
         self.output.settle();
         let writer = &mut self.output.writer;
         writer.settle()?;
+        let is_silent = writer.text().trim().is_empty() && writer.calls().is_empty() && writer.cut().is_none();
+        if is_silent && self.decoder.refusals() > 0 {
+            // Thinking about it is no answer either.
+            return Err(self.decoder.empty_answer());
+        }
         if writer.began() || writer.cut().is_some() || self.decoder.finished() == Some(FinishReason::Length) {
             return Ok(());
         }
