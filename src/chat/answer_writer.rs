@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     answer_format::{AnswerFormat, FormattedAnswer},
-    filters::{ReadCall, Schema, StopFilter, bare_arguments},
+    filters::{ReadCall, Schema, StopFilter, bare_arguments, has_call},
     tool_rules::ToolRules,
 };
 use crate::{
@@ -172,6 +172,18 @@ impl AnswerWriter {
         }
         // Beside a call that can be read it is left out.
         if text.is_empty() || !self.calls.is_empty() { ControlFlow::Continue(()) } else { self.text_piece(text) }
+    }
+
+    /// The answer has ended without text and without calls: a call in its thinking belongs into the answer.
+    ///
+    /// # Errors
+    /// That the call cannot be used, where the turn can be repeated.
+    pub(super) fn check_thinking(&mut self) -> Result<()> {
+        let is_in_thinking = |rules: &ToolRules| has_call(&self.reasoning, &rules.tools);
+        if self.can_repeat() && self.rules.as_ref().is_some_and(is_in_thinking) {
+            let _ = self.fail_with(Error::unreadable_call(), Correction::CallInThinking);
+        }
+        self.check()
     }
 
     /// Whether the answer may still be replaced by another.

@@ -147,3 +147,31 @@ fn an_answer_without_end_is_cut() {
         assert!(got.len() < 20 << 20);
     }
 }
+
+#[test]
+fn a_call_in_the_thinking_alone_is_asked_for_again() {
+    let event = |phase: &str, status: &str, text: &str| {
+        let delta = serde_json::json!({ "role": "assistant", "content": text, "phase": phase, "status": status });
+        format!("data: {}\n\n", serde_json::json!({ "choices": [{ "delta": delta }] }))
+    };
+    let call = "[TOOL CALL]\n{\"name\": \"f\", \"arguments\": {}}\n[END TOOL CALL]";
+    let body = r#"{"messages":[],"tools":[{"type":"function","function":{"name":"f"}}]}"#;
+    let request = openai::parse(body.as_bytes()).unwrap().request;
+    for (text, delivery, may_repeat, is_repeated) in [
+        ("", Delivery::WHOLE, true, true),
+        ("", Delivery::WHOLE, false, false),
+        ("Fine.", Delivery::WHOLE, true, false),
+        ("", Delivery::stream(false), true, false),
+    ] {
+        let meta = AnswerMeta { id: String::new(), created: UnixSeconds::new(1), model: String::new() };
+        let rules = ToolRules::new(&request, &"i".repeat(22), shown_tool_name).unwrap();
+        let encoder = Dialect::ChatCompletions.encoder(meta, delivery);
+        let mut translator = Translator::new(Decoder::qwen(), encoder, vec![], None).with_tools(rules, may_repeat);
+        let stream =
+            [event("think", "typing", call), event("answer", "typing", text), event("answer", "finished", "")].concat();
+        let found = translator.feed(stream.as_bytes());
+        assert_eq!(found.is_err(), is_repeated, "{text} {may_repeat}");
+        let correction = is_repeated.then_some(llm::Correction::CallInThinking);
+        assert_eq!(translator.correction(), correction);
+    }
+}

@@ -116,6 +116,9 @@ impl Translator {
             // Thinking about it is no answer either.
             return Err(self.decoder.empty_answer());
         }
+        if is_silent {
+            writer.check_thinking()?;
+        }
         if writer.began() || writer.cut().is_some() || self.decoder.finished() == Some(FinishReason::Length) {
             return Ok(());
         }

@@ -84,6 +84,8 @@ pub struct OutputFormat {
 pub enum Correction {
     /// It wrote a call that cannot be read.
     UnreadableCall,
+    /// It wrote a call in its thinking, and no answer.
+    CallInThinking,
     /// It did not call what it has to call: this tool, or any that it may call.
     CallOther {
         /// The tool.

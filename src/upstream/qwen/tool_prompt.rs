@@ -256,6 +256,9 @@ pub fn correction_text(correction: &Correction) -> String {
         Correction::UnreadableCall => {
             "[Your last call could not be read. Write it again: a [TOOL CALL] line, one valid JSON object with \"name\" and \"arguments\", and an [END TOOL CALL] line.]".to_owned()
         }
+        Correction::CallInThinking => {
+            "[Your last call stood in your thinking, where nobody reads it. Write it in your answer.]".to_owned()
+        }
         Correction::CallOther { named: Some(name) } => {
             format!("[You did not call the function {}. Call it now: answer with nothing but that call.]", shown_tool_name(name))
         }

@@ -167,6 +167,15 @@ enum Step {
     More,
 }
 
+/// Whether a whole text has a call in it.
+pub(in crate::chat) fn has_call(text: &str, tools: &ToolSet) -> bool {
+    let mut reader = ToolReader::new(tools.clone());
+    let each = &mut |_: Piece<'_>| ControlFlow::Continue(());
+    let _ = reader.push(text, each);
+    let _ = reader.finish(each);
+    reader.calls() > 0
+}
+
 impl ToolReader {
     /// A reader for the answer to a request with these tools.
     pub(in crate::chat) fn new(tools: ToolSet) -> Self {

@@ -268,6 +268,13 @@ fn native_calls_that_end_too_early_are_cut() {
     }
 }
 
+#[test]
+fn a_call_is_found_in_a_whole_text() {
+    let call = "[TOOL CALL]\n{\"name\":\"get_weather\",\"arguments\":{\"city\":\"Oslo\"}}\n[END TOOL CALL]";
+    assert!(has_call(&format!("Hm. {call} So."), &weather()));
+    assert!(!has_call("Hm. I call get_weather.", &weather()));
+}
+
 proptest! {
     #[test]
     fn calls_come_out_as_they_went_in(calls in proptest::collection::vec(written(), 1..4), before in "[a-z ,.\u{4e2d}]{0,20}", size in 1_usize..40) {
