@@ -327,6 +327,11 @@ impl AnswerWriter {
         self.began
     }
 
+    /// Whether a whole answer that has to have a form has text so far.
+    pub(super) fn is_held_whole(&self) -> bool {
+        !self.is_stream() && self.format.as_ref().is_some_and(|format| !format.text().trim().is_empty())
+    }
+
     pub(super) fn cut(&self) -> Option<FinishReason> {
         self.cut
     }

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use serde::Deserialize;
 
-use super::{tool_rules::ToolRules, translator::Translator};
+use super::{answer_format::AnswerFormat, tool_rules::ToolRules, translator::Translator};
 use crate::{
     api::{AnswerMeta, Delivery, Dialect, Parsed, openai},
     llm,
@@ -173,5 +173,30 @@ fn a_call_in_the_thinking_alone_is_asked_for_again() {
         assert_eq!(found.is_err(), is_repeated, "{text} {may_repeat}");
         let correction = is_repeated.then_some(llm::Correction::CallInThinking);
         assert_eq!(translator.correction(), correction);
+    }
+}
+
+#[test]
+fn inspection_after_text_is_a_refusal_of_whole_json() {
+    let request = openai::parse(br#"{"messages":[],"response_format":{"type":"json_object"}}"#).unwrap().request;
+    let text = r#"{"choices":[{"delta":{"role":"assistant","content":"{\"a\":","phase":"answer","status":"typing"}}]}"#;
+    let error =
+        r#"{"error":{"code":"data_inspection_failed","details":"Output data may contain inappropriate content."}}"#;
+    for (events, finish) in [(vec![text, error], Some("content_filter")), (vec![error], None)] {
+        let meta = AnswerMeta { id: String::new(), created: UnixSeconds::new(1), model: String::new() };
+        let format = AnswerFormat::new(&request).unwrap().unwrap();
+        let encoder = Dialect::ChatCompletions.encoder(meta, Delivery::WHOLE);
+        let translator = Translator::new(Decoder::qwen(), encoder, vec![], None).with_format(format, true);
+        let stream: String = events.iter().map(|data| format!("data: {data}\n\n")).collect();
+        let Ok(answer) = translator.run([stream.as_bytes()]) else {
+            assert_eq!(finish, None);
+            continue;
+        };
+        let choice = serde_json::from_slice::<serde_json::Value>(&answer).unwrap()["choices"][0].clone();
+        assert_eq!(
+            (choice["finish_reason"].as_str(), &choice["message"]["content"]),
+            (finish, &serde_json::Value::Null)
+        );
+        assert!(choice["message"]["refusal"].is_string());
     }
 }

@@ -137,7 +137,7 @@ impl Translator {
     /// Returns the error where nothing was written: it may become a status, or the request may be repeated.
     pub fn abort(&mut self, error: Error) -> Result<Option<Error>, Error> {
         let writer = &self.output.writer;
-        if error.kind() == ErrorKind::ContentFilter && writer.began() {
+        if error.kind() == ErrorKind::ContentFilter && (writer.began() || writer.is_held_whole()) {
             self.output.settle();
             self.finish(FinishReason::ContentFilter);
             return Ok(None);

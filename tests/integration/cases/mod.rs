@@ -1,6 +1,7 @@
 //! The table of all cases.
 
 mod access;
+mod agent;
 mod attachments;
 mod bounds;
 mod browser;
@@ -24,7 +25,10 @@ mod process;
 mod routes;
 mod session;
 mod signatures;
+mod structured;
 mod support;
+mod tool_loops;
+mod tools;
 mod upstream;
 
 use std::time::Duration;
@@ -201,6 +205,47 @@ cases! {
         expired_chats_are_cleaned_up (Native: "a_scheduled_run_deletes_expired_chats covers the Worker"),
         a_turn_costs_few_queries_and_rows (Worker: "the native server does not count rows"),
         a_scheduled_run_deletes_expired_chats (Worker: "the native server has its own timer"),
+    }
+    tools {
+        calls_have_the_openai_shape,
+        each_form_of_a_call_is_read,
+        a_native_call_is_a_call_and_stops_the_site,
+        refusals_reach_no_client,
+        nothing_but_refusals_is_asked_again_once,
+        a_tool_choice_is_enforced,
+        without_a_choice_nothing_is_called,
+        without_parallel_calls_the_first_one_ends_the_answer,
+        strict_arguments_are_asked_for_once_more,
+        an_unreadable_call_is_asked_for_once_more,
+        a_call_in_the_thinking_is_none,
+        what_is_made_up_after_calls_ends_the_answer,
+        markers_of_others_are_defused,
+        names_of_the_site_are_shown_as_others,
+        legacy_functions_and_custom_tools_are_understood,
+        heartbeats_come_while_a_call_is_held_back,
+        an_answer_that_ends_within_a_call_has_its_reason,
+        a_call_that_nobody_waits_for_is_not_recorded,
+    }
+    tool_loops {
+        thirty_steps_use_one_chat_and_send_only_news,
+        a_step_costs_few_queries_and_rows (Worker: "the native server does not count rows"),
+        a_native_call_is_gone_on_from_before_it,
+        a_native_call_at_the_beginning_of_a_chat_begins_it_again,
+        call_ids_find_a_rewritten_history,
+        a_changed_catalogue_is_sent_again,
+        a_large_catalogue_goes_into_a_file,
+        results_are_one_message,
+    }
+    structured {
+        an_answer_is_reduced_to_its_object,
+        the_schema_is_sent_and_thinking_is_off,
+        an_invalid_answer_is_asked_for_once_more,
+        a_stream_passes_the_object_on_as_it_comes,
+        heartbeats_come_while_prose_is_held_back,
+        a_cut_object_ends_with_its_reason,
+        a_call_wins_over_a_schema,
+        the_answer_is_part_of_its_conversation,
+        unusable_formats_are_rejected,
     }
     files {
         an_upload_returns_a_usable_file_object,
