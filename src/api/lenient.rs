@@ -139,6 +139,8 @@ unread_list! {
 pub(crate) const MAX_PARTS: usize = 1_000;
 /// The most tools of a request.
 pub(crate) const MAX_TOOLS: usize = 512;
+/// The longest name of a tool, in bytes: the list of all names fits into one message to the site.
+pub(crate) const MAX_TOOL_NAME: usize = 128;
 /// The most stop texts of a request. OpenAI allows four; more are harmless, without bound they are not.
 pub(crate) const MAX_STOPS: usize = 16;
 

@@ -1,6 +1,6 @@
 //! The tools of a request, and which of them the answer may or must call.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashSet, fmt, sync::Arc};
 
 use serde::{
     Deserialize, Deserializer,
@@ -9,7 +9,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::{
-    api::lenient::{MAX_TOOLS, bounded},
+    api::lenient::{MAX_TOOL_NAME, MAX_TOOLS, bounded},
     error::{Error, Result},
     llm::{self, ToolChoice, ToolKind},
 };
@@ -196,13 +196,26 @@ impl ToolRequest {
         let Self { tools, functions, tool_choice, function_call, parallel } = self;
         let legacy = functions.is_some() && tools.as_ref().is_none_or(Vec::is_empty);
         let mut search = false;
-        let mut all = Vec::new();
+        let mut all: Vec<llm::Tool> = Vec::new();
+        let mut names = HashSet::new();
+        let mut add = |tool: llm::Tool, param: &str| {
+            if !names.insert(tool.name.clone()) {
+                let problem = format!("The tool in '{param}' has the name of another one: '{}'.", tool.name);
+                return Err(Error::invalid(param, problem));
+            }
+            all.push(tool);
+            Ok(())
+        };
         for (index, tool) in tools.into_iter().flatten().enumerate() {
             search |= tool.kind.as_deref().is_some_and(|kind| kind.starts_with("web_search"));
-            all.extend(tool.into_neutral(&format!("tools[{index}]"))?);
+            let param = format!("tools[{index}]");
+            if let Some(tool) = tool.into_neutral(&param)? {
+                add(tool, &param)?;
+            }
         }
         for (index, function) in functions.into_iter().flatten().enumerate().filter(|_| legacy) {
-            all.push(function.into_neutral(&format!("functions[{index}]"))?);
+            let param = format!("functions[{index}]");
+            add(function.into_neutral(&param)?, &param)?;
         }
         let (choice, param) = match (tool_choice, function_call) {
             (None, Some(choice)) => (Some(choice), "function_call"),
@@ -242,8 +255,10 @@ impl ToolFields {
                 function.into_neutral(&param).map(Some)
             }
             "custom" => {
+                let is_flat = custom.is_none();
                 let Custom { name, description, format } = custom.unwrap_or(Custom { name, description, format });
-                let name = name.filter(|name| !name.trim().is_empty()).ok_or_else(|| missing_name(param))?;
+                let param = if is_flat { param.to_owned() } else { format!("{param}.custom") };
+                let name = usable_name(name, &param)?;
                 let format = format.filter(|format| format.get().contains("grammar"));
                 let description = match (description, format) {
                     (description, None) => description,
@@ -271,6 +286,39 @@ impl ToolFields {
 /// How the model sees a tool that takes text.
 const CUSTOM_SCHEMA: &str = r#"{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}"#;
 
+/// The deepest schema of a tool: deeper JSON is not read elsewhere.
+const MAX_DEPTH: usize = 120;
+
+/// Whether JSON is nested too deeply.
+fn is_too_deep(json: &str) -> bool {
+    let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => depth = depth.saturating_add(1),
+            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return true;
+        }
+    }
+    false
+}
+
+/// # Errors
+/// `invalid_request` with the field: there is no name, or one that is too long.
+fn usable_name(name: Option<String>, param: &str) -> Result<String> {
+    let name = name.filter(|name| !name.trim().is_empty()).ok_or_else(|| missing_name(param))?;
+    if name.len() > MAX_TOOL_NAME {
+        let problem = format!("The name of the tool in '{param}' has more than {MAX_TOOL_NAME} bytes.");
+        return Err(Error::invalid(format!("{param}.name"), problem));
+    }
+    Ok(name)
+}
+
 fn missing_name(param: &str) -> Error {
     Error::invalid(format!("{param}.name"), format!("The tool in '{param}' has no name."))
 }
@@ -278,11 +326,16 @@ fn missing_name(param: &str) -> Error {
 impl Function {
     fn into_neutral(self, param: &str) -> Result<llm::Tool> {
         let Self { name, description, parameters, strict } = self;
-        let name = name.filter(|name| !name.trim().is_empty()).ok_or_else(|| missing_name(param))?;
+        let name = usable_name(name, param)?;
         let parameters = parameters.filter(|parameters| parameters.get() != "null");
         if parameters.as_ref().is_some_and(|parameters| !parameters.get().starts_with('{')) {
             let param = format!("{param}.parameters");
             let problem = format!("The field '{param}' is wrong: a JSON schema is an object.");
+            return Err(Error::invalid(param, problem));
+        }
+        if parameters.as_ref().is_some_and(|parameters| is_too_deep(parameters.get())) {
+            let param = format!("{param}.parameters");
+            let problem = format!("The schema in '{param}' has more than {MAX_DEPTH} levels.");
             return Err(Error::invalid(param, problem));
         }
         Ok(llm::Tool {
@@ -410,6 +463,12 @@ mod tests {
                 "tools[0].function.parameters",
             ),
             (r#""functions":[{"name":""}]"#, "functions[0].name"),
+            (r#""tools":[{"type":"custom","custom":{"name":""}}]"#, "tools[0].custom.name"),
+            (
+                r#""tools":[{"type":"function","function":{"name":"f"}},{"type":"custom","custom":{"name":"f"}}]"#,
+                "tools[1]",
+            ),
+            (r#""functions":[{"name":"f"},{"name":"g"},{"name":"f"}]"#, "functions[2]"),
             (r#""tool_choice":"required""#, "tool_choice"),
             (r#""tool_choice":{"type":"function","function":{"name":"f"}}"#, "tool_choice"),
             (r#""tools":[{"type":"function","function":{"name":1}}]"#, "tools[0].function.name"),
@@ -429,5 +488,12 @@ mod tests {
             );
         }
         assert!(parsed(r#""tool_choice":"auto","parallel_tool_calls":false"#).is_ok());
+        let deep = |depth: usize| format!("{}{{}}{}", r#"{"a]":["#.repeat(depth / 2), "]}".repeat(depth / 2));
+        let schema = |json: &str| parsed(&format!(r#""functions":[{{"name":"f","parameters":{json}}}]"#));
+        assert!(schema(&deep(MAX_DEPTH - 2)).is_ok() && schema(r#"{"a":"\"[[[{{{"}"#).is_ok());
+        assert_eq!(schema(&deep(MAX_DEPTH)).unwrap_err().param(), Some("functions[0].parameters"));
+        let named = |name: String| parsed(&format!(r#""functions":[{{"name":"{name}"}}]"#));
+        assert!(named("n".repeat(MAX_TOOL_NAME)).is_ok());
+        assert_eq!(named("n".repeat(MAX_TOOL_NAME + 1)).unwrap_err().param(), Some("functions[0].name"));
     }
 }
