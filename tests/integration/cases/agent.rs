@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::{
-    fake_qwen::{Fake, encoded},
+    fake_qwen::{Fake, encoded, steps},
     http::{EVENT_STREAM, Reply, concat_deltas, with},
-    server::Server,
+    server::{Case, Server, unique},
 };
 
 /// A whole answer or the sum of a stream.
@@ -269,4 +269,27 @@ pub fn assert_repeated(turns: &[Turn]) {
 /// The id of the newest answer in a chat.
 pub fn newest_answer(fake: &Fake, chat: &str) -> String {
     fake.chat_nodes(chat).into_iter().rfind(|node| node.role == "assistant").unwrap().id
+}
+
+/// Asks a server for the answer, whole and as a stream, and checks both.
+pub async fn both(server: &Server, request: &Value, check: impl Fn(&Answer)) {
+    for stream in [false, true] {
+        check(&Answer::read(&reply(server, request, stream).await));
+    }
+}
+
+/// Sends a request whose answers are these steps; returns its turns and the reply.
+pub async fn ask_steps(
+    case: &Case,
+    server: &Server,
+    answers: &[&str],
+    fields: Value,
+    stream: bool,
+) -> (Vec<Turn>, Reply) {
+    let marker = unique("steps");
+    // Thinking that was sent cannot be taken back.
+    let fields = with(json!({ "enable_thinking": !stream }), fields);
+    let request = weather_request(&format!("[[fake {}]] {marker}", steps(answers)), fields);
+    let reply = reply(server, &request, stream).await;
+    (turns_with(&case.fake, &marker), reply)
 }

@@ -28,6 +28,7 @@ mod signatures;
 mod structured;
 mod support;
 mod tool_loops;
+mod tool_rules;
 mod tools;
 mod upstream;
 
@@ -211,20 +212,24 @@ cases! {
         each_form_of_a_call_is_read,
         a_native_call_is_a_call_and_stops_the_site,
         refusals_reach_no_client,
-        nothing_but_refusals_is_asked_again_once,
-        a_tool_choice_is_enforced,
-        without_a_choice_nothing_is_called,
-        without_parallel_calls_the_first_one_ends_the_answer,
-        strict_arguments_are_asked_for_once_more,
-        an_unreadable_call_is_asked_for_once_more,
-        a_call_in_the_thinking_is_none,
-        what_is_made_up_after_calls_ends_the_answer,
         markers_of_others_are_defused,
         names_of_the_site_are_shown_as_others,
         legacy_functions_and_custom_tools_are_understood,
         heartbeats_come_while_a_call_is_held_back,
         an_answer_that_ends_within_a_call_has_its_reason,
         a_call_that_nobody_waits_for_is_not_recorded,
+        hostile_tools_are_rejected,
+    }
+    tool_rules {
+        nothing_but_refusals_is_asked_again_once,
+        a_tool_choice_is_enforced,
+        a_repeated_answer_takes_the_place_of_the_first,
+        without_a_choice_nothing_is_called,
+        without_parallel_calls_the_first_one_ends_the_answer,
+        strict_arguments_are_asked_for_once_more,
+        an_unreadable_call_is_asked_for_once_more,
+        a_call_in_the_thinking_is_none,
+        what_is_made_up_after_calls_ends_the_answer,
     }
     tool_loops {
         thirty_steps_use_one_chat_and_send_only_news,
