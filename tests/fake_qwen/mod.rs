@@ -23,6 +23,7 @@ mod completions;
 mod directive;
 mod failures;
 mod fixtures;
+mod inspect;
 mod log;
 #[path = "../refusals/table.rs"]
 mod recorded;

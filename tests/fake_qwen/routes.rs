@@ -15,6 +15,7 @@ use super::body::{Reply, Start};
 use super::catalogue;
 use super::completions;
 use super::failures;
+use super::inspect;
 use super::standing;
 use super::stop;
 use super::storage;
@@ -69,7 +70,8 @@ impl Call {
 }
 
 pub(super) fn answer(shared: &Arc<Shared>, call: &Call) -> Reply {
-    if let Some(reply) = web::answer(shared, call).or_else(|| standing::answer(shared, call)) {
+    let own = web::answer(shared, call).or_else(|| standing::answer(shared, call));
+    if let Some(reply) = own.or_else(|| inspect::answer(shared, call)) {
         return reply;
     }
     let failure = {
