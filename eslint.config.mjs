@@ -3,7 +3,7 @@ import js from "@eslint/js";
 import globals from "globals";
 
 export default [
-  { ignores: [".venv/", ".wrangler/", "build/", "fuzz/", "target/", "web/assets/vendor/"] },
+  { ignores: [".venv/", ".venv-instructor/", ".wrangler/", "build/", "fuzz/", "target/", "web/assets/vendor/"] },
   js.configs.recommended,
   {
     linterOptions: { reportUnusedDisableDirectives: "error" },

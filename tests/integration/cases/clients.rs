@@ -1,13 +1,18 @@
-//! The official SDKs as clients. Each script has its own cases and prints which of them failed.
+//! The official SDKs and the libraries that are built on them. Each script has its own cases and prints which of them failed.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::process::Command;
 
 use crate::{
     fake_qwen::Fake,
-    server::{Case, KEY},
+    server::{Case, KEY, Server},
 };
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 async fn run(case: &Case, program: &str, script: &str) {
     let server = case.start(&[]).await;
@@ -16,30 +21,82 @@ async fn run(case: &Case, program: &str, script: &str) {
     let challenged = case.start_with(&challenging_fake, &[]).await;
     let sessionless = case.start(&[("QWEN_COOKIES", "")]).await;
     let impatient = case.start(&[("UPSTREAM_IDLE_SECONDS", "1")]).await;
-    let output = Command::new(program)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("BASE_URL", format!("{}/v1", server.url))
+    let mut command = command(program, script, &server);
+    command
         .env("CHALLENGED_URL", format!("{}/v1", challenged.url))
         .env("SESSIONLESS_URL", format!("{}/v1", sessionless.url))
         .env("HASTY_URL", format!("{}/v1", impatient.url))
-        .env("API_KEY", KEY)
         // The setting of the server: the scripts then require comment lines.
-        .env("HEARTBEAT_SECONDS", "1")
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .output()
-        .await
-        .unwrap_or_else(|error| panic!("{program}: {error}"));
+        .env("HEARTBEAT_SECONDS", "1");
+    succeed(command, 11).await;
+}
+
+fn command(program: &str, script: &str, server: &Server) -> Command {
+    let mut command = Command::new(program);
+    command
+        .arg(Path::new(ROOT).join("tests/clients").join(script))
+        .current_dir(ROOT)
+        .env("BASE_URL", format!("{}/v1", server.url))
+        .env("API_KEY", KEY)
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// Runs a script, which prints `ok` for at least `cases` cases and `FAILED` for none.
+async fn succeed(mut command: Command, cases: usize) {
+    let output = command.output().await.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{stdout}\n{stderr}");
-    assert!(stdout.lines().filter(|line| line.starts_with("ok ")).count() > 10, "{stdout}");
+    assert!(stdout.lines().filter(|line| line.starts_with("ok ")).count() >= cases, "{stdout}");
+}
+
+/// Runs a script that talks to the fake site too: it sets the answers there, and reads what the model was asked.
+async fn run_with_tools(case: &Case, program: &str, script: &str, cases: usize) {
+    let server = case.start(&[]).await;
+    let mut command = command(program, script, &server);
+    command.env("SITE_URL", case.fake.url());
+    succeed(command, cases).await;
+}
+
+fn python() -> String {
+    std::env::var("QWEN_EDGE_PYTHON").unwrap_or_else(|_| "python3".to_owned())
+}
+
+/// The one beside [`python`] that has instructor, whose requirements exclude those of the other libraries.
+fn python_of_instructor() -> String {
+    let mut folder = PathBuf::from(python()).parent().and_then(Path::parent).map_or_else(PathBuf::new, Path::to_owned);
+    folder.as_mut_os_string().push("-instructor");
+    folder.join("bin/python").to_str().unwrap().to_owned()
 }
 
 pub async fn openai_python(case: Arc<Case>) {
-    let python = std::env::var("QWEN_EDGE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    run(&case, &python, "openai_python.py").await;
+    run(&case, &python(), "openai_python.py").await;
 }
 
 pub async fn openai_node(case: Arc<Case>) {
     run(&case, "node", "openai_node.mjs").await;
+}
+
+pub async fn tools_of_openai_python(case: Arc<Case>) {
+    run_with_tools(&case, &python(), "tools_openai.py", 16).await;
+}
+
+pub async fn tools_of_openai_node(case: Arc<Case>) {
+    run_with_tools(&case, "node", "tools_openai.mjs", 9).await;
+}
+
+pub async fn langchain(case: Arc<Case>) {
+    run_with_tools(&case, &python(), "tools_langchain.py", 8).await;
+}
+
+pub async fn pydantic_ai(case: Arc<Case>) {
+    run_with_tools(&case, &python(), "tools_pydantic_ai.py", 10).await;
+}
+
+pub async fn instructor(case: Arc<Case>) {
+    run_with_tools(&case, &python_of_instructor(), "tools_instructor.py", 6).await;
+}
+
+pub async fn ai_sdk(case: Arc<Case>) {
+    run_with_tools(&case, "node", "tools_ai_sdk.mjs", 18).await;
 }

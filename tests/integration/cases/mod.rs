@@ -333,6 +333,12 @@ cases! {
     clients {
         openai_python,
         openai_node,
+        tools_of_openai_python,
+        tools_of_openai_node,
+        langchain,
+        pydantic_ai,
+        instructor,
+        ai_sdk,
     }
     process {
         an_invalid_variable_is_named,
