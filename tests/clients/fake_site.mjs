@@ -42,19 +42,27 @@ export const entry = (name) => `{"type":"function","function":{"name":"${name}"`
 /** The texts of a turn in which the server itself asks once more: it replaces the one before, and has all of its text. */
 export class Again extends Array {}
 
+/** Sets the answers to a chat whose first prompt contains the marker. */
+export async function directive(marker, answers, { piece = 5 } = {}) {
+  const body = JSON.stringify({ marker, directive: `steps=${answers.map(encodeURIComponent).join("|")} piece=${piece}` });
+  const headers = { "content-type": "application/json" };
+  const reply = await fetch(`${SITE_URL}/fake/directive`, { method: "POST", headers, body });
+  assert.equal(reply.status, 200);
+}
+
+/** The chats with a word, each with its messages: `parent`, `role`, `text`. */
+export const siteChats = async (word) =>
+  (await fetch(`${SITE_URL}/fake/chats?${new URLSearchParams({ word })}`)).json();
+
 /** A conversation whose answers are known. */
 export class Talk {
   word = `talk-${randomUUID()}`;
   prompt = `${this.word}: what now?`;
   messages = [{ role: /** @type {const} */ ("user"), content: this.prompt }];
 
-  static async of(answers, { piece = 5 } = {}) {
+  static async of(answers, options = {}) {
     const talk = new Talk();
-    const directive = `steps=${answers.map(encodeURIComponent).join("|")} piece=${piece}`;
-    const body = JSON.stringify({ marker: talk.word, directive });
-    const headers = { "content-type": "application/json" };
-    const reply = await fetch(`${SITE_URL}/fake/directive`, { method: "POST", headers, body });
-    assert.equal(reply.status, 200);
+    await directive(talk.word, answers, options);
     return talk;
   }
 
@@ -63,8 +71,7 @@ export class Talk {
     let asked = [];
     // The last answer may be recorded after the client has it.
     for (let attempt = 0; attempt < 100; attempt++) {
-      const chats = await (await fetch(`${SITE_URL}/fake/chats?word=${this.word}`)).json();
-      asked = chats.map(({ messages }) => messages.filter(({ role }) => role === "user"));
+      asked = (await siteChats(this.word)).map(({ messages }) => messages.filter(({ role }) => role === "user"));
       if (asked.length === 1 && asked[0].length >= count) break;
       await sleep(50);
     }
