@@ -9,8 +9,8 @@ use bytes::BytesMut;
 use criterion::{Criterion, Throughput};
 use qwen_edge::{
     api::{
-        AnswerMeta, Delivery, Dialect,
-        openai::{self, ChunkWriter},
+        AnswerMeta, Delivery, Encoder,
+        openai::chat_completions::{self, ChatDelivery, ChunkWriter},
     },
     chat::{Attachments, Progress, Translator, history_key},
     llm::Message,
@@ -41,7 +41,7 @@ fn meta() -> AnswerMeta {
 
 /// A translator after its first delta.
 fn begun() -> Translator {
-    let encoder = Dialect::ChatCompletions.encoder(meta(), Delivery::stream(true));
+    let encoder = Encoder::new(meta(), Delivery::ChatCompletions(ChatDelivery::stream(true)));
     let mut translator = Translator::new(Decoder::qwen(), encoder, Vec::new(), None);
     for piece in [CREATED, DELTA] {
         assert_eq!(translator.feed(piece.as_bytes()).unwrap(), Progress::More);
@@ -126,7 +126,7 @@ fn conversation(turns: usize) -> Vec<Message> {
     };
     let mut messages: Vec<_> = (0..turns).flat_map(turn).collect();
     messages.push(serde_json::json!({"role": "user", "content": "And now?"}));
-    openai::parse(serde_json::json!({"messages": messages}).to_string().as_bytes()).unwrap().request.messages
+    chat_completions::parse(serde_json::json!({"messages": messages}).to_string().as_bytes()).unwrap().request.messages
 }
 
 const PART: Signable<'static> = Signable {

@@ -6,15 +6,18 @@ mod pieces;
 
 use libfuzzer_sys::fuzz_target;
 use qwen_edge::{
-    api::{AnswerMeta, Delivery, Dialect, openai},
+    api::{
+        AnswerMeta, Delivery, Encoder,
+        openai::{self, chat_completions::ChatDelivery},
+    },
     chat::Translator,
     unix_time::UnixSeconds,
     upstream::Decoder,
 };
 
-fn client_gets(delivery: Delivery, pieces: &[&[u8]]) -> String {
+fn client_gets(delivery: ChatDelivery, pieces: &[&[u8]]) -> String {
     let meta = AnswerMeta { id: "chatcmpl-1".to_owned(), created: UnixSeconds::new(1), model: "m".to_owned() };
-    let encoder = Dialect::ChatCompletions.encoder(meta, delivery);
+    let encoder = Encoder::new(meta, Delivery::ChatCompletions(delivery));
     match Translator::new(Decoder::qwen(), encoder, vec!["STOP".to_owned()], Some(500)).run(pieces.iter().copied()) {
         Ok(bytes) => String::from_utf8(bytes.to_vec()).expect("text"),
         Err(error) => openai::error_body(&error),
@@ -23,7 +26,7 @@ fn client_gets(delivery: Delivery, pieces: &[&[u8]]) -> String {
 
 fuzz_target!(|input: &[u8]| {
     let Some((cuts, data)) = pieces::parts(input) else { return };
-    for delivery in [Delivery::WHOLE, Delivery::stream(true)] {
+    for delivery in [ChatDelivery::WHOLE, ChatDelivery::stream(true)] {
         let at_once = client_gets(delivery, &[data]);
         assert_eq!(at_once, client_gets(delivery, &pieces::pieces(cuts, data)));
         if at_once.starts_with('{') {

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use qwen_edge::{
-    api::openai::{error_body, parse, wire_form},
+    api::openai::{chat_completions::parse, error_body, wire_form},
     chat::{Attachments, check},
     error::Error,
 };

@@ -1,5 +1,6 @@
 //! A request as a dialect read it, and how its answer is delivered.
 
+use super::openai::chat_completions::ChatDelivery;
 use crate::{llm::Request, unix_time::UnixSeconds};
 
 /// A request as a dialect read it, and how its answer is to be delivered.
@@ -11,25 +12,28 @@ pub struct Parsed {
     pub delivery: Delivery,
 }
 
-/// How an answer is delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// Whether it comes piece by piece, as events, instead of as one object.
-    pub is_stream: bool,
-    /// Whether token counts end the stream.
-    pub include_usage: bool,
-    /// Whether a call is written in the old form, `function_call`.
-    pub legacy_functions: bool,
+/// How an answer is delivered: in which dialect, and what that dialect has to know for it.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    /// OpenAI's chat completions.
+    ChatCompletions(ChatDelivery),
 }
 
 impl Delivery {
-    /// As one object.
-    pub const WHOLE: Self = Self { is_stream: false, include_usage: false, legacy_functions: false };
-
-    /// As events. `include_usage`: whether token counts end the stream.
+    /// Whether the answer comes piece by piece, as events, instead of as one object.
     #[must_use]
-    pub const fn stream(include_usage: bool) -> Self {
-        Self { is_stream: true, include_usage, ..Self::WHOLE }
+    pub const fn is_stream(&self) -> bool {
+        match self {
+            Self::ChatCompletions(delivery) => delivery.is_stream,
+        }
+    }
+
+    /// How the id of the answer begins.
+    #[must_use]
+    pub const fn id_prefix(&self) -> &'static str {
+        match self {
+            Self::ChatCompletions(_) => "chatcmpl-",
+        }
     }
 }
 

@@ -1,9 +1,8 @@
 //! Which dialect a route speaks.
 
 use super::{
-    delivery::{AnswerMeta, Delivery, Parsed},
-    encoder::Encoder,
-    openai,
+    delivery::Parsed,
+    openai::{self, chat_completions},
 };
 use crate::error::{Error, Result};
 
@@ -30,23 +29,7 @@ impl Dialect {
     /// `invalid_json` when it is not JSON; `invalid_request` with the path of the field that is wrong.
     pub fn parse(self, body: &[u8]) -> Result<Parsed> {
         match self {
-            Self::ChatCompletions => openai::parse(body),
-        }
-    }
-
-    /// How the ids of its answers begin.
-    #[must_use]
-    pub const fn id_prefix(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "chatcmpl-",
-        }
-    }
-
-    /// An encoder for one answer.
-    #[must_use]
-    pub fn encoder(self, meta: AnswerMeta, delivery: Delivery) -> Encoder {
-        match self {
-            Self::ChatCompletions => Encoder::ChatCompletions(openai::Encoder::new(meta, delivery)),
+            Self::ChatCompletions => chat_completions::parse(body),
         }
     }
 

@@ -2,7 +2,10 @@
 
 use bytes::BytesMut;
 
-use super::openai;
+use super::{
+    delivery::{AnswerMeta, Delivery},
+    openai::chat_completions,
+};
 use crate::{
     error::Error,
     llm::{Answer, Event},
@@ -12,10 +15,20 @@ use crate::{
 #[derive(Clone, Debug)]
 pub enum Encoder {
     /// OpenAI's chat completions.
-    ChatCompletions(openai::Encoder),
+    ChatCompletions(chat_completions::Encoder),
 }
 
 impl Encoder {
+    /// An encoder for one answer.
+    #[must_use]
+    pub fn new(meta: AnswerMeta, delivery: Delivery) -> Self {
+        match delivery {
+            Delivery::ChatCompletions(delivery) => {
+                Self::ChatCompletions(chat_completions::Encoder::new(meta, delivery))
+            }
+        }
+    }
+
     /// Whether the client gets events. If so, what was written is as good as sent.
     #[must_use]
     pub fn is_stream(&self) -> bool {
@@ -54,14 +67,14 @@ impl Encoder {
     /// Ends a stream with an error.
     pub fn fail(&mut self, error: &Error, out: &mut BytesMut) {
         match self {
-            Self::ChatCompletions(_) => openai::Encoder::fail(error, out),
+            Self::ChatCompletions(_) => chat_completions::Encoder::fail(error, out),
         }
     }
 
     /// Writes what keeps the connection alive while there is nothing to say.
     pub fn keep_alive(&mut self, out: &mut BytesMut) {
         match self {
-            Self::ChatCompletions(_) => openai::Encoder::keep_alive(out),
+            Self::ChatCompletions(_) => chat_completions::Encoder::keep_alive(out),
         }
     }
 }

@@ -9,7 +9,10 @@ use futures::StreamExt as _;
 use super::{Answer, ConversationHint, Plan, Services, Timing, test_requests::request};
 use crate::{
     accounts::KeyId,
-    api::{AnswerMeta, Delivery, Dialect, openai},
+    api::{
+        AnswerMeta, Delivery, Encoder,
+        openai::{self, chat_completions::ChatDelivery},
+    },
     config::{Config, Product},
     credentials_input::CredentialsInput,
     error::{ErrorKind, Result},
@@ -120,7 +123,7 @@ async fn prepared(
     services: &Services,
     owner: Owner,
     messages: &str,
-    delivery: Delivery,
+    delivery: ChatDelivery,
     timing: Timing,
 ) -> Answer<Sim> {
     let request = request(&format!(r#"{{"messages":{messages}}}"#));
@@ -143,7 +146,7 @@ async fn prepared(
         max_tokens: request.max_tokens,
     };
     let meta = AnswerMeta { id: "id".to_owned(), created: START.seconds(), model: "m".to_owned() };
-    let encoder = Dialect::ChatCompletions.encoder(meta, delivery);
+    let encoder = Encoder::new(meta, Delivery::ChatCompletions(delivery));
     let plan = Plan { options, conversation, reach: Reach::PublicOnly, tools: None, format: None };
     Answer::new(platform.clone(), services.clone(), plan, encoder, timing)
 }
@@ -152,17 +155,17 @@ async fn answer(
     platform: &Sim,
     services: &Services,
     messages: &str,
-    delivery: Delivery,
+    delivery: ChatDelivery,
     timing: Timing,
 ) -> Answer<Sim> {
     prepared(platform, services, owner(), messages, delivery, timing).await
 }
 
 async fn answer_for(platform: &Sim, services: &Services, owner: Owner, messages: &str) -> Answer<Sim> {
-    prepared(platform, services, owner, messages, Delivery::WHOLE, TIMING).await
+    prepared(platform, services, owner, messages, ChatDelivery::WHOLE, TIMING).await
 }
 
-const STREAM: Delivery = Delivery::stream(false);
+const STREAM: ChatDelivery = ChatDelivery::stream(false);
 const QUESTION: &str = r#"[{"role":"user","content":"hi"}]"#;
 
 async fn streamed_answer(platform: &Sim, timing: Timing) -> Answer<Sim> {
@@ -170,7 +173,7 @@ async fn streamed_answer(platform: &Sim, timing: Timing) -> Answer<Sim> {
 }
 
 async fn whole_answer(platform: &Sim) -> Result<Bytes> {
-    answer(platform, &services(), QUESTION, Delivery::WHOLE, TIMING).await.whole().await
+    answer(platform, &services(), QUESTION, ChatDelivery::WHOLE, TIMING).await.whole().await
 }
 
 /// What the client gets: when, in milliseconds since the start of the stream, and the bytes.
@@ -292,10 +295,10 @@ async fn a_turn_is_repeated_once_while_the_client_has_nothing() {
 
 /// A conversation whose first turn this server knows, and its second question.
 async fn second_question(platform: &Sim, services: &Services) -> Answer<Sim> {
-    answer(platform, services, QUESTION, Delivery::WHOLE, TIMING).await.whole().await.unwrap();
+    answer(platform, services, QUESTION, ChatDelivery::WHOLE, TIMING).await.whole().await.unwrap();
     let messages =
         r#"[{"role":"user","content":"hi"},{"role":"assistant","content":"a"},{"role":"user","content":"and?"}]"#;
-    answer(platform, services, messages, Delivery::WHOLE, TIMING).await
+    answer(platform, services, messages, ChatDelivery::WHOLE, TIMING).await
 }
 
 fn good() -> FetchResponse {

@@ -45,7 +45,7 @@ impl Times {
 /// What becomes of a request's body before anything is asked of the site.
 fn read_request(body: &str) -> Times {
     let times = Times::default();
-    let Ok(parsed) = times.of("from_json", || openai::parse(body.as_bytes())) else { return times };
+    let Ok(parsed) = times.of("from_json", || openai::chat_completions::parse(body.as_bytes())) else { return times };
     let mut request = parsed.request;
     let Ok(attachments) = times.of("attachments", || Attachments::take(&mut request.messages)) else { return times };
     let messages = request.messages;

@@ -6,7 +6,10 @@ use serde::Deserialize;
 
 use super::{answer_format::AnswerFormat, tool_rules::ToolRules, translator::Translator};
 use crate::{
-    api::{AnswerMeta, Delivery, Dialect, Parsed, openai},
+    api::{
+        AnswerMeta, Delivery, Encoder, Parsed,
+        openai::{self, chat_completions::ChatDelivery},
+    },
     llm,
     unix_time::UnixSeconds,
     upstream::{Decoder, shown_tool_name},
@@ -30,15 +33,16 @@ impl Recorded {
         let mut header: Header = serde_json::from_slice(&file[..end]).unwrap();
         header.request.insert("messages".to_owned(), serde_json::json!([]));
         let body = serde_json::to_string(&header.request).unwrap();
-        let Parsed { request, delivery } = openai::parse(body.as_bytes()).unwrap();
-        Self { request, legacy_functions: delivery.legacy_functions, body: file[end + 5..].to_vec() }
+        let Parsed { request, delivery } = openai::chat_completions::parse(body.as_bytes()).unwrap();
+        let Delivery::ChatCompletions(ChatDelivery { legacy_functions, .. }) = delivery;
+        Self { request, legacy_functions, body: file[end + 5..].to_vec() }
     }
 
     /// What the client gets when the bytes arrive in these pieces.
-    fn client_gets<'a>(&self, delivery: Delivery, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
+    fn client_gets<'a>(&self, delivery: ChatDelivery, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
         let meta = AnswerMeta { id: "chatcmpl-1".to_owned(), created: UnixSeconds::new(1), model: "m".to_owned() };
-        let delivery = Delivery { legacy_functions: self.legacy_functions, ..delivery };
-        let encoder = Dialect::ChatCompletions.encoder(meta, delivery);
+        let delivery = ChatDelivery { legacy_functions: self.legacy_functions, ..delivery };
+        let encoder = Encoder::new(meta, Delivery::ChatCompletions(delivery));
         let llm::Request { stop, max_tokens, .. } = &self.request;
         let translator = Translator::new(Decoder::qwen(), encoder, stop.clone(), *max_tokens);
         let rules = ToolRules::new(&self.request, &"i".repeat(22), shown_tool_name);
@@ -56,7 +60,7 @@ impl Recorded {
     }
 
     fn stream(&self, pieces: &[&[u8]]) -> String {
-        self.client_gets(Delivery::stream(true), pieces.iter().copied())
+        self.client_gets(ChatDelivery::stream(true), pieces.iter().copied())
     }
 }
 
@@ -69,7 +73,7 @@ fn recorded_streams_give_what_the_snapshots_say() {
     insta::glob!("../../tests/streams", "*.sse", |path| {
         let recorded = Recorded::read(&std::fs::read(path).unwrap());
         let stream = recorded.stream(&[&recorded.body]).replace(SAME, "… ");
-        let whole = recorded.client_gets(Delivery::WHOLE, [&recorded.body[..]]);
+        let whole = recorded.client_gets(ChatDelivery::WHOLE, [&recorded.body[..]]);
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path("../../tests/streams");
         settings.set_prepend_module_to_snapshot(false);
@@ -132,7 +136,7 @@ proptest! {
 
 #[test]
 fn an_answer_without_end_is_cut() {
-    for delivery in [Delivery::WHOLE, Delivery::stream(false)] {
+    for delivery in [ChatDelivery::WHOLE, ChatDelivery::stream(false)] {
         let piece = "x".repeat(1 << 20);
         let event = |phase: &str| {
             format!(

@@ -7,7 +7,7 @@ use crate::{
 
 /// The request that this JSON is.
 pub(super) fn request(json: &str) -> Request {
-    openai::parse(json.as_bytes()).unwrap().request
+    openai::chat_completions::parse(json.as_bytes()).unwrap().request
 }
 
 /// The messages of a request.

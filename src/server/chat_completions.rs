@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     accounts::{Caller, KeyId},
-    api::{AnswerMeta, Dialect, Parsed},
+    api::{AnswerMeta, Dialect, Encoder, Parsed},
     chat::{
         Answer, AnswerFormat, Attachments, ConversationHint, Plan, ToolRules, TurnTools, check, generation_options,
     },
@@ -29,8 +29,6 @@ pub(super) struct ChatTurn<'a> {
     pub(super) key: KeyId,
     /// The caller, if the request has been resolved to one already.
     pub(super) caller: Option<Caller>,
-    /// What the client speaks.
-    pub(super) dialect: Dialect,
     pub(super) headers: &'a Headers,
     pub(super) parsed: Parsed,
     pub(super) attachments: Attachments,
@@ -57,14 +55,13 @@ pub(super) async fn completions<P: Platform>(
         Ok::<_, Error>((parsed, attachments, reservation))
     })
     .await?;
-    let turn =
-        ChatTurn { key, caller: None, dialect, headers: &headers, parsed, attachments, default_model, reservation };
+    let turn = ChatTurn { key, caller: None, headers: &headers, parsed, attachments, default_model, reservation };
     respond(app, platform, turn).await
 }
 
 /// Answers a chat request.
 pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: ChatTurn<'_>) -> Result<Response<Body>> {
-    let ChatTurn { key, caller, dialect, headers, parsed, attachments, default_model, reservation } = turn;
+    let ChatTurn { key, caller, headers, parsed, attachments, default_model, reservation } = turn;
     let Parsed { mut request, delivery } = parsed;
     check(&request.messages, &attachments)?;
     let format = AnswerFormat::new(&request)?;
@@ -99,20 +96,21 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
         let request_metrics = platform.request_metrics();
         let mut record = request_metrics.record();
         record.model = Some(model_name.clone());
-        record.stream = Some(delivery.is_stream);
+        record.stream = Some(delivery.is_stream());
         record.hit = Some(conversation.is_known());
     }
     let conversation_id = conversation.id.clone();
     let meta = AnswerMeta {
-        id: reply::new_id(dialect.id_prefix(), platform),
+        id: reply::new_id(delivery.id_prefix(), platform),
         created: platform.now().seconds(),
         model: model_name,
     };
-    let encoder = dialect.encoder(meta, delivery);
+    let is_stream = delivery.is_stream();
+    let encoder = Encoder::new(meta, delivery);
     let reach = if app.config.allow_private_urls { Reach::Any } else { Reach::PublicOnly };
     let plan = Plan { options, conversation, reach, tools: rules, format };
     let mut answer = Answer::new(platform.clone(), services, plan, encoder, app.timing);
-    let response = if delivery.is_stream {
+    let response = if is_stream {
         answer.head().await?;
         reply::event_stream(Body::Stream(Box::pin(answer)))
     } else {

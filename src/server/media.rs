@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     accounts::KeyId,
-    api::{Delivery, Dialect, Parsed, Whole, reasoning_switch},
+    api::{Delivery, Parsed, Whole, openai::chat_completions::ChatDelivery, reasoning_switch},
     chat::Attachments,
     error::{Error, Result},
     llm::{self, Message, Role},
@@ -64,14 +64,13 @@ async fn ask<P: Platform>(
         conversation_id: word(&mut received, "conversation_id"),
         ..llm::Request::default()
     };
-    let delivery = if is_stream { Delivery::stream(false) } else { Delivery::WHOLE };
+    let delivery = if is_stream { ChatDelivery::stream(false) } else { ChatDelivery::WHOLE };
     let turn = ChatTurn {
         key,
         // The file was uploaded for this caller's account, whoever replaced the session meanwhile.
         caller: Some(received.caller.clone()),
-        dialect: Dialect::ChatCompletions,
         headers: &headers,
-        parsed: Parsed { request: chat, delivery },
+        parsed: Parsed { request: chat, delivery: Delivery::ChatCompletions(delivery) },
         attachments: Attachments::uploaded(platform, &received.file),
         default_model: DEFAULT_MODEL,
         reservation: received.into_reservation(),

@@ -62,7 +62,7 @@ impl ResponseFormat {
 
 #[cfg(test)]
 mod tests {
-    use crate::api::openai::parse;
+    use crate::api::openai::chat_completions::parse;
 
     #[test]
     fn formats_are_read() {

@@ -385,7 +385,7 @@ impl Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::openai::parse;
+    use crate::api::openai::chat_completions::parse;
 
     fn parsed(fields: &str) -> Result<llm::Request> {
         parse(format!(r#"{{"messages":[],{fields}}}"#).as_bytes()).map(|parsed| parsed.request)

@@ -19,7 +19,10 @@ use super::{
     admin, chats, files, info, models,
     router::{Access, Endpoint, Route, routes},
 };
-use crate::api::openai::{ChatRequest, Chunk, Completion, ErrorBody};
+use crate::api::openai::{
+    ErrorBody,
+    chat_completions::{ChatRequest, Chunk, Completion},
+};
 use operations::{Answer, Operation, operation};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web/openapi.json");

@@ -306,7 +306,7 @@ mod tests {
 
     fn rendered(messages: &str) -> String {
         let body = format!(r#"{{"messages":{messages}}}"#);
-        let messages = crate::api::openai::parse(body.as_bytes()).unwrap().request.messages;
+        let messages = crate::api::openai::chat_completions::parse(body.as_bytes()).unwrap().request.messages;
         let names = speaker_names(&messages);
         let prompts = messages.iter().zip(&names).map(|(message, name)| PromptMessage {
             message,

@@ -1,7 +1,10 @@
 use std::sync::Arc;
 
 use qwen_edge::{
-    api::{AnswerMeta, Delivery, Dialect, Parsed, openai},
+    api::{
+        AnswerMeta, Delivery, Encoder, Parsed,
+        openai::{self, chat_completions::ChatDelivery},
+    },
     chat::{ToolRules, Translator},
     unix_time::UnixSeconds,
     upstream::{Decoder, shown_tool_name},
@@ -92,10 +95,11 @@ pub async fn usage_is_sent_when_requested(case: Arc<Case>) {
 /// The translation of a fixture by the library; the snapshots beside the fixtures pin it.
 fn translated(fixture: &Fixture) -> Result<Vec<Value>, u16> {
     let request = with(chat("x"), fixture.request.clone());
-    let Parsed { request, delivery } = openai::parse(request.to_string().as_bytes()).unwrap();
+    let Parsed { request, delivery } = openai::chat_completions::parse(request.to_string().as_bytes()).unwrap();
     let meta = AnswerMeta { id: String::new(), created: UnixSeconds::new(0), model: String::new() };
-    let delivery = Delivery { is_stream: true, include_usage: true, ..delivery };
-    let encoder = Dialect::ChatCompletions.encoder(meta, delivery);
+    let Delivery::ChatCompletions(delivery) = delivery;
+    let delivery = ChatDelivery { is_stream: true, include_usage: true, ..delivery };
+    let encoder = Encoder::new(meta, Delivery::ChatCompletions(delivery));
     let rules = ToolRules::new(&request, &"i".repeat(22), shown_tool_name);
     let translator = Translator::new(Decoder::qwen(), encoder, request.stop, request.max_tokens);
     let translator = match rules {

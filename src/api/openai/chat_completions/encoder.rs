@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::{BufMut as _, BytesMut};
 use serde::Serialize;
 
-use super::error::write_error_event;
+use super::ChatDelivery;
 use crate::{
-    api::{AnswerMeta, Delivery},
+    api::{AnswerMeta, openai::error::write_error_event},
     error::Error,
     json::write_line,
     llm::{Answer, Call, CallEvent, Citation, Event, FinishReason, ToolKind, Usage},
@@ -349,9 +349,9 @@ pub struct Encoder {
 impl Encoder {
     /// An encoder for one answer.
     #[must_use]
-    pub fn new(meta: AnswerMeta, delivery: Delivery) -> Self {
+    pub fn new(meta: AnswerMeta, delivery: ChatDelivery) -> Self {
         let meta = Arc::new(meta);
-        let Delivery { is_stream, include_usage, legacy_functions } = delivery;
+        let ChatDelivery { is_stream, include_usage, legacy_functions } = delivery;
         let writer = is_stream.then(|| ChunkWriter::new(Arc::clone(&meta), include_usage));
         Self { meta, writer, include_usage, legacy_functions }
     }

@@ -5,16 +5,17 @@
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::{
-    message::{messages, reset_attached},
-    response_format::ResponseFormat,
-    tools::{Choice, Function, ToolFields, ToolRequest, Tools, tools},
-};
+use super::{ChatDelivery, message::messages};
 use crate::{
     api::{
         Delivery, Parsed,
         json_body::read,
         lenient::{Number, Object, Stop, Whole, Words},
+        openai::{
+            content::reset_attached,
+            response_format::ResponseFormat,
+            tools::{Choice, Function, ToolFields, ToolRequest, Tools, tools},
+        },
         reasoning::{self, ReasoningSwitch, TemplateSwitch, ThinkingSwitch},
     },
     error::{Error, Result},
@@ -63,7 +64,7 @@ pub(crate) struct ChatRequest {
 
     /// What the text of the answer has to be: text, any JSON object, or one of a schema. The model is told, and the answer is
     /// reduced to its object, repaired, checked, and asked for once more if it does not fit.
-    pub(super) response_format: Option<ResponseFormat>,
+    pub(in crate::api::openai) response_format: Option<ResponseFormat>,
     /// The tools that the model may call: at most 512. The model is told of them in the prompt, and its calls are read out of
     /// its answer.
     #[serde(default, deserialize_with = "tools")]
@@ -228,7 +229,7 @@ impl ChatRequest {
         let limit = |limit: Option<Whole>| u64::try_from(limit?.0).ok().filter(|limit| *limit > 0);
         let asked = ToolRequest { tools, functions, tool_choice, function_call, parallel: parallel_tool_calls };
         let Tools { tools, choice, allowed, parallel, search, legacy } = asked.into_neutral()?;
-        let delivery = Delivery {
+        let delivery = ChatDelivery {
             is_stream: stream.unwrap_or(false),
             include_usage: stream_options.and_then(|options| options.include_usage).unwrap_or(false),
             legacy_functions: legacy,
@@ -247,7 +248,7 @@ impl ChatRequest {
             parallel_tool_calls: parallel,
             conversation_id,
         };
-        Ok(Parsed { request, delivery })
+        Ok(Parsed { request, delivery: Delivery::ChatCompletions(delivery) })
     }
 }
 
@@ -284,7 +285,7 @@ mod tests {
     use super::*;
     use crate::api::{
         lenient::{MAX_PARTS, MAX_STOPS, MAX_TOOLS},
-        openai::message::MAX_MESSAGES,
+        openai::chat_completions::message::MAX_MESSAGES,
     };
     use crate::error::ErrorKind;
     use crate::llm::Reasoning;

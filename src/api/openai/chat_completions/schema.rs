@@ -5,16 +5,16 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
-    encoder::{AnnotationObject, UsageObject},
-    message::{Media, PartFields},
+use super::encoder::{AnnotationObject, UsageObject};
+use crate::api::openai::{
+    content::{Media, PartFields},
     tools::ChoiceFields,
 };
 
 /// Text, or parts in their order.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum Content {
+pub(in crate::api::openai) enum Content {
     /// Plain text.
     Text(String),
     /// Text and attachments.
@@ -26,7 +26,7 @@ pub(super) enum Content {
 /// One text or several.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum Stop {
+pub(in crate::api::openai) enum Stop {
     /// One.
     Text(String),
     /// Up to 16.
@@ -36,7 +36,7 @@ pub(super) enum Stop {
 /// Which tools are called.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum ToolChoice {
+pub(in crate::api::openai) enum ToolChoice {
     /// `none`, `auto` or `required`.
     Mode(String),
     /// One tool, or a list of allowed ones.
@@ -46,7 +46,7 @@ pub(super) enum ToolChoice {
 /// Something attached: a link (`http:`, `https:` or `data:`), or an object.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum MediaOrLink {
+pub(in crate::api::openai) enum MediaOrLink {
     /// A link.
     Link(String),
     /// An object.
