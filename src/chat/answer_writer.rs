@@ -315,6 +315,14 @@ impl AnswerWriter {
         self.encoder.fail(error, &mut self.out);
     }
 
+    pub(super) fn restart(&mut self) -> (Encoder, Bytes) {
+        (self.encoder.clone(), self.out.split().freeze())
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
     pub(super) fn keep_alive(&mut self) {
         self.encoder.keep_alive(&mut self.out);
     }

@@ -39,8 +39,6 @@ pub(super) struct Engine<P> {
     platform: P,
     services: Services,
     plan: Arc<Plan>,
-    /// The encoder as it was before the first attempt.
-    encoder: Encoder,
     /// How long the site may be silent.
     idle: Duration,
     stage: Stage,
@@ -78,11 +76,10 @@ impl<P: Platform> Engine<P> {
         let now = platform.now();
         let plan = Arc::new(plan);
         let mut engine = Self {
-            translator: translator(&services, &encoder, &plan, true),
+            translator: translator(&services, encoder, &plan, true),
             platform,
             services,
             plan,
-            encoder,
             idle,
             stage: Stage::Ended,
             permit: None,
@@ -100,7 +97,8 @@ impl<P: Platform> Engine<P> {
 
     /// Begins an attempt.
     fn begin(&mut self, refused: Option<(Lease, Error)>) {
-        self.translator = translator(&self.services, &self.encoder, &self.plan, self.retries_left > 0);
+        let (encoder, unsent) = self.translator.restart();
+        self.translator = translator(&self.services, encoder, &self.plan, self.retries_left > 0).with_unsent(unsent);
         (self.permit, self.lease) = (None, None);
         let (platform, services, plan) = (self.platform.clone(), self.services.clone(), Arc::clone(&self.plan));
         self.stage = Stage::Opening(Box::pin(open(platform, services, plan, self.attempt.clone(), refused)));
@@ -321,10 +319,10 @@ impl<P: Platform> Engine<P> {
     }
 }
 
-fn translator(services: &Services, encoder: &Encoder, plan: &Plan, may_repeat: bool) -> Translator {
+fn translator(services: &Services, encoder: Encoder, plan: &Plan, may_repeat: bool) -> Translator {
     let Plan { options, tools, format, .. } = plan;
     let decoder = services.upstream.decoder();
-    let translator = Translator::new(decoder, encoder.clone(), options.stop.clone(), options.max_tokens);
+    let translator = Translator::new(decoder, encoder, options.stop.clone(), options.max_tokens);
     let translator = match tools {
         Some(rules) => translator.with_tools(rules.clone(), may_repeat),
         None => translator,

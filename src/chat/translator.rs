@@ -182,6 +182,19 @@ impl Translator {
         Ok(self.take())
     }
 
+    /// For another attempt at an answer of which the client has got nothing: the encoder, which knows what was written to keep
+    /// the connection alive, and what is not sent of that.
+    pub fn restart(&mut self) -> (Encoder, Bytes) {
+        self.output.writer.restart()
+    }
+
+    /// The same with something that is written already.
+    #[must_use]
+    pub fn with_unsent(mut self, unsent: Bytes) -> Self {
+        self.output.writer.write(&unsent);
+        self
+    }
+
     /// Writes what keeps the connection alive.
     pub fn keep_alive(&mut self) {
         self.output.writer.keep_alive();
