@@ -58,6 +58,8 @@ pub enum ErrorKind {
     UpstreamEmpty,
     /// The site returned something that is not its protocol.
     UpstreamInvalid,
+    /// The response that the request goes on from is not known.
+    PreviousResponseNotFound,
     /// The model did not call the tool that the request asks for.
     ToolChoiceUnsatisfied,
     /// The answer is not the JSON that the request asks for.
@@ -101,6 +103,7 @@ impl ErrorKind {
             Self::UpstreamRejected => "upstream_rejected",
             Self::UpstreamEmpty => "upstream_empty",
             Self::UpstreamInvalid => "upstream_invalid",
+            Self::PreviousResponseNotFound => "previous_response_not_found",
             Self::ToolChoiceUnsatisfied => "tool_choice_unsatisfied",
             Self::InvalidStructuredOutput => "invalid_structured_output",
             Self::UpstreamTruncated => "upstream_truncated",

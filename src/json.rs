@@ -1,6 +1,6 @@
 //! Reads JSON from bytes, and writes JSON on a single line.
 
-use std::io;
+use std::{borrow::Cow, io};
 
 use serde::{Deserialize, Serialize, de::Error as _};
 use serde_json::ser::Formatter;
@@ -24,6 +24,26 @@ pub(crate) fn write_line(out: &mut bytes::BytesMut, value: &(impl Serialize + ?S
     let mut serializer = serde_json::Serializer::with_formatter(bytes::BufMut::writer(out), OneLine);
     // Writing a text or a JSON value into memory cannot fail.
     let _ = value.serialize(&mut serializer);
+}
+
+/// The same JSON on a single line, as of [`write_line`].
+pub(crate) fn one_line(json: &str) -> Cow<'_, str> {
+    // Outside of texts such characters are blanks, inside of them only the last three can stand unescaped.
+    const ENDS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
+    if !json.contains(ENDS) {
+        return Cow::Borrowed(json);
+    }
+    let mut line = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '\n' | '\r' => line.push(' '),
+            '\u{85}' => line.push_str("\\u0085"),
+            '\u{2028}' => line.push_str("\\u2028"),
+            '\u{2029}' => line.push_str("\\u2029"),
+            other => line.push(other),
+        }
+    }
+    Cow::Owned(line)
 }
 
 struct OneLine;

@@ -35,6 +35,7 @@ pub mod media_type;
 pub mod origin;
 pub mod oss;
 pub mod platform;
+pub mod sealing;
 pub mod secret;
 pub mod server;
 pub mod store;

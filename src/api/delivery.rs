@@ -1,6 +1,9 @@
 //! A request as a dialect read it, and how its answer is delivered.
 
-use super::openai::chat_completions::ChatDelivery;
+use super::openai::{
+    chat_completions::ChatDelivery,
+    responses::{PREFIX, ResponsesDelivery},
+};
 use crate::{llm::Request, unix_time::UnixSeconds};
 
 /// A request as a dialect read it, and how its answer is to be delivered.
@@ -17,6 +20,8 @@ pub struct Parsed {
 pub enum Delivery {
     /// OpenAI's chat completions.
     ChatCompletions(ChatDelivery),
+    /// OpenAI's Responses API.
+    Responses(ResponsesDelivery),
 }
 
 impl Delivery {
@@ -25,6 +30,7 @@ impl Delivery {
     pub const fn is_stream(&self) -> bool {
         match self {
             Self::ChatCompletions(delivery) => delivery.is_stream,
+            Self::Responses(delivery) => delivery.is_stream,
         }
     }
 
@@ -33,6 +39,7 @@ impl Delivery {
     pub const fn id_prefix(&self) -> &'static str {
         match self {
             Self::ChatCompletions(_) => "chatcmpl-",
+            Self::Responses(_) => PREFIX,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     delivery::Parsed,
-    openai::{self, chat_completions},
+    openai::{self, chat_completions, responses},
 };
 use crate::error::{Error, Result};
 
@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 pub enum Dialect {
     /// OpenAI's chat completions.
     ChatCompletions,
+    /// OpenAI's Responses API.
+    Responses,
 }
 
 /// An error as a dialect writes it.
@@ -30,6 +32,7 @@ impl Dialect {
     pub fn parse(self, body: &[u8]) -> Result<Parsed> {
         match self {
             Self::ChatCompletions => chat_completions::parse(body),
+            Self::Responses => responses::parse(body),
         }
     }
 
@@ -37,7 +40,7 @@ impl Dialect {
     #[must_use]
     pub fn error(self, error: &Error) -> ErrorReply {
         match self {
-            Self::ChatCompletions => {
+            Self::ChatCompletions | Self::Responses => {
                 ErrorReply { status: openai::wire_form(error.kind()).status, body: openai::error_body(error) }
             }
         }

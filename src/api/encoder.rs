@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use super::{
     delivery::{AnswerMeta, Delivery},
-    openai::chat_completions,
+    openai::{chat_completions, responses},
 };
 use crate::{
     error::Error,
@@ -16,6 +16,8 @@ use crate::{
 pub enum Encoder {
     /// OpenAI's chat completions.
     ChatCompletions(chat_completions::Encoder),
+    /// OpenAI's Responses API.
+    Responses(Box<responses::Encoder>),
 }
 
 impl Encoder {
@@ -26,6 +28,7 @@ impl Encoder {
             Delivery::ChatCompletions(delivery) => {
                 Self::ChatCompletions(chat_completions::Encoder::new(meta, delivery))
             }
+            Delivery::Responses(delivery) => Self::Responses(Box::new(responses::Encoder::new(meta, delivery))),
         }
     }
 
@@ -34,19 +37,34 @@ impl Encoder {
     pub fn is_stream(&self) -> bool {
         match self {
             Self::ChatCompletions(encoder) => encoder.is_stream(),
+            Self::Responses(encoder) => encoder.is_stream(),
         }
     }
 
     /// Whether [`Self::finish`] needs the whole text of the thinking.
     #[must_use]
     pub fn keeps_reasoning(&self) -> bool {
-        !self.is_stream()
+        match self {
+            Self::ChatCompletions(_) => !self.is_stream(),
+            // A response that was streamed can be retrieved.
+            Self::Responses(_) => true,
+        }
+    }
+
+    /// The whole answer as one object, where it may be kept to be retrieved.
+    #[must_use]
+    pub fn kept(&self, answer: &Answer<'_>) -> Option<String> {
+        match self {
+            Self::ChatCompletions(_) => None,
+            Self::Responses(encoder) => Some(encoder.whole(answer)),
+        }
     }
 
     /// Writes what comes before the first event.
     pub fn begin(&mut self, out: &mut BytesMut) {
         match self {
             Self::ChatCompletions(encoder) => encoder.begin(out),
+            Self::Responses(encoder) => encoder.begin(out),
         }
     }
 
@@ -54,6 +72,7 @@ impl Encoder {
     pub fn event(&mut self, event: Event<'_>, out: &mut BytesMut) {
         match self {
             Self::ChatCompletions(encoder) => encoder.event(event, out),
+            Self::Responses(encoder) => encoder.event(event, out),
         }
     }
 
@@ -61,6 +80,7 @@ impl Encoder {
     pub fn finish(&mut self, answer: &Answer<'_>, out: &mut BytesMut) {
         match self {
             Self::ChatCompletions(encoder) => encoder.finish(answer, out),
+            Self::Responses(encoder) => encoder.finish(answer, out),
         }
     }
 
@@ -68,6 +88,7 @@ impl Encoder {
     pub fn fail(&mut self, error: &Error, out: &mut BytesMut) {
         match self {
             Self::ChatCompletions(_) => chat_completions::Encoder::fail(error, out),
+            Self::Responses(encoder) => encoder.fail(error, out),
         }
     }
 
@@ -75,6 +96,7 @@ impl Encoder {
     pub fn keep_alive(&mut self, out: &mut BytesMut) {
         match self {
             Self::ChatCompletions(_) => chat_completions::Encoder::keep_alive(out),
+            Self::Responses(encoder) => encoder.keep_alive(out),
         }
     }
 }

@@ -285,14 +285,39 @@ impl AnswerWriter {
         let deltas = self.deltas;
         self.begin();
         self.deltas = deltas;
-        if let (Some(format), false, FinishReason::Length) =
-            (&self.format, self.is_stream(), self.cut.unwrap_or(finish))
-        {
+        let mut encoder = self.encoder.clone();
+        let mut out = std::mem::take(&mut self.out);
+        self.with_answer(finish, citations, usage, |answer| encoder.finish(answer, &mut out));
+        (self.encoder, self.out) = (encoder, out);
+    }
+
+    /// The whole answer as one object, where the dialect keeps it.
+    pub(super) fn kept(
+        &self,
+        finish: FinishReason,
+        citations: impl FnOnce(&str) -> Vec<Citation>,
+        usage: Usage,
+    ) -> Option<String> {
+        self.with_answer(finish, citations, usage, |answer| self.encoder.kept(answer))
+    }
+
+    /// The answer, as it is complete.
+    fn with_answer<T>(
+        &self,
+        finish: FinishReason,
+        citations: impl FnOnce(&str) -> Vec<Citation>,
+        usage: Usage,
+        use_it: impl FnOnce(&Answer<'_>) -> T,
+    ) -> T {
+        let text = match (&self.format, self.is_stream(), self.cut.unwrap_or(finish)) {
             // What there is of it.
-            let text = format.text();
-            self.text = text.get(text.find('{').unwrap_or(0)..).unwrap_or_default().to_owned();
-        }
-        let citations = citations(&self.text);
+            (Some(format), false, FinishReason::Length) => {
+                let text = format.text();
+                text.get(text.find('{').unwrap_or(0)..).unwrap_or_default()
+            }
+            _ => &self.text,
+        };
+        let citations = citations(text);
         let is_refused = self.format.is_some() && finish == FinishReason::ContentFilter;
         let finish = match self.cut.unwrap_or(finish) {
             FinishReason::Stop | FinishReason::Length if !self.calls.is_empty() => FinishReason::ToolCalls,
@@ -300,7 +325,7 @@ impl AnswerWriter {
             finish => finish,
         };
         let answer = Answer {
-            text: &self.text,
+            text,
             reasoning: &self.reasoning,
             calls: &self.calls,
             citations: &citations,
@@ -308,7 +333,7 @@ impl AnswerWriter {
             finish,
             usage,
         };
-        self.encoder.finish(&answer, &mut self.out);
+        use_it(&answer)
     }
 
     pub(super) fn fail(&mut self, error: &Error) {

@@ -169,11 +169,13 @@ impl<P: Platform> Engine<P> {
                 self.begin(Some((lease, error)));
                 continue;
             }
-            if !error.is_retryable() || self.retries_left == 0 {
+            let needs_new_chat = matches!(error.kind(), ErrorKind::ChatGone | ErrorKind::ChatBusy);
+            let is_stuck = needs_new_chat && self.plan.conversation.is_partial;
+            if !error.is_retryable() || self.retries_left == 0 || is_stuck {
                 return Poll::Ready(Err(error));
             }
             tracing::warn!(%error, "repeating a turn of which nothing was sent");
-            self.attempt.needs_new_chat |= matches!(error.kind(), ErrorKind::ChatGone | ErrorKind::ChatBusy);
+            self.attempt.needs_new_chat |= needs_new_chat;
             self.attempt.chat_is_gone |= error.kind() == ErrorKind::ChatGone;
             let is_running = self.translator.is_cut();
             self.attempt.corrected = chat_id.zip(self.translator.correction()).map(|(chat_id, correction)| Corrected {
@@ -239,8 +241,9 @@ impl<P: Platform> Engine<P> {
         // Dropping the body of a cut answer cancels what would still come.
         let stage = std::mem::replace(&mut self.stage, Stage::Ended);
         self.permit = None;
+        let kept = self.plan.kept.is_some().then(|| self.translator.kept()).flatten();
         let (Some(answer), Stage::Reading { body, chat_id }) = (self.translator.answer_to_record(), stage) else {
-            return self.complete();
+            return self.keep_or_complete(kept);
         };
         let AnswerToRecord { text, calls, response_id, is_spoiled } = answer;
         let (text, calls, response_id) = (text.to_owned(), calls.to_vec(), response_id.to_owned());
@@ -260,12 +263,25 @@ impl<P: Platform> Engine<P> {
         let Services { conversations, upstream, .. } = self.services.clone();
         self.stage = Stage::Recording(Box::pin(async move {
             let Plan { options, conversation, .. } = &*plan;
-            let recorded = conversations.record(&platform, conversation, &chat_id, &options.model, &answer);
+            let kept = plan.kept.as_ref().zip(kept.as_deref());
+            let recorded = conversations.record(&platform, conversation, &chat_id, &options.model, &answer, kept);
             if is_cut {
                 let stopped = upstream.stop(&platform, &conversation.owner, &chat_id, Some(&answer.response_id));
                 futures::future::join(recorded, stopped).await;
             } else {
                 recorded.await;
+            }
+        }));
+    }
+
+    /// An answer that is no turn of its chat may be retrieved all the same.
+    fn keep_or_complete(&mut self, kept: Option<String>) {
+        let Some(json) = kept else { return self.complete() };
+        let (platform, plan) = (self.platform.clone(), Arc::clone(&self.plan));
+        let conversations = Arc::clone(&self.services.conversations);
+        self.stage = Stage::Recording(Box::pin(async move {
+            if let Some(kept) = &plan.kept {
+                conversations.keep(&platform, &plan.conversation, (kept, &json)).await;
             }
         }));
     }

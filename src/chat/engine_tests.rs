@@ -134,7 +134,7 @@ async fn prepared(
             platform,
             (owner, services.upstream.capabilities()),
             (request.messages, super::Attachments::default(), super::TurnTools::default()),
-            &hint,
+            (&hint, None),
             "conv".to_owned(),
         )
         .await;
@@ -147,7 +147,7 @@ async fn prepared(
     };
     let meta = AnswerMeta { id: "id".to_owned(), created: START.seconds(), model: "m".to_owned() };
     let encoder = Encoder::new(meta, Delivery::ChatCompletions(delivery));
-    let plan = Plan { options, conversation, reach: Reach::PublicOnly, tools: None, format: None };
+    let plan = Plan { options, conversation, reach: Reach::PublicOnly, tools: None, format: None, kept: None };
     Answer::new(platform.clone(), services.clone(), plan, encoder, timing)
 }
 

@@ -7,6 +7,7 @@ use super::{
     attachments::{Entries, Uploader},
     conversations::{ConversationMatch, Conversations},
     generation_options::GenerationOptions,
+    kept_response::KeptResponse,
     limiter::{ConcurrencyLimiter, KeyedLimiters, Permit},
     tool_rules::ToolRules,
 };
@@ -48,6 +49,8 @@ pub struct Plan {
     pub tools: Option<ToolRules>,
     /// What the text of the answer has to be, if it has to be JSON.
     pub format: Option<AnswerFormat>,
+    /// How the answer is kept, if it may be retrieved.
+    pub kept: Option<KeptResponse>,
 }
 
 /// What an earlier attempt showed.
@@ -116,6 +119,7 @@ pub(super) async fn open<P: Platform>(
         let node = (anchor.chat_id.as_str(), parent(anchor));
         match upstream.continue_chat(&platform, &conversation.owner, node, &opening.ask(&input)).await {
             Ok(opened) => return Ok(Begun { opened, permit }),
+            Err(error) if conversation.is_partial => return Err(error),
             Err(error) if error.kind() == ErrorKind::ChatGone => conversations.forget(&platform, conversation).await,
             Err(error) if error.kind() == ErrorKind::ChatBusy => {}
             Err(error) => return Err(error),

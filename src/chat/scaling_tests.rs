@@ -50,7 +50,7 @@ fn read_request(body: &str) -> Times {
     let Ok(attachments) = times.of("attachments", || Attachments::take(&mut request.messages)) else { return times };
     let messages = request.messages;
     drop(times.of("check", || check(&messages, &attachments)));
-    let history = times.of("history", || History::new("scope", &messages, &attachments));
+    let history = times.of("history", || History::new(("scope", ""), &messages, &attachments));
     times.of("with_answer", || history.with_answer(body, []));
     times.of("second_chance", || history.second_chance(body));
     times.of("title", || super::conversations::title(&messages));

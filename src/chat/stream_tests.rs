@@ -34,7 +34,9 @@ impl Recorded {
         header.request.insert("messages".to_owned(), serde_json::json!([]));
         let body = serde_json::to_string(&header.request).unwrap();
         let Parsed { request, delivery } = openai::chat_completions::parse(body.as_bytes()).unwrap();
-        let Delivery::ChatCompletions(ChatDelivery { legacy_functions, .. }) = delivery;
+        let Delivery::ChatCompletions(ChatDelivery { legacy_functions, .. }) = delivery else {
+            panic!("another dialect")
+        };
         Self { request, legacy_functions, body: file[end + 5..].to_vec() }
     }
 
@@ -160,16 +162,16 @@ fn a_call_in_the_thinking_alone_is_asked_for_again() {
     };
     let call = "[TOOL CALL]\n{\"name\": \"f\", \"arguments\": {}}\n[END TOOL CALL]";
     let body = r#"{"messages":[],"tools":[{"type":"function","function":{"name":"f"}}]}"#;
-    let request = openai::parse(body.as_bytes()).unwrap().request;
+    let request = openai::chat_completions::parse(body.as_bytes()).unwrap().request;
     for (text, delivery, may_repeat, is_repeated) in [
-        ("", Delivery::WHOLE, true, true),
-        ("", Delivery::WHOLE, false, false),
-        ("Fine.", Delivery::WHOLE, true, false),
-        ("", Delivery::stream(false), true, false),
+        ("", ChatDelivery::WHOLE, true, true),
+        ("", ChatDelivery::WHOLE, false, false),
+        ("Fine.", ChatDelivery::WHOLE, true, false),
+        ("", ChatDelivery::stream(false), true, false),
     ] {
         let meta = AnswerMeta { id: String::new(), created: UnixSeconds::new(1), model: String::new() };
         let rules = ToolRules::new(&request, &"i".repeat(22), shown_tool_name).unwrap();
-        let encoder = Dialect::ChatCompletions.encoder(meta, delivery);
+        let encoder = Encoder::new(meta, Delivery::ChatCompletions(delivery));
         let mut translator = Translator::new(Decoder::qwen(), encoder, vec![], None).with_tools(rules, may_repeat);
         let stream =
             [event("think", "typing", call), event("answer", "typing", text), event("answer", "finished", "")].concat();
@@ -182,14 +184,16 @@ fn a_call_in_the_thinking_alone_is_asked_for_again() {
 
 #[test]
 fn inspection_after_text_is_a_refusal_of_whole_json() {
-    let request = openai::parse(br#"{"messages":[],"response_format":{"type":"json_object"}}"#).unwrap().request;
+    let request = openai::chat_completions::parse(br#"{"messages":[],"response_format":{"type":"json_object"}}"#)
+        .unwrap()
+        .request;
     let text = r#"{"choices":[{"delta":{"role":"assistant","content":"{\"a\":","phase":"answer","status":"typing"}}]}"#;
     let error =
         r#"{"error":{"code":"data_inspection_failed","details":"Output data may contain inappropriate content."}}"#;
     for (events, finish) in [(vec![text, error], Some("content_filter")), (vec![error], None)] {
         let meta = AnswerMeta { id: String::new(), created: UnixSeconds::new(1), model: String::new() };
         let format = AnswerFormat::new(&request).unwrap().unwrap();
-        let encoder = Dialect::ChatCompletions.encoder(meta, Delivery::WHOLE);
+        let encoder = Encoder::new(meta, Delivery::ChatCompletions(ChatDelivery::WHOLE));
         let translator = Translator::new(Decoder::qwen(), encoder, vec![], None).with_format(format, true);
         let stream: String = events.iter().map(|data| format!("data: {data}\n\n")).collect();
         let Ok(answer) = translator.run([stream.as_bytes()]) else {

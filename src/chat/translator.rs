@@ -266,6 +266,13 @@ impl Translator {
         Some(AnswerToRecord { text: writer.text(), calls: writer.calls(), response_id, is_spoiled })
     }
 
+    /// The whole answer as one object, where the dialect keeps it.
+    pub fn kept(&self) -> Option<String> {
+        let finish = self.decoder.finished().unwrap_or(FinishReason::Stop);
+        let sources = self.decoder.sources();
+        self.output.writer.kept(finish, |text| citations(text, sources), self.decoder.usage())
+    }
+
     fn finish(&mut self, finish: FinishReason) {
         let sources = self.decoder.sources();
         let usage = self.decoder.usage();

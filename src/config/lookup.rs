@@ -65,9 +65,10 @@ impl<F: Fn(&str) -> Option<String>> Lookup<F> {
         Ok(self.header(name)?.map(Secret::new))
     }
 
-    pub(super) fn flag(&self, name: &'static str) -> Result<bool, ConfigError> {
+    pub(super) fn flag(&self, name: &'static str, default: bool) -> Result<bool, ConfigError> {
         match self.text(name).map(|value| value.to_ascii_lowercase()).as_deref() {
-            None | Some("false" | "0" | "no" | "off") => Ok(false),
+            None => Ok(default),
+            Some("false" | "0" | "no" | "off") => Ok(false),
             Some("true" | "1" | "yes" | "on") => Ok(true),
             Some(_) => Err(invalid(name, "must be true or false")),
         }

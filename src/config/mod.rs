@@ -50,6 +50,7 @@ pub const VARIABLES: &[&str] = &[
     "UPSTREAM_IN_FLIGHT",
     "UPSTREAM_QUEUE",
     "CONVERSATION_TTL_DAYS",
+    "STORE_RESPONSES",
     "DELETE_CHATS",
 ];
 
@@ -94,6 +95,8 @@ pub struct Config {
     pub session_key: Option<Secret>,
     /// `PUBLIC_STS_TOKEN`
     pub public_sts_token: bool,
+    /// `STORE_RESPONSES`
+    pub store_responses: bool,
     /// `QWEN_BASE_URL`, without a trailing slash
     pub base_url: String,
     /// `QWEN_AUTH_URL`, without a trailing slash
@@ -184,18 +187,19 @@ impl Config {
             cookies: session.cookies,
             auth_token: session.token,
             valid_tokens,
-            allow_anonymous: env.flag("ALLOW_ANONYMOUS")?,
+            allow_anonymous: env.flag("ALLOW_ANONYMOUS", false)?,
             allowed_origins: env.origins("ALLOWED_ORIGINS")?,
             admin_token,
             session_key,
-            public_sts_token: env.flag("PUBLIC_STS_TOKEN")?,
+            public_sts_token: env.flag("PUBLIC_STS_TOKEN", false)?,
+            store_responses: env.flag("STORE_RESPONSES", true)?,
             base_url,
             auth_url: env.url_or("QWEN_AUTH_URL", "https://auth.qwen.ai")?,
             oss_url: env.url("OSS_URL")?,
             user_agent: env.header("QWEN_USER_AGENT")?.or(session.user_agent).unwrap_or_else(|| USER_AGENT.to_owned()),
             web_version: env.header("QWEN_WEB_VERSION")?.unwrap_or_else(|| "0.3.12".to_owned()),
             extra_headers,
-            bearer: env.flag("QWEN_BEARER")?,
+            bearer: env.flag("QWEN_BEARER", false)?,
             default_model: env.text_or("DEFAULT_MODEL", "qwen3-max"),
             model_aliases: lower_case_names(env.json_map("MODEL_ALIASES")?),
             host,
@@ -211,7 +215,7 @@ impl Config {
             upstream_queue: env.count("UPSTREAM_QUEUE", 1024, 0)?,
             conversation_ttl: env.seconds("CONVERSATION_TTL_DAYS", 30, 1..=36_500)?.saturating_mul(SECONDS_PER_DAY),
             delete_chats,
-            allow_private_urls: env.flag("ALLOW_PRIVATE_URLS")?,
+            allow_private_urls: env.flag("ALLOW_PRIVATE_URLS", false)?,
             max_image_bytes: env.number("MAX_IMAGE_BYTES", 10 * MIB, 1..=100 * MIB)?,
             max_file_bytes: env.number("MAX_FILE_BYTES", 500 * MIB, 1..=2_000 * MIB)?,
         })

@@ -2,9 +2,11 @@
 
 mod answer;
 mod request;
+mod tokens;
 
 pub use answer::{Answer, Call, CallEvent, Citation, Event, FinishReason, Source, Usage};
 pub use request::{
     Correction, FunctionCall, Media, MediaClass, MediaSource, Message, OutputFormat, Part, Reasoning, Request, Role,
     Tool, ToolCall, ToolChoice, ToolKind,
 };
+pub use tokens::estimate_tokens;

@@ -9,6 +9,8 @@ use crate::{
     config::Config,
     platform::Platform,
     platform::StoreHealth,
+    sealing::Cipher,
+    secret::Secret,
     upstream::{Upstream, qwen::Client},
 };
 
@@ -25,6 +27,8 @@ pub struct App {
     pub(super) attachment_limiters: Arc<KeyedLimiters>,
     pub(super) store_health: Arc<StoreHealth>,
     pub(super) timing: Timing,
+    /// Encrypts kept responses.
+    pub(super) cipher: Arc<Cipher>,
 }
 
 impl App {
@@ -47,6 +51,7 @@ impl App {
             )),
             store_health,
             timing: Timing::from(&config),
+            cipher: Arc::new(Cipher::new(config.session_key.as_ref().map(Secret::expose))),
             config,
         }
     }

@@ -140,6 +140,16 @@ pub(super) struct Collected {
 }
 
 impl Collected {
+    /// The same once more, with a share of its own.
+    ///
+    /// # Errors
+    /// `overloaded` when there is no memory for it.
+    pub(super) fn copy(&self, memory: &MemoryBudget) -> Result<Self> {
+        let mut reservation = memory.reservation();
+        reservation.grow(self.bytes.len())?;
+        Ok(Self { bytes: self.bytes.clone(), reservation })
+    }
+
     /// Drops the body and returns its share of the memory budget, for what was parsed from it.
     pub(super) fn into_reservation(self) -> Reservation {
         self.reservation

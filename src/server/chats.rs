@@ -14,7 +14,7 @@ use crate::{
     store::{
         self,
         conversations::{self as table, Conversation},
-        files,
+        files, responses,
     },
 };
 
@@ -116,9 +116,11 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
         let mut parts = cursor.split(' ');
         let mut part = || parts.next().unwrap_or_default().to_owned();
         let (turn, scope, id, file_scope, file_id) = (part(), part(), part(), part(), part());
+        let response = part();
         let now = platform.now();
         let before = app.conversations.not_before(now);
         let turn = table::expire_turns(platform, &turn, before, MAX_TURNS).await?.unwrap_or_default();
+        let response = responses::expire(platform, &response, before, MAX_TURNS).await?.unwrap_or_default();
         let file = files::expire_files(platform, (&file_scope, &file_id), before, MAX_FILES).await?;
         let (file_scope, file_id) = file.unwrap_or_default();
         let page = table::page(platform, (&scope, &id), MAX_CONVERSATIONS).await?;
@@ -154,7 +156,7 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
             None if page.is_empty() => ("", ""),
             None => (scope.as_str(), id.as_str()),
         };
-        store::keep(platform, CURSOR_KEY, format!("{turn} {scope} {id} {file_scope} {file_id}"), now).await
+        store::keep(platform, CURSOR_KEY, format!("{turn} {scope} {id} {file_scope} {file_id} {response}"), now).await
     };
     if let Err(error) = step.await {
         tracing::warn!(%error, "the clean-up failed; the next run continues");

@@ -6,8 +6,8 @@ use http::Response;
 
 use super::{
     App,
-    chat_completions::{self, ChatTurn},
     files::{Received, receive},
+    turn::{ChatTurn, respond},
 };
 use crate::{
     accounts::KeyId,
@@ -74,8 +74,10 @@ async fn ask<P: Platform>(
         attachments: Attachments::uploaded(platform, &received.file),
         default_model: DEFAULT_MODEL,
         reservation: received.into_reservation(),
+        resumed: None,
+        keep: None,
     };
-    chat_completions::respond(app, platform, turn).await
+    respond(app, platform, turn).await
 }
 
 /// Takes the text of a field, without blanks and without the quotes that some clients leave around it.

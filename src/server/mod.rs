@@ -24,7 +24,9 @@ mod models;
 mod openapi;
 mod pages;
 mod reply;
+mod responses;
 mod router;
+mod turn;
 
 use std::sync::Arc;
 
@@ -126,6 +128,17 @@ async fn answer<P: Platform>(
         Endpoint::Multimodal => {
             Box::pin(chat_completions::completions(app, platform, (key, dialect), request, media::DEFAULT_MODEL)).await
         }
+        Endpoint::Responses => Box::pin(responses::create(app, platform, key, request)).await,
+        Endpoint::InputTokens => Box::pin(responses::input_tokens(app, platform, request)).await,
+        Endpoint::Response => Box::pin(responses::show(app, platform, key, &argument.unwrap_or_default())).await,
+        Endpoint::DeleteResponse => {
+            Box::pin(responses::delete(app, platform, key, &argument.unwrap_or_default())).await
+        }
+        Endpoint::ResponseInput => {
+            let (id, query) = (argument.unwrap_or_default(), request.query.as_deref());
+            Box::pin(responses::input_items(app, platform, key, &id, query)).await
+        }
+        Endpoint::CancelResponse => responses::cancel(),
         Endpoint::ImageChat => Box::pin(media::image(app, platform, key, request)).await,
         Endpoint::VideoChat => Box::pin(media::video(app, platform, key, request)).await,
         Endpoint::Upload => Box::pin(files::upload(app, platform, key, request)).await,

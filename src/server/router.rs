@@ -45,6 +45,12 @@ pub(super) enum Endpoint {
     Models,
     Model,
     Completions,
+    Responses,
+    Response,
+    DeleteResponse,
+    ResponseInput,
+    CancelResponse,
+    InputTokens,
     Multimodal,
     ImageChat,
     VideoChat,
@@ -75,6 +81,10 @@ const fn route(method: &'static str, path: &'static str, access: Access, endpoin
     Route { method, path, access, endpoint, dialect: Dialect::ChatCompletions }
 }
 
+const fn response_route(method: &'static str, path: &'static str, endpoint: Endpoint) -> Route {
+    Route { dialect: Dialect::Responses, ..route(method, path, Access::Keyed, endpoint) }
+}
+
 /// Returns the routes of a product.
 pub(super) fn routes(product: &Product) -> impl Iterator<Item = &'static Route> {
     let keeps_metrics = product.keeps_metrics;
@@ -92,6 +102,12 @@ const ROUTES: &[Route] = &[
     route("GET", "/v1/models", Access::Open, Endpoint::Models),
     route("GET", "/v1/models/{id}", Access::Open, Endpoint::Model),
     route("POST", "/v1/chat/completions", Access::Keyed, Endpoint::Completions),
+    response_route("POST", "/v1/responses", Endpoint::Responses),
+    response_route("POST", "/v1/responses/input_tokens", Endpoint::InputTokens),
+    response_route("GET", "/v1/responses/{id}", Endpoint::Response),
+    response_route("DELETE", "/v1/responses/{id}", Endpoint::DeleteResponse),
+    response_route("GET", "/v1/responses/{id}/input_items", Endpoint::ResponseInput),
+    response_route("POST", "/v1/responses/{id}/cancel", Endpoint::CancelResponse),
     route("POST", "/v1/chat/multimodal", Access::Keyed, Endpoint::Multimodal),
     route("POST", "/v1/image/upload_and_chat", Access::Keyed, Endpoint::ImageChat),
     route("POST", "/v1/video/upload_and_chat", Access::Keyed, Endpoint::VideoChat),
@@ -131,9 +147,10 @@ pub(super) fn find(path: &str, method: &Method, product: &Product) -> Found {
     // HEAD returns the headers of GET.
     let wanted = if method == Method::HEAD { "GET" } else { method.as_str() };
     let mut allowed = Vec::new();
-    // `/v1/files/upload` also fits `/v1/files/{id}`; the exact path wins.
-    let is_named = routes(product).any(|route| route.path == path);
-    for route in routes(product).filter(|route| !is_named || route.path == path) {
+    // `/v1/files/upload` also fits `/v1/files/{id}`: the path that says most wins.
+    let fitting = routes(product).filter(|route| fits(route.path, &path).is_some());
+    let best = fitting.map(|route| (route.path == path, route.path.len())).max();
+    for route in routes(product).filter(|route| Some((route.path == path, route.path.len())) == best) {
         if let Some(argument) = fits(route.path, &path) {
             if route.method == wanted {
                 return Found::Endpoint(route, argument);
@@ -153,10 +170,10 @@ pub(super) fn find(path: &str, method: &Method, product: &Product) -> Found {
 
 /// Matches a path with a route's. Returns the text in the place of `{id}`, if the route has one.
 fn fits(pattern: &str, path: &str) -> Option<Option<String>> {
-    match pattern.strip_suffix("{id}") {
+    match pattern.split_once("{id}") {
         None => (pattern == path).then_some(None),
-        Some(prefix) => {
-            let id = path.strip_prefix(prefix).filter(|id| !id.is_empty())?;
+        Some((prefix, suffix)) => {
+            let id = path.strip_prefix(prefix)?.strip_suffix(suffix).filter(|id| !id.is_empty())?;
             Some(Some(percent_decode_str(id).decode_utf8_lossy().into_owned()))
         }
     }

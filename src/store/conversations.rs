@@ -2,7 +2,7 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::unsigned;
-use super::{Storage, columns, integer, moment, rows, run, text, unexpected_row};
+use super::{Storage, columns, integer, json_list, moment, rows, run, text, unexpected_row};
 use crate::platform::{DatabaseError, Row, Statement, Value};
 use crate::unix_time::UnixMillis;
 
@@ -155,8 +155,14 @@ pub async fn head(
     Ok(rows(platform, read).await?.pop().map(anchor).transpose()?.map(|(_, anchor)| anchor))
 }
 
-/// Records a turn in two statements: four rows, five where it has tool steps; four where its answer calls tools.
-pub async fn record(platform: &impl Storage, turn: &Turn, now: UnixMillis) -> Result<(), DatabaseError> {
+/// Records a turn, and what goes along with it:
+/// four rows, five where it has tool steps; four where its answer calls tools.
+pub async fn record(
+    platform: &impl Storage,
+    turn: &Turn,
+    along: Option<Statement>,
+    now: UnixMillis,
+) -> Result<(), DatabaseError> {
     let Turn { scope, anchor, keys: Keys { history, without_tools, pair, answer, call }, title, model } = turn;
     let Anchor { conversation, chat_id, response_id, system, tools, depth, unseen } = anchor;
     let key = |key: &Option<String>| key.as_deref().map_or(Value::Null, text);
@@ -211,7 +217,7 @@ pub async fn record(platform: &impl Storage, turn: &Turn, now: UnixMillis) -> Re
             Value::Integer(*unseen),
         ],
     };
-    run(platform, vec![keys, conversation]).await.map(drop)
+    run(platform, [keys, conversation].into_iter().chain(along).collect()).await.map(drop)
 }
 
 /// Deletes keys that led to a deleted chat.
@@ -221,11 +227,6 @@ pub async fn forget(platform: &impl Storage, keys: &[&str]) -> Result<(), Databa
         parameters: vec![json_list(keys)],
     };
     run(platform, vec![delete]).await.map(drop)
-}
-
-/// Texts as one parameter, for `json_each`.
-fn json_list(texts: &[&str]) -> Value {
-    Value::Text(serde_json::Value::from(texts).to_string())
 }
 
 fn conversation(row: Row) -> Result<Conversation, DatabaseError> {

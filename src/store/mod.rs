@@ -6,6 +6,7 @@
 
 pub mod conversations;
 pub mod files;
+pub mod responses;
 pub mod session;
 
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0006_depth.sql", include_str!("../../migrations/0006_depth.sql")),
     ("0007_uploads_by_scope.sql", include_str!("../../migrations/0007_uploads_by_scope.sql")),
     ("0008_tools.sql", include_str!("../../migrations/0008_tools.sql")),
+    ("0009_responses.sql", include_str!("../../migrations/0009_responses.sql")),
 ];
 
 /// What the store needs of a runtime.
@@ -125,3 +127,8 @@ pub async fn keep(platform: &impl Storage, key: &str, value: String, now: UnixMi
 
 #[cfg(test)]
 mod tests;
+
+/// Texts as one parameter, for `json_each`.
+fn json_list(texts: &[&str]) -> Value {
+    Value::Text(serde_json::Value::from(texts).to_string())
+}

@@ -60,7 +60,7 @@ async fn a_value_of_another_type_in_sqlite_is_an_error() {
         title: "title".to_owned(),
         model: "model".to_owned(),
     };
-    conversations::record(&platform, &turn, NOW).await.unwrap();
+    conversations::record(&platform, &turn, None, NOW).await.unwrap();
     assert_eq!(conversations::find(&platform, &["key"], NOW).await.unwrap(), Some(("key".to_owned(), anchor)));
     assert_eq!(conversations::list(&platform, "s", 9).await.unwrap().len(), 1);
     write("UPDATE turns SET depth = 'deep'").await.unwrap();

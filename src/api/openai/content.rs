@@ -39,7 +39,7 @@ impl<'de> Deserialize<'de> for Content {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Content, A::Error> {
-                bounded(items, MAX_PARTS).map(Content::Parts)
+                Content::parts(items)
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, part: A) -> Result<Content, A::Error> {
@@ -241,6 +241,11 @@ impl<'de> Deserialize<'de> for Media {
 }
 
 impl Content {
+    /// Reads the parts of an array.
+    pub(super) fn parts<'de, A: SeqAccess<'de>>(items: A) -> Result<Self, A::Error> {
+        bounded(items, MAX_PARTS).map(Self::Parts)
+    }
+
     /// The content in neutral words. `param` returns the path of a part, by its position.
     pub(super) fn into_neutral(self, param: impl Fn(usize) -> String) -> Vec<llm::Part> {
         match self {

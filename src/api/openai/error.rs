@@ -47,6 +47,7 @@ pub const fn wire_form(kind: ErrorKind) -> WireForm {
         ErrorKind::UpstreamRejected => (400, "invalid_request_error"),
         ErrorKind::UpstreamEmpty => (502, "upstream_error"),
         ErrorKind::UpstreamInvalid => (502, "upstream_error"),
+        ErrorKind::PreviousResponseNotFound => (404, "invalid_request_error"),
         ErrorKind::ToolChoiceUnsatisfied => (502, "upstream_error"),
         ErrorKind::InvalidStructuredOutput => (502, "upstream_error"),
         ErrorKind::UpstreamTruncated => (502, "upstream_error"),

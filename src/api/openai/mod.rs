@@ -4,6 +4,7 @@ pub mod chat_completions;
 mod content;
 mod error;
 mod response_format;
+pub mod responses;
 mod tools;
 
 #[cfg(test)]

@@ -38,25 +38,64 @@ struct NamedSchema {
     strict: Option<bool>,
 }
 
+/// What the text of an answer has to be, as the Responses API has it.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[expect(dead_code, reason = "fields without a meaning here have a type, so that a wrong one is an error")]
+pub(super) struct TextFormat {
+    /// `text`, `json_object` or `json_schema`.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// The name of the schema.
+    name: Option<String>,
+    /// What it is for.
+    description: Option<String>,
+    /// The JSON schema (draft 2020-12). Every answer is checked against it.
+    #[cfg_attr(test, schema(value_type = Option<crate::api::lenient::Object>))]
+    schema: Option<Box<RawValue>>,
+    /// Without effect: every answer is checked.
+    strict: Option<bool>,
+}
+
+impl TextFormat {
+    /// # Errors
+    /// As of [`ResponseFormat::into_neutral`].
+    pub(super) fn into_neutral(self) -> Result<Option<OutputFormat>> {
+        let Self { kind, schema, .. } = self;
+        neutral(kind.as_deref(), schema, "text.format", "text.format.schema", "text.format.type")
+    }
+}
+
+fn neutral(
+    kind: Option<&str>,
+    schema: Option<Box<RawValue>>,
+    param: &'static str,
+    schema_param: &'static str,
+    kind_param: &'static str,
+) -> Result<Option<OutputFormat>> {
+    match kind {
+        None | Some("text" | "") => Ok(None),
+        Some("json_object") => Ok(Some(OutputFormat { schema: None, param })),
+        Some("json_schema") => {
+            let schema = schema.filter(|schema| schema.get() != "null");
+            let missing = || Error::invalid(schema_param, format!("The field '{param}' has no schema."));
+            let schema = schema.ok_or_else(missing)?;
+            Ok(Some(OutputFormat { schema: Some(schema.get().into()), param: schema_param }))
+        }
+        Some(_) => Err(Error::invalid(
+            kind_param,
+            format!("The field '{kind_param}' is 'text', 'json_object' or 'json_schema'."),
+        )),
+    }
+}
+
 impl ResponseFormat {
     /// # Errors
     /// `invalid_request` with the field: another type, or a schema that is none.
     pub(super) fn into_neutral(self) -> Result<Option<OutputFormat>> {
         let Self { kind, json_schema } = self;
-        match kind.as_deref() {
-            None | Some("text" | "") => Ok(None),
-            Some("json_object") => Ok(Some(OutputFormat { schema: None, param: "response_format" })),
-            Some("json_schema") => {
-                let schema = json_schema.and_then(|named| named.schema).filter(|schema| schema.get() != "null");
-                let schema =
-                    schema.ok_or_else(|| Error::invalid(SCHEMA, "The field 'response_format' has no schema."))?;
-                Ok(Some(OutputFormat { schema: Some(schema.get().into()), param: SCHEMA }))
-            }
-            Some(_) => Err(Error::invalid(
-                "response_format.type",
-                "The field 'response_format.type' is 'text', 'json_object' or 'json_schema'.",
-            )),
-        }
+        let schema = json_schema.and_then(|named| named.schema);
+        neutral(kind.as_deref(), schema, "response_format", SCHEMA, "response_format.type")
     }
 }
 

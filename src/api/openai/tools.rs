@@ -8,6 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+use super::responses::{Namespaced, shown_name};
 use crate::{
     api::lenient::{MAX_TOOL_NAME, MAX_TOOLS, bounded},
     error::{Error, Result},
@@ -38,6 +39,10 @@ pub(super) struct ToolFields {
     /// What a custom tool takes, likewise.
     #[cfg_attr(test, schema(value_type = Option<crate::api::lenient::Object>))]
     format: Option<Box<RawValue>>,
+    /// The tools of a `namespace`.
+    #[serde(default, deserialize_with = "tools")]
+    #[cfg_attr(test, schema(no_recursion, value_type = Option<Vec<ToolFields>>))]
+    tools: Option<Vec<ToolFields>>,
 }
 
 /// A function.
@@ -187,6 +192,8 @@ pub(super) struct Tools {
     pub(super) search: bool,
     /// The request has `functions`, and its answer `function_call`.
     pub(super) legacy: bool,
+    /// The tools of namespaces.
+    pub(super) namespaced: Vec<Namespaced>,
 }
 
 impl ToolRequest {
@@ -197,6 +204,7 @@ impl ToolRequest {
         let legacy = functions.is_some() && tools.as_ref().is_none_or(Vec::is_empty);
         let mut search = false;
         let mut all: Vec<llm::Tool> = Vec::new();
+        let mut namespaced = Vec::new();
         let mut names = HashSet::new();
         let mut add = |tool: llm::Tool, param: &str| {
             if !names.insert(tool.name.clone()) {
@@ -209,13 +217,21 @@ impl ToolRequest {
         for (index, tool) in tools.into_iter().flatten().enumerate() {
             search |= tool.kind.as_deref().is_some_and(|kind| kind.starts_with("web_search"));
             let param = format!("tools[{index}]");
-            if let Some(tool) = tool.into_neutral(&param)? {
+            if tool.kind.as_deref() == Some("namespace") {
+                for (declared, tool) in tool.into_namespaced(&param)? {
+                    add(declared, &param)?;
+                    namespaced.push(tool);
+                }
+            } else if let Some(tool) = tool.into_neutral(&param)? {
                 add(tool, &param)?;
             }
         }
         for (index, function) in functions.into_iter().flatten().enumerate().filter(|_| legacy) {
             let param = format!("functions[{index}]");
             add(function.into_neutral(&param)?, &param)?;
+        }
+        if all.len() > MAX_TOOLS {
+            return Err(Error::invalid("tools", format!("The request has more than {MAX_TOOLS} tools.")));
         }
         let (choice, param) = match (tool_choice, function_call) {
             (None, Some(choice)) => (Some(choice), "function_call"),
@@ -235,14 +251,22 @@ impl ToolRequest {
             let name: String = name.chars().take(100).collect();
             return Err(is_missing(format!("the tool '{name}', which the request does not have.")));
         }
-        Ok(Tools { tools: all.into(), choice, allowed, parallel: !legacy && parallel.unwrap_or(true), search, legacy })
+        Ok(Tools {
+            tools: all.into(),
+            choice,
+            allowed,
+            parallel: !legacy && parallel.unwrap_or(true),
+            search,
+            legacy,
+            namespaced,
+        })
     }
 }
 
 impl ToolFields {
     /// The tool in neutral words; `None` for one that means nothing here.
     fn into_neutral(self, param: &str) -> Result<Option<llm::Tool>> {
-        let Self { kind, function, custom, name, description, parameters, strict, format } = self;
+        let Self { kind, function, custom, name, description, parameters, strict, format, tools: _ } = self;
         let kind = kind.as_deref().unwrap_or(if custom.is_some() { "custom" } else { "function" });
         match kind {
             "function" => {
@@ -275,6 +299,20 @@ impl ToolFields {
             }
             _ => Ok(None),
         }
+    }
+
+    /// The tools of a namespace, each with its two names.
+    fn into_namespaced(self, param: &str) -> Result<Vec<(llm::Tool, Namespaced)>> {
+        let Self { name, tools, .. } = self;
+        let namespace = name.filter(|name| !name.trim().is_empty()).ok_or_else(|| missing_name(param))?;
+        let mut all = Vec::new();
+        for (index, tool) in tools.into_iter().flatten().enumerate() {
+            let Some(tool) = tool.into_neutral(&format!("{param}.tools[{index}]"))? else { continue };
+            let shown = shown_name(&namespace, &tool.name);
+            let namespaced = Namespaced { shown: shown.clone(), namespace: namespace.clone(), name: tool.name };
+            all.push((llm::Tool { name: shown, ..tool }, namespaced));
+        }
+        Ok(all)
     }
 
     fn name(self) -> Option<String> {
@@ -377,6 +415,8 @@ impl Choice {
         match (named.filter(|name| !name.is_empty()), kind.as_deref()) {
             (Some(name), _) => Ok((ToolChoice::Named(name), None)),
             (None, Some(kind @ ("auto" | "none" | "required" | "any"))) => Ok((mode(Some(kind))?, None)),
+            // A tool of the vendor's own, such as web search: whether it is used is the model's choice here.
+            (None, Some(kind)) if !matches!(kind, "function" | "custom" | "tool") => Ok((ToolChoice::Auto, None)),
             (None, _) => Err(wrong()),
         }
     }

@@ -4,6 +4,8 @@
 //! history as a client shows it later: tool calls, tool results and `<tool_use>` blocks are removed, and answers that are then
 //! adjacent count as one. Without tools the two chains are equal.
 
+use std::borrow::Cow;
+
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -37,6 +39,8 @@ pub(in crate::chat) struct History {
     /// The number of the user's questions, without tool results.
     pub(in crate::chat) questions: usize,
     scope: String,
+    /// The scope, with what came before.
+    end_scope: String,
     state: State,
     /// Digest of the newest question that was answered.
     answered: Option<[u8; 32]>,
@@ -141,9 +145,10 @@ impl State {
 }
 
 impl History {
-    /// Digests `messages` within `scope` (API key and account).
-    pub(in crate::chat) fn new(scope: &str, messages: &[Message], attachments: &Attachments) -> Self {
-        let mut state = State::new(scope);
+    /// Digests `messages` within a scope (API key and account). `salt` = what came before, where the messages do not say it.
+    pub(in crate::chat) fn new((scope, salt): (&str, &str), messages: &[Message], attachments: &Attachments) -> Self {
+        let whole = if salt.is_empty() { Cow::Borrowed(scope) } else { Cow::Owned(format!("{scope}\0{salt}")) };
+        let mut state = State::new(&whole);
         let mut keys = Vec::new();
         let mut system = String::new();
         let mut questions = 0_usize;
@@ -196,7 +201,17 @@ impl History {
             (asked, answered) => (asked.map(question), answered.map(question)),
         };
         let call = call_key(scope, messages);
-        Self { keys, system, questions, scope: scope.to_owned(), state, answered, asked, call }
+        Self {
+            keys,
+            system,
+            questions,
+            scope: scope.to_owned(),
+            end_scope: whole.into_owned(),
+            state,
+            answered,
+            asked,
+            call,
+        }
     }
 
     /// The number of answers.
@@ -235,7 +250,7 @@ impl History {
         if text.is_empty() {
             return SecondChance::default();
         }
-        let scope = link([0; 32], b's', self.scope.as_bytes());
+        let scope = link([0; 32], b's', self.end_scope.as_bytes());
         SecondChance {
             pair: question.map(|question| key(link(link(scope, b'p', &question), b'l', text.as_bytes()))),
             answer: (text.chars().count() >= IDENTIFYING).then(|| key(link(scope, b'l', text.as_bytes()))),
@@ -255,7 +270,7 @@ pub(in crate::chat) struct SecondChance {
 /// Returns the key that the history in `messages` is looked up by; `None` when it has no answer yet.
 #[must_use]
 pub fn history_key(scope: &str, messages: &[Message], attachments: &Attachments) -> Option<String> {
-    History::new(scope, messages, attachments).keys.pop().map(|key| key.exact)
+    History::new((scope, ""), messages, attachments).keys.pop().map(|key| key.exact)
 }
 
 /// The tools that a message calls. Clients rewrite arguments, so these do not count.
@@ -292,7 +307,7 @@ mod tests {
     use crate::chat::test_requests::messages;
 
     fn history(messages: &str) -> History {
-        History::new("scope", &crate::chat::test_requests::messages(messages), &Attachments::default())
+        History::new(("scope", ""), &crate::chat::test_requests::messages(messages), &Attachments::default())
     }
 
     fn last(messages: &str) -> HistoryKey {
@@ -341,7 +356,7 @@ mod tests {
             assert_ne!(last(other).exact, last(BASE).exact, "{other}");
             assert_ne!(last(other).without_tools, last(BASE).without_tools, "{other}");
         }
-        let elsewhere = History::new("another scope", &messages(BASE), &Attachments::default());
+        let elsewhere = History::new(("another scope", ""), &messages(BASE), &Attachments::default());
         assert_ne!(elsewhere.keys.last().unwrap().exact, last(BASE).exact);
         let (one, other) = (elsewhere.second_chance("a"), history(BASE).second_chance("a"));
         assert!(one.pair.is_some() && one.pair != other.pair);

@@ -13,11 +13,17 @@ pub use digest::history_key;
 use digest::{History, HistoryKey, SecondChance};
 pub use tools::TurnTools;
 
-use super::attachments::{Attachment, Attachments};
+use super::{
+    attachments::{Attachment, Attachments},
+    kept_response::KeptResponse,
+};
 use crate::{
     llm::{Call, Message, Role},
     platform::{self, Platform, StoreHealth},
-    store::conversations::{self as table, Anchor, Keys},
+    store::{
+        conversations::{self as table, Anchor, Keys},
+        responses,
+    },
     unix_time::UnixMillis,
     upstream::{
         Answers, Capabilities, Owner, PromptMessage, RenderedPrompt, answered_calls, render_prompt, speaker_names,
@@ -64,6 +70,8 @@ pub struct ConversationMatch {
     pub(in crate::chat) attachments: Attachments,
     /// How many messages the chat at `anchor` knows.
     pub(in crate::chat) known_messages: usize,
+    /// Whether the request does not say what came before: only the chat at `anchor` can answer it.
+    pub(in crate::chat) is_partial: bool,
     /// How many messages the request has.
     message_count: usize,
     /// The digest of the tools of this turn; empty where the upstream is not told of any.
@@ -72,6 +80,17 @@ pub struct ConversationMatch {
     pub(in crate::chat) owner: Owner,
     title: String,
     is_throwaway: bool,
+}
+
+/// Where a request goes on that names an earlier answer.
+#[derive(Clone, Debug)]
+pub struct Resumed {
+    /// That answer's point in its chat.
+    pub anchor: Anchor,
+    /// What its key is made of: histories that begin there are no others'.
+    pub salt: String,
+    /// How many of the request's messages that chat knows.
+    pub known: usize,
 }
 
 /// A request's messages with their speakers and attachments.
@@ -123,15 +142,16 @@ impl Conversations {
         platform: &impl Platform,
         (owner, capabilities): (Owner, Capabilities),
         (messages, attachments, tools): (Vec<Message>, Attachments, TurnTools),
-        hint: &ConversationHint,
+        (hint, resumed): (&ConversationHint, Option<Resumed>),
         new_id: String,
     ) -> ConversationMatch {
         let length = messages.iter().map(Message::text_length).fold(0, usize::saturating_add);
         let scope = owner.scope.clone();
+        let salt = resumed.as_ref().map(|resumed| resumed.salt.clone()).unwrap_or_default();
         let (transcript, history, full_prompt, tools) = platform::work_on(platform, length, move || {
             let (names, answers) = (speaker_names(&messages), answered_calls(&messages));
             let transcript = Transcript { names, answers, messages, attachments };
-            let history = History::new(scope.as_str(), &transcript.messages, &transcript.attachments);
+            let history = History::new((scope.as_str(), &salt), &transcript.messages, &transcript.attachments);
             let files = transcript.attachments.sent(0).count();
             let full_prompt = render_prompt(transcript.all(), files, &tools.text(""));
             (transcript, history, full_prompt, tools)
@@ -143,6 +163,7 @@ impl Conversations {
             delta: RenderedPrompt::default(),
             full_prompt,
             known_messages: 0,
+            is_partial: resumed.is_some(),
             message_count: transcript.messages.len(),
             tools: tools.digest().to_owned(),
             attachments: Attachments::default(),
@@ -152,7 +173,9 @@ impl Conversations {
             owner,
         };
         let scope = conversation.owner.scope.as_str();
-        let found = if capabilities.keeps_history {
+        let found = if let Some(Resumed { anchor, known, .. }) = resumed {
+            Found::Anchor(anchor, known)
+        } else if capabilities.keeps_history {
             self.find(platform, scope, &conversation.history, &transcript.messages, hint).await
         } else {
             Found::Nothing
@@ -284,6 +307,7 @@ impl Conversations {
         chat_id: &str,
         model: &str,
         answer: &RecordedAnswer,
+        kept: Option<(&KeptResponse, &str)>,
     ) {
         let ConversationMatch {
             id,
@@ -312,6 +336,8 @@ impl Conversations {
         };
         let anchor =
             if answer.is_spoiled { anchor_before(anchor, before, *message_count, *known_messages) } else { anchor };
+        let now = platform.now();
+        let along = kept.map(|(kept, json)| responses::insert(&kept.row(platform, anchor.clone(), json), now));
         let turn = table::Turn {
             scope: owner.scope.to_string(),
             anchor,
@@ -319,7 +345,27 @@ impl Conversations {
             title: title.clone(),
             model: model.to_owned(),
         };
-        self.store_health.ok_or_log("recording a turn", table::record(platform, &turn, platform.now()).await);
+        self.store_health.ok_or_log("recording a turn", table::record(platform, &turn, along, now).await);
+    }
+
+    /// Keeps a response that no chat can go on from.
+    pub(in crate::chat) async fn keep(
+        &self,
+        platform: &impl Platform,
+        conversation: &ConversationMatch,
+        (kept, json): (&KeptResponse, &str),
+    ) {
+        let anchor = Anchor {
+            conversation: conversation.id.clone(),
+            chat_id: String::new(),
+            response_id: String::new(),
+            system: String::new(),
+            tools: String::new(),
+            depth: conversation.history.depth(),
+            unseen: 0,
+        };
+        let row = kept.row(platform, anchor, json);
+        self.store_health.ok_or_log("keeping a response", responses::record(platform, &row, platform.now()).await);
     }
 
     /// Records the finished answers of a chat that was started elsewhere, as if this server had asked for them. Returns how
@@ -338,7 +384,7 @@ impl Conversations {
         let (mut prompt_message, mut turns) = (Vec::new(), 0_usize);
         for PastMessage { id, is_answer, text, is_finished } in &chat.messages {
             if *is_answer && *is_finished && !text.trim().is_empty() {
-                let history = History::new(scope, &prompt_message, &Attachments::default());
+                let history = History::new((scope, ""), &prompt_message, &Attachments::default());
                 let keys = keys(&history, &RecordedAnswer { text: text.clone(), ..RecordedAnswer::default() });
                 let anchor = Anchor {
                     tools: String::new(),
@@ -351,7 +397,7 @@ impl Conversations {
                 };
                 let (scope, title, model) = (scope.to_owned(), chat.title.clone(), chat.model.clone());
                 let turn = table::Turn { scope, anchor, keys, title, model };
-                table::record(platform, &turn, platform.now()).await?;
+                table::record(platform, &turn, None, platform.now()).await?;
                 turns = turns.saturating_add(1);
             }
             let role = if *is_answer { Role::Assistant } else { Role::User };

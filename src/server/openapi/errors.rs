@@ -66,6 +66,9 @@ const fn sample_message(kind: ErrorKind) -> &'static str {
         }
         K::NotFound => "The route or the object does not exist.",
         K::MethodNotAllowed => "This route does not support the method.",
+        K::PreviousResponseNotFound => {
+            "There is no such response, or nothing is kept of it any more. Send the whole conversation as 'input'."
+        }
         K::InvalidJson => "The request body is not valid JSON.",
         K::InvalidRequest => "A field of the request is wrong; 'param' names it.",
         K::RequestTooLarge => "The request is larger than the server or the chat site accepts.",
@@ -103,6 +106,7 @@ const ALL: &[&[ErrorKind]] = &[
         K::OriginNotAllowed,
         K::NotFound,
         K::InvalidJson,
+        K::PreviousResponseNotFound,
         K::StoreFailed,
         K::Configuration,
     ],

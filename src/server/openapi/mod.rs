@@ -4,6 +4,7 @@
 
 mod errors;
 mod operations;
+mod responses;
 
 use std::collections::BTreeSet;
 
@@ -16,12 +17,13 @@ use utoipa::{
 use crate::config::Product;
 
 use super::{
-    admin, chats, files, info, models,
+    admin, chats, files, info, models, responses as responses_route,
     router::{Access, Endpoint, Route, routes},
 };
 use crate::api::openai::{
     ErrorBody,
     chat_completions::{ChatRequest, Chunk, Completion},
+    responses::ResponseRequest,
 };
 use operations::{Answer, Operation, operation};
 
@@ -48,6 +50,10 @@ fn schemas() -> Json {
     add::<Completion<'static>>(&mut all);
     add::<Chunk>(&mut all);
     add::<ErrorBody<'static>>(&mut all);
+    add::<ResponseRequest>(&mut all);
+    add::<responses_route::DeletedResponse<'static>>(&mut all);
+    add::<responses_route::ItemList>(&mut all);
+    add::<responses_route::InputTokens>(&mut all);
     add::<info::Information>(&mut all);
     add::<info::Health>(&mut all);
     add::<models::ModelList<'static>>(&mut all);
@@ -60,11 +66,14 @@ fn schemas() -> Json {
     for (name, schema) in all {
         schemas[name] = serde_json::to_value(schema).unwrap();
     }
+    schemas["Response"] = responses::response_schema();
     schemas.as_object_mut().unwrap().values_mut().for_each(move_descriptions_up);
     // A field without a description is accepted for compatibility only.
-    for (name, property) in schemas["ChatRequest"]["properties"].as_object_mut().unwrap() {
-        if property.get("description").is_none() && name != "messages" {
-            property["description"] = NO_EFFECT.into();
+    for request in ["ChatRequest", "ResponseRequest"] {
+        for (name, property) in schemas[request]["properties"].as_object_mut().unwrap() {
+            if property.get("description").is_none() && name != "messages" {
+                property["description"] = NO_EFFECT.into();
+            }
         }
     }
     schemas["ChatRequest"]["properties"]["messages"]["description"] = "The conversation, newest message last.".into();

@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 use super::{
     super::router::Endpoint,
     errors::{FORMS, SITE, TURN},
+    responses,
 };
 use crate::error::{ErrorKind, ErrorKind as K};
 
@@ -33,7 +34,7 @@ pub(super) struct Operation {
     pub(super) errors: Vec<ErrorKind>,
 }
 
-fn reference(name: &str) -> Json {
+pub(super) fn reference(name: &str) -> Json {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
@@ -41,12 +42,17 @@ fn page(media_type: &'static str) -> Content {
     (media_type, json!({ "type": "string" }), json!("<!doctype html>…"))
 }
 
-fn ok(schema: &str, example: Json) -> Vec<Answer> {
+pub(super) fn ok(schema: &str, example: Json) -> Vec<Answer> {
     let contents = vec![("application/json", reference(schema), example)];
     vec![Answer { status: 200, description: "OK", contents, headers: &[] }]
 }
 
-fn about(id: &'static str, tag: &'static str, summary: &'static str, description: &'static str) -> Operation {
+pub(super) fn about(
+    id: &'static str,
+    tag: &'static str,
+    summary: &'static str,
+    description: &'static str,
+) -> Operation {
     let (parameters, answers, errors) = (Vec::new(), Vec::new(), Vec::new());
     Operation { id, tag, summary, description, parameters, body: None, answers, errors }
 }
@@ -163,7 +169,7 @@ fn turn() -> Vec<Answer> {
     }]
 }
 
-fn conversation_headers() -> Vec<Json> {
+pub(super) fn conversation_headers() -> Vec<Json> {
     let header = |name: &str, description: &str| {
         json!({ "name": name, "in": "header", "description": description, "schema": {
             "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$",
@@ -273,7 +279,16 @@ fn server_page(id: &'static str, summary: &'static str, media_type: &'static str
 
 /// Returns the operation of an endpoint. `path` distinguishes the routes of an endpoint that has two.
 pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
+    if let Some(operation) = responses::operation(endpoint) {
+        return operation;
+    }
     match endpoint {
+        Endpoint::Responses
+        | Endpoint::InputTokens
+        | Endpoint::Response
+        | Endpoint::DeleteResponse
+        | Endpoint::ResponseInput
+        | Endpoint::CancelResponse => unreachable!("described with the others of their API"),
         Endpoint::Root => Operation {
             answers: vec![Answer {
                 status: 200,

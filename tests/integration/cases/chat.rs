@@ -97,7 +97,7 @@ fn translated(fixture: &Fixture) -> Result<Vec<Value>, u16> {
     let request = with(chat("x"), fixture.request.clone());
     let Parsed { request, delivery } = openai::chat_completions::parse(request.to_string().as_bytes()).unwrap();
     let meta = AnswerMeta { id: String::new(), created: UnixSeconds::new(0), model: String::new() };
-    let Delivery::ChatCompletions(delivery) = delivery;
+    let Delivery::ChatCompletions(delivery) = delivery else { panic!("another dialect") };
     let delivery = ChatDelivery { is_stream: true, include_usage: true, ..delivery };
     let encoder = Encoder::new(meta, Delivery::ChatCompletions(delivery));
     let rules = ToolRules::new(&request, &"i".repeat(22), shown_tool_name);

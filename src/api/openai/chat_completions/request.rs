@@ -14,6 +14,7 @@ use crate::{
         openai::{
             content::reset_attached,
             response_format::ResponseFormat,
+            responses::parse_for_chat,
             tools::{Choice, Function, ToolFields, ToolRequest, Tools, tools},
         },
         reasoning::{self, ReasoningSwitch, TemplateSwitch, ThinkingSwitch},
@@ -228,7 +229,7 @@ impl ChatRequest {
             .or_else(|| extra_body.as_ref().and_then(ExtraBody::reasoning));
         let limit = |limit: Option<Whole>| u64::try_from(limit?.0).ok().filter(|limit| *limit > 0);
         let asked = ToolRequest { tools, functions, tool_choice, function_call, parallel: parallel_tool_calls };
-        let Tools { tools, choice, allowed, parallel, search, legacy } = asked.into_neutral()?;
+        let Tools { tools, choice, allowed, parallel, search, legacy, namespaced: _ } = asked.into_neutral()?;
         let delivery = ChatDelivery {
             is_stream: stream.unwrap_or(false),
             include_usage: stream_options.and_then(|options| options.include_usage).unwrap_or(false),
@@ -271,13 +272,26 @@ impl ExtraBody {
     }
 }
 
+/// A body of the Responses API.
+#[derive(Deserialize)]
+struct HasInput {
+    #[serde(rename = "input")]
+    _input: IgnoredAny,
+}
+
 /// Reads the body of a request.
 ///
 /// # Errors
 /// `invalid_json` when it is not JSON; `invalid_request` with the path of the first field that has a wrong type, or with the
 /// field whose value is not possible.
 pub fn parse(body: &[u8]) -> Result<Parsed> {
-    read::<ChatRequest>(body, reset_attached)?.into_parsed()
+    let wrong = match read::<ChatRequest>(body, reset_attached) {
+        Ok(request) => return request.into_parsed(),
+        Err(wrong) => wrong,
+    };
+    // Some clients, such as Cursor, send the body of the Responses API here, and expect chunks.
+    let is_response = wrong.param() == Some("messages") && read::<HasInput>(body, || {}).is_ok();
+    if is_response { parse_for_chat(body) } else { Err(wrong) }
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! with other isolates, `refresh` gets new tokens, `verify` asks who is signed in, `replace` takes what a person sets. Isolates
 //! agree by the stored row (the port [`SessionStore`](crate::upstream::SessionStore)), which each reads every few seconds.
 
-mod cipher;
 mod credentials;
 mod refresh;
 mod replace;
@@ -14,7 +13,6 @@ mod verify;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cipher::Cipher;
 pub(crate) use credentials::Credentials;
 use credentials::digest;
 use state::State;
@@ -25,6 +23,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     platform::StoreHealth,
+    sealing::Cipher,
     secret::Secret,
     unix_time::UnixMillis,
     upstream::{AccountId, Owner},

@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Session, cipher::Cipher, credentials::Credentials, state::SessionStatus};
+use super::{Session, credentials::Credentials, state::SessionStatus};
 use crate::{
+    sealing::Cipher,
     unix_time::UnixMillis,
     upstream::{Host, StoredSession, qwen::poll::Poll},
 };

@@ -1,4 +1,4 @@
-//! Encryption of the stored session: XChaCha20-Poly1305 with `SESSION_KEY`, or plain text without a key. With a key, plain
+//! Encryption of what is stored and nobody else is to read: XChaCha20-Poly1305 with `SESSION_KEY`, or plain text without a key. With a key, plain
 //! text is refused: otherwise anybody who can write to the database could put any session there without the key.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -14,7 +14,7 @@ const PLAIN: &str = "plain:";
 const NONCE_LENGTH: usize = 24;
 
 /// The cipher, if there is a key.
-pub(super) struct Cipher(Option<XChaCha20Poly1305>);
+pub struct Cipher(Option<XChaCha20Poly1305>);
 
 impl std::fmt::Debug for Cipher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -24,21 +24,22 @@ impl std::fmt::Debug for Cipher {
 
 impl Cipher {
     /// `key` is 32 bytes in base64, as the configuration has checked.
-    pub(super) fn new(key: Option<&str>) -> Self {
+    pub fn new(key: Option<&str>) -> Self {
         Self(key.and_then(|key| XChaCha20Poly1305::new_from_slice(&BASE64.decode(key).ok()?).ok()))
     }
 
     /// Whether a stored text is encrypted, by its prefix.
-    pub(super) fn is_encrypted(stored: &str) -> bool {
+    pub fn is_encrypted(stored: &str) -> bool {
         stored.starts_with(ENCRYPTED)
     }
 
-    pub(super) fn has_key(&self) -> bool {
+    /// Whether there is a key: what is stored is encrypted.
+    pub fn has_key(&self) -> bool {
         self.0.is_some()
     }
 
     /// Encrypts `text` for the row of `origin`. `random` must be new each time. Returns `None` if it cannot be encrypted.
-    pub(super) fn encrypt(&self, text: &str, origin: &str, random: [[u8; 16]; 2]) -> Option<String> {
+    pub fn encrypt(&self, text: &str, origin: &str, random: [[u8; 16]; 2]) -> Option<String> {
         let Some(cipher) = &self.0 else { return Some(format!("{PLAIN}{text}")) };
         let nonce: Vec<u8> = random.concat().into_iter().take(NONCE_LENGTH).collect();
         let encrypted = cipher
@@ -54,7 +55,7 @@ impl Cipher {
     ///
     /// # Errors
     /// Why it cannot be read, for a person.
-    pub(super) fn decrypt(&self, stored: &str, origin: &str) -> Result<String, &'static str> {
+    pub fn decrypt(&self, stored: &str, origin: &str) -> Result<String, &'static str> {
         if let Some(plain) = stored.strip_prefix(PLAIN) {
             return match self.0 {
                 None => Ok(plain.to_owned()),
