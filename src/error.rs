@@ -200,7 +200,7 @@ impl Error {
     #[must_use]
     pub fn invalid_structured_output(fault: &str) -> Self {
         let message = format!(
-            "The model did not answer with the JSON that the request asks for, also when asked twice: {fault}. Send the request again, or simplify the schema."
+            "The model did not answer with the JSON that the request asks for: {fault}. Send the request again, or simplify the schema."
         );
         Self::new(ErrorKind::InvalidStructuredOutput, message).retryable()
     }
@@ -210,7 +210,7 @@ impl Error {
     pub fn tool_choice_unsatisfied(named: Option<&str>) -> Self {
         let what = named.map_or_else(|| "a tool that it may call".to_owned(), |name| format!("the tool '{name}'"));
         let message = format!(
-            "The model did not call {what}, although 'tool_choice' asks for it, also when asked twice. Send the request again, or set 'tool_choice' to 'auto'."
+            "The model did not call {what}, although 'tool_choice' asks for it. Send the request again, or set 'tool_choice' to 'auto'."
         );
         Self::new(ErrorKind::ToolChoiceUnsatisfied, message).retryable()
     }

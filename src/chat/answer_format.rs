@@ -36,6 +36,9 @@ impl AnswerFormat {
     }
 }
 
+/// How many bytes behind an object may be a fence and blanks.
+const MAX_TRAILING: usize = 16;
+
 /// One answer that has to have a form.
 #[derive(Debug)]
 pub(super) struct FormattedAnswer {
@@ -58,6 +61,11 @@ impl FormattedAnswer {
                 each(sure);
             }
         });
+    }
+
+    /// Whether the object was passed on and prose follows it.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_stream && self.object.trailing() > MAX_TRAILING
     }
 
     /// The text so far, with the prose around the answer.

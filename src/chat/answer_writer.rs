@@ -32,6 +32,8 @@ pub(super) struct AnswerWriter {
     began: bool,
     stop: StopFilter,
     cut: Option<FinishReason>,
+    /// The answer is whole although the upstream goes on.
+    is_whole: bool,
     rules: Option<ToolRules>,
     /// What the text has to be.
     format: Option<FormattedAnswer>,
@@ -62,6 +64,7 @@ impl AnswerWriter {
             began: false,
             stop: StopFilter::new(stop),
             cut: None,
+            is_whole: false,
             rules: None,
             format: None,
             held: None,
@@ -92,7 +95,16 @@ impl AnswerWriter {
         let Some(format) = &mut self.format else { return self.sure_text(piece) };
         let mut sure = None;
         format.push(piece, |piece| sure = Some(piece.to_owned()));
-        sure.map_or(ControlFlow::Continue(()), |sure| self.sure_text(&sure))
+        // A call may follow where the request has tools.
+        let is_over = format.is_over() && self.rules.is_none();
+        if let Some(sure) = sure {
+            self.sure_text(&sure)?;
+        }
+        if is_over {
+            self.is_whole = true;
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
     }
 
     /// Takes a piece of the text that is surely part of the answer.
@@ -363,6 +375,11 @@ impl AnswerWriter {
     /// Whether a whole answer that has to have a form has text so far.
     pub(super) fn is_held_whole(&self) -> bool {
         !self.is_stream() && self.format.as_ref().is_some_and(|format| !format.text().trim().is_empty())
+    }
+
+    /// Whether the answer is whole although the upstream goes on.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     pub(super) fn cut(&self) -> Option<FinishReason> {

@@ -4,7 +4,11 @@
 use proptest::prelude::*;
 use serde::Deserialize;
 
-use super::{answer_format::AnswerFormat, tool_rules::ToolRules, translator::Translator};
+use super::{
+    answer_format::AnswerFormat,
+    tool_rules::ToolRules,
+    translator::{Progress, Translator},
+};
 use crate::{
     api::{
         AnswerMeta, Delivery, Encoder, Parsed,
@@ -206,5 +210,36 @@ fn inspection_after_text_is_a_refusal_of_whole_json() {
             (finish, &serde_json::Value::Null)
         );
         assert!(choice["message"]["refusal"].is_string());
+    }
+}
+
+#[test]
+fn a_stream_of_json_ends_where_prose_follows() {
+    let body = br#"{"messages":[],"response_format":{"type":"json_object"}}"#;
+    let request = openai::chat_completions::parse(body).unwrap().request;
+    let event = |text: &str| {
+        let delta = serde_json::json!({ "role": "assistant", "content": text, "phase": "answer", "status": "typing" });
+        format!("data: {}\n\n", serde_json::json!({ "response_id": "r", "choices": [{ "delta": delta }] }))
+    };
+    for (delivery, rest, is_over) in [
+        (ChatDelivery::stream(false), "\n```\n", false),
+        (ChatDelivery::stream(false), "\n```\nThis object says what you asked for.", true),
+        (ChatDelivery::WHOLE, "\nThis object says what you asked for.", false),
+    ] {
+        let meta = AnswerMeta { id: String::new(), created: UnixSeconds::new(1), model: String::new() };
+        let format = AnswerFormat::new(&request).unwrap().unwrap();
+        let encoder = Encoder::new(meta, Delivery::ChatCompletions(delivery));
+        let mut translator = Translator::new(Decoder::qwen(), encoder, vec![], None).with_format(format, true);
+        let stream = [
+            "data: {\"response.created\":{\"chat_id\":\"c\",\"response_id\":\"r\"}}\n\n".to_owned(),
+            event("{\"a\": 1}"),
+            event(rest),
+        ];
+        let progress = translator.feed(stream.concat().as_bytes()).unwrap();
+        assert_eq!(progress == Progress::Complete, is_over, "{rest}");
+        if is_over {
+            assert_eq!(translator.answer_to_record().map(|answer| answer.text), Some("{\"a\": 1}"));
+            assert!(translator.is_cut());
+        }
     }
 }

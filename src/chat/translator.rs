@@ -259,6 +259,7 @@ impl Translator {
         let writer = &self.output.writer;
         let ended = match writer.cut() {
             Some(cut) => cut == FinishReason::ToolCalls,
+            None if writer.is_whole() => true,
             None => matches!(self.decoder.finished(), Some(FinishReason::Stop | FinishReason::ToolCalls)),
         };
         let response_id = self.decoder.response_id().filter(|_| ended)?;

@@ -70,6 +70,14 @@ impl ObjectFilter {
         &self.text
     }
 
+    /// How many bytes came behind the complete object.
+    pub(in crate::chat) fn trailing(&self) -> usize {
+        match self.place {
+            Place::Complete { end, .. } => self.text.len().saturating_sub(end),
+            Place::Before | Place::Inside { .. } | Place::Damaged { .. } => 0,
+        }
+    }
+
     /// The text has ended: the object in it, repaired where it is damaged. `None` = it has none.
     pub(in crate::chat) fn finish(&self) -> Option<Found> {
         match self.place {
