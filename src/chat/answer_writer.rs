@@ -343,6 +343,7 @@ impl AnswerWriter {
             citations: &citations,
             refusal: is_refused.then_some(REFUSAL),
             finish,
+            stop_text: self.stop.hit(),
             usage,
         };
         use_it(&answer)

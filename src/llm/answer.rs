@@ -108,6 +108,8 @@ pub struct Answer<'a> {
     pub refusal: Option<&'a str>,
     /// Why it ended.
     pub finish: FinishReason,
+    /// The stop text that was found, if that ended it.
+    pub stop_text: Option<&'a str>,
     /// Token counts.
     pub usage: Usage,
 }

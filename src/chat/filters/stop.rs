@@ -5,12 +5,14 @@
 pub(in crate::chat) struct StopFilter {
     stops: Vec<String>,
     held: String,
+    /// The stop text that was hit, by its place in `stops`.
+    hit: Option<usize>,
 }
 
 impl StopFilter {
     /// A filter for these texts; empty ones are ignored.
     pub(in crate::chat) fn new(stops: Vec<String>) -> Self {
-        Self { stops: stops.into_iter().filter(|stop| !stop.is_empty()).collect(), held: String::new() }
+        Self { stops: stops.into_iter().filter(|stop| !stop.is_empty()).collect(), held: String::new(), hit: None }
     }
 
     /// Takes a delta and hands out what is surely part of the answer. `true` = a stop text was hit, and nothing may follow.
@@ -20,7 +22,8 @@ impl StopFilter {
             return false;
         }
         self.held.push_str(delta);
-        if let Some(at) = first_hit(&self.stops, &self.held) {
+        if let Some((at, hit)) = first_hit(&self.stops, &self.held) {
+            self.hit = Some(hit);
             self.held.truncate(at);
             let rest = std::mem::take(&mut self.held);
             if !rest.is_empty() {
@@ -37,6 +40,11 @@ impl StopFilter {
         false
     }
 
+    /// The stop text that was hit.
+    pub(in crate::chat) fn hit(&self) -> Option<&str> {
+        self.stops.get(self.hit?).map(String::as_str)
+    }
+
     /// The answer has ended by itself: what was held back belongs to it.
     pub(in crate::chat) fn flush(&mut self, mut each: impl FnMut(&str)) {
         let rest = std::mem::take(&mut self.held);
@@ -46,13 +54,14 @@ impl StopFilter {
     }
 }
 
-/// Where the stop text begins that is complete first. Going by completion makes the cut independent of the deltas' bounds.
-fn first_hit(stops: &[String], text: &str) -> Option<usize> {
+/// Where the stop text begins that is complete first, and which one it is. Going by completion makes the cut independent of the deltas' bounds.
+fn first_hit(stops: &[String], text: &str) -> Option<(usize, usize)> {
     stops
         .iter()
-        .filter_map(|stop| text.find(stop.as_str()).map(|at| (at.saturating_add(stop.len()), at)))
+        .enumerate()
+        .filter_map(|(stop, word)| text.find(word.as_str()).map(|at| (at.saturating_add(word.len()), at, stop)))
         .min()
-        .map(|(_, at)| at)
+        .map(|(_, at, stop)| (at, stop))
 }
 
 /// The length of the longest end of `text` that is a beginning of `stop`.
@@ -113,7 +122,7 @@ mod tests {
             let deltas: Vec<&str> = cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
             let owned: Vec<String> = stops.iter().map(|stop| (*stop).to_owned()).collect();
             let hit = first_hit(&owned, &text);
-            let expected = (text[..hit.unwrap_or(text.len())].to_owned(), hit.is_some());
+            let expected = (text[..hit.map_or(text.len(), |(at, _)| at)].to_owned(), hit.is_some());
             prop_assert_eq!(run(&stops, &deltas), expected);
         }
     }

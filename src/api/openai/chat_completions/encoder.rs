@@ -416,7 +416,7 @@ const fn finish_word(reason: FinishReason, legacy_functions: bool) -> &'static s
 
 /// A whole answer as one object.
 fn completion<'a>(meta: &'a AnswerMeta, answer: &Answer<'a>, legacy_functions: bool) -> Completion<'a> {
-    let Answer { text, reasoning, calls, citations, refusal, finish, usage } = answer;
+    let Answer { text, reasoning, calls, citations, refusal, finish, stop_text: _, usage } = answer;
     let message = Message {
         role: "assistant",
         reasoning_content: reasoning,
