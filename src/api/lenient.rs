@@ -1,6 +1,6 @@
 //! Values of a request that are checked and not kept, lists of a bounded length, and numbers as clients write them.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
@@ -165,6 +165,29 @@ pub(crate) fn bounded<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(
     }
     all.shrink_to_fit();
     Ok(all)
+}
+
+/// Reads an array of so many tools.
+pub(crate) fn tools<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    struct Tools<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Tools<T> {
+        type Value = Option<Vec<T>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array of objects")
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+            bounded(items, MAX_TOOLS).map(Some)
+        }
+    }
+    deserializer.deserialize_any(Tools(PhantomData))
 }
 
 /// One text or several.

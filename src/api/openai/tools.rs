@@ -4,16 +4,18 @@ use std::{collections::HashSet, fmt, sync::Arc};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, SeqAccess, Visitor, value::MapAccessDeserializer},
+    de::{self, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::value::RawValue;
 
 use super::responses::{Namespaced, shown_name};
 use crate::{
-    api::lenient::{MAX_TOOL_NAME, MAX_TOOLS, bounded},
+    api::lenient::{MAX_TOOL_NAME, MAX_TOOLS},
     error::{Error, Result},
     llm::{self, ToolChoice, ToolKind},
 };
+
+pub(super) use crate::api::lenient::tools;
 
 /// A tool. Types that mean nothing here are ignored.
 #[derive(Debug, Default, Deserialize)]
@@ -71,29 +73,6 @@ pub(super) struct Custom {
     /// What text it takes.
     #[cfg_attr(test, schema(value_type = Option<crate::api::lenient::Object>))]
     format: Option<Box<RawValue>>,
-}
-
-/// Reads an array of so many tools.
-pub(super) fn tools<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Vec<T>>, D::Error> {
-    struct Tools<T>(std::marker::PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Tools<T> {
-        type Value = Option<Vec<T>>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an array of objects")
-        }
-
-        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
-            bounded(items, MAX_TOOLS).map(Some)
-        }
-    }
-    deserializer.deserialize_any(Tools(std::marker::PhantomData))
 }
 
 /// `tool_choice` and `function_call`.
