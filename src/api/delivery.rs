@@ -1,8 +1,11 @@
 //! A request as a dialect read it, and how its answer is delivered.
 
-use super::openai::{
-    chat_completions::ChatDelivery,
-    responses::{PREFIX, ResponsesDelivery},
+use super::{
+    anthropic::MessagesDelivery,
+    openai::{
+        chat_completions::ChatDelivery,
+        responses::{PREFIX, ResponsesDelivery},
+    },
 };
 use crate::{llm::Request, unix_time::UnixSeconds};
 
@@ -22,6 +25,8 @@ pub enum Delivery {
     ChatCompletions(ChatDelivery),
     /// OpenAI's Responses API.
     Responses(ResponsesDelivery),
+    /// Anthropic's Messages.
+    Messages(MessagesDelivery),
 }
 
 impl Delivery {
@@ -31,6 +36,7 @@ impl Delivery {
         match self {
             Self::ChatCompletions(delivery) => delivery.is_stream,
             Self::Responses(delivery) => delivery.is_stream,
+            Self::Messages(delivery) => delivery.is_stream,
         }
     }
 
@@ -40,6 +46,7 @@ impl Delivery {
         match self {
             Self::ChatCompletions(_) => "chatcmpl-",
             Self::Responses(_) => PREFIX,
+            Self::Messages(_) => "msg_",
         }
     }
 }

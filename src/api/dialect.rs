@@ -1,6 +1,7 @@
 //! Which dialect a route speaks.
 
 use super::{
+    anthropic,
     delivery::Parsed,
     openai::{self, chat_completions, responses},
 };
@@ -13,6 +14,8 @@ pub enum Dialect {
     ChatCompletions,
     /// OpenAI's Responses API.
     Responses,
+    /// Anthropic's Messages.
+    Messages,
 }
 
 /// An error as a dialect writes it.
@@ -33,16 +36,21 @@ impl Dialect {
         match self {
             Self::ChatCompletions => chat_completions::parse(body),
             Self::Responses => responses::parse(body),
+            Self::Messages => anthropic::parse(body),
         }
     }
 
-    /// An error instead of an answer.
+    /// An error instead of an answer to the request with this id.
     #[must_use]
-    pub fn error(self, error: &Error) -> ErrorReply {
+    pub fn error(self, error: &Error, request_id: &str) -> ErrorReply {
         match self {
             Self::ChatCompletions | Self::Responses => {
                 ErrorReply { status: openai::wire_form(error.kind()).status, body: openai::error_body(error) }
             }
+            Self::Messages => ErrorReply {
+                status: anthropic::wire_form(error.kind()).status,
+                body: anthropic::error_body(error, Some(request_id)),
+            },
         }
     }
 }

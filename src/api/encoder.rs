@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 
 use super::{
+    anthropic,
     delivery::{AnswerMeta, Delivery},
     openai::{chat_completions, responses},
 };
@@ -18,6 +19,8 @@ pub enum Encoder {
     ChatCompletions(chat_completions::Encoder),
     /// OpenAI's Responses API.
     Responses(Box<responses::Encoder>),
+    /// Anthropic's Messages.
+    Messages(anthropic::Encoder),
 }
 
 impl Encoder {
@@ -29,6 +32,7 @@ impl Encoder {
                 Self::ChatCompletions(chat_completions::Encoder::new(meta, delivery))
             }
             Delivery::Responses(delivery) => Self::Responses(Box::new(responses::Encoder::new(meta, delivery))),
+            Delivery::Messages(delivery) => Self::Messages(anthropic::Encoder::new(meta, delivery)),
         }
     }
 
@@ -38,6 +42,7 @@ impl Encoder {
         match self {
             Self::ChatCompletions(encoder) => encoder.is_stream(),
             Self::Responses(encoder) => encoder.is_stream(),
+            Self::Messages(encoder) => encoder.is_stream(),
         }
     }
 
@@ -45,7 +50,7 @@ impl Encoder {
     #[must_use]
     pub fn keeps_reasoning(&self) -> bool {
         match self {
-            Self::ChatCompletions(_) => !self.is_stream(),
+            Self::ChatCompletions(_) | Self::Messages(_) => !self.is_stream(),
             // A response that was streamed can be retrieved.
             Self::Responses(_) => true,
         }
@@ -55,7 +60,7 @@ impl Encoder {
     #[must_use]
     pub fn kept(&self, answer: &Answer<'_>) -> Option<String> {
         match self {
-            Self::ChatCompletions(_) => None,
+            Self::ChatCompletions(_) | Self::Messages(_) => None,
             Self::Responses(encoder) => Some(encoder.whole(answer)),
         }
     }
@@ -65,6 +70,7 @@ impl Encoder {
         match self {
             Self::ChatCompletions(encoder) => encoder.begin(out),
             Self::Responses(encoder) => encoder.begin(out),
+            Self::Messages(encoder) => encoder.begin(out),
         }
     }
 
@@ -73,6 +79,7 @@ impl Encoder {
         match self {
             Self::ChatCompletions(encoder) => encoder.event(event, out),
             Self::Responses(encoder) => encoder.event(event, out),
+            Self::Messages(encoder) => encoder.event(event, out),
         }
     }
 
@@ -81,6 +88,7 @@ impl Encoder {
         match self {
             Self::ChatCompletions(encoder) => encoder.finish(answer, out),
             Self::Responses(encoder) => encoder.finish(answer, out),
+            Self::Messages(encoder) => encoder.finish(answer, out),
         }
     }
 
@@ -89,6 +97,7 @@ impl Encoder {
         match self {
             Self::ChatCompletions(_) => chat_completions::Encoder::fail(error, out),
             Self::Responses(encoder) => encoder.fail(error, out),
+            Self::Messages(_) => anthropic::Encoder::fail(error, out),
         }
     }
 
@@ -97,6 +106,7 @@ impl Encoder {
         match self {
             Self::ChatCompletions(_) => chat_completions::Encoder::keep_alive(out),
             Self::Responses(encoder) => encoder.keep_alive(out),
+            Self::Messages(encoder) => encoder.keep_alive(out),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Client dialects: the bytes of a client become an [`Request`](crate::llm::Request), the events of an answer become the bytes that it
 //! expects. Each dialect stands alone on the neutral language; none is built on another.
 
+pub mod anthropic;
 mod delivery;
 mod dialect;
 mod encoder;

@@ -12,8 +12,10 @@ use super::{
 use crate::{
     api::{
         AnswerMeta, Delivery, Encoder, Parsed,
+        anthropic::{self, MessagesDelivery},
         openai::{self, chat_completions::ChatDelivery},
     },
+    error::Error,
     llm,
     unix_time::UnixSeconds,
     upstream::{Decoder, shown_tool_name},
@@ -45,10 +47,25 @@ impl Recorded {
     }
 
     /// What the client gets when the bytes arrive in these pieces.
-    fn client_gets<'a>(&self, delivery: ChatDelivery, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
-        let meta = AnswerMeta { id: "chatcmpl-1".to_owned(), created: UnixSeconds::new(1), model: "m".to_owned() };
-        let delivery = ChatDelivery { legacy_functions: self.legacy_functions, ..delivery };
-        let encoder = Encoder::new(meta, Delivery::ChatCompletions(delivery));
+    fn client_gets<'a>(&self, delivery: Delivery, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
+        let id = format!("{}1", delivery.id_prefix());
+        let meta = AnswerMeta { id, created: UnixSeconds::new(1), model: "m".to_owned() };
+        let refusal: fn(&Error) -> (u16, String) = match delivery {
+            Delivery::ChatCompletions(_) | Delivery::Responses(_) => {
+                |error| (openai::wire_form(error.kind()).status, openai::error_body(error))
+            }
+            Delivery::Messages(_) => {
+                |error| (anthropic::wire_form(error.kind()).status, anthropic::error_body(error, None))
+            }
+        };
+        let is_stream = delivery.is_stream();
+        let delivery = match delivery {
+            Delivery::ChatCompletions(delivery) => {
+                Delivery::ChatCompletions(ChatDelivery { legacy_functions: self.legacy_functions, ..delivery })
+            }
+            delivery => delivery,
+        };
+        let encoder = Encoder::new(meta, delivery);
         let llm::Request { stop, max_tokens, .. } = &self.request;
         let translator = Translator::new(Decoder::qwen(), encoder, stop.clone(), *max_tokens);
         let rules = ToolRules::new(&self.request, &"i".repeat(22), shown_tool_name);
@@ -57,17 +74,30 @@ impl Recorded {
             None => translator,
         };
         match translator.run(pieces) {
-            Ok(bytes) if delivery.is_stream => String::from_utf8(bytes.to_vec()).unwrap(),
+            Ok(bytes) if is_stream => String::from_utf8(bytes.to_vec()).unwrap(),
             Ok(bytes) => format!("{}\n", String::from_utf8(bytes.to_vec()).unwrap()),
             Err(error) => {
-                format!("status {}\n{}\n", openai::wire_form(error.kind()).status, openai::error_body(&error))
+                let (status, body) = refusal(&error);
+                format!("status {status}\n{body}\n")
             }
         }
     }
 
     fn stream(&self, pieces: &[&[u8]]) -> String {
-        self.client_gets(ChatDelivery::stream(true), pieces.iter().copied())
+        self.client_gets(chat(ChatDelivery::stream(true)), pieces.iter().copied())
     }
+
+    fn messages(&self, pieces: &[&[u8]]) -> String {
+        self.client_gets(messages(true), pieces.iter().copied())
+    }
+}
+
+const fn chat(delivery: ChatDelivery) -> Delivery {
+    Delivery::ChatCompletions(delivery)
+}
+
+const fn messages(is_stream: bool) -> Delivery {
+    Delivery::Messages(MessagesDelivery { is_stream, input_tokens: 9 })
 }
 
 /// The part of a chunk that is the same in each, left out for the reader of a snapshot.
@@ -79,13 +109,72 @@ fn recorded_streams_give_what_the_snapshots_say() {
     insta::glob!("../../tests/streams", "*.sse", |path| {
         let recorded = Recorded::read(&std::fs::read(path).unwrap());
         let stream = recorded.stream(&[&recorded.body]).replace(SAME, "… ");
-        let whole = recorded.client_gets(ChatDelivery::WHOLE, [&recorded.body[..]]);
+        let whole = recorded.client_gets(chat(ChatDelivery::WHOLE), [&recorded.body[..]]);
+        let events = recorded.messages(&[&recorded.body]);
+        assert_message_events(&events);
+        let message = recorded.client_gets(messages(false), [&recorded.body[..]]);
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path("../../tests/streams");
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
-        settings.bind(|| insta::assert_snapshot!("client", format!("{stream}----\n{whole}")));
+        settings.bind(|| {
+            insta::assert_snapshot!("client", format!("{stream}----\n{whole}"));
+            insta::assert_snapshot!("messages", format!("{}----\n{message}", without_names(&events)));
+        });
     });
+}
+
+/// Events without their names, which their data repeat.
+fn without_names(events: &str) -> String {
+    events.split_inclusive("\n\n").map(|event| event.split_once("\ndata: ").map_or(event, |(_, data)| data)).collect()
+}
+
+/// Checks what holds for the events of every message: one beginning and one end, and blocks that begin, go on and end one
+/// after the other. Behind an error nothing comes.
+fn assert_message_events(text: &str) {
+    if text.starts_with("status ") {
+        return;
+    }
+    let (mut has_begun, mut has_delta, mut has_ended) = (false, false, false);
+    let (mut open, mut next) = (None, 0);
+    for event in text.split_terminator("\n\n") {
+        let (name, data) = event.strip_prefix("event: ").unwrap().split_once("\ndata: ").unwrap();
+        let data: serde_json::Value = serde_json::from_str(data).unwrap();
+        assert_eq!(data["type"], name, "{text}");
+        assert!(!has_ended, "{text}");
+        assert_eq!(has_begun, name != "message_start" || has_begun, "{text}");
+        let index = data["index"].as_u64();
+        match name {
+            "message_start" => assert!(!std::mem::replace(&mut has_begun, true), "{text}"),
+            "content_block_start" => {
+                assert!(!has_delta && open.is_none() && index == Some(next), "{text}");
+                open = Some((next, data["content_block"]["type"].as_str().unwrap().to_owned()));
+                next += 1;
+            }
+            "content_block_delta" => {
+                let (at, kind) = open.as_ref().unwrap();
+                let delta = data["delta"]["type"].as_str().unwrap();
+                let kinds: &[&str] = match kind.as_str() {
+                    "thinking" => &["thinking_delta", "signature_delta"],
+                    "text" => &["text_delta", "citations_delta"],
+                    _ => &["input_json_delta"],
+                };
+                assert!(index == Some(*at) && kinds.contains(&delta), "{text}");
+            }
+            "content_block_stop" => assert_eq!(index, open.take().map(|(at, _)| at), "{text}"),
+            "message_delta" => {
+                assert!(open.is_none() && next > 0 && !std::mem::replace(&mut has_delta, true), "{text}");
+            }
+            "message_stop" => {
+                assert!(has_delta, "{text}");
+                has_ended = true;
+            }
+            "ping" => {}
+            "error" => has_ended = true,
+            _ => panic!("{name}"),
+        }
+    }
+    assert!(has_ended, "{text}");
 }
 
 fn all() -> Vec<(String, Recorded)> {
@@ -106,6 +195,7 @@ fn byte_by_byte_gives_the_same() {
     for (name, recorded) in all() {
         let bytes: Vec<&[u8]> = recorded.body.chunks(1).collect();
         assert_eq!(recorded.stream(&bytes), recorded.stream(&[&recorded.body]), "{name}");
+        assert_eq!(recorded.messages(&bytes), recorded.messages(&[&recorded.body]), "{name}");
     }
 }
 
@@ -117,6 +207,9 @@ fn a_stream_cut_at_any_byte_ends_with_an_error_or_complete() {
         let step = recorded.body.len() / 4000 + 1;
         for end in (0..recorded.body.len()).step_by(step) {
             let cut = recorded.stream(&[&recorded.body[..end]]);
+            if end % 4 == 0 {
+                assert_message_events(&recorded.messages(&[&recorded.body[..end]]));
+            }
             let fails = cut.contains("\n\ndata: {\"error\":{") || cut.starts_with("status ");
             assert_ne!(fails, cut.ends_with("data: [DONE]\n\n"), "{name} at {end}: {cut}");
             assert!(
@@ -137,12 +230,14 @@ proptest! {
         cuts.sort_unstable();
         let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &body[pair[0]..pair[1]]).collect();
         prop_assert_eq!(recorded.stream(&pieces), recorded.stream(&[body]), "{}", name);
+        prop_assert_eq!(recorded.messages(&pieces), recorded.messages(&[body]), "{}", name);
     }
 }
 
 #[test]
 fn an_answer_without_end_is_cut() {
-    for delivery in [ChatDelivery::WHOLE, ChatDelivery::stream(false)] {
+    let chats = [chat(ChatDelivery::WHOLE), chat(ChatDelivery::stream(false))];
+    for delivery in chats.into_iter().chain([messages(false), messages(true)]) {
         let piece = "x".repeat(1 << 20);
         let event = |phase: &str| {
             format!(
@@ -153,7 +248,7 @@ fn an_answer_without_end_is_cut() {
         let recorded = Recorded { request: llm::Request::default(), legacy_functions: false, body: Vec::new() };
         let pieces = std::iter::repeat_n(thought.as_bytes(), 8).chain(std::iter::repeat(text.as_bytes()));
         let got = recorded.client_gets(delivery, pieces.take(1000));
-        assert!(got.contains("\"finish_reason\":\"length\""));
+        assert!(got.contains("\"finish_reason\":\"length\"") || got.contains("\"stop_reason\":\"max_tokens\""));
         assert!(got.len() < 20 << 20);
     }
 }

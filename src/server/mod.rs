@@ -9,6 +9,7 @@ mod chat_completions;
 mod chats;
 #[cfg(not(target_arch = "wasm32"))]
 mod check;
+mod count_tokens;
 mod files;
 mod form;
 #[cfg(fuzzing)]
@@ -19,6 +20,7 @@ mod housekeeping;
 mod info;
 mod local;
 mod media;
+mod messages_models;
 mod models;
 #[cfg(test)]
 mod openapi;
@@ -35,7 +37,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use crate::{
     accounts::KeyId,
     api::Dialect,
-    config::ConfigError,
+    config::{ConfigError, Product},
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform, Request},
 };
@@ -67,24 +69,22 @@ pub async fn handle<P: Platform>(app: Arc<App>, platform: P, request: Request) -
         Ok(readers) => (readers, None),
         Err(refusal) => (Readers::Nobody, Some(refusal)),
     };
-    // Whoever asks for no route of ours most likely speaks this one.
-    let mut dialect = Dialect::ChatCompletions;
+    let dialect = router::dialect(&path, &app.config.product, &request.headers);
     let (name, answer) = match router::find(&path, &method, &app.config.product) {
         Found::Preflight => ("preflight", refusal.map_or_else(|| Ok(reply::preflight(preflight.as_deref())), Err)),
         Found::Nothing => ("none", Err(not_found(&path))),
-        Found::OtherMethods(methods) => ("none", Ok(method_not_allowed(&method, &methods))),
+        Found::OtherMethods(methods) => ("none", Ok(method_not_allowed(dialect, &method, &methods, &request_id))),
         Found::Endpoint(route, argument) => {
             platform.request_metrics().record().route = route.path;
-            dialect = route.dialect;
             let answer = match refusal {
                 Some(refusal) => Err(refusal),
-                None => access_log.measure(answer(&app, &platform, request, route, argument)).await,
+                None => access_log.measure(answer(&app, &platform, request, (route, dialect), argument)).await,
             };
             (route.path, answer)
         }
     };
     let mut answer = answer.unwrap_or_else(|error| {
-        let answer = reply::error(dialect, &error);
+        let answer = reply::error(dialect, &error, &request_id);
         log_error(&error, answer.status(), &request_id, name);
         platform.request_metrics().record().code = Some(error.kind().code());
         answer
@@ -92,7 +92,7 @@ pub async fn handle<P: Platform>(app: Arc<App>, platform: P, request: Request) -
     if method == Method::HEAD {
         *answer.body_mut() = Body::empty();
     }
-    reply::common_headers(answer.headers_mut(), &request_id, &readers);
+    reply::common_headers(answer.headers_mut(), dialect, &request_id, &readers);
     platform.request_metrics().record().route = name;
     access_log.follow(answer)
 }
@@ -101,10 +101,10 @@ async fn answer<P: Platform>(
     app: &Arc<App>,
     platform: &P,
     request: Request,
-    route: &'static Route,
+    (route, dialect): (&'static Route, Dialect),
     argument: Option<String>,
 ) -> Result<Response<Body>> {
-    let Route { endpoint, access, dialect, .. } = *route;
+    let Route { endpoint, access, .. } = *route;
     let key = match access {
         Access::Admin => auth::check_admin(&app.config, &request).map(|()| KeyId::of(""))?,
         access if access.is_keyed(&app.config) => app.keys.check(&request.headers, app.config.open_to_all())?,
@@ -119,9 +119,10 @@ async fn answer<P: Platform>(
         Endpoint::Health => Ok(Box::pin(info::health(app, platform)).await),
         Endpoint::Metrics => info::metrics(app, platform).ok_or_else(|| not_found(&request.path)),
         Endpoint::Ready => Ok(Box::pin(info::ready(app, platform)).await),
-        Endpoint::Models => Box::pin(models::list(app, platform)).await,
-        Endpoint::Model => Box::pin(models::one(app, platform, &argument.unwrap_or_default())).await,
-        Endpoint::Completions => {
+        Endpoint::Models => Box::pin(models::list(app, platform, dialect, request.query.as_deref())).await,
+        Endpoint::Model => Box::pin(models::one(app, platform, dialect, &argument.unwrap_or_default())).await,
+        Endpoint::CountTokens => Box::pin(count_tokens::count(app, platform, request)).await,
+        Endpoint::Completions | Endpoint::Messages => {
             Box::pin(chat_completions::completions(app, platform, (key, dialect), request, &app.config.default_model))
                 .await
         }
@@ -161,9 +162,11 @@ async fn page(platform: &impl Platform, request: &Request, path: &str) -> Result
 /// Returns the Worker's answer while a variable is wrong.
 pub fn misconfigured(platform: &impl Platform, request: &Request, error: &ConfigError) -> Response<Body> {
     let message = format!("The server's configuration is wrong: {error}.");
-    let mut answer =
-        reply::error(Dialect::ChatCompletions, &Error::new(ErrorKind::Configuration, message).with_param(error.name));
-    reply::common_headers(answer.headers_mut(), &reply::request_id(&request.headers, platform), &Readers::Everybody);
+    let error = Error::new(ErrorKind::Configuration, message).with_param(error.name);
+    let request_id = reply::request_id(&request.headers, platform);
+    let dialect = router::dialect(&request.path, &Product::WORKER, &request.headers);
+    let mut answer = reply::error(dialect, &error, &request_id);
+    reply::common_headers(answer.headers_mut(), dialect, &request_id, &Readers::Everybody);
     answer
 }
 
@@ -172,10 +175,10 @@ fn not_found(path: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("There is no route {path}. GET / lists the routes."))
 }
 
-fn method_not_allowed(method: &Method, allowed: &str) -> Response<Body> {
+fn method_not_allowed(dialect: Dialect, method: &Method, allowed: &str, request_id: &str) -> Response<Body> {
     let error =
         Error::new(ErrorKind::MethodNotAllowed, format!("This route does not take {method}; it takes {allowed}."));
-    let mut answer = reply::error(Dialect::ChatCompletions, &error);
+    let mut answer = reply::error(dialect, &error, request_id);
     if let Ok(allowed) = HeaderValue::from_str(allowed) {
         answer.headers_mut().insert(http::header::ALLOW, allowed);
     }

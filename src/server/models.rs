@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use http::{Response, StatusCode};
 use serde::Serialize;
 
-use super::{App, reply};
+use super::{App, messages_models, reply};
 use crate::{
+    api::Dialect,
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform},
     upstream::qwen::Model,
@@ -54,16 +55,25 @@ fn object(model: &Model) -> ModelObject<'_> {
     }
 }
 
-pub(super) async fn list(app: &App, platform: &impl Platform) -> Result<Response<Body>> {
+pub(super) async fn list(
+    app: &App,
+    platform: &impl Platform,
+    dialect: Dialect,
+    query: Option<&str>,
+) -> Result<Response<Body>> {
     let models = app.qwen.models(platform).await?;
+    if dialect == Dialect::Messages {
+        return messages_models::list(models.iter(), query);
+    }
     let data = models.iter().map(object).collect();
     Ok(reply::json(StatusCode::OK, &ModelList { object: "list", data }))
 }
 
-pub(super) async fn one(app: &App, platform: &impl Platform, name: &str) -> Result<Response<Body>> {
+pub(super) async fn one(app: &App, platform: &impl Platform, dialect: Dialect, name: &str) -> Result<Response<Body>> {
     // Fetches the list if it is stale, so that a new model is found.
     app.qwen.models(platform).await?;
     match app.qwen.choose(platform, name).await.1 {
+        Some(model) if dialect == Dialect::Messages => Ok(messages_models::one(&model)),
         Some(model) => Ok(reply::json(StatusCode::OK, &object(&model))),
         None => {
             let name: String = name.chars().take(100).collect();

@@ -17,9 +17,11 @@ use crate::{
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The same for clients of Messages.
+const MESSAGES_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const CONVERSATION_ID: HeaderName = HeaderName::from_static("x-conversation-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-const EXPOSED: &str = "x-request-id, x-conversation-id, retry-after, x-should-retry";
+const EXPOSED: &str = "x-request-id, request-id, x-conversation-id, retry-after, x-should-retry";
 /// The longest `Retry-After` that SDKs respect. After a longer one they retry at once.
 const MAX_SDK_WAIT: Duration = Duration::from_secs(60);
 /// How long a browser may cache the response to a preflight: a day.
@@ -71,8 +73,8 @@ pub(super) fn event_stream(body: Body) -> Response<Body> {
 }
 
 /// Returns an error as clients of this dialect expect it.
-pub(super) fn error(dialect: Dialect, error: &Error) -> Response<Body> {
-    let ErrorReply { status, body } = dialect.error(error);
+pub(super) fn error(dialect: Dialect, error: &Error, request_id: &str) -> Response<Body> {
+    let ErrorReply { status, body } = dialect.error(error, request_id);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = json_text(status, body);
     let headers = answer.headers_mut();
@@ -114,7 +116,7 @@ pub(super) fn with_conversation(mut answer: Response<Body>, id: &str) -> Respons
 ///
 /// A response without a `Cache-Control` of its own may not be cached. Responses contain titles of chats and signed links, and
 /// a shared cache does not know that `x-api-key` is a credential.
-pub(super) fn common_headers(headers: &mut HeaderMap, request_id: &str, readers: &Readers) {
+pub(super) fn common_headers(headers: &mut HeaderMap, dialect: Dialect, request_id: &str, readers: &Readers) {
     let allowed = match readers {
         Readers::Everybody => Some(HeaderValue::from_static("*")),
         Readers::Page(origin) => HeaderValue::from_str(origin.as_str()).ok(),
@@ -130,6 +132,9 @@ pub(super) fn common_headers(headers: &mut HeaderMap, request_id: &str, readers:
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(id) = HeaderValue::from_str(request_id) {
+        if dialect == Dialect::Messages {
+            headers.insert(MESSAGES_REQUEST_ID, id.clone());
+        }
         headers.insert(REQUEST_ID, id);
     }
 }

@@ -6,7 +6,11 @@ use percent_encoding::percent_decode_str;
 use crate::{
     api::Dialect,
     config::{Config, Product},
+    platform::Headers,
 };
+
+/// The header that every client of Messages sends.
+const VERSION: &str = "anthropic-version";
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub(super) enum Endpoint {
     ResponseInput,
     CancelResponse,
     InputTokens,
+    Messages,
+    CountTokens,
     Multimodal,
     ImageChat,
     VideoChat,
@@ -85,6 +91,11 @@ const fn response_route(method: &'static str, path: &'static str, endpoint: Endp
     Route { dialect: Dialect::Responses, ..route(method, path, Access::Keyed, endpoint) }
 }
 
+/// A route whose clients speak Messages.
+const fn messages(method: &'static str, path: &'static str, access: Access, endpoint: Endpoint) -> Route {
+    Route { dialect: Dialect::Messages, ..route(method, path, access, endpoint) }
+}
+
 /// Returns the routes of a product.
 pub(super) fn routes(product: &Product) -> impl Iterator<Item = &'static Route> {
     let keeps_metrics = product.keeps_metrics;
@@ -109,6 +120,8 @@ const ROUTES: &[Route] = &[
     response_route("GET", "/v1/responses/{id}/input_items", Endpoint::ResponseInput),
     response_route("POST", "/v1/responses/{id}/cancel", Endpoint::CancelResponse),
     route("POST", "/v1/chat/multimodal", Access::Keyed, Endpoint::Multimodal),
+    messages("POST", "/v1/messages", Access::Keyed, Endpoint::Messages),
+    messages("POST", "/v1/messages/count_tokens", Access::Keyed, Endpoint::CountTokens),
     route("POST", "/v1/image/upload_and_chat", Access::Keyed, Endpoint::ImageChat),
     route("POST", "/v1/video/upload_and_chat", Access::Keyed, Endpoint::VideoChat),
     route("POST", "/v1/files/upload", Access::Keyed, Endpoint::Upload),
@@ -137,6 +150,19 @@ pub(super) enum Found {
 pub(super) fn access(path: &str, product: &Product) -> Option<Access> {
     let path = canonical(path, product);
     routes(product).find(|route| fits(route.path, &path).is_some()).map(|route| route.access)
+}
+
+/// Returns what a client of this path speaks. All methods of a path have the same dialect; the models answer in the one whose
+/// header the client sends. Whoever asks for no route of ours most likely speaks chat completions.
+pub(super) fn dialect(path: &str, product: &Product, headers: &Headers) -> Dialect {
+    let path = canonical(path, product);
+    match routes(product).find(|route| fits(route.path, &path).is_some()) {
+        Some(Route { endpoint: Endpoint::Models | Endpoint::Model, .. }) if headers.get(VERSION).is_some() => {
+            Dialect::Messages
+        }
+        Some(route) => route.dialect,
+        None => Dialect::ChatCompletions,
+    }
 }
 
 pub(super) fn find(path: &str, method: &Method, product: &Product) -> Found {
@@ -241,6 +267,12 @@ mod tests {
             ("POST", "/chat/completions", "Completions"),
             ("POST", "/v1/v1/v1/chat/completions", "Completions"),
             ("GET", "/v1/chat/completions", "POST, OPTIONS"),
+            ("POST", "/v1/messages", "Messages"),
+            ("POST", "/messages", "Messages"),
+            ("POST", "/v1/v1/messages/", "Messages"),
+            ("POST", "/v1/messages/count_tokens", "CountTokens"),
+            ("GET", "/v1/messages", "POST, OPTIONS"),
+            ("GET", "/v1/messages/batches", "nothing"),
             ("DELETE", "/v1/models", "GET, HEAD, OPTIONS"),
             ("BREW", "/", "GET, HEAD, OPTIONS"),
             ("OPTIONS", "/anything", "preflight"),

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use crate::{
-    api::openai,
-    api::openai::error_body,
+    api::{Dialect, anthropic, openai},
     error::{Error, ErrorKind, ErrorKind as K},
-    server::{auth, body, router::Access},
+    server::{
+        auth, body,
+        router::{Access, Endpoint, Route},
+    },
 };
 
 /// The errors of any request to the chat site.
@@ -114,38 +116,66 @@ const ALL: &[&[ErrorKind]] = &[
 
 /// Returns an example of each error, by its code.
 pub(super) fn examples() -> Json {
-    let kinds = ALL.iter().copied().flatten();
-    let example = |kind: &ErrorKind| {
-        let error = example_error(*kind);
+    let example = |dialect: Dialect, kind: ErrorKind| {
+        let error = example_error(kind);
         assert!(!error.message().is_empty(), "{kind:?} has no example");
-        let value: Json = serde_json::from_str(&error_body(&error)).unwrap();
-        (kind.code().to_owned(), json!({ "summary": error.message(), "value": value }))
+        let value: Json = serde_json::from_str(&dialect.error(&error, "req_1").body).unwrap();
+        (example_name(dialect, kind), json!({ "summary": error.message(), "value": value }))
     };
-    kinds.map(example).collect::<serde_json::Map<_, _>>().into()
+    let kinds = ALL.iter().copied().flatten().copied();
+    let chat = kinds.clone().map(|kind| example(Dialect::ChatCompletions, kind));
+    let others = [K::AdminDisabled, K::NotFound, K::StoreFailed, K::PreviousResponseNotFound];
+    let of_messages = |kind: &ErrorKind| !others.contains(kind);
+    let messages = kinds.filter(of_messages).map(|kind| example(Dialect::Messages, kind));
+    chat.chain(messages).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// The name of the example of an error in a dialect.
+fn example_name(dialect: Dialect, kind: ErrorKind) -> String {
+    match dialect {
+        Dialect::Messages => format!("messages.{}", kind.code()),
+        Dialect::ChatCompletions | Dialect::Responses => kind.code().to_owned(),
+    }
 }
 
 /// Returns the responses for `kinds` and for the errors that all routes of this access have, by status.
-pub(super) fn responses(access: Access, kinds: &[ErrorKind]) -> BTreeMap<u16, Json> {
-    let keys: &[ErrorKind] = match access {
+pub(super) fn responses(route: &Route, kinds: &[ErrorKind]) -> BTreeMap<u16, Json> {
+    let keys: &[ErrorKind] = match route.access {
         Access::Open => &[],
         Access::Keyed | Access::StsToken => &[K::MissingApiKey, K::InvalidApiKey, K::OriginNotAllowed],
         Access::Admin => &[K::MissingApiKey, K::InvalidApiKey, K::AdminDisabled, K::OriginNotAllowed],
     };
     let mut by_status = BTreeMap::<u16, Vec<ErrorKind>>::new();
     for kind in keys.iter().chain(kinds).chain(&[K::Configuration]) {
-        by_status.entry(openai::wire_form(*kind).status).or_default().push(*kind);
+        let status = match route.dialect {
+            Dialect::ChatCompletions | Dialect::Responses => openai::wire_form(*kind).status,
+            Dialect::Messages => anthropic::wire_form(*kind).status,
+        };
+        by_status.entry(status).or_default().push(*kind);
     }
-    by_status.into_iter().map(|(status, kinds)| (status, response(status, &kinds))).collect()
+    by_status.into_iter().map(|(status, kinds)| (status, response(route, status, &kinds))).collect()
 }
 
-fn response(status: u16, kinds: &[ErrorKind]) -> Json {
+fn response(route: &Route, status: u16, kinds: &[ErrorKind]) -> Json {
+    let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
+    let schema = match (route.dialect, route.endpoint) {
+        (Dialect::Messages, _) => reference("MessagesErrorBody"),
+        // In the form of the client whose header was sent.
+        (_, Endpoint::Models | Endpoint::Model) => {
+            json!({ "anyOf": [reference("ErrorBody"), reference("MessagesErrorBody")] })
+        }
+        _ => reference("ErrorBody"),
+    };
     let codes: Vec<String> = kinds.iter().map(|kind| format!("`{}`", kind.code())).collect();
     let example = |kind: &ErrorKind| {
-        let code = kind.code();
-        (code.to_owned(), json!({ "$ref": format!("#/components/examples/{code}") }))
+        let name = example_name(route.dialect, *kind);
+        (kind.code().to_owned(), json!({ "$ref": format!("#/components/examples/{name}") }))
     };
     let examples: serde_json::Map<_, _> = kinds.iter().map(example).collect();
     let mut headers = json!({ "x-request-id": { "$ref": "#/components/headers/RequestId" } });
+    if route.dialect == Dialect::Messages {
+        headers["request-id"] = json!({ "$ref": "#/components/headers/RequestId" });
+    }
     for (name, component, statuses) in [
         ("retry-after", "RetryAfter", &[403, 429, 502, 503, 504][..]),
         ("x-should-retry", "ShouldRetry", &[401, 403, 429, 500]),
@@ -159,7 +189,7 @@ fn response(status: u16, kinds: &[ErrorKind]) -> Json {
         "description": codes.join(", "),
         "headers": headers,
         "content": {
-            "application/json": { "schema": { "$ref": "#/components/schemas/ErrorBody" }, "examples": examples },
+            "application/json": { "schema": schema, "examples": examples },
         },
     })
 }

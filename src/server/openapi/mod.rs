@@ -14,28 +14,34 @@ use utoipa::{
     openapi::{RefOr, Schema},
 };
 
-use crate::config::Product;
+use crate::{api::Dialect, config::Product};
 
 use super::{
-    admin, chats, files, info, models, responses as responses_route,
+    admin, chats, count_tokens, files, info, messages_models, models, responses as responses_route,
     router::{Access, Endpoint, Route, routes},
 };
-use crate::api::openai::{
-    ErrorBody,
-    chat_completions::{ChatRequest, Chunk, Completion},
-    responses::ResponseRequest,
+use crate::api::{
+    anthropic::{self, MessageObject, MessagesRequest},
+    openai::{
+        ErrorBody,
+        chat_completions::{ChatRequest, Chunk, Completion},
+        responses::ResponseRequest,
+    },
 };
 use operations::{Answer, Operation, operation};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web/openapi.json");
 
-const ABOUT: &str = "Your own account at chat.qwen.ai as an OpenAI-compatible API.
+const ABOUT: &str = "Your own account at chat.qwen.ai as an OpenAI-compatible API, and as Anthropic's.
 
 Point a client at `/v1`, with one of the server's `VALID_TOKENS` as its API key. `/v1` may be missing or doubled. Every \
 answer carries `x-request-id` (the client's own, if it sends a valid one), and every route answers `OPTIONS` for browsers \
 on other sites. Unknown fields are ignored; a field of a wrong type is refused by name.";
 
 const NO_EFFECT: &str = "Accepted, without effect: the chat site has no such setting.";
+
+/// The requests of turns.
+const REQUESTS: [&str; 3] = ["ChatRequest", "ResponseRequest", "MessagesRequest"];
 
 /// Adds the schema of a type and of all types that it names.
 fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
@@ -54,6 +60,12 @@ fn schemas() -> Json {
     add::<responses_route::DeletedResponse<'static>>(&mut all);
     add::<responses_route::ItemList>(&mut all);
     add::<responses_route::InputTokens>(&mut all);
+    add::<MessagesRequest>(&mut all);
+    add::<MessageObject<'static>>(&mut all);
+    add::<anthropic::schema::StreamEvent>(&mut all);
+    add::<anthropic::ErrorBody<'static>>(&mut all);
+    add::<count_tokens::TokenCount>(&mut all);
+    add::<messages_models::ModelList<'static>>(&mut all);
     add::<info::Information>(&mut all);
     add::<info::Health>(&mut all);
     add::<models::ModelList<'static>>(&mut all);
@@ -69,15 +81,18 @@ fn schemas() -> Json {
     schemas["Response"] = responses::response_schema();
     schemas.as_object_mut().unwrap().values_mut().for_each(move_descriptions_up);
     // A field without a description is accepted for compatibility only.
-    for request in ["ChatRequest", "ResponseRequest"] {
-        for (name, property) in schemas[request]["properties"].as_object_mut().unwrap() {
+    for request in REQUESTS {
+        let properties = &mut schemas[request]["properties"];
+        for (name, property) in properties.as_object_mut().unwrap() {
             if property.get("description").is_none() && name != "messages" {
                 property["description"] = NO_EFFECT.into();
             }
         }
+        if properties.get("messages").is_some() {
+            properties["messages"]["description"] = "The conversation, newest message last.".into();
+            properties["messages"]["minItems"] = 1.into();
+        }
     }
-    schemas["ChatRequest"]["properties"]["messages"]["description"] = "The conversation, newest message last.".into();
-    schemas["ChatRequest"]["properties"]["messages"]["minItems"] = 1.into();
     schemas
 }
 
@@ -113,6 +128,9 @@ fn responses(route: &Route, operation: &Operation) -> Json {
     let mut responses = Map::new();
     for Answer { status, description, contents, headers } in &operation.answers {
         let mut fields = json!({ "x-request-id": { "$ref": "#/components/headers/RequestId" } });
+        if route.dialect == Dialect::Messages {
+            fields["request-id"] = json!({ "$ref": "#/components/headers/RequestId" });
+        }
         for (name, component) in *headers {
             fields[*name] = json!({ "$ref": format!("#/components/headers/{component}") });
         }
@@ -122,7 +140,7 @@ fn responses(route: &Route, operation: &Operation) -> Json {
         }
         responses.insert(status.to_string(), response);
     }
-    for (status, response) in errors::responses(route.access, &operation.errors) {
+    for (status, response) in errors::responses(route, &operation.errors) {
         responses.insert(status.to_string(), response);
     }
     responses.into()
@@ -265,7 +283,9 @@ fn every_operation_and_field_is_explained() {
             }
         }
     }
-    for (name, property) in document["components"]["schemas"]["ChatRequest"]["properties"].as_object().unwrap() {
-        assert!(property.get("description").is_some(), "{name} is not explained");
+    for request in REQUESTS {
+        for (name, property) in document["components"]["schemas"][request]["properties"].as_object().unwrap() {
+            assert!(property.get("description").is_some(), "{name} is not explained");
+        }
     }
 }

@@ -47,6 +47,89 @@ pub(super) fn ok(schema: &str, example: Json) -> Vec<Answer> {
     vec![Answer { status: 200, description: "OK", contents, headers: &[] }]
 }
 
+/// A response whose form is Anthropic's where a client of that API asks.
+fn ok_in_two_forms((schema, example): (&str, Json), other: &str) -> Vec<Answer> {
+    let schema = json!({ "anyOf": [reference(schema), reference(other)] });
+    let contents = vec![("application/json", schema, example)];
+    vec![Answer { status: 200, description: "OK", contents, headers: &[] }]
+}
+
+fn version() -> Json {
+    json!({
+        "name": "anthropic-version",
+        "in": "header",
+        "description": "With any value: the answer has Anthropic's form.",
+        "schema": { "type": "string", "pattern": "^[!-~]+$" },
+    })
+}
+
+fn query(name: &str, schema: Json) -> Json {
+    let description = "Of an answer in Anthropic's form: which part of the list it has.";
+    json!({ "name": name, "in": "query", "description": description, "schema": schema })
+}
+
+/// Returns the operation of Anthropic's Messages.
+fn messages() -> Operation {
+    let example = json!({
+        "model": "qwen3-max",
+        "max_tokens": 1024,
+        "messages": [{ "role": "user", "content": "Why is the sky blue?" }],
+    });
+    let usage = json!({
+        "input_tokens": 14,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 0,
+        "output_tokens": 12,
+    });
+    let whole = json!({
+        "id": "msg_6f1c0000000040008000000000000000",
+        "type": "message",
+        "role": "assistant",
+        "model": "qwen3-max",
+        "content": [{ "type": "text", "text": "Air scatters blue light most." }],
+        "stop_reason": "end_turn",
+        "stop_sequence": null,
+        "usage": usage,
+    });
+    let event = concat!(
+        "event: content_block_delta\n",
+        "data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"Air\"}}\n\n"
+    );
+    let stream = json!({
+        "type": "object",
+        "description": "Server-sent events, each with an `event:` and a `data:` line. `ping` keeps the connection alive. If an error occurs within the stream, an `error` is the last event.",
+        "required": ["event", "data"],
+        "properties": {
+            "event": { "type": "string" },
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": { "anyOf": [reference("MessageEvent"), reference("MessagesErrorBody")] },
+            },
+        },
+    });
+    Operation {
+        parameters: conversation_headers(),
+        body: Some((true, vec![("application/json", reference("MessagesRequest"), example)])),
+        answers: vec![Answer {
+            status: 200,
+            description: "The answer, or with `stream` its events as they arrive.",
+            contents: vec![
+                ("application/json", reference("MessagesAnswer"), whole),
+                ("text/event-stream", stream, json!(event)),
+            ],
+            headers: &[("x-conversation-id", "ConversationId")],
+        }],
+        errors: [&[K::InvalidJson], TURN, FORMS, SITE].concat(),
+        ..about(
+            "createMessage",
+            "Chat",
+            "Answer a conversation, as Anthropic's API does",
+            "Clients send the whole history. The server finds the chat at the site that has this history, and sends only the new messages. Errors have Anthropic's form.",
+        )
+    }
+}
+
 pub(super) fn about(
     id: &'static str,
     tag: &'static str,
@@ -362,8 +445,29 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                 "On the native server. The Worker has no metrics and returns 404.",
             )
         },
+        Endpoint::Messages => messages(),
+        Endpoint::CountTokens => Operation {
+            parameters: Vec::new(),
+            answers: ok("TokenCount", json!({ "input_tokens": 14 })),
+            errors: vec![K::InvalidJson, K::InvalidRequest, K::RequestTooLarge, K::Overloaded, K::UnsupportedEncoding],
+            ..Operation {
+                id: "countTokens",
+                summary: "About how many tokens a request has",
+                description: "An estimate. Needs no session, and sends no request to the site.",
+                ..messages()
+            }
+        },
         Endpoint::Models => Operation {
-            answers: ok("ModelList", json!({ "object": "list", "data": [model()] })),
+            parameters: vec![
+                version(),
+                query("limit", json!({ "type": "integer", "minimum": 1, "maximum": 1000 })),
+                query("after_id", json!({ "type": "string" })),
+                query("before_id", json!({ "type": "string" })),
+            ],
+            answers: ok_in_two_forms(
+                ("ModelList", json!({ "object": "list", "data": [model()] })),
+                "MessagesModelList",
+            ),
             errors: SITE.to_vec(),
             ..about(
                 "listModels",
@@ -373,7 +477,8 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
             )
         },
         Endpoint::Model => Operation {
-            answers: ok("Model", model()),
+            parameters: vec![version()],
+            answers: ok_in_two_forms(("Model", model()), "MessagesModel"),
             errors: [&[K::ModelNotFound], SITE].concat(),
             ..about("getModel", "Models", "One model", "By its id or an alias, with or without suffixes.")
         },
