@@ -40,6 +40,7 @@ const EXPECTED_HEADERS: &[&str] = &[
     "date",
     "etag",
     "referrer-policy",
+    "request-id",
     "retry-after",
     "transfer-encoding",
     "vary",

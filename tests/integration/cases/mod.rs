@@ -18,6 +18,7 @@ mod files;
 mod history;
 mod hostile;
 mod lenient;
+mod messages;
 mod models;
 mod operation;
 mod pages;
@@ -128,6 +129,20 @@ cases! {
         stop_and_token_limit_end_the_answer_and_cancel_upstream,
         the_default_model_is_used,
         parallel_streams_do_not_mix,
+    }
+    messages {
+        answers_have_the_anthropic_shape,
+        keys_queries_and_headers_of_its_clients_are_accepted,
+        answers_tell_why_they_ended,
+        claude_code_runs_in_one_chat,
+        results_may_be_errors_pictures_or_followed_by_text,
+        text_counts_and_not_its_shape,
+        pictures_and_documents_are_attached,
+        structured_output_and_forced_tools_are_enforced,
+        errors_have_the_anthropic_shape,
+        tokens_are_counted_without_a_session,
+        models_have_the_anthropic_shape_for_its_clients,
+        a_silent_stream_sends_pings,
     }
     upstream {
         upstream_requests_look_like_a_browsers,
