@@ -115,7 +115,7 @@ def finishes(chunks):
     return [choice.finish_reason for chunk in chunks for choice in chunk.choices if choice.finish_reason]
 
 
-async def run(cases):
+async def run(cases, client=Sdk):
     """Runs the cases named on the command line, or all, with both clients. Returns whether one failed."""
     wanted, failed = set(sys.argv[1:]), False
     for kind in ("sync", "async"):
@@ -124,7 +124,7 @@ async def run(cases):
             if wanted and not {name, case.__name__} & wanted:
                 continue
             try:
-                async with Sdk(kind) as sdk:
+                async with client(kind) as sdk:
                     await case(sdk)
                 print(f"ok {name}", flush=True)
             except Exception as error:  # run the other cases

@@ -73,6 +73,11 @@ pub async fn openai_python(case: Arc<Case>) {
     run(&case, &python(), "openai_python.py").await;
 }
 
+pub async fn anthropic_python(case: Arc<Case>) {
+    let python = std::env::var("QWEN_EDGE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    run(&case, &python, "anthropic_python.py").await;
+}
+
 pub async fn openai_node(case: Arc<Case>) {
     run(&case, "node", "openai_node.mjs").await;
 }

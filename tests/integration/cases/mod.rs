@@ -347,6 +347,7 @@ cases! {
     }
     clients {
         openai_python,
+        anthropic_python,
         openai_node,
         tools_of_openai_python,
         tools_of_openai_node,
