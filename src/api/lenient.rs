@@ -1,6 +1,6 @@
 //! Values of a request that are checked and not kept, lists of a bounded length, and numbers as clients write them.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::{borrow::Cow, cell::Cell, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
@@ -143,6 +143,33 @@ pub(crate) const MAX_TOOLS: usize = 512;
 pub(crate) const MAX_TOOL_NAME: usize = 128;
 /// The most stop texts of a request. OpenAI allows four; more are harmless, without bound they are not.
 pub(crate) const MAX_STOPS: usize = 16;
+
+/// The most attachments of a request, in all its messages.
+const MAX_ATTACHED: usize = 1_000;
+
+thread_local! {
+    /// The number of attachments in the request that this thread parses, counted during parsing because each takes more
+    /// memory than its JSON; serde hands a part's deserializer no other context.
+    static ATTACHED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Resets the count of attachments, before a request is parsed.
+pub(crate) fn reset_attached() {
+    ATTACHED.set(0);
+}
+
+/// Counts one more.
+///
+/// # Errors
+/// There are too many.
+pub(crate) fn count_attached() -> Result<(), String> {
+    let count = ATTACHED.get().saturating_add(1);
+    ATTACHED.set(count);
+    if count > MAX_ATTACHED {
+        return Err(format!("more than {MAX_ATTACHED} attachments in one request are not possible"));
+    }
+    Ok(())
+}
 
 /// How the problem of a list begins that is too long.
 pub(crate) const TOO_MANY: &str = "too many elements";

@@ -16,8 +16,9 @@ use super::{
     filters::StopFilter,
 };
 use crate::{
-    api::openai,
+    api::{Parsed, anthropic, openai},
     credentials_input,
+    error::Result,
     llm::Source,
     upstream::{PromptMessage, ToolText, answered_calls, qwen::SseReader, render_prompt, speaker_names},
     visible,
@@ -44,8 +45,17 @@ impl Times {
 
 /// What becomes of a request's body before anything is asked of the site.
 fn read_request(body: &str) -> Times {
+    read_with(openai::chat_completions::parse, body)
+}
+
+/// The same for a request of Messages.
+fn read_messages(body: &str) -> Times {
+    read_with(anthropic::parse, body)
+}
+
+fn read_with(parse: fn(&[u8]) -> Result<Parsed>, body: &str) -> Times {
     let times = Times::default();
-    let Ok(parsed) = times.of("from_json", || openai::chat_completions::parse(body.as_bytes())) else { return times };
+    let Ok(parsed) = times.of("from_json", || parse(body.as_bytes())) else { return times };
     let mut request = parsed.request;
     let Ok(attachments) = times.of("attachments", || Attachments::take(&mut request.messages)) else { return times };
     let messages = request.messages;
@@ -130,6 +140,11 @@ fn hostile_bodies_take_time_in_proportion() {
     for (form, make) in hostile_bodies::FORMS {
         for bytes in [MIB, 4 * MIB] {
             assert_linear(form, bytes, make, read_request);
+        }
+    }
+    for (form, make) in hostile_bodies::MESSAGES_FORMS {
+        for bytes in [MIB, 4 * MIB] {
+            assert_linear(form, bytes, make, read_messages);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Content of messages, as Anthropic's clients write it: a text, or blocks.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
@@ -9,52 +9,64 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::{
-    api::lenient::{MAX_PARTS, bounded},
+    api::lenient::{MAX_PARTS, bounded, count_attached},
     llm::{self, MediaClass, MediaSource},
 };
 
 /// The content of a message, of a tool's result or of a document.
 #[derive(Debug)]
-pub(super) enum Content {
+pub(super) enum Content<B = Block> {
     /// Plain text.
     Text(String),
     /// Typed blocks.
-    Blocks(Vec<Block>),
+    Blocks(Vec<B>),
 }
 
-impl<'de> Deserialize<'de> for Content {
+impl<'de, B: Deserialize<'de>> Deserialize<'de> for Content<B> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextOrBlocks;
-        impl<'de> Visitor<'de> for TextOrBlocks {
-            type Value = Content;
+        struct TextOrBlocks<B>(PhantomData<B>);
+        impl<'de, B: Deserialize<'de>> Visitor<'de> for TextOrBlocks<B> {
+            type Value = Content<B>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string, an array of content blocks, or one of them")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Content, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Content<B>, E> {
                 Ok(Content::Text(text.to_owned()))
             }
 
-            fn visit_string<E: de::Error>(self, text: String) -> Result<Content, E> {
+            fn visit_string<E: de::Error>(self, text: String) -> Result<Content<B>, E> {
                 Ok(Content::Text(text))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Content, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Content<B>, A::Error> {
                 bounded(items, MAX_PARTS).map(Content::Blocks)
             }
 
-            fn visit_map<A: de::MapAccess<'de>>(self, block: A) -> Result<Content, A::Error> {
-                Block::deserialize(MapAccessDeserializer::new(block)).map(|block| Content::Blocks(vec![block]))
+            fn visit_map<A: de::MapAccess<'de>>(self, block: A) -> Result<Content<B>, A::Error> {
+                B::deserialize(MapAccessDeserializer::new(block)).map(|block| Content::Blocks(vec![block]))
             }
         }
-        deserializer.deserialize_any(TextOrBlocks)
+        deserializer.deserialize_any(TextOrBlocks(PhantomData))
     }
+}
+
+/// A block of a message. A message has at most a thousand.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "BlockFields")]
+pub(super) enum MessageBlock {
+    /// A piece of what is said.
+    Said(Block),
+    /// A call of a tool.
+    ToolUse(Box<ToolUse>),
+    /// A tool's result.
+    ToolResult(Box<ToolResult>),
 }
 
 /// A content block. Small, as a request may have a million of them.
 #[derive(Debug, Deserialize)]
-#[serde(from = "BlockFields")]
+#[serde(try_from = "BlockFields")]
 pub(super) enum Block {
     /// Text.
     Text(String),
@@ -64,10 +76,6 @@ pub(super) enum Block {
     Document(Box<Document>),
     /// What a search found.
     SearchResult(Box<Document>),
-    /// A call of a tool.
-    ToolUse(Box<ToolUse>),
-    /// A tool's result.
-    ToolResult(Box<ToolResult>),
     /// What is not said upstream: earlier thinking, and blocks of kinds that mean nothing here.
     Nothing,
 }
@@ -189,136 +197,109 @@ impl<'de> Deserialize<'de> for Source {
     }
 }
 
-impl From<BlockFields> for Block {
-    fn from(block: BlockFields) -> Self {
-        let BlockFields {
-            kind,
-            text,
-            source,
-            title,
-            context,
-            id,
-            name,
-            input,
-            tool_use_id,
-            content,
-            is_error,
-            tool_name,
-        } = block;
+impl TryFrom<BlockFields> for MessageBlock {
+    type Error = String;
+
+    fn try_from(mut block: BlockFields) -> Result<Self, String> {
+        match &*block.kind {
+            "tool_use" => {
+                let (id, name, input) = (block.id.take(), block.name.take(), block.input.take());
+                Ok(Self::ToolUse(Box::new(ToolUse { id, name, input })))
+            }
+            "tool_result" => {
+                let (tool_use_id, content) = (block.tool_use_id.take(), block.content.take());
+                let is_error = block.is_error.unwrap_or(false);
+                Ok(Self::ToolResult(Box::new(ToolResult { tool_use_id, content, is_error })))
+            }
+            _ => Block::try_from(block).map(Self::Said),
+        }
+    }
+}
+
+impl TryFrom<BlockFields> for Block {
+    type Error = String;
+
+    fn try_from(block: BlockFields) -> Result<Self, String> {
+        let BlockFields { kind, text, source, title, context, content, tool_name, .. } = block;
         match &*kind {
-            "text" => Self::Text(text.unwrap_or_default()),
+            "text" => return Ok(Self::Text(text.unwrap_or_default())),
+            // A search for tools found this one. All tools are offered from the beginning.
+            "tool_reference" => {
+                return Ok(tool_name.map_or(Self::Nothing, |name| Self::Text(format!("Found the tool {name}."))));
+            }
+            "image" | "document" | "search_result" => count_attached()?,
+            _ => return Ok(Self::Nothing),
+        }
+        Ok(match &*kind {
             "image" => Self::Image(source.map(Box::new)),
             "document" => Self::Document(Box::new(Document { title, context, source, content })),
-            "search_result" => Self::SearchResult(Box::new(Document { title, context, source, content })),
-            "tool_use" => Self::ToolUse(Box::new(ToolUse { id, name, input })),
-            "tool_result" => {
-                Self::ToolResult(Box::new(ToolResult { tool_use_id, content, is_error: is_error.unwrap_or(false) }))
+            _ => Self::SearchResult(Box::new(Document { title, context, source, content })),
+        })
+    }
+}
+
+/// Appends content in neutral words. `path` is the content's place in the request.
+pub(super) fn append(content: Content, path: &str, parts: &mut Vec<llm::Part>) {
+    match content {
+        Content::Text(text) => parts.push(llm::Part::Text(text)),
+        Content::Blocks(blocks) => {
+            for (at, block) in blocks.into_iter().enumerate() {
+                append_block(block, || format!("{path}[{at}]"), parts);
             }
-            // A search for tools found this one. All tools are offered from the beginning.
-            "tool_reference" => tool_name.map_or(Self::Nothing, |name| Self::Text(format!("Found the tool {name}."))),
-            _ => Self::Nothing,
         }
     }
 }
 
-/// The parts of a message, as they are collected from its blocks.
-pub(super) struct Parts<'a> {
-    pub(super) all: Vec<llm::Part>,
-    /// How many attachments the request has so far.
-    pub(super) attached: &'a mut usize,
+/// Appends a block in neutral words. `path` returns its place in the request.
+pub(super) fn append_block(block: Block, path: impl FnOnce() -> String, parts: &mut Vec<llm::Part>) {
+    match block {
+        Block::Text(text) => parts.push(llm::Part::Text(text)),
+        Block::Image(source) => {
+            let source = source.map(|source| *source).unwrap_or_default();
+            parts.push(media(MediaClass::Image, "image", None, source, path()));
+        }
+        Block::Document(document) => append_document(*document, path, parts),
+        Block::SearchResult(result) => {
+            let Document { title, context: _, source, content } = *result;
+            let source = source.and_then(|source| source.url.or(source.data));
+            parts.extend(title.into_iter().chain(source).map(llm::Part::Text));
+            if let Some(content) = content {
+                append(content, &format!("{}.content", path()), parts);
+            }
+        }
+        Block::Nothing => {}
+    }
 }
 
-/// The most attachments of a request, in all its messages: each takes more memory than its JSON.
-const MAX_ATTACHED: usize = 1_000;
-
-impl Parts<'_> {
-    /// Appends content in neutral words. `path` is the content's place in the request.
-    ///
-    /// # Errors
-    /// There are too many attachments.
-    pub(super) fn content(&mut self, content: Content, path: &str) -> Result<(), String> {
-        match content {
-            Content::Text(text) => {
-                self.all.push(llm::Part::Text(text));
-                Ok(())
-            }
-            Content::Blocks(blocks) => {
-                blocks.into_iter().enumerate().try_for_each(|(at, block)| self.block(block, || format!("{path}[{at}]")))
+fn append_document(document: Document, path: impl FnOnce() -> String, parts: &mut Vec<llm::Part>) {
+    let Document { title, context, source, content: _ } = document;
+    let source = source.unwrap_or_default();
+    parts.extend(context.filter(|text| !text.trim().is_empty()).map(llm::Part::Text));
+    match (source.kind.as_deref(), source.data.is_some()) {
+        (Some("text"), true) => parts.extend(title.into_iter().chain(source.data).map(llm::Part::Text)),
+        (Some("content"), _) => {
+            parts.extend(title.map(llm::Part::Text));
+            if let Some(content) = source.content {
+                append(content, &format!("{}.source.content", path()), parts);
             }
         }
+        _ => parts.push(media(MediaClass::File, "document", title, source, path())),
     }
+}
 
-    /// Appends a block; `path` returns its place in the request. Calls and results are no parts.
-    ///
-    /// # Errors
-    /// There are too many attachments.
-    pub(super) fn block(&mut self, block: Block, path: impl FnOnce() -> String) -> Result<(), String> {
-        match block {
-            Block::Text(text) => self.all.push(llm::Part::Text(text)),
-            Block::Image(source) => {
-                let source = source.map(|source| *source).unwrap_or_default();
-                self.media(MediaClass::Image, "image", None, source, path())?;
-            }
-            Block::Document(document) => self.document(*document, path)?,
-            Block::SearchResult(result) => {
-                let Document { title, context: _, source, content } = *result;
-                let source = source.and_then(|source| source.url.or(source.data));
-                self.all.extend(title.into_iter().chain(source).map(llm::Part::Text));
-                if let Some(content) = content {
-                    self.content(content, &format!("{}.content", path()))?;
-                }
-            }
-            Block::ToolUse(_) | Block::ToolResult(_) | Block::Nothing => {}
-        }
-        Ok(())
-    }
-
-    fn document(&mut self, document: Document, path: impl FnOnce() -> String) -> Result<(), String> {
-        let Document { title, context, source, content } = document;
-        let source = source.unwrap_or_default();
-        self.all.extend(context.filter(|text| !text.trim().is_empty()).map(llm::Part::Text));
-        match (source.kind.as_deref(), source.data.is_some(), content) {
-            (Some("text"), true, _) => {
-                self.all.extend(title.into_iter().chain(source.data).map(llm::Part::Text));
-            }
-            (Some("content"), ..) => {
-                self.all.extend(title.map(llm::Part::Text));
-                if let Some(content) = source.content {
-                    self.content(content, &format!("{}.source.content", path()))?;
-                }
-            }
-            _ => self.media(MediaClass::File, "document", title, source, path())?,
-        }
-        Ok(())
-    }
-
-    fn media(
-        &mut self,
-        class: MediaClass,
-        word: &str,
-        title: Option<String>,
-        source: Source,
-        param: String,
-    ) -> Result<(), String> {
-        *self.attached = self.attached.saturating_add(1);
-        if *self.attached > MAX_ATTACHED {
-            return Err(format!("a request has at most {MAX_ATTACHED} images and documents"));
-        }
-        let Source { kind, media_type, data, url, file_id, content: _ } = source;
-        let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-        let (data, url, file_id) = (given(data), given(url), given(file_id));
-        let is_content = data.is_some();
-        let source = match (kind.as_deref(), data, url, file_id) {
-            (Some("file"), _, _, Some(id)) | (_, None, None, Some(id)) => MediaSource::Upload(id),
-            (Some("url"), _, Some(link), _) | (_, None, Some(link), _) => MediaSource::Link(link),
-            (_, Some(content), ..) => MediaSource::Content(content),
-            (_, None, None, None) => MediaSource::Missing,
-        };
-        let filename = file_name(word, given(title), media_type.as_deref().filter(|_| is_content));
-        let media = llm::Media { class, source, filename, format: None, param, word: word.into() };
-        self.all.push(llm::Part::Media(Box::new(media)));
-        Ok(())
-    }
+fn media(class: MediaClass, word: &str, title: Option<String>, source: Source, param: String) -> llm::Part {
+    let Source { kind, media_type, data, url, file_id, content: _ } = source;
+    let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+    let (data, url, file_id) = (given(data), given(url), given(file_id));
+    let is_content = data.is_some();
+    let source = match (kind.as_deref(), data, url, file_id) {
+        (Some("file"), _, _, Some(id)) | (_, None, None, Some(id)) => MediaSource::Upload(id),
+        (Some("url"), _, Some(link), _) | (_, None, Some(link), _) => MediaSource::Link(link),
+        (_, Some(content), ..) => MediaSource::Content(content),
+        (_, None, None, None) => MediaSource::Missing,
+    };
+    let filename = file_name(word, given(title), media_type.as_deref().filter(|_| is_content));
+    llm::Part::Media(Box::new(llm::Media { class, source, filename, format: None, param, word: word.into() }))
 }
 
 /// A name whose end tells the type of a content in base64, which has no other place for it.

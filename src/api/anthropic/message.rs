@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, SeqAccess, Visitor},
+    de::{SeqAccess, Visitor},
 };
 
-use super::content::{Block, Content, Parts, ToolResult, ToolUse};
+use super::content::{Block, Content, MessageBlock, ToolResult, ToolUse, append, append_block};
 use crate::{api::lenient::too_many, llm};
 
 /// The most messages of a request. A tool's result counts as one.
@@ -24,9 +24,9 @@ pub(super) fn messages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<llm::Message>, A::Error> {
-            let (mut all, mut attached, mut index) = (Vec::new(), 0, 0_usize);
+            let (mut all, mut index) = (Vec::new(), 0_usize);
             while let Some(message) = items.next_element::<Message>()? {
-                message.append(index, &mut all, &mut attached).map_err(de::Error::custom)?;
+                message.append(index, &mut all);
                 if all.len() > MAX_MESSAGES {
                     return Err(too_many(MAX_MESSAGES));
                 }
@@ -62,41 +62,38 @@ pub(super) struct Message {
     role: Role,
     /// What is said.
     #[cfg_attr(test, schema(value_type = Option<super::schema::BlockContent>))]
-    content: Option<Content>,
+    content: Option<Content<MessageBlock>>,
 }
 
 impl Message {
     /// Appends the message in neutral words, in which each result of a tool is a message; `index` is its position in the
     /// request.
-    fn append(self, index: usize, all: &mut Vec<llm::Message>, attached: &mut usize) -> Result<(), String> {
+    fn append(self, index: usize, all: &mut Vec<llm::Message>) {
         let Self { role, content } = self;
         let path = format!("messages[{index}].content");
         let before = all.len();
-        let mut parts = Parts { all: Vec::new(), attached };
-        let (mut answer, mut tool_calls) = (String::new(), Vec::new());
-        match content {
-            None => {}
-            Some(Content::Text(text)) if role == Role::Assistant => answer = text,
-            Some(content @ Content::Text(_)) => parts.content(content, &path)?,
-            Some(Content::Blocks(blocks)) => {
-                for (at, block) in blocks.into_iter().enumerate() {
-                    match (role, block) {
-                        (Role::User, Block::ToolResult(result)) => {
-                            if !parts.all.is_empty() {
-                                all.push(said(llm::Role::User, std::mem::take(&mut parts.all)));
-                            }
-                            all.push(result.into_neutral(&format!("{path}[{at}].content"), parts.attached)?);
-                        }
-                        (Role::Assistant, Block::ToolUse(call)) => tool_calls.extend(call.into_neutral()),
-                        // The texts of an answer are one text, wherever thinking or a citation divides it.
-                        (Role::Assistant, Block::Text(text)) if answer.is_empty() => answer = text,
-                        (Role::Assistant, Block::Text(text)) => answer.push_str(&text),
-                        (_, block) => parts.block(block, || format!("{path}[{at}]"))?,
+        let (mut parts, mut answer, mut tool_calls) = (Vec::new(), String::new(), Vec::new());
+        let blocks = match content {
+            None => Vec::new(),
+            Some(Content::Text(text)) => vec![MessageBlock::Said(Block::Text(text))],
+            Some(Content::Blocks(blocks)) => blocks,
+        };
+        for (at, block) in blocks.into_iter().enumerate() {
+            match (role, block) {
+                (Role::User, MessageBlock::ToolResult(result)) => {
+                    if !parts.is_empty() {
+                        all.push(said(llm::Role::User, std::mem::take(&mut parts)));
                     }
+                    all.push(result.into_neutral(&format!("{path}[{at}].content")));
                 }
+                (Role::Assistant, MessageBlock::ToolUse(call)) => tool_calls.extend(call.into_neutral()),
+                // The texts of an answer are one text, wherever thinking or a citation divides it.
+                (Role::Assistant, MessageBlock::Said(Block::Text(text))) if answer.is_empty() => answer = text,
+                (Role::Assistant, MessageBlock::Said(Block::Text(text))) => answer.push_str(&text),
+                (_, MessageBlock::Said(block)) => append_block(block, || format!("{path}[{at}]"), &mut parts),
+                (_, MessageBlock::ToolUse(_) | MessageBlock::ToolResult(_)) => {}
             }
         }
-        let mut parts = parts.all;
         if !answer.is_empty() {
             parts.insert(0, llm::Part::Text(answer));
         }
@@ -109,7 +106,6 @@ impl Message {
             tool_calls.shrink_to_fit();
             all.push(llm::Message { tool_calls, ..said(role, parts) });
         }
-        Ok(())
     }
 }
 
@@ -120,13 +116,13 @@ fn said(role: llm::Role, mut parts: Vec<llm::Part>) -> llm::Message {
 
 impl ToolResult {
     /// The result in neutral words. `path` is the place of its content in the request.
-    fn into_neutral(self, path: &str, attached: &mut usize) -> Result<llm::Message, String> {
+    fn into_neutral(self, path: &str) -> llm::Message {
         let Self { tool_use_id, content, is_error } = self;
-        let mut parts = Parts { all: Vec::new(), attached };
+        let mut parts = Vec::new();
         if let Some(content) = content {
-            parts.content(content, path)?;
+            append(content, path, &mut parts);
         }
-        Ok(llm::Message { tool_call_id: tool_use_id, is_error, ..said(llm::Role::Tool, parts.all) })
+        llm::Message { tool_call_id: tool_use_id, is_error, ..said(llm::Role::Tool, parts) }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     api::{
         Delivery, Parsed,
         json_body::read,
-        lenient::{Number, Object, Stop, Whole, Words, tools},
+        lenient::{Number, Object, Stop, Whole, Words, reset_attached, tools},
         reasoning::{self, ThinkingSwitch},
     },
     error::{Error, Result},
@@ -207,5 +207,5 @@ impl MessagesRequest {
 /// `invalid_json` when it is not JSON; `invalid_request` with the path of the first field that has a wrong type, or with the
 /// field whose value is not possible.
 pub fn parse(body: &[u8]) -> Result<Parsed> {
-    read::<MessagesRequest>(body, || ())?.into_parsed()
+    read::<MessagesRequest>(body, reset_attached)?.into_parsed()
 }

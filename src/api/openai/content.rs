@@ -1,6 +1,6 @@
 //! Content of messages, as OpenAI's two dialects write it: a text, or parts.
 
-use std::{cell::Cell, fmt};
+use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
@@ -8,7 +8,8 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::api::lenient::{MAX_PARTS, bounded};
+pub(super) use crate::api::lenient::reset_attached;
+use crate::api::lenient::{MAX_PARTS, bounded, count_attached};
 use crate::llm::{self, MediaClass, MediaSource};
 
 /// A message's content.
@@ -62,30 +63,8 @@ pub(super) enum Part {
     Unknown(Box<str>),
 }
 
-/// The most attachments of a request, in all its messages.
-const MAX_ATTACHED: usize = 1_000;
 /// How many characters of an unknown part's type errors show.
 const MAX_TYPE_SHOWN: usize = 40;
-
-thread_local! {
-    /// The number of attachments in the request that this thread parses, counted during parsing because each takes more
-    /// memory than its JSON; serde hands a part's deserializer no other context.
-    static ATTACHED: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Resets the count of attachments, before a request is parsed.
-pub(super) fn reset_attached() {
-    ATTACHED.set(0);
-}
-
-fn count_attached() -> Result<(), String> {
-    let count = ATTACHED.get().saturating_add(1);
-    ATTACHED.set(count);
-    if count > MAX_ATTACHED {
-        return Err(format!("more than {MAX_ATTACHED} attachments in one request are not possible"));
-    }
-    Ok(())
-}
 
 impl TryFrom<PartFields> for Part {
     type Error = String;
