@@ -10,6 +10,7 @@ use criterion::{Criterion, Throughput};
 use qwen_edge::{
     api::{
         AnswerMeta, Delivery, Encoder,
+        anthropic::MessagesDelivery,
         openai::chat_completions::{self, ChatDelivery, ChunkWriter},
     },
     chat::{Attachments, Progress, Translator, history_key},
@@ -39,9 +40,12 @@ fn meta() -> AnswerMeta {
     }
 }
 
+const CHAT: Delivery = Delivery::ChatCompletions(ChatDelivery::stream(true));
+const MESSAGES: Delivery = Delivery::Messages(MessagesDelivery { is_stream: true, input_tokens: 1000 });
+
 /// A translator after its first delta.
-fn begun() -> Translator {
-    let encoder = Encoder::new(meta(), Delivery::ChatCompletions(ChatDelivery::stream(true)));
+fn begun(delivery: Delivery) -> Translator {
+    let encoder = Encoder::new(meta(), delivery);
     let mut translator = Translator::new(Decoder::qwen(), encoder, Vec::new(), None);
     for piece in [CREATED, DELTA] {
         assert_eq!(translator.feed(piece.as_bytes()).unwrap(), Progress::More);
@@ -50,9 +54,9 @@ fn begun() -> Translator {
 }
 
 /// Counts the allocations while deltas arrive one by one and each is flushed at once.
-fn allocations() {
+fn allocations(dialect: &str, delivery: Delivery) {
     const DELTAS: usize = 10_000;
-    let mut translator = begun();
+    let mut translator = begun(delivery);
     drop(translator.take());
     let region = Region::new(ALLOCATOR);
     for _ in 0..DELTAS {
@@ -60,14 +64,14 @@ fn allocations() {
         drop(translator.take());
     }
     let stats = region.change();
-    println!("allocations for {DELTAS} deltas: {}, growths: {}", stats.allocations, stats.reallocations);
+    println!("allocations for {DELTAS} deltas, {dialect}: {}, growths: {}", stats.allocations, stats.reallocations);
 }
 
 /// A function that runs a step once, with its input prepared.
 fn step(name: &str) -> Box<dyn FnMut()> {
     match name {
-        "translate" => {
-            let mut translator = begun();
+        "translate" | "translate_messages" => {
+            let mut translator = begun(if name == "translate" { CHAT } else { MESSAGES });
             Box::new(move || {
                 translator.feed(black_box(DELTA.as_bytes())).unwrap();
                 drop(black_box(translator.take()));
@@ -150,11 +154,13 @@ fn main() {
         return;
     }
     let mut criterion = Criterion::default().configure_from_args();
-    allocations();
+    allocations("chat completions", CHAT);
+    allocations("messages", MESSAGES);
     let mut group = criterion.benchmark_group("step");
     group.throughput(Throughput::Elements(1));
     for (name, what) in [
         ("translate", "translate: a delta, bytes of the site to bytes of the client"),
+        ("translate_messages", "translate: the same, to Messages"),
         ("scan", "scan: the same JSON, nothing taken from it"),
         ("read", "read: one event"),
         ("write", "write: one chunk"),

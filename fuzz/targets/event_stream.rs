@@ -8,6 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use qwen_edge::{
     api::{
         AnswerMeta, Delivery, Encoder,
+        anthropic::MessagesDelivery,
         openai::{self, chat_completions::ChatDelivery},
     },
     chat::Translator,
@@ -15,9 +16,9 @@ use qwen_edge::{
     upstream::Decoder,
 };
 
-fn client_gets(delivery: ChatDelivery, pieces: &[&[u8]]) -> String {
+fn client_gets(delivery: Delivery, pieces: &[&[u8]]) -> String {
     let meta = AnswerMeta { id: "chatcmpl-1".to_owned(), created: UnixSeconds::new(1), model: "m".to_owned() };
-    let encoder = Encoder::new(meta, Delivery::ChatCompletions(delivery));
+    let encoder = Encoder::new(meta, delivery);
     match Translator::new(Decoder::qwen(), encoder, vec!["STOP".to_owned()], Some(500)).run(pieces.iter().copied()) {
         Ok(bytes) => String::from_utf8(bytes.to_vec()).expect("text"),
         Err(error) => openai::error_body(&error),
@@ -26,14 +27,20 @@ fn client_gets(delivery: ChatDelivery, pieces: &[&[u8]]) -> String {
 
 fuzz_target!(|input: &[u8]| {
     let Some((cuts, data)) = pieces::parts(input) else { return };
-    for delivery in [ChatDelivery::WHOLE, ChatDelivery::stream(true)] {
-        let at_once = client_gets(delivery, &[data]);
-        assert_eq!(at_once, client_gets(delivery, &pieces::pieces(cuts, data)));
+    let chats = [ChatDelivery::WHOLE, ChatDelivery::stream(true)].map(Delivery::ChatCompletions);
+    let messages = [true, false].map(|is_stream| Delivery::Messages(MessagesDelivery { is_stream, input_tokens: 1 }));
+    for delivery in chats.into_iter().chain(messages) {
+        let at_once = client_gets(delivery.clone(), &[data]);
+        assert_eq!(at_once, client_gets(delivery.clone(), &pieces::pieces(cuts, data)));
         if at_once.starts_with('{') {
             serde_json::from_str::<serde_json::Value>(&at_once).expect("an object");
             continue;
         }
         for event in at_once.split_terminator("\n\n") {
+            let event = match delivery {
+                Delivery::Messages(_) => event.split_once('\n').expect("a name and data").1,
+                _ => event,
+            };
             let data = event.strip_prefix("data: ").expect("a data line");
             assert!(!data.contains(['\n', '\r']));
             assert!(data == "[DONE]" || serde_json::from_str::<serde_json::Value>(data).is_ok(), "{data}");

@@ -123,3 +123,42 @@ pub const FORMS: &[(&str, Form)] = &[
     ("an unterminated string", |bytes| format!(r#"{{"messages":[{{"role":"user","content":"{}"#, fill(bytes, "a"))),
     ("deep nesting", |bytes| fill(bytes, "[")),
 ];
+
+fn blocks(role: &str, item: &str, bytes: usize) -> String {
+    messages(lists(item, 1_000, &format!(r#"{{"role":"{role}","content":["#), "]}", bytes))
+}
+
+/// Blocks in results of tools, all in one message.
+fn nested(item: &str, bytes: usize) -> String {
+    let results = lists(item, 1_000, r#"{"type":"tool_result","content":["#, "]}", bytes);
+    messages(format!(r#"{{"role":"user","content":[{results}]}}"#))
+}
+
+/// The same for requests of Anthropic's Messages.
+pub const MESSAGES_FORMS: &[(&str, Form)] = &[
+    ("text blocks", |bytes| blocks("user", r#"{"type":"text"}"#, bytes)),
+    ("text blocks of an answer", |bytes| blocks("assistant", r#"{"type":"text","text":"a"}"#, bytes)),
+    ("thinking blocks", |bytes| blocks("assistant", r#"{"type":"thinking","thinking":"a","signature":"b"}"#, bytes)),
+    ("unknown blocks", |bytes| blocks("user", r#"{"type":"x"}"#, bytes)),
+    ("calls", |bytes| blocks("assistant", r#"{"type":"tool_use"}"#, bytes)),
+    ("named calls", |bytes| blocks("assistant", r#"{"type":"tool_use","id":"c","name":"f","input":{}}"#, bytes)),
+    ("results", |bytes| blocks("user", r#"{"type":"tool_result","tool_use_id":"c","content":"x"}"#, bytes)),
+    ("pictures", |bytes| blocks("user", r#"{"type":"image","source":{}}"#, bytes)),
+    ("results of texts", |bytes| nested(r#"{"type":"text"}"#, bytes)),
+    ("results of calls", |bytes| nested(r#"{"type":"tool_use","id":"c"}"#, bytes)),
+    ("results of pictures", |bytes| nested(r#"{"type":"image","source":{"url":""}}"#, bytes)),
+    ("results of findings", |bytes| nested(r#"{"type":"search_result"}"#, bytes)),
+    ("nested results", |bytes| {
+        nested(&format!("{}{}", r#"{"type":"x","content":["#.repeat(40), "]}".repeat(40)), bytes)
+    }),
+    ("arguments", |bytes| {
+        let call = format!(r#"{{"type":"tool_use","id":"c","name":"f","input":{{"a":"{}"}}}}"#, fill(bytes, "a"));
+        messages(format!(r#"{{"role":"assistant","content":[{call}]}}"#))
+    }),
+    ("a picture", |bytes| {
+        let source =
+            format!(r#"{{"type":"base64","media_type":"image/jpeg","data":"{}"}}"#, BASE64.encode(image(bytes)));
+        format!(r#"{{"messages":[{{"role":"user","content":[{{"type":"image","source":{source}}}]}}]}}"#)
+    }),
+    ("a system text", |bytes| format!(r#"{{"system":"{}","messages":[{LAST}]}}"#, fill(bytes, "1 may "))),
+];

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     Product,
     fake_qwen::Fake,
-    hostile_bodies::FORMS,
+    hostile_bodies::{FORMS, MESSAGES_FORMS},
     http::{chat, concat_deltas, with},
     server::{Case, Server, unique},
 };
@@ -35,7 +35,9 @@ pub async fn bodies_of_any_shape_use_bounded_memory(case: Arc<Case>) {
     };
     let mut before = server.memory_bytes().await;
     let only = std::env::var("ONLY_FORM").ok();
-    for (name, make) in FORMS.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)) {
+    let chat_forms = FORMS.iter().map(|form| ("/v1/chat/completions", form));
+    let forms = chat_forms.chain(MESSAGES_FORMS.iter().map(|form| ("/v1/messages", form)));
+    for (path, (name, make)) in forms.filter(|(_, (name, _))| only.as_deref().is_none_or(|only| only == *name)) {
         let body = make(bytes);
         assert!(body.len() <= 16 * MIB, "{name}: {}", body.len());
         if case.product == Product::Native {
@@ -53,7 +55,7 @@ pub async fn bodies_of_any_shape_use_bounded_memory(case: Arc<Case>) {
                 server.chat(&with(chat(&prompt), json!({ "stream": true, "enable_thinking": false }))).await
             })
         };
-        let reply = server.http.send("POST", "/v1/chat/completions", &Server::auth_headers(), body).await;
+        let reply = server.http.send("POST", path, &Server::auth_headers(), body).await;
         assert!([200, 400, 413].contains(&reply.status.as_u16()), "{name}: {reply:?}");
         assert!(reply.body.len() < 10_000, "{name}: the error repeats the request: {}", reply.body.len());
         let concurrent = concurrent.await.unwrap();
