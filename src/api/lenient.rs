@@ -217,6 +217,28 @@ pub(crate) fn tools<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer.deserialize_any(Tools(PhantomData))
 }
 
+/// The deepest schema of a tool: deeper JSON is not read elsewhere.
+pub(crate) const MAX_DEPTH: usize = 120;
+
+/// Whether JSON is nested too deeply.
+pub(crate) fn is_too_deep(json: &str) -> bool {
+    let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => depth = depth.saturating_add(1),
+            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return true;
+        }
+    }
+    false
+}
+
 /// One text or several.
 #[derive(Debug)]
 pub(crate) struct Stop(pub(crate) Vec<String>);

@@ -206,6 +206,12 @@ fn a_wrong_type_is_told_by_the_path_of_its_field() {
         (with(r#""tools":[{"name":5}]"#), "tools[0].name"),
         (with(r#""tools":[{}]"#), "tools[0].name"),
         (with(r#""tools":[{"name":"f","input_schema":5}]"#), "tools[0].input_schema"),
+        (with(r#""tools":[{"name":"f"},{"name":"g"},{"name":"f"}]"#), "tools[2].name"),
+        (with(&format!(r#""tools":[{{"name":"{}"}}]"#, "n".repeat(129))), "tools[0].name"),
+        (
+            with(&format!(r#""tools":[{{"name":"f","input_schema":{}1{}}}]"#, r#"{"a":"#.repeat(121), "}".repeat(121))),
+            "tools[0].input_schema",
+        ),
         (with(r#""tool_choice":"auto""#), "tool_choice"),
         (with(r#""tool_choice":{}"#), "tool_choice.type"),
         (with(r#""tool_choice":{"type":"any"}"#), "tool_choice"),
@@ -253,7 +259,7 @@ fn what_there_is_much_of_is_bounded() {
             "messages[0].content[0].content",
         ),
         (r#"{"type":"text"}"#, r#""messages":[],"system":["#, "]", MAX_PARTS, "system"),
-        (r#"{"name":"f"}"#, r#""messages":[],"tools":["#, "]", MAX_TOOLS, "tools"),
+        (r#"{"type":"x"}"#, r#""messages":[],"tools":["#, "]", MAX_TOOLS, "tools"),
         (r#""a""#, r#""messages":[],"stop_sequences":["#, "]", MAX_STOPS, "stop_sequences"),
     ] {
         let body = |count: usize| format!("{before}{}{after}", vec![item; count].join(","));

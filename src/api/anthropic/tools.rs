@@ -1,12 +1,12 @@
 //! The tools of a request, and which of them the answer may or must call.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    api::lenient::Object,
+    api::lenient::{MAX_DEPTH, MAX_TOOL_NAME, Object, is_too_deep},
     error::{Error, Result},
     llm::{self, ToolChoice, ToolKind},
 };
@@ -73,12 +73,19 @@ impl Tools {
         let tools = tools.unwrap_or_default();
         let has_any = !tools.is_empty();
         let mut search = false;
-        let (mut all, mut others) = (Vec::new(), Vec::new());
+        let (mut all, mut others, mut names) = (Vec::new(), Vec::new(), HashSet::new());
         for (index, tool) in tools.into_iter().enumerate() {
             search |= tool.kind.as_deref().is_some_and(|kind| kind.starts_with("web_search"));
             let name = tool.name.clone();
             match tool.into_neutral(index)? {
-                Some(tool) => all.push(tool),
+                Some(tool) => {
+                    if !names.insert(tool.name.clone()) {
+                        let param = format!("tools[{index}].name");
+                        let problem = format!("The field '{param}' is the name of an earlier tool: '{}'.", tool.name);
+                        return Err(Error::invalid(param, problem));
+                    }
+                    all.push(tool);
+                }
                 None => others.extend(name),
             }
         }
@@ -131,6 +138,11 @@ impl ToolFields {
             Some(_) => return Ok(None),
         };
         let name = name.filter(|name| !name.trim().is_empty());
+        if name.as_ref().is_some_and(|name| name.len() > MAX_TOOL_NAME) {
+            let param = format!("tools[{index}].name");
+            let problem = format!("The field '{param}' has more than {MAX_TOOL_NAME} bytes.");
+            return Err(Error::invalid(param, problem));
+        }
         if let Some((usual, description, schema)) = fixed {
             return Ok(Some(llm::Tool {
                 name: name.unwrap_or_else(|| usual.to_owned()),
@@ -149,6 +161,11 @@ impl ToolFields {
         if parameters.as_ref().is_some_and(|schema| !schema.get().starts_with('{')) {
             let param = format!("tools[{index}].input_schema");
             let problem = format!("The field '{param}' is not an object, as JSON schemas are.");
+            return Err(Error::invalid(param, problem));
+        }
+        if parameters.as_ref().is_some_and(|schema| is_too_deep(schema.get())) {
+            let param = format!("tools[{index}].input_schema");
+            let problem = format!("The field '{param}' has more than {MAX_DEPTH} levels.");
             return Err(Error::invalid(param, problem));
         }
         Ok(Some(llm::Tool {

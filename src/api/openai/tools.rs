@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::responses::{Namespaced, shown_name};
 use crate::{
-    api::lenient::{MAX_TOOL_NAME, MAX_TOOLS},
+    api::lenient::{MAX_DEPTH, MAX_TOOL_NAME, MAX_TOOLS, is_too_deep},
     error::{Error, Result},
     llm::{self, ToolChoice, ToolKind},
 };
@@ -302,28 +302,6 @@ impl ToolFields {
 
 /// How the model sees a tool that takes text.
 const CUSTOM_SCHEMA: &str = r#"{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}"#;
-
-/// The deepest schema of a tool: deeper JSON is not read elsewhere.
-const MAX_DEPTH: usize = 120;
-
-/// Whether JSON is nested too deeply.
-fn is_too_deep(json: &str) -> bool {
-    let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' => is_escaped = in_text,
-            b'"' => in_text = !in_text,
-            b'{' | b'[' if !in_text => depth = depth.saturating_add(1),
-            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MAX_DEPTH {
-            return true;
-        }
-    }
-    false
-}
 
 /// # Errors
 /// `invalid_request` with the field: there is no name, or one that is too long.
