@@ -19,7 +19,7 @@ use crate::{
     api::{Parsed, anthropic, openai},
     credentials_input,
     error::Result,
-    llm::Source,
+    llm::{Source, estimate_text, estimate_tokens},
     upstream::{PromptMessage, ToolText, answered_calls, qwen::SseReader, render_prompt, speaker_names},
     visible,
 };
@@ -57,6 +57,7 @@ fn read_with(parse: fn(&[u8]) -> Result<Parsed>, body: &str) -> Times {
     let times = Times::default();
     let Ok(parsed) = times.of("from_json", || parse(body.as_bytes())) else { return times };
     let mut request = parsed.request;
+    times.of("estimate", || estimate_tokens(&request));
     let Ok(attachments) = times.of("attachments", || Attachments::take(&mut request.messages)) else { return times };
     let messages = request.messages;
     drop(times.of("check", || check(&messages, &attachments)));
@@ -88,6 +89,7 @@ fn read_text(text: &str) -> Times {
     }
     times.of("cookie_value", || credentials_input::cookie_value(text, "token").map(str::len));
     times.of("visible::text", || visible::text(text).len());
+    times.of("estimate", || estimate_text(text));
     times.of("visible::lines", || visible::lines(text).len());
     let sources = vec![Source { title: String::new(), url: String::new() }; 500];
     times.of("annotations", || citations(text, &sources));

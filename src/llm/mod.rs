@@ -9,4 +9,4 @@ pub use request::{
     Correction, FunctionCall, Media, MediaClass, MediaSource, Message, OutputFormat, Part, Reasoning, Request, Role,
     Tool, ToolCall, ToolChoice, ToolKind,
 };
-pub use tokens::estimate_tokens;
+pub use tokens::{estimate_text, estimate_tokens};
