@@ -53,6 +53,7 @@ pub struct Client {
     pub(super) max_file: u64,
     pub(super) store_health: Arc<StoreHealth>,
     pub(super) aliases: BTreeMap<String, String>,
+    pub(super) default_model: String,
     pub(super) model_cache: ModelCache,
 }
 
@@ -69,6 +70,7 @@ impl Client {
             max_file: config.max_file_bytes,
             store_health,
             aliases: config.model_aliases.clone(),
+            default_model: config.default_model.clone(),
             model_cache: ModelCache::default(),
         }
     }

@@ -14,7 +14,7 @@ use super::{
     client::Client,
     errors,
     model_cache::{Failure, Next, RETRY_PAUSE},
-    models::{self, Choice, Model, ModelList},
+    models::{self, Choice, Model, ModelList, Names},
     poll::Poll,
     session::CredentialsLease,
     wire,
@@ -62,7 +62,8 @@ impl Client {
     /// What a client's model name means. Never fails: without a list the name is taken by its look.
     pub async fn choose<P: Host>(self: &Arc<Self>, platform: &P, name: &str) -> (Choice, Option<Model>) {
         let list = self.any_models(platform, CHAT_TIMEOUT).await;
-        let choice = models::choose(name, list.as_ref(), &self.aliases);
+        let names = Names { live: list.as_ref(), aliases: &self.aliases, default: &self.default_model };
+        let choice = models::choose(name, names);
         let model = list.and_then(|list| list.get(&choice.id).cloned());
         (choice, model)
     }

@@ -150,17 +150,34 @@ pub struct Choice {
 /// An alias may lead to another one; so often that is followed.
 const MAX_ALIASES: usize = 4;
 
-/// Finds the model that `name` means: a live id or display name, an alias, or either with suffixes; an unknown name stands for
-/// itself. The suffixes of an alias' target count as well, after those of the name.
+/// Names of other vendors' models begin so. Some clients offer no others.
+const VENDORS: [&str; 4] = ["claude-", "gpt-", "chatgpt-", "gemini-"];
+/// Their words for a model that answers at once.
+const SMALL: [&str; 4] = ["haiku", "mini", "nano", "flash"];
+
+/// What decides over a name, beside itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names<'a> {
+    /// The live list, if it is known.
+    pub(super) live: Option<&'a ModelList>,
+    /// `MODEL_ALIASES`, in lower case.
+    pub(super) aliases: &'a BTreeMap<String, String>,
+    /// `DEFAULT_MODEL`
+    pub(super) default: &'a str,
+}
+
+/// Finds the model that `name` means: a live id or display name, an alias, or either with suffixes. Another vendor's name means
+/// the default model. An unknown name stands for itself. The suffixes of an alias' target count as well, after those of the
+/// name.
 #[must_use]
-pub(super) fn choose(name: &str, live: Option<&ModelList>, own_aliases: &BTreeMap<String, String>) -> Choice {
+pub(super) fn choose(name: &str, names: Names<'_>) -> Choice {
     let name = name.trim();
     let mut choice = Choice { id: name.to_owned(), thinking: None, search: false };
     let mut base = name.to_owned();
     // What is known of the name so far; without that it stands for itself, suffixes and all.
     let mut known = None;
     for _ in 0..=MAX_ALIASES {
-        let (found, stem) = resolve(&base, live, own_aliases, &mut choice);
+        let (found, stem) = resolve(&base, names, &mut choice);
         match found {
             Some(Meaning::Model(id)) => return Choice { id, ..choice },
             Some(Meaning::Alias(target)) => {
@@ -169,7 +186,7 @@ pub(super) fn choose(name: &str, live: Option<&ModelList>, own_aliases: &BTreeMa
             }
             None => {
                 // Without a list nobody can tell whether the suffix is part of an id, and then it most likely is ours.
-                if live.is_none() && !stem.is_empty() {
+                if names.live.is_none() && !stem.is_empty() {
                     return Choice { id: stem, ..choice };
                 }
                 break;
@@ -187,12 +204,8 @@ enum Meaning {
 }
 
 /// What a name means, with suffixes taken off it until it means something; and what is left of it then.
-fn resolve(
-    name: &str,
-    live: Option<&ModelList>,
-    own_aliases: &BTreeMap<String, String>,
-    choice: &mut Choice,
-) -> (Option<Meaning>, String) {
+fn resolve(name: &str, names: Names<'_>, choice: &mut Choice) -> (Option<Meaning>, String) {
+    let Names { live, aliases, default } = names;
     let mut base = name;
     loop {
         if let Some(model) = live.and_then(|live| live.named(base)) {
@@ -201,9 +214,12 @@ fn resolve(
         let lower = base.to_lowercase();
         let built_in = || {
             let at = ALIASES.binary_search_by_key(&lower.as_str(), |(alias, _)| alias).ok()?;
-            ALIASES.get(at).map(|(_, id)| (*id).to_owned())
+            let target = ALIASES.get(at).map(|(_, id)| *id)?;
+            // Models come and go at the site, and this table does not.
+            let is_gone = live.is_some_and(|live| live.named(target).is_none());
+            Some(if is_gone && !default.eq_ignore_ascii_case(&lower) { default } else { target }.to_owned())
         };
-        if let Some(target) = own_aliases.get(&lower).cloned().or_else(built_in) {
+        if let Some(target) = aliases.get(&lower).cloned().or_else(built_in) {
             return (Some(Meaning::Alias(target)), base.to_owned());
         }
         let suffix = match () {
@@ -219,10 +235,23 @@ fn resolve(
                 choice.search = true;
                 "-search"
             }
-            () => return (None, base.to_owned()),
+            () => break,
         };
         base = base.get(..base.len().saturating_sub(suffix.len())).unwrap_or_default();
     }
+    let lower = name.to_lowercase();
+    if !is_other_vendors(&lower) || default.eq_ignore_ascii_case(name) {
+        return (None, base.to_owned());
+    }
+    if lower.split(|separator: char| !separator.is_alphanumeric()).any(|word| SMALL.contains(&word)) {
+        choice.thinking = choice.thinking.or(Some(false));
+    }
+    (Some(Meaning::Alias(default.to_owned())), base.to_owned())
+}
+
+/// Whether another vendor names its models so: `claude-…`, `gpt-…`, `o1` to `o9` with anything behind.
+fn is_other_vendors(lower: &str) -> bool {
+    VENDORS.iter().any(|vendor| lower.starts_with(vendor)) || matches!(lower.as_bytes(), [b'o', b'1'..=b'9', ..])
 }
 
 #[cfg(test)]
@@ -231,6 +260,10 @@ mod tests {
 
     fn list(ids: &[&str]) -> ModelList {
         ModelList(Arc::new(ids.iter().map(|id| Model { id: (*id).to_owned(), ..Model::default() }).collect()))
+    }
+
+    fn names<'a>(live: Option<&'a ModelList>, aliases: &'a BTreeMap<String, String>) -> Names<'a> {
+        Names { live, aliases, default: "qwen3-max" }
     }
 
     #[test]
@@ -286,13 +319,88 @@ mod tests {
             ("", "", None, false),
         ] {
             let expected = Choice { id: id.to_owned(), thinking, search };
-            assert_eq!(choose(name, Some(&live), &own), expected, "{name}");
+            assert_eq!(choose(name, names(Some(&live), &own)), expected, "{name}");
         }
-        assert!(["round", "About"].contains(&choose("round", Some(&live), &own).id.as_str()), "it ends");
+        assert!(["round", "About"].contains(&choose("round", names(Some(&live), &own)).id.as_str()), "it ends");
         let expected = Choice { id: "qwen3.7-plus".to_owned(), thinking: Some(true), search: false };
-        assert_eq!(choose("qwen3.7-plus-thinking", None, &BTreeMap::new()), expected);
+        assert_eq!(choose("qwen3.7-plus-thinking", names(None, &BTreeMap::new())), expected);
         let expected = Choice { id: "qwen3-max".to_owned(), thinking: Some(false), search: false };
-        assert_eq!(choose("my-fast", None, &own), expected, "also without a list");
+        assert_eq!(choose("my-fast", names(None, &own)), expected, "also without a list");
+    }
+
+    #[test]
+    fn other_vendors_names_mean_the_default_model() {
+        let live = list(&["qwen3.7-plus", "qwen-plus-2025-09-11", "gpt-oss-120b", "gemini-flash"]);
+        let own = BTreeMap::from([
+            ("claude-opus-5".to_owned(), "qwen-plus-2025-09-11-search".to_owned()),
+            ("o3-mini".to_owned(), "gpt-oss-120b".to_owned()),
+            ("to-other".to_owned(), "gpt-5-nano".to_owned()),
+        ]);
+        let default = "qwen3.7-plus";
+        for (name, id, thinking, search) in [
+            ("claude-opus-4-1-20250805", default, None, false),
+            ("Claude-Sonnet-5", default, None, false),
+            ("claude-3-5-haiku-20241022", default, Some(false), false),
+            ("claude-haiku-4.5", default, Some(false), false),
+            ("gpt-5", default, None, false),
+            ("gpt-4o", default, None, false),
+            ("gpt-4o-mini", default, Some(false), false),
+            ("gpt-5-nano-2025-08-07", default, Some(false), false),
+            ("gpt-5.mini", default, Some(false), false),
+            ("chatgpt-4o-latest", default, None, false),
+            ("o1", default, None, false),
+            ("o3-pro", default, None, false),
+            ("O4-Mini", default, Some(false), false),
+            ("gemini-2.5-pro", default, None, false),
+            ("gemini-2.5-flash-lite", default, Some(false), false),
+            // The list and aliases know more.
+            ("gpt-oss-120b", "gpt-oss-120b", None, false),
+            ("gemini-flash", "gemini-flash", None, false),
+            ("claude-opus-5", "qwen-plus-2025-09-11", None, true),
+            ("o3-mini", "gpt-oss-120b", None, false),
+            ("gpt-4", "qwen-plus-2025-09-11", None, false),
+            ("to-other", default, Some(false), false),
+            // Words, not parts of words.
+            ("gpt-minimal", default, None, false),
+            ("gemini-flashy", default, None, false),
+            // Suffixes count, and go before what the name says.
+            ("gpt-4o-search", default, None, true),
+            ("gpt-4o-mini-thinking", default, Some(true), false),
+            ("claude-sonnet-5-fast-search", default, Some(false), true),
+            ("gpt-search", default, None, true),
+            // Not theirs.
+            ("gpt5", "gpt5", None, false),
+            ("o0", "o0", None, false),
+            ("o", "o", None, false),
+            ("my-gpt-4o", "my-gpt-4o", None, false),
+            ("claude", "claude", None, false),
+            ("mini", "mini", None, false),
+            // A built-in alias whose model is gone.
+            ("qwen", default, None, false),
+            ("qwq-thinking", default, Some(true), false),
+            ("gpt-3.5-turbo", default, None, false),
+            ("qwen-plus", "qwen-plus-2025-09-11", None, false),
+        ] {
+            let expected = Choice { id: id.to_owned(), thinking, search };
+            assert_eq!(choose(name, Names { live: Some(&live), aliases: &own, default }), expected, "{name}");
+        }
+        let without_list = |name, default| choose(name, Names { live: None, aliases: &BTreeMap::new(), default });
+        for (name, default, id, thinking) in [
+            ("gpt-4o-mini", "qwen3-max", "qwen3-max", Some(false)),
+            ("gpt-4o-thinking", "qwen3-max", "qwen3-max", Some(true)),
+            ("qwq", "qwen3-max", "qwq-32b", None),
+            // The default may be an alias, have suffixes of its own, or be a name that nobody knows.
+            ("claude-opus-5", "qwen3", "qwen3-max", None),
+            ("claude-opus-5", "qwen3-thinking", "qwen3-max", Some(true)),
+            ("claude-haiku-5", "qwen3-thinking", "qwen3-max", Some(false)),
+            ("claude-opus-5", "gpt-9", "gpt-9", None),
+            ("gpt-9", "gpt-9", "gpt-9", None),
+        ] {
+            assert_eq!(without_list(name, default), Choice { id: id.to_owned(), thinking, search: false }, "{name}");
+        }
+        let gone = |name, default| choose(name, Names { live: Some(&live), aliases: &own, default }).id;
+        assert_eq!(gone("qwen3", "qwen3"), "qwen3-max", "a default that is itself such an alias");
+        assert_eq!(gone("gpt-9", "qwen3"), "qwen3-max");
     }
 
     #[test]

@@ -150,6 +150,7 @@ cases! {
         a_history_is_rendered_into_one_prompt,
         each_turn_is_sent_once,
         model_aliases_are_configurable,
+        other_vendors_names_mean_the_default_model,
     }
     errors {
         each_recorded_error_is_returned,

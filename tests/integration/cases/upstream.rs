@@ -190,3 +190,25 @@ pub async fn model_aliases_are_configurable(case: Arc<Case>) {
         assert_eq!(features(&case, &server, name, json!({})).await["model"], upstream, "{name}");
     }
 }
+
+pub async fn other_vendors_names_mean_the_default_model(case: Arc<Case>) {
+    let aliases = r#"{"claude-opus-4-1":"qwen3.7-max"}"#;
+    let server = case.start(&[("DEFAULT_MODEL", "qwen3.7-plus"), ("MODEL_ALIASES", aliases)]).await;
+    assert_eq!(server.get("/v1/models").await.status, 200);
+    for (name, upstream, mode) in [
+        ("claude-sonnet-4-5", "qwen3.7-plus", "Thinking"),
+        ("claude-3-5-haiku-latest", "qwen3.7-plus", "Fast"),
+        ("GPT-5-Mini", "qwen3.7-plus", "Fast"),
+        ("o4-mini-thinking", "qwen3.7-plus", "Thinking"),
+        ("claude-opus-4-1", "qwen3.7-max", "Thinking"),
+        // A built-in alias whose model the account does not list.
+        ("qwen-max", "qwen3.7-plus", "Thinking"),
+        ("gpt-4", "qwen-plus-2025-09-11", "Thinking"),
+    ] {
+        let turn = features(&case, &server, name, json!({})).await;
+        let sent_mode = &turn["messages"][0]["feature_config"]["thinking_mode"];
+        assert_eq!((&turn["model"], sent_mode), (&json!(upstream), &json!(mode)), "{name}");
+    }
+    server.chat(&with(chat("hi"), json!({"model": "gpt5"}))).await.error(404, "model_not_found");
+    assert_eq!(server.get("/v1/models/gpt-5").await.json()["id"], "qwen3.7-plus");
+}

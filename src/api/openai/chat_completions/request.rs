@@ -31,7 +31,8 @@ const MAX_STOP_BYTES: usize = 1024;
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[expect(dead_code, reason = "ignored parameters have a type, so that a wrong one is an error")]
 pub(crate) struct ChatRequest {
-    /// A live id, an alias, or either with a suffix; the configured default when absent.
+    /// A live id, an alias, or either with a suffix; the configured default when absent, or when it is a name of another
+    /// vendor's model.
     #[cfg_attr(test, schema(max_length = 200))]
     pub(crate) model: Option<String>,
     /// The whole conversation, newest turn last.
