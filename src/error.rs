@@ -20,6 +20,8 @@ pub enum ErrorKind {
     OriginNotAllowed,
     /// The route, or the object that it names, does not exist.
     NotFound,
+    /// The route is one of OpenAI's that this server does not offer.
+    UnsupportedEndpoint,
     /// The route exists, but not with this method.
     MethodNotAllowed,
     /// The body is not JSON.
@@ -84,6 +86,7 @@ impl ErrorKind {
             Self::AdminDisabled => "admin_disabled",
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::NotFound => "not_found",
+            Self::UnsupportedEndpoint => "unsupported_endpoint",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::InvalidJson => "invalid_json",
             Self::InvalidRequest => "invalid_request",

@@ -44,7 +44,7 @@ use crate::{
 use access_log::AccessLog;
 pub use app::App;
 use local::Readers;
-use router::{Access, Endpoint, Found, Route};
+use router::{Access, Endpoint, Found, Route, Unsupported};
 #[cfg(not(target_arch = "wasm32"))]
 pub use {check::Finding, history::Imported};
 
@@ -73,6 +73,7 @@ pub async fn handle<P: Platform>(app: Arc<App>, platform: P, request: Request) -
     let (name, answer) = match router::find(&path, &method, &app.config.product) {
         Found::Preflight => ("preflight", refusal.map_or_else(|| Ok(reply::preflight(preflight.as_deref())), Err)),
         Found::Nothing => ("none", Err(not_found(&path))),
+        Found::Unsupported(route) => (route.name, Err(unsupported_endpoint(route))),
         Found::OtherMethods(methods) => ("none", Ok(method_not_allowed(dialect, &method, &methods, &request_id))),
         Found::Endpoint(route, argument) => {
             platform.request_metrics().record().route = route.path;
@@ -173,6 +174,11 @@ pub fn misconfigured(platform: &impl Platform, request: &Request, error: &Config
 fn not_found(path: &str) -> Error {
     let path: String = path.chars().take(200).collect();
     Error::new(ErrorKind::NotFound, format!("There is no route {path}. GET / lists the routes."))
+}
+
+fn unsupported_endpoint(route: &Unsupported) -> Error {
+    let Unsupported { name, instead, .. } = route;
+    Error::new(ErrorKind::UnsupportedEndpoint, format!("This server does not offer {name}. {instead}"))
 }
 
 fn method_not_allowed(dialect: Dialect, method: &Method, allowed: &str, request_id: &str) -> Response<Body> {

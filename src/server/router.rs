@@ -137,9 +137,55 @@ const ROUTES: &[Route] = &[
     route("DELETE", "/admin/session", Access::Admin, Endpoint::DeleteSession),
 ];
 
+/// A route of OpenAI's that this server does not offer, with all paths below it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unsupported {
+    /// Its path, less `/v1`.
+    path: &'static str,
+    /// Its path, for the log and for metrics.
+    pub(super) name: &'static str,
+    /// What there is instead, as a sentence.
+    pub(super) instead: &'static str,
+}
+
+const UNSUPPORTED: &[Unsupported] = &[
+    Unsupported {
+        path: "/embeddings",
+        name: "/v1/embeddings",
+        instead: "The chat site makes no embeddings: use an embedding model of another provider, or a local one.",
+    },
+    Unsupported {
+        path: "/audio",
+        name: "/v1/audio",
+        instead: "To ask about a recording, send it as an 'input_audio' part to POST /v1/chat/completions; the chat site makes no speech.",
+    },
+    Unsupported {
+        path: "/moderations",
+        name: "/v1/moderations",
+        instead: "The chat site judges no text on its own: send it to POST /v1/chat/completions, where content inspection refuses it with 'content_filter', or ask a model about it.",
+    },
+    Unsupported {
+        path: "/completions",
+        name: "/v1/completions",
+        instead: "Send the prompt as a message of the role 'user' to POST /v1/chat/completions.",
+    },
+    Unsupported {
+        path: "/fine_tuning",
+        name: "/v1/fine_tuning",
+        instead: "Models of the chat site cannot be trained: put instructions and examples into the messages of POST /v1/chat/completions.",
+    },
+    Unsupported {
+        path: "/batches",
+        name: "/v1/batches",
+        instead: "Send the requests of a batch one by one to POST /v1/chat/completions.",
+    },
+];
+
 /// The result of looking up a path and a method.
 pub(super) enum Found {
     Endpoint(&'static Route, Option<String>),
+    /// OpenAI has such a route, and this server does not.
+    Unsupported(&'static Unsupported),
     Preflight,
     /// The path has routes with these methods only.
     OtherMethods(String),
@@ -188,7 +234,7 @@ pub(super) fn find(path: &str, method: &Method, product: &Product) -> Found {
         }
     }
     if allowed.is_empty() {
-        return Found::Nothing;
+        return unsupported(&path).map_or(Found::Nothing, Found::Unsupported);
     }
     allowed.push("OPTIONS");
     Found::OtherMethods(allowed.join(", "))
@@ -205,6 +251,15 @@ fn fits(pattern: &str, path: &str) -> Option<Option<String>> {
     }
 }
 
+/// Returns the route that a path without empty segments belongs to, if this server does not offer it.
+fn unsupported(path: &str) -> Option<&'static Unsupported> {
+    let path = without_versions(path);
+    let is_below = |route: &&Unsupported| {
+        path.strip_prefix(route.path).is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]))
+    };
+    UNSUPPORTED.iter().find(is_below)
+}
+
 /// Returns the path without empty segments.
 pub(super) fn without_empty_segments(path: &str) -> String {
     let mut whole = String::with_capacity(path.len());
@@ -219,12 +274,17 @@ pub(super) fn without_empty_segments(path: &str) -> String {
 /// send none or several.
 fn canonical(path: &str, product: &Product) -> String {
     let path = without_empty_segments(path);
-    let mut rest = path.as_str();
+    let versioned = format!("/v1{}", without_versions(&path));
+    if routes(product).any(|route| fits(route.path, &versioned).is_some()) { versioned } else { path }
+}
+
+/// Returns the path without any `/v1` at its beginning.
+fn without_versions(path: &str) -> &str {
+    let mut rest = path;
     while let Some(shorter) = rest.strip_prefix("/v1").filter(|shorter| shorter.starts_with('/')) {
         rest = shorter;
     }
-    let versioned = format!("/v1{rest}");
-    if routes(product).any(|route| fits(route.path, &versioned).is_some()) { versioned } else { path }
+    rest
 }
 
 #[cfg(test)]
@@ -235,6 +295,7 @@ mod tests {
         match find(path, &method.parse().unwrap(), &Product::NATIVE) {
             Found::Endpoint(route, None) => format!("{:?}", route.endpoint),
             Found::Endpoint(route, Some(argument)) => format!("{:?} {argument}", route.endpoint),
+            Found::Unsupported(route) => format!("not offered: {}", route.name),
             Found::Preflight => "preflight".to_owned(),
             Found::OtherMethods(methods) => methods,
             Found::Nothing => "nothing".to_owned(),
@@ -247,6 +308,14 @@ mod tests {
             let others = routes(&Product::NATIVE).filter(|other| fits(other.path, route.path).is_some());
             assert!(others.into_iter().all(|other| other.access == route.access), "{}", route.path);
             assert_eq!(access(route.path, &Product::NATIVE), Some(route.access), "{}", route.path);
+        }
+    }
+
+    #[test]
+    fn routes_that_are_not_offered_say_what_to_use() {
+        for Unsupported { path, name, instead } in UNSUPPORTED {
+            assert_eq!(*name, format!("/v1{path}"));
+            assert!(instead.ends_with('.') && access(name, &Product::NATIVE).is_none(), "{name}");
         }
     }
 
@@ -297,6 +366,20 @@ mod tests {
             ("DELETE", "//v1//chats//c", "DeleteChat c"),
             ("POST", "/v2//files//getstsToken", "StsToken"),
             ("GET", "/nothing", "nothing"),
+            ("POST", "/v1/embeddings", "not offered: /v1/embeddings"),
+            ("GET", "/embeddings/", "not offered: /v1/embeddings"),
+            ("POST", "/v1/v1/audio/speech", "not offered: /v1/audio"),
+            ("POST", "//v1//audio//transcriptions", "not offered: /v1/audio"),
+            ("DELETE", "/v1/moderations", "not offered: /v1/moderations"),
+            ("POST", "/v1/completions", "not offered: /v1/completions"),
+            ("POST", "/completions", "not offered: /v1/completions"),
+            ("GET", "/v1/fine_tuning/jobs/ft-1/events", "not offered: /v1/fine_tuning"),
+            ("POST", "/v1/batches/batch_1/cancel", "not offered: /v1/batches"),
+            ("OPTIONS", "/v1/batches", "preflight"),
+            ("GET", "/v1/batches2", "nothing"),
+            ("GET", "/v1/embeddings.json", "nothing"),
+            ("GET", "/v2/embeddings", "nothing"),
+            ("GET", "/v1/models/embeddings", "Model embeddings"),
         ] {
             assert_eq!(found(method, path), expected, "{method} {path}");
         }

@@ -27,7 +27,7 @@ pub const fn wire_form(kind: ErrorKind) -> WireForm {
         ErrorKind::InvalidApiKey => (403, "permission_error"),
         ErrorKind::AdminDisabled => (403, "permission_error"),
         ErrorKind::OriginNotAllowed => (403, "permission_error"),
-        ErrorKind::NotFound => (404, "not_found_error"),
+        ErrorKind::NotFound | ErrorKind::UnsupportedEndpoint => (404, "not_found_error"),
         ErrorKind::PreviousResponseNotFound => (404, "not_found_error"),
         ErrorKind::MethodNotAllowed => (405, "invalid_request_error"),
         ErrorKind::InvalidJson => (400, "invalid_request_error"),

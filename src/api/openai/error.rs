@@ -28,6 +28,7 @@ pub const fn wire_form(kind: ErrorKind) -> WireForm {
         ErrorKind::AdminDisabled => (403, "permission_error"),
         ErrorKind::OriginNotAllowed => (403, "permission_error"),
         ErrorKind::NotFound => (404, "invalid_request_error"),
+        ErrorKind::UnsupportedEndpoint => (404, "invalid_request_error"),
         ErrorKind::MethodNotAllowed => (405, "invalid_request_error"),
         ErrorKind::InvalidJson => (400, "invalid_request_error"),
         ErrorKind::InvalidRequest => (400, "invalid_request_error"),

@@ -67,6 +67,7 @@ const fn sample_message(kind: ErrorKind) -> &'static str {
             "This server has no API keys, so it is for this machine's own programs: set VALID_TOKENS, or list the page in ALLOWED_ORIGINS."
         }
         K::NotFound => "The route or the object does not exist.",
+        K::UnsupportedEndpoint => "This server does not offer the route; the message says what to use instead.",
         K::MethodNotAllowed => "This route does not support the method.",
         K::PreviousResponseNotFound => {
             "There is no such response, or nothing is kept of it any more. Send the whole conversation as 'input'."

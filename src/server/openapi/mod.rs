@@ -36,7 +36,10 @@ const ABOUT: &str = "Your own account at chat.qwen.ai as an OpenAI-compatible AP
 
 Point a client at `/v1`, with one of the server's `VALID_TOKENS` as its API key. `/v1` may be missing or doubled. Every \
 answer carries `x-request-id` (the client's own, if it sends a valid one), and every route answers `OPTIONS` for browsers \
-on other sites. Unknown fields are ignored; a field of a wrong type is refused by name.";
+on other sites. Unknown fields are ignored; a field of a wrong type is refused by name.
+
+Not offered, and answered with 404 `unsupported_endpoint` and a sentence that says what to use instead, with or without a \
+key: `/v1/embeddings`, `/v1/audio/*`, `/v1/moderations`, `/v1/completions`, `/v1/fine_tuning/*` and `/v1/batches`.";
 
 const NO_EFFECT: &str = "Accepted, without effect: the chat site has no such setting.";
 

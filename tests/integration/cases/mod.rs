@@ -78,6 +78,7 @@ cases! {
     }
     routes {
         unknown_routes_and_methods_return_error_objects,
+        routes_not_offered_say_what_to_use,
         v1_prefix_may_be_missing_or_repeated,
         preflights_allow_the_requested_headers,
         valid_request_ids_are_echoed,

@@ -28,6 +28,40 @@ pub async fn unknown_routes_and_methods_return_error_objects(case: Arc<Case>) {
     }
 }
 
+pub async fn routes_not_offered_say_what_to_use(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[]).await;
+    for (method, path, instead) in [
+        ("POST", "/v1/embeddings", "local one"),
+        ("GET", "/embeddings", "local one"),
+        ("POST", "/v1/audio/transcriptions", "input_audio"),
+        ("POST", "/v1/v1/audio/speech", "input_audio"),
+        ("POST", "/v1/moderations", "content_filter"),
+        ("POST", "/v1/completions", "/v1/chat/completions"),
+        ("PUT", "/completions/", "/v1/chat/completions"),
+        ("GET", "/v1/fine_tuning/jobs", "instructions"),
+        ("DELETE", "/v1/batches/batch_1", "one by one"),
+    ] {
+        let before = fake.requests().len();
+        // Without a key, and whatever the body.
+        let reply = server.http.send(method, path, &[("content-type", "application/json")], "{").await;
+        let error = reply.error(404, "unsupported_endpoint");
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("This server does not offer /v1/") && message.contains(instead),
+            "{path}: {message}"
+        );
+        assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
+        let asked = fake.requests().split_off(before);
+        assert!(asked.iter().all(|request| request.path_and_query.starts_with("/api/models")), "{path}");
+    }
+    let head = server.http.send("HEAD", "/v1/batches", &[], "").await;
+    assert_eq!((head.status.as_u16(), head.body.len()), (404, 0));
+    assert_eq!(server.http.send("OPTIONS", "/v1/embeddings", &[], "").await.status, 204);
+    let routes = server.get("/").await.json()["routes"].to_string();
+    assert!(!routes.contains("/v1/embeddings") && !routes.contains("/v1/batches"));
+}
+
 pub async fn v1_prefix_may_be_missing_or_repeated(case: Arc<Case>) {
     let server = case.server().await;
     for path in ["/models", "/v1/v1/models", "/v1/models/"] {
