@@ -2,6 +2,8 @@
 //! digits, runs of punctuation and of white space. Each piece is reported as one or more features, whose weights are what
 //! such a piece costs on average.
 
+use super::weights::RARE_PAIRS;
+
 /// What is counted of a text: an index of the table of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Feature(pub(super) usize);
@@ -193,13 +195,6 @@ fn is_rare_pair(first: u8, second: u8) -> bool {
     RARE_PAIRS.get(usize::from(first)).is_some_and(|seconds| seconds & 1_u32.wrapping_shl(second.into()) != 0)
 }
 
-/// For each letter those that seldom follow it, as bits.
-const RARE_PAIRS: [u32; 26] = [
-    0x2814291, 0x3e9b6ee, 0x3e5b26a, 0x3e9b6e6, 0x2100680, 0x3e5b6ce, 0x3e9966e, 0x3e5beee, 0x1d10780, 0x3ffffef,
-    0x3fbfeef, 0x2e3b6e6, 0x3eb2eec, 0x3c39a82, 0x3810290, 0x3e1366e, 0x3efffff, 0x2c182a2, 0x2e3326a, 0x2e1b66a,
-    0x3f146a0, 0x3ffbeee, 0x3ff9e6e, 0x3f77fff, 0x3fb7fef, 0x3ffffef,
-];
-
 /// The kinds of marks in front of words.
 fn mark(character: char) -> Feature {
     let kind = match character {
@@ -229,14 +224,14 @@ enum State {
     Start,
     /// Behind a digit.
     Digit,
-    /// Behind so many blanks, of which the last is a space or not.
+    /// Behind one or several blanks, of which the last is a space or not.
     Blanks {
         several: bool,
         space: bool,
     },
     /// Behind line ends.
     Newline,
-    /// Behind a run of punctuation.
+    /// Behind a run of punctuation: a single mark that a word may take, or more.
     Punctuation {
         single: bool,
         last: char,
@@ -250,7 +245,7 @@ enum State {
         length: usize,
         last: u8,
     },
-    /// Within a word, behind letters of another script.
+    /// Within a word, behind a letter of another script, and whether that is part of a token with the one before.
     Letters(Kind, char, bool),
 }
 
