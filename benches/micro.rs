@@ -14,7 +14,7 @@ use qwen_edge::{
         openai::chat_completions::{self, ChatDelivery, ChunkWriter},
     },
     chat::{Attachments, Progress, Translator, history_key},
-    llm::Message,
+    llm::{Message, Request, estimate_tokens},
     oss::{Credentials, Scope, Signable},
     secret::Secret,
     unix_time::UnixSeconds,
@@ -104,6 +104,12 @@ fn step(name: &str) -> Box<dyn FnMut()> {
                 black_box(history_key("scope", black_box(&messages), &Attachments::default()));
             })
         }
+        "estimate" => {
+            let request = agents_turn();
+            Box::new(move || {
+                black_box(estimate_tokens(black_box(&request)));
+            })
+        }
         "sign" => {
             let credentials = Credentials {
                 access_key_id: "STS.NTexample".to_owned(),
@@ -131,6 +137,33 @@ fn conversation(turns: usize) -> Vec<Message> {
     let mut messages: Vec<_> = (0..turns).flat_map(turn).collect();
     messages.push(serde_json::json!({"role": "user", "content": "And now?"}));
     chat_completions::parse(serde_json::json!({"messages": messages}).to_string().as_bytes()).unwrap().request.messages
+}
+
+/// An agent's first turn of 77 KB: 9 KB of instructions, 21 tools of 3 KB each, and a question.
+fn agents_turn() -> Request {
+    let rule = "Before you edit a file, read it. When a command fails, look at its output and fix the cause. ";
+    let parameter = |at: usize| {
+        let about = "The absolute path to the file; it must not be relative, and it has to exist already.";
+        (format!("file_path_{at}"), serde_json::json!({ "type": "string", "description": about }))
+    };
+    let tool = |at: usize| {
+        let properties: serde_json::Map<_, _> = (0..9).map(parameter).collect();
+        let parameters = serde_json::json!({ "type": "object", "properties": properties, "required": ["file_path_1"] });
+        let about = "Executes a command in a shell session, and returns its output and exit code. ".repeat(25);
+        let function =
+            serde_json::json!({ "name": format!("tool_{at}"), "description": about, "parameters": parameters });
+        serde_json::json!({ "type": "function", "function": function })
+    };
+    let body = serde_json::json!({
+        "messages": [
+            { "role": "system", "content": rule.repeat(95) },
+            { "role": "user", "content": "Why does the test `routes_are_sorted` fail since yesterday?" },
+        ],
+        "tools": (0..21).map(tool).collect::<Vec<_>>(),
+    })
+    .to_string();
+    assert!((75_000..79_000).contains(&body.len()), "{}", body.len());
+    chat_completions::parse(body.as_bytes()).unwrap().request
 }
 
 const PART: Signable<'static> = Signable {
@@ -165,6 +198,7 @@ fn main() {
         ("read", "read: one event"),
         ("write", "write: one chunk"),
         ("digest", "digest: a history of 20 turns, 28 KiB"),
+        ("estimate", "estimate: the tokens of an agent's first turn of 77 KB with 21 tools"),
         ("sign", "sign: one request"),
     ] {
         group.bench_function(what, |bench| bench.iter(step(name)));
