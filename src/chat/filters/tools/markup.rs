@@ -93,15 +93,19 @@ impl Markup {
                     return Found::Over(text.len(), payload);
                 }
                 Err(Not::Yet) => return Found::More,
-                Err(Not::This) => return Found::Over(self.at, Payload::Unreadable),
+                Err(Not::This) => {
+                    // At least its first character: the same place would begin the same call again.
+                    let first =
+                        if self.place == Place::Head { rest.chars().next().map_or(0, char::len_utf8) } else { 0 };
+                    return Found::Over(self.at.saturating_add(first), Payload::Unreadable);
+                }
             }
         }
     }
 
     /// Reads the first tag. A line end in it means that it was never closed.
     fn head(&mut self, rest: &str, tools: &ToolSet) -> Result<Option<usize>, Not> {
-        let end = rest.char_indices().take(MAX_TAG).find(|(_, character)| matches!(character, '>' | '\u{FF1E}' | '\n'));
-        let Some((end, closing)) = end else {
+        let Some((end, closing)) = end_of_tag(rest) else {
             return Err(if rest.len() > MAX_TAG { Not::This } else { Not::Yet });
         };
         let tag = rest.get(..end).unwrap_or_default();
@@ -119,24 +123,24 @@ impl Markup {
 
     fn between(&mut self, rest: &str, has_ended: bool) -> Result<Option<usize>, Not> {
         let trimmed = rest.trim_start();
-        let blanks = rest.len().saturating_sub(trimmed.len());
+        self.at = self.at.saturating_add(rest.len().saturating_sub(trimmed.len()));
         match tag(trimmed, has_ended)? {
             Tag::Parameter(key, length) if self.values.len() < MAX_VALUES => {
-                self.at = self.at.saturating_add(blanks).saturating_add(length);
+                self.at = self.at.saturating_add(length);
                 self.place = Place::Value(key.to_owned(), self.at);
                 Ok(None)
             }
             Tag::ParameterEnd(length) => {
-                self.at = self.at.saturating_add(blanks).saturating_add(length);
+                self.at = self.at.saturating_add(length);
                 Ok(None)
             }
-            Tag::End(length) => Ok(Some(blanks.saturating_add(length))),
+            Tag::End(length) => Ok(Some(length)),
             Tag::Next => Ok(Some(0)),
             Tag::Parameter(..) => Err(Not::This),
             // Something else within a call without a name is skipped up to its end.
             Tag::Other if !self.is_named => {
                 let first = trimmed.chars().next().map_or(1, char::len_utf8);
-                self.at = self.at.saturating_add(blanks).saturating_add(first);
+                self.at = self.at.saturating_add(first);
                 Ok(None)
             }
             Tag::Other => Err(Not::This),
@@ -188,6 +192,12 @@ impl Markup {
     }
 }
 
+/// Where the tag that a text begins with is closed, and by what.
+fn end_of_tag(text: &str) -> Option<(usize, char)> {
+    let mut head = text.char_indices().take_while(|(at, _)| *at < MAX_TAG);
+    head.find(|(_, character)| matches!(character, '>' | '\u{FF1E}' | '\n'))
+}
+
 /// The tag that a text begins with.
 fn tag(text: &str, has_ended: bool) -> Result<Tag<'_>, Not> {
     const PARAMETER: &str = "parameter";
@@ -203,8 +213,7 @@ fn tag(text: &str, has_ended: bool) -> Result<Tag<'_>, Not> {
     let inside = text.get(first.len_utf8()..).unwrap_or_default();
     let inside = inside.strip_prefix("antml:").unwrap_or(inside);
     if let Some(rest) = inside.strip_prefix(PARAMETER) {
-        let end = rest.char_indices().take(MAX_TAG).find(|(_, character)| matches!(character, '>' | '\u{FF1E}' | '\n'));
-        let Some((end, closing)) = end else {
+        let Some((end, closing)) = end_of_tag(rest) else {
             return if rest.len() > MAX_TAG || has_ended { Ok(Tag::Other) } else { Err(Not::Yet) };
         };
         let Some((before, key)) = rest.get(..end).and_then(|tag| tag.split_once(['=', '\u{FF1D}'])) else {

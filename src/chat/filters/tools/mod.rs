@@ -72,8 +72,10 @@ pub(in crate::chat) struct Ended {
 #[derive(Debug)]
 pub(in crate::chat) struct ToolReader {
     tools: ToolSet,
-    /// The text that nothing is decided about yet.
+    /// The text that nothing is decided about yet, behind what is done with.
     held: String,
+    /// How much of it is done with.
+    done: usize,
     /// Text that is about to be handed out.
     ready: String,
     place: Place,
@@ -111,6 +113,8 @@ enum Place {
     },
     /// Within `<think>`.
     Thinking,
+    /// In the white space behind it.
+    Thought,
 }
 
 /// How certain it is that a call is one.
@@ -182,6 +186,7 @@ impl ToolReader {
         Self {
             tools,
             held: String::new(),
+            done: 0,
             ready: String::new(),
             place: Place::Plain,
             code: Code::default(),
@@ -208,6 +213,12 @@ impl ToolReader {
         self.was_cut && self.seen.is_empty()
     }
 
+    /// How much is kept back outside of calls, in bytes.
+    #[cfg(any(test, fuzzing))]
+    pub(in crate::chat) fn kept_of_plain_text(&self) -> usize {
+        if matches!(self.place, Place::Plain | Place::Thinking | Place::Thought) { self.held().len() } else { 0 }
+    }
+
     /// Takes a piece of the text. `Break` = the answer is over, whatever follows; or `each` wants no more.
     pub(in crate::chat) fn push(
         &mut self,
@@ -217,13 +228,31 @@ impl ToolReader {
         if self.is_over {
             return ControlFlow::Break(());
         }
-        if self.held.is_empty() && matches!(self.place, Place::Plain) && self.is_plain(text) {
+        if self.held().is_empty() && matches!(self.place, Place::Plain) && self.is_plain(text) {
             self.has_text = true;
             self.code.pass(text);
             return each(Piece::Text(text));
         }
         self.held.push_str(text);
-        self.run(false, each)
+        let flow = self.run(false, each);
+        self.tidy();
+        flow
+    }
+
+    /// The text that nothing is decided about yet.
+    fn held(&self) -> &str {
+        self.held.get(self.done..).unwrap_or_default()
+    }
+
+    /// So much of the held text is done with.
+    fn pass(&mut self, length: usize) {
+        self.done = self.done.saturating_add(length).min(self.held.len());
+    }
+
+    /// Lets go of what is done with: once a piece, since the rest is moved.
+    fn tidy(&mut self) {
+        self.held.drain(..self.done.min(self.held.len()));
+        self.done = 0;
     }
 
     /// Takes a call that came beside the text, in the site's own form. `Break` as of [`Self::push`].
@@ -235,12 +264,13 @@ impl ToolReader {
     ) -> ControlFlow<(), Native> {
         let read = payload::native(name, arguments, &self.tools);
         if matches!(self.place, Place::Plain) {
-            let length = self.held.trim_end().len();
-            self.held.truncate(length);
+            let length = self.held().trim_end().len();
+            self.held.truncate(self.done.saturating_add(length));
         }
         // The same call may have begun in the text: all of that is over.
         let flow = self.run(true, each);
         self.held.clear();
+        self.done = 0;
         self.group = Group::default();
         self.place = Place::After { is_open: false };
         (self.is_over, self.was_cut) = (false, false);
@@ -293,12 +323,10 @@ impl ToolReader {
             match step {
                 Step::More | Step::Text(_) => return ControlFlow::Continue(()),
                 Step::Reasoning(length) => {
-                    let mut held = std::mem::take(&mut self.held);
-                    let done =
-                        held.get(..length).filter(|piece| !piece.is_empty()).map(|piece| each(Piece::Reasoning(piece)));
-                    held.drain(..length.min(held.len()));
-                    self.held = held;
-                    done.unwrap_or(ControlFlow::Continue(()))?;
+                    let piece = self.held().get(..length).unwrap_or_default();
+                    let flow = if piece.is_empty() { ControlFlow::Continue(()) } else { each(Piece::Reasoning(piece)) };
+                    self.pass(length);
+                    flow?;
                 }
                 Step::Skip(length) => self.skip(length),
                 Step::End(length) => {
@@ -325,12 +353,11 @@ impl ToolReader {
 
     /// The beginning of the held text is to be handed out.
     fn set_ready(&mut self, length: usize) {
-        let length = length.min(self.held.len());
-        let piece = self.held.get(..length).unwrap_or_default();
+        let piece = self.held.get(self.done..).and_then(|held| held.get(..length)).unwrap_or_default();
         self.has_text |= !piece.trim_start().is_empty();
         self.code.pass(piece);
         self.ready.push_str(piece);
-        self.held.drain(..length);
+        self.pass(length);
     }
 
     fn hand_out_text(&mut self, each: &mut impl FnMut(Piece<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
@@ -347,11 +374,11 @@ impl ToolReader {
 
     /// Leaves out the beginning of the held text; while it may turn out to be text, it is kept.
     fn skip(&mut self, length: usize) {
-        let length = length.min(self.held.len());
-        if self.seen.is_empty() && !matches!(self.place, Place::Plain | Place::Thinking) {
-            self.group.text.push_str(self.held.get(..length).unwrap_or_default());
+        if self.seen.is_empty() && !matches!(self.place, Place::Plain | Place::Thinking | Place::Thought) {
+            let skipped = self.held.get(self.done..).and_then(|held| held.get(..length)).unwrap_or_default();
+            self.group.text.push_str(skipped);
         }
-        self.held.drain(..length);
+        self.pass(length);
     }
 
     /// A call is over.
@@ -365,7 +392,7 @@ impl ToolReader {
         let place = std::mem::replace(&mut self.place, Place::After { is_open: true });
         let certainty = match place {
             Place::Call(Call { certainty, .. }) => certainty,
-            Place::Plain | Place::After { .. } | Place::Thinking => Certainty::Marked,
+            Place::Plain | Place::After { .. } | Place::Thinking | Place::Thought => Certainty::Marked,
         };
         match payload {
             Payload::Calls(calls) => {
@@ -442,32 +469,43 @@ impl ToolReader {
     }
 
     fn step(&mut self, has_ended: bool) -> Step {
+        let held = self.held.get(self.done..).unwrap_or_default();
         match &mut self.place {
             Place::Plain => self.plain(has_ended),
             Place::Thinking => self.thinking(has_ended),
-            Place::After { is_open } => {
-                let is_open = *is_open;
-                after(&self.held, is_open, has_ended)
+            Place::Thought => {
+                let blanks = held.len().saturating_sub(held.trim_start().len());
+                if blanks < held.len() {
+                    self.place = Place::Plain;
+                }
+                if held.is_empty() { Step::More } else { Step::Skip(blanks) }
             }
+            Place::After { is_open } => after(held, *is_open, has_ended),
             Place::Call(call) => {
-                let step = call.read(&self.held, has_ended, &self.tools);
-                let is_too_long = matches!(step, Step::More) && self.held.len() > MAX_CALL;
-                if is_too_long { Step::Over(self.held.len(), Payload::Unreadable) } else { step }
+                // However it is split, the same of a call that is too long is looked at.
+                let most = held.floor_char_boundary(MAX_CALL);
+                let (head, rest) = held.split_at_checked(most).unwrap_or((held, ""));
+                match call.read(head, has_ended && rest.is_empty(), &self.tools) {
+                    Step::More if !rest.is_empty() => Step::Over(most, Payload::Unreadable),
+                    step => step,
+                }
             }
         }
     }
 
     fn plain(&mut self, has_ended: bool) -> Step {
-        let held = self.held.as_str();
+        let held = self.held();
         let trimmed = held.trim_start();
         let (blanks, _) = held.split_at_checked(held.len().saturating_sub(trimmed.len())).unwrap_or_default();
+        if trimmed.is_empty() && has_ended && !held.is_empty() {
+            return Step::Text(held.len());
+        }
+        // Of much white space only the end is kept back.
+        if let Some(most) = blanks.len().checked_sub(MAX_BLANKS).filter(|most| *most > 0) {
+            return Step::Text(blanks.ceil_char_boundary(most));
+        }
         if trimmed.is_empty() {
-            return match held.len() {
-                0 => Step::More,
-                length if has_ended => Step::Text(length),
-                length if length > MAX_BLANKS => Step::Text(held.chars().next().map_or(0, char::len_utf8)),
-                _ => Step::More,
-            };
+            return Step::More;
         }
         let code = self.code.after(blanks);
         let is_first = !self.has_text;
@@ -513,8 +551,10 @@ impl ToolReader {
 
     /// Backticks: inline code, or a fence. Before a call a fence belongs to it.
     fn backticks(&self, text: &str, blanks: usize, code: &Code, has_ended: bool) -> Step {
-        let rest = text.trim_start_matches('`');
-        let run = text.len().saturating_sub(rest.len());
+        // A longer run counts as several.
+        let most = text.floor_char_boundary(MAX_BLANKS.saturating_add(1));
+        let run = text.bytes().take(most).take_while(|byte| *byte == b'`').count();
+        let rest = text.get(run..).unwrap_or_default();
         let whole = |length: usize| Step::Text(blanks.saturating_add(run).saturating_add(length));
         if rest.is_empty() && !has_ended && run <= MAX_BLANKS {
             return Step::More;
@@ -531,7 +571,10 @@ impl ToolReader {
         }
         let trimmed = inside.trim_start();
         let begin = blanks.saturating_add(text.len().saturating_sub(trimmed.len()));
-        if trimmed.is_empty() && !has_ended && inside.len() <= MAX_BLANKS {
+        if inside.len().saturating_sub(trimmed.len()) > MAX_BLANKS {
+            return whole(language.len().saturating_add(1));
+        }
+        if trimmed.is_empty() && !has_ended {
             return Step::More;
         }
         if !trimmed.starts_with('`') && marker::candidate(trimmed) == Some(0) {
@@ -556,28 +599,18 @@ impl ToolReader {
     /// Within `<think>`: everything up to its end.
     fn thinking(&mut self, has_ended: bool) -> Step {
         const END: &str = "</think>";
-        if let Some(end) = self.held.find(END) {
-            if end > 0 {
-                return Step::Reasoning(end);
+        let held = self.held.get(self.done..).unwrap_or_default();
+        match held.find(END) {
+            Some(0) => {
+                self.place = Place::Thought;
+                return Step::Skip(END.len());
             }
-            let after = self.held.get(END.len()..).unwrap_or_default();
-            let trimmed = after.trim_start();
-            if trimmed.is_empty() && !has_ended {
-                return Step::More;
-            }
-            self.place = Place::Plain;
-            return Step::Skip(self.held.len().saturating_sub(trimmed.len()));
+            Some(end) => return Step::Reasoning(end),
+            None => {}
         }
-        if has_ended {
-            let length = self.held.len();
-            return if length == 0 { Step::More } else { Step::Reasoning(length) };
-        }
-        let kept = END
-            .char_indices()
-            .rev()
-            .map(|(at, _)| at)
-            .find(|at| *at > 0 && END.get(..*at).is_some_and(|head| self.held.ends_with(head)));
-        match self.held.len().saturating_sub(kept.unwrap_or(0)) {
+        let begins_end = |at: &usize| *at > 0 && END.get(..*at).is_some_and(|head| held.ends_with(head));
+        let kept = if has_ended { None } else { (1..END.len()).rev().find(begins_end) };
+        match held.len().saturating_sub(kept.unwrap_or(0)) {
             0 => Step::More,
             length => Step::Reasoning(length),
         }
@@ -586,9 +619,11 @@ impl ToolReader {
 
 /// After a call: white space, closers, its end, another call. `is_open`: its end marker has not come.
 fn after(held: &str, is_open: bool, has_ended: bool) -> Step {
+    let is_left_out =
+        |character: char| character.is_whitespace() || matches!(character, '}' | '\u{FF5D}' | ',' | ';' | '`');
     let Some(first) = held.chars().next() else { return Step::More };
-    if first.is_whitespace() || matches!(first, '}' | '\u{FF5D}' | ',' | ';' | '`') {
-        return Step::Skip(first.len_utf8());
+    if is_left_out(first) {
+        return Step::Skip(held.len().saturating_sub(held.trim_start_matches(is_left_out).len()));
     }
     if marker::candidate(held) == Some(0) {
         match marker::marker(held, true) {

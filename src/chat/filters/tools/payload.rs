@@ -4,7 +4,10 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::{Map, Value, value::RawValue};
 
-use super::toolset::{Parameters, Resolved, ToolSet};
+use super::{
+    MAX_CALLS,
+    toolset::{Parameters, Resolved, ToolSet},
+};
 use crate::{
     chat::filters::json::{JsonScanner, Repaired, Scan, repair},
     surrogates::without_lone_surrogates,
@@ -39,6 +42,9 @@ pub(super) enum Payload {
     Unreadable,
 }
 
+/// So many calls of a text are read; more than an answer may have.
+const MORE_THAN_ENOUGH: usize = MAX_CALLS.saturating_add(1);
+
 type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 /// Reads strict JSON: one call or an array of calls.
@@ -50,7 +56,7 @@ pub(super) fn from_json(json: &str, tools: &ToolSet) -> Payload {
 pub(super) fn from_damaged(text: &str, trust: Trust, tools: &ToolSet) -> Payload {
     let mut all = Vec::new();
     let mut rest = text.trim_start();
-    while rest.starts_with(['{', '[']) {
+    while rest.starts_with(['{', '[']) && all.len() < MORE_THAN_ENOUGH {
         let Some(Repaired { json, length, was_cut }) = repair(rest) else { break };
         if was_cut && trust == Trust::Open {
             return if all.is_empty() { Payload::Cut } else { Payload::Calls(all) };
@@ -68,19 +74,26 @@ fn calls(json: &str, tools: &ToolSet, is_repaired: bool) -> Option<Vec<ReadCall>
     let json = without_lone_surrogates(json).map_or(Cow::Borrowed(json), Cow::Owned);
     if json.trim_start().starts_with('[') {
         let items: Vec<&RawValue> = serde_json::from_str(&json).ok()?;
-        let calls = items.into_iter().map(|item| call(item.get(), tools, is_repaired)).collect::<Option<Vec<_>>>()?;
+        let items = items.into_iter().take(MORE_THAN_ENOUGH);
+        let calls = items.map(|item| call(item.get(), tools, is_repaired)).collect::<Option<Vec<_>>>()?;
         return Some(calls).filter(|calls| !calls.is_empty());
     }
     call(&json, tools, is_repaired).map(|call| vec![call])
 }
 
+/// The longest name of a call that has no marker, in bytes.
+const MAX_NAME: usize = 256;
+/// How much white space such a call may have between its first tokens, in bytes.
+const MAX_BLANKS: usize = 64;
+
 const NAME_KEYS: [&str; 5] = ["name", "tool", "tool_name", "function_name", "function"];
 const ARGUMENTS_KEYS: [&str; 6] = ["arguments", "parameters", "args", "input", "params", "tool_input"];
 
-/// Whether an object that begins like this may be a call. `None` = it ends too early to say.
+/// Whether an object that begins like this may be a call. `None` = it ends too early to say, which it does not for long.
 pub(super) fn may_be_call(head: &str, tools: &ToolSet) -> Option<bool> {
-    let rest = head.strip_prefix(['{', '\u{FF5B}'])?.trim_start();
-    let Some(rest) = rest.strip_prefix('"') else { return if rest.is_empty() { None } else { Some(false) } };
+    let rest = head.strip_prefix(['{', '\u{FF5B}'])?;
+    let Ok(rest) = expect(rest, '"') else { return Some(false) };
+    let rest = rest?;
     let Some((key, rest)) = rest.split_once('"') else {
         let mut keys = NAME_KEYS.iter().chain(&ARGUMENTS_KEYS).chain(&["type", "id"]);
         return if keys.any(|key| key.starts_with(rest)) { None } else { Some(false) };
@@ -91,12 +104,27 @@ pub(super) fn may_be_call(head: &str, tools: &ToolSet) -> Option<bool> {
     if key != "name" {
         return Some(true);
     }
-    let rest = rest.trim_start();
-    let Some(rest) = rest.strip_prefix(':') else { return if rest.is_empty() { None } else { Some(false) } };
-    let rest = rest.trim_start();
-    let Some(rest) = rest.strip_prefix('"') else { return if rest.is_empty() { None } else { Some(false) } };
-    let (name, _) = rest.split_once('"')?;
-    Some(tools.resolve(name).tool.is_some())
+    let Ok(rest) = expect(rest, ':') else { return Some(false) };
+    let Ok(rest) = expect(rest?, '"') else { return Some(false) };
+    let rest = rest?;
+    let name = rest.get(..rest.floor_char_boundary(MAX_NAME)).unwrap_or_default();
+    match name.split_once('"') {
+        Some((name, _)) => Some(tools.resolve(name).tool.is_some()),
+        None if rest.len() >= MAX_NAME => Some(false),
+        None => None,
+    }
+}
+
+/// What follows this character, which may have white space in front. `Ok(None)` = the text ends before it.
+fn expect(text: &str, character: char) -> Result<Option<&str>, ()> {
+    let trimmed = text.trim_start();
+    if text.len().saturating_sub(trimmed.len()) > MAX_BLANKS {
+        return Err(());
+    }
+    match trimmed.strip_prefix(character) {
+        None if trimmed.is_empty() => Ok(None),
+        rest => rest.map(Some).ok_or(()),
+    }
 }
 
 fn call(json: &str, tools: &ToolSet, is_repaired: bool) -> Option<ReadCall> {

@@ -207,6 +207,70 @@ fn what_was_cut_or_cannot_be_read_is_reported() {
     }
 }
 
+#[test]
+fn what_is_longer_than_usual_is_read_the_same_at_every_split() {
+    let (blanks, ticks, oslo) = (" ".repeat(100), "`".repeat(100), marked(OSLO));
+    let wide = "\u{4e2d}".repeat(90);
+    for text in [
+        format!("a{blanks}\n{oslo}"),
+        format!("{blanks}{oslo}"),
+        format!("```\n{blanks}{oslo}\n```"),
+        format!("{ticks}\n{oslo}\n{ticks}\nb"),
+        format!("{blanks}{ticks} b"),
+        format!("{{{blanks}\"name\": \"get_weather\", \"arguments\": {{}}}}"),
+        format!("{{\"name\": \"{wide}\"}}"),
+        format!("<function={wide}>\n</function>"),
+        format!("<function=run{wide}{wide}>\n</function>"),
+        format!("<function=run>\n<parameter={wide}>\n1</parameter>{blanks}</function>"),
+        format!("<think>a</think>{blanks}{oslo}"),
+    ] {
+        let whole = read_in(&weather(), &[&text]);
+        for size in [1, 2, 7, 64] {
+            assert_eq!(read_in(&weather(), &pieces(&text, size)), whole, "{text} by {size}");
+        }
+    }
+}
+
+#[test]
+fn a_call_of_more_than_a_mebibyte_is_none() {
+    let fits = |length: usize| {
+        let text = marked(&format!(r#"{{"name":"run","arguments":{{"command":"{}"}}}}"#, "x".repeat(length)));
+        let whole = read_in(&weather(), &[&text]);
+        assert_eq!(read_in(&weather(), &pieces(&text, 1000)), whole);
+        if whole.calls.is_empty() {
+            assert!(whole.is_unreadable && whole.content.len() > MAX_CALL && text.starts_with(&whole.content));
+        }
+        whole.calls.len() == 1
+    };
+    assert!(fits(MAX_CALL - 100) && !fits(MAX_CALL) && !fits(2 * MAX_CALL));
+}
+
+#[test]
+fn what_cannot_be_a_call_without_a_marker_is_not_kept_back() {
+    for text in [format!("{{{}", " ".repeat(65)), format!("{{\"name\": \"{}", "x".repeat(256))] {
+        let mut reader = ToolReader::new(weather());
+        let mut length = 0;
+        for piece in pieces(&text, 1) {
+            let _ = reader.push(piece, &mut |piece| {
+                if let Piece::Text(text) = piece {
+                    length += text.len();
+                }
+                ControlFlow::Continue(())
+            });
+        }
+        assert!(text.len() - length <= MAX_BLANKS, "{length}");
+    }
+}
+
+#[test]
+fn of_a_thousand_calls_in_one_block_the_first_are_read() {
+    let calls: Vec<String> =
+        (0..1000).map(|n| format!(r#"{{"name":"run","arguments":{{"command":"{n}"}}}}"#)).collect();
+    for text in [marked(&format!("[{}]", calls.join(","))), marked(&format!("[{},]", calls.join(",")))] {
+        assert_eq!(read_in(&weather(), &[&text]).calls.len(), MAX_CALLS);
+    }
+}
+
 /// A call, as a model may write it: its name and arguments, and its text.
 fn written() -> impl Strategy<Value = (Value, String)> {
     let text = "[a-z \"'\\\\{}\\[\\]<>,:\n\u{e9}\u{4e2d}]{0,12}";
