@@ -92,14 +92,13 @@ impl AnswerWriter {
             held.text.push_str(piece);
             return ControlFlow::Continue(());
         }
-        let Some(format) = &mut self.format else { return self.sure_text(piece) };
-        let mut sure = None;
-        format.push(piece, |piece| sure = Some(piece.to_owned()));
+        let Some(mut format) = self.format.take() else { return self.sure_text(piece) };
+        let mut flow = ControlFlow::Continue(());
+        format.push(piece, |sure| flow = self.sure_text(sure));
         // A call may follow where the request has tools.
         let is_over = format.is_over() && self.rules.is_none();
-        if let Some(sure) = sure {
-            self.sure_text(&sure)?;
-        }
+        self.format = Some(format);
+        flow?;
         if is_over {
             self.is_whole = true;
             return ControlFlow::Break(());

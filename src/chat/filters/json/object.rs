@@ -13,6 +13,7 @@ const MAX_CANDIDATES: usize = 64;
 pub(in crate::chat) struct ObjectFilter {
     /// All of the text.
     text: String,
+    beginning: Beginning,
     place: Place,
     scanner: JsonScanner,
 }
@@ -44,7 +45,7 @@ impl ObjectFilter {
     pub(in crate::chat) fn push(&mut self, piece: &str, each: impl FnOnce(&str)) {
         self.text.push_str(piece);
         if self.place == Place::Before
-            && let Some(begin) = begin(&self.text)
+            && let Some(begin) = self.beginning.find(&self.text)
         {
             self.place = Place::Inside { begin, at: begin };
         }
@@ -96,12 +97,37 @@ impl ObjectFilter {
     }
 }
 
-/// Where an object begins: at a brace with a key or its end behind it.
-fn begin(text: &str) -> Option<usize> {
-    text.match_indices('{').map(|(at, _)| at).find(|at| {
-        let inside = text.get(at.saturating_add(1)..).unwrap_or_default().trim_start();
-        inside.starts_with(['"', '}'])
-    })
+/// Looks for where an object begins: at a brace with a key or its end behind it.
+#[derive(Debug, Default)]
+struct Beginning {
+    /// How far the text is looked through.
+    at: usize,
+    /// A brace with nothing but white space behind it so far.
+    brace: Option<usize>,
+}
+
+impl Beginning {
+    /// Looks on in a text that has become longer.
+    fn find(&mut self, text: &str) -> Option<usize> {
+        loop {
+            let rest = text.get(self.at..).unwrap_or_default();
+            let Some(brace) = self.brace else {
+                let found = rest.find('{').map(|found| self.at.saturating_add(found));
+                self.at = found.map_or(text.len(), |found| found.saturating_add(1));
+                self.brace = Some(found?);
+                continue;
+            };
+            let inside = rest.trim_start();
+            self.at = text.len().saturating_sub(inside.len());
+            if inside.is_empty() {
+                return None;
+            }
+            if inside.starts_with(['"', '}']) {
+                return Some(brace);
+            }
+            self.brace = None;
+        }
+    }
 }
 
 /// The outermost object of a whole text that `is_good`, else the first one, repaired where no strict one is in it.
@@ -125,7 +151,7 @@ pub(in crate::chat) fn outermost(text: &str, is_good: impl Fn(&str) -> bool) -> 
         }
     }
     let repaired = || {
-        let begin = begin(text).or_else(|| text.find('{'))?;
+        let begin = Beginning::default().find(text).or_else(|| text.find('{'))?;
         let Repaired { json, was_cut, .. } = repair(text.get(begin..)?)?;
         (!was_cut).then_some(json)
     };
