@@ -16,18 +16,19 @@ use crate::{
     config::{Config, Product},
     credentials_input::CredentialsInput,
     error::{ErrorKind, Result},
+    llm::Request,
     platform::{
         Clock as _, FetchError, FetchErrorKind, FetchResponse, Payload, Reach,
         testing::{START, Sim, streamed},
     },
     secret::Secret,
     store::MIGRATIONS,
-    upstream::{AccountId, Owner, ScopeKey},
+    upstream::{AccountId, Owner, ScopeKey, shown_tool_name},
 };
 
-type Piece = (Duration, Result<Bytes, FetchError>);
+pub(super) type Piece = (Duration, Result<Bytes, FetchError>);
 
-fn seconds(seconds: u64) -> Duration {
+pub(super) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
@@ -37,22 +38,22 @@ fn millis(millis: u64) -> Duration {
 
 const CREATED: &str = r#"{"response.created":{"chat_id":"c","parent_id":"u","response_id":"r","response_index":"0"}}"#;
 
-fn event(pause: Duration, data: &str) -> Piece {
+pub(super) fn event(pause: Duration, data: &str) -> Piece {
     (pause, Ok(Bytes::from(format!("data: {data}\n\n"))))
 }
 
-fn created() -> Piece {
+pub(super) fn created() -> Piece {
     event(Duration::ZERO, CREATED)
 }
 
-fn delta(pause: Duration, text: &str) -> Piece {
+pub(super) fn delta(pause: Duration, text: &str) -> Piece {
     let data = format!(
         r#"{{"choices":[{{"delta":{{"role":"assistant","content":"{text}","phase":"answer","status":"typing"}}}}],"response_id":"r"}}"#
     );
     event(pause, &data)
 }
 
-fn end(pause: Duration) -> Piece {
+pub(super) fn end(pause: Duration) -> Piece {
     event(
         pause,
         r#"{"choices":[{"delta":{"role":"assistant","content":"","phase":"answer","status":"finished"}}],"response_id":"r"}"#,
@@ -67,11 +68,11 @@ fn broken(pause: Duration) -> Piece {
     (pause, Err(FetchError { kind: FetchErrorKind::Broken, detail: "reset".to_owned() }))
 }
 
-fn stream(pieces: impl IntoIterator<Item = Piece>) -> FetchResponse {
+pub(super) fn stream(pieces: impl IntoIterator<Item = Piece>) -> FetchResponse {
     streamed(200, "text/event-stream", pieces)
 }
 
-fn json(status: u16, json: &str) -> FetchResponse {
+pub(super) fn json(status: u16, json: &str) -> FetchResponse {
     streamed(status, "application/json", [(Duration::ZERO, Ok(Bytes::from(json.to_owned())))])
 }
 
@@ -94,23 +95,23 @@ fn site(mut turn: impl FnMut(usize) -> FetchResponse + Send + 'static) -> Sim {
 }
 
 /// The paths and chats that the site was asked for.
-fn asked(platform: &Sim) -> Vec<String> {
+pub(super) fn asked(platform: &Sim) -> Vec<String> {
     platform.requests().iter().map(|request| request.uri().path_and_query().unwrap().to_string()).collect()
 }
 
-const TIMING: Timing = Timing {
+pub(super) const TIMING: Timing = Timing {
     first_byte: Duration::from_secs(10),
     heartbeat: Duration::from_secs(15),
     coalesce: Duration::ZERO,
     idle: Duration::from_secs(120),
 };
 
-fn owner() -> Owner {
+pub(super) fn owner() -> Owner {
     Owner { scope: ScopeKey::new("scope".to_owned()), account: AccountId::new("account".to_owned()), session_epoch: 1 }
 }
 
 /// A program on this platform.
-fn services() -> Services {
+pub(super) fn services() -> Services {
     // A token without an end: nothing is to be renewed.
     let lookup = |name: &str| (name == "QWEN_AUTH_TOKEN").then(|| "a-token-of-some-length".to_owned());
     let config = Config::from_lookup(lookup, Product::NATIVE).unwrap();
@@ -126,14 +127,28 @@ async fn prepared(
     delivery: ChatDelivery,
     timing: Timing,
 ) -> Answer<Sim> {
-    let request = request(&format!(r#"{{"messages":{messages}}}"#));
+    prepared_for(platform, services, owner, request(&format!(r#"{{"messages":{messages}}}"#)), delivery, timing).await
+}
+
+/// The same of a whole request.
+pub(super) async fn prepared_for(
+    platform: &Sim,
+    services: &Services,
+    owner: Owner,
+    request: Request,
+    delivery: ChatDelivery,
+    timing: Timing,
+) -> Answer<Sim> {
+    let tools = super::ToolRules::new(&request, &"s".repeat(22), shown_tool_name);
+    let format = super::AnswerFormat::new(&request).unwrap();
+    let turn_tools = super::TurnTools::new(&request, false);
     let hint = ConversationHint::default();
     let conversation = services
         .conversations
         .find_match(
             platform,
             (owner, services.upstream.capabilities()),
-            (request.messages, super::Attachments::default(), super::TurnTools::default()),
+            (request.messages, super::Attachments::default(), turn_tools),
             (&hint, None),
             "conv".to_owned(),
         )
@@ -147,7 +162,7 @@ async fn prepared(
     };
     let meta = AnswerMeta { id: "id".to_owned(), created: START.seconds(), model: "m".to_owned() };
     let encoder = Encoder::new(meta, Delivery::ChatCompletions(delivery));
-    let plan = Plan { options, conversation, reach: Reach::PublicOnly, tools: None, format: None, kept: None };
+    let plan = Plan { options, conversation, reach: Reach::PublicOnly, tools, format, kept: None };
     Answer::new(platform.clone(), services.clone(), plan, encoder, timing)
 }
 
@@ -165,7 +180,7 @@ async fn answer_for(platform: &Sim, services: &Services, owner: Owner, messages:
     prepared(platform, services, owner, messages, ChatDelivery::WHOLE, TIMING).await
 }
 
-const STREAM: ChatDelivery = ChatDelivery::stream(false);
+pub(super) const STREAM: ChatDelivery = ChatDelivery::stream(false);
 const QUESTION: &str = r#"[{"role":"user","content":"hi"}]"#;
 
 async fn streamed_answer(platform: &Sim, timing: Timing) -> Answer<Sim> {
@@ -177,7 +192,7 @@ async fn whole_answer(platform: &Sim) -> Result<Bytes> {
 }
 
 /// What the client gets: when, in milliseconds since the start of the stream, and the bytes.
-async fn pieces(platform: &Sim, mut answer: Answer<Sim>) -> Vec<(u64, String)> {
+pub(super) async fn pieces(platform: &Sim, mut answer: Answer<Sim>) -> Vec<(u64, String)> {
     let mut pieces = Vec::new();
     while let Some(piece) = answer.next().await {
         let at = u64::try_from(platform.elapsed().as_millis()).unwrap();
@@ -186,7 +201,7 @@ async fn pieces(platform: &Sim, mut answer: Answer<Sim>) -> Vec<(u64, String)> {
     pieces
 }
 
-fn count(pieces: &[(u64, String)], text: &str) -> usize {
+pub(super) fn count(pieces: &[(u64, String)], text: &str) -> usize {
     pieces.iter().map(|(_, piece)| piece.matches(text).count()).sum()
 }
 

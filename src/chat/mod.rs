@@ -11,6 +11,8 @@ mod delivery;
 mod engine;
 #[cfg(test)]
 mod engine_tests;
+#[cfg(test)]
+mod engine_tool_tests;
 mod filters;
 mod generation_options;
 mod kept_response;
