@@ -3,6 +3,7 @@
 //! unreadable: nothing is made up.
 
 use super::scanner::{JsonScanner, Scan};
+use crate::surrogates::without_lone_surrogates;
 
 /// JSON that was repaired.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +30,8 @@ pub(in crate::chat) fn repair(text: &str) -> Option<Repaired> {
     let Reader { at, out, .. } = reader;
     // The result is what others parse: it has to be JSON whatever was read.
     let is_json = JsonScanner::default().feed(out.as_bytes()) == Scan::Complete(out.len());
-    is_json.then_some(Repaired { json: out, length: at, was_cut })
+    let json = without_lone_surrogates(&out).unwrap_or(out);
+    is_json.then_some(Repaired { json, length: at, was_cut })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -353,11 +355,13 @@ fn key_at(text: &str) -> Option<(&str, usize)> {
     let first = text.chars().next()?;
     let (name, after) = if first == '"' || first == '\'' {
         let inside = text.get(1..)?;
-        let is_end = |(at, character): (usize, char)| {
-            let is_escaped = inside.get(..at).is_some_and(|before| before.ends_with('\\'));
-            character == first && !is_escaped
+        let mut is_escaped = false;
+        let mut is_end = |character: char| {
+            let escapes = character == '\\' && !is_escaped;
+            let was_escaped = std::mem::replace(&mut is_escaped, escapes);
+            character == first && !was_escaped
         };
-        let end = inside.char_indices().take(MAX_KEY).find(|found| is_end(*found)).map(|(at, _)| at)?;
+        let end = inside.char_indices().take(MAX_KEY).find(|(_, character)| is_end(*character)).map(|(at, _)| at)?;
         (inside.get(..end)?, inside.get(end..)?.strip_prefix(first)?)
     } else {
         let is_part = |character: char| character.is_alphanumeric() || "_-$.".contains(character);
@@ -387,6 +391,8 @@ mod tests {
             (r#"{"c":"echo "a", "b"", "t": 5}"#, r#"{"c":"echo \"a\", \"b\"","t":5}"#),
             (r#"{"c":"print(d["k"])"}"#, r#"{"c":"print(d[\"k\"])"}"#),
             (r#"{"a":1 "b":2}"#, r#"{"a":1,"b":2}"#),
+            (r#"{"a":"\ud83d",}"#, r#"{"a":"\ufffd"}"#),
+            (r#"{"a\\":1,}"#, r#"{"a\\":1}"#),
             (r#"{"a":[1,2}"#, r#"{"a":[1,2]}"#),
             (r#"["a", "say "hi"", 1]"#, r#"["a","say \"hi\"",1]"#),
         ] {

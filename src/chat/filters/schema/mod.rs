@@ -20,6 +20,9 @@ mod values;
 
 use keywords::Keyword;
 use serde_json::Value;
+use std::borrow::Cow;
+
+use crate::surrogates::without_lone_surrogates;
 
 /// The largest schema, in bytes.
 const MAX_SCHEMA: usize = 256 * 1024;
@@ -67,8 +70,9 @@ impl Schema {
     /// A sentence of at most 300 characters with the first fault and the JSON pointer of the value that has it: the text is not
     /// JSON, does not match, or takes too long to check. It shows some 100 characters of the text at most.
     pub(in crate::chat) fn check(&self, json: &str) -> Result<(), String> {
+        let json = without_lone_surrogates(json).map_or(Cow::Borrowed(json), Cow::Owned);
         let value: Value =
-            serde_json::from_str(json).map_err(|error| format!("the text is not valid JSON: {error}"))?;
+            serde_json::from_str(&json).map_err(|error| format!("the text is not valid JSON: {error}"))?;
         check::check(&self.nodes, &value).map_err(|fault| values::shown(&fault, MAX_FAULT))
     }
 }
