@@ -20,3 +20,20 @@ pub fn parts(input: &[u8]) -> Option<(&[u8], &[u8])> {
     let (count, rest) = input.split_first()?;
     rest.split_at_checked(usize::from(count % 16))
 }
+
+/// Splits a text into pieces whose lengths `cuts` repeats, each at a character.
+#[allow(dead_code, reason = "not of each target")]
+pub fn text_pieces<'a>(cuts: &[u8], text: &'a str) -> Vec<&'a str> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    for cut in cuts.iter().cycle().take(if cuts.is_empty() { 0 } else { 4096 }) {
+        if rest.is_empty() {
+            break;
+        }
+        let (piece, after) = rest.split_at(rest.ceil_char_boundary(usize::from(*cut).max(1)));
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces.push(rest);
+    pieces
+}

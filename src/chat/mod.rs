@@ -14,6 +14,8 @@ mod engine_tests;
 #[cfg(test)]
 mod engine_tool_tests;
 mod filters;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod generation_options;
 mod kept_response;
 mod limiter;

@@ -6,6 +6,10 @@ mod schema;
 mod stop;
 mod tools;
 
+#[cfg(fuzzing)]
+pub(super) use json::Repaired;
+#[cfg(any(test, fuzzing))]
+pub(super) use json::repair;
 pub(super) use json::{Found, ObjectFilter, outermost};
 pub(super) use limit::LimitFilter;
 pub(super) use schema::Schema;
