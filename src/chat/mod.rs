@@ -27,6 +27,8 @@ mod stream_tests;
 #[cfg(test)]
 mod test_requests;
 mod tool_rules;
+#[cfg(test)]
+mod tool_scaling_tests;
 mod translator;
 
 pub use answer_format::AnswerFormat;

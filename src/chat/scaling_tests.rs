@@ -19,8 +19,10 @@ use crate::{
     api::{Parsed, anthropic, openai},
     credentials_input,
     error::Result,
-    llm::{Source, estimate_text, estimate_tokens},
-    upstream::{PromptMessage, ToolText, answered_calls, qwen::SseReader, render_prompt, speaker_names},
+    llm::{Message, Source, estimate_text, estimate_tokens},
+    upstream::{
+        PromptMessage, RenderedPrompt, ToolText, answered_calls, qwen::SseReader, render_prompt, speaker_names,
+    },
     visible,
 };
 
@@ -28,14 +30,14 @@ use crate::{
 #[allow(unreachable_pub, reason = "a module of two crates")]
 mod hostile_bodies;
 
-const MIB: usize = 1024 * 1024;
+pub(super) const MIB: usize = 1024 * 1024;
 
 /// The time of this thread that each function has taken.
 #[derive(Default)]
-struct Times(RefCell<BTreeMap<&'static str, Duration>>);
+pub(super) struct Times(RefCell<BTreeMap<&'static str, Duration>>);
 
 impl Times {
-    fn of<T>(&self, name: &'static str, work: impl FnOnce() -> T) -> T {
+    pub(super) fn of<T>(&self, name: &'static str, work: impl FnOnce() -> T) -> T {
         let begin = ThreadTime::now();
         let result = work();
         *self.0.borrow_mut().entry(name).or_default() += begin.elapsed();
@@ -44,7 +46,7 @@ impl Times {
 }
 
 /// What becomes of a request's body before anything is asked of the site.
-fn read_request(body: &str) -> Times {
+pub(super) fn read_request(body: &str) -> Times {
     read_with(openai::chat_completions::parse, body)
 }
 
@@ -65,16 +67,22 @@ fn read_with(parse: fn(&[u8]) -> Result<Parsed>, body: &str) -> Times {
     times.of("with_answer", || history.with_answer(body, []));
     times.of("second_chance", || history.second_chance(body));
     times.of("title", || super::conversations::title(&messages));
-    let names = times.of("names", || speaker_names(&messages));
-    let answers = times.of("answers", || answered_calls(&messages));
-    let prompt_message = messages.iter().zip(&names).enumerate().map(|(index, (message, name))| PromptMessage {
+    times.of("names", || speaker_names(&messages));
+    times.of("answers", || answered_calls(&messages));
+    times.of("fold", || render(&messages, &attachments, &ToolText::default()));
+    times
+}
+
+/// The messages as the site gets them.
+pub(super) fn render(messages: &[Message], attachments: &Attachments, tools: &ToolText) -> RenderedPrompt {
+    let (names, answers) = (speaker_names(messages), answered_calls(messages));
+    let prompt_message = |(index, message): (usize, _)| PromptMessage {
         message,
-        name: name.as_deref(),
+        name: names[index].as_deref(),
         answers: answers[index].as_ref(),
         attached: attachments.of(index).iter().map(Attachment::name).collect(),
-    });
-    times.of("fold", || render_prompt(prompt_message, 0, &ToolText::default()));
-    times
+    };
+    render_prompt(messages.iter().enumerate().map(prompt_message), 0, tools)
 }
 
 /// What any text goes through that a client, or the site, sends.
@@ -110,7 +118,7 @@ fn read_text(text: &str) -> Times {
 
 /// Measures `read` on `make`'s input of `bytes` and of twice as much, again where the ratio may be the machine's doing: what
 /// disturbs a measurement only ever makes it longer.
-fn assert_linear(what: &str, bytes: usize, make: impl Fn(usize) -> String, read: impl Fn(&str) -> Times) {
+pub(super) fn assert_linear(what: &str, bytes: usize, make: impl Fn(usize) -> String, read: impl Fn(&str) -> Times) {
     const MEASUREMENTS: usize = 7;
     /// Below, caches and the allocator tell more of the time than the input does; what grows faster than its input is far above.
     const FLOOR: Duration = Duration::from_millis(20);

@@ -43,7 +43,7 @@ impl TurnTools {
     }
 
     /// What goes along with a message to a chat that was told of the tools with the digest `known`; empty for none.
-    pub(super) fn text(&self, known: &str) -> ToolText {
+    pub(in crate::chat) fn text(&self, known: &str) -> ToolText {
         let Self { tools, choice, allowed, search, format, digest } = self;
         let allowed = allowed.as_deref();
         let ask = ToolAsk { tools, choice, allowed, search: *search, format: format.as_ref() };
