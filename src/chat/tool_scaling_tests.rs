@@ -14,7 +14,7 @@ use super::{
     translator::Translator,
 };
 use crate::{
-    api::{AnswerMeta, Delivery, Dialect},
+    api::{AnswerMeta, Delivery, Encoder, openai::chat_completions::ChatDelivery},
     llm::Tool,
     unix_time::UnixSeconds,
     upstream::{Decoder, shown_tool_name},

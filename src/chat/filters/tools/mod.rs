@@ -5,10 +5,12 @@
 //! a marker if one follows. A call is kept until it is complete. What follows a call is white space, another call, or the end:
 //! everything else is made up by the model, and ends the answer.
 
+mod call;
 mod code;
 mod marker;
 mod markup;
 mod payload;
+mod place;
 #[cfg(test)]
 mod tests;
 mod toolset;
@@ -23,19 +25,11 @@ pub(in crate::chat) use payload::{ReadCall, bare_arguments};
 pub(in crate::chat) use toolset::ToolSet;
 
 use self::{
+    call::{Call, Certainty},
     code::Code,
-    marker::{Marker, Not},
-    markup::{Found, Markup},
-    payload::{Payload, Trust},
+    payload::{MAX_CALLS, Payload},
+    place::{Held, Place, Step},
 };
-use super::json::{JsonScanner, Scan};
-
-/// The largest call, in bytes.
-const MAX_CALL: usize = 1024 * 1024;
-/// The most calls of one answer.
-const MAX_CALLS: usize = 24;
-/// How much white space, and how long a fence's beginning, is kept back, in bytes.
-const MAX_BLANKS: usize = 64;
 
 /// What the reader hands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,74 +95,6 @@ struct Group {
     is_loose: bool,
     /// A call in it cannot be read.
     is_unreadable: bool,
-}
-
-#[derive(Debug)]
-enum Place {
-    Plain,
-    Call(Call),
-    /// After a call. `is_open`: its end marker has not come.
-    After {
-        is_open: bool,
-    },
-    /// Within `<think>`.
-    Thinking,
-    /// In the white space behind it.
-    Thought,
-}
-
-/// How certain it is that a call is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Certainty {
-    /// It has its marker.
-    Marked,
-    /// Words stand between marker and call: it needs its end marker.
-    Loose,
-    /// It has no marker: it needs an end marker, or the end of the answer.
-    Bare,
-}
-
-/// A call that is being read.
-#[derive(Debug)]
-struct Call {
-    form: Form,
-    certainty: Certainty,
-}
-
-#[derive(Debug)]
-enum Form {
-    Json(Json),
-    Tags(Markup),
-}
-
-/// A call as JSON.
-#[derive(Debug)]
-struct Json {
-    begin: usize,
-    scanner: JsonScanner,
-    /// How far it is read.
-    at: usize,
-    is_damaged: bool,
-}
-
-/// What is done with the beginning of the held text.
-enum Step {
-    /// So many bytes are text.
-    Text(usize),
-    /// So many bytes are thinking.
-    Reasoning(usize),
-    /// So many bytes are left out.
-    Skip(usize),
-    /// So many bytes end a call.
-    End(usize),
-    /// A call begins; whether it stands in code.
-    Call(Call, bool),
-    /// The call is over after so many bytes.
-    Over(usize, Payload),
-    /// What follows is nothing that may follow.
-    Guard,
-    /// More has to come.
-    More,
 }
 
 /// Whether a whole text has a call in it.
@@ -329,6 +255,10 @@ impl ToolReader {
                     flow?;
                 }
                 Step::Skip(length) => self.skip(length),
+                Step::Think(length) => {
+                    self.skip(length);
+                    self.place = Place::Thinking;
+                }
                 Step::End(length) => {
                     self.skip(length);
                     self.end(each)?;
@@ -344,6 +274,13 @@ impl ToolReader {
                 Step::Guard => return self.stop(),
             }
         }
+    }
+
+    /// What is done next.
+    fn step(&mut self, has_ended: bool) -> Step {
+        let Self { held, done, place, code, has_text, tools, .. } = self;
+        let text = held.get(*done..).unwrap_or_default();
+        place.step(&Held { text, has_ended, code, has_text: *has_text, tools })
     }
 
     fn stop(&mut self) -> ControlFlow<()> {
@@ -466,266 +403,5 @@ impl ToolReader {
             return self.revert(each);
         }
         self.hand_out(each)
-    }
-
-    fn step(&mut self, has_ended: bool) -> Step {
-        let held = self.held.get(self.done..).unwrap_or_default();
-        match &mut self.place {
-            Place::Plain => self.plain(has_ended),
-            Place::Thinking => self.thinking(has_ended),
-            Place::Thought => {
-                let blanks = held.len().saturating_sub(held.trim_start().len());
-                if blanks < held.len() {
-                    self.place = Place::Plain;
-                }
-                if held.is_empty() { Step::More } else { Step::Skip(blanks) }
-            }
-            Place::After { is_open } => after(held, *is_open, has_ended),
-            Place::Call(call) => {
-                // However it is split, the same of a call that is too long is looked at.
-                let most = held.floor_char_boundary(MAX_CALL);
-                let (head, rest) = held.split_at_checked(most).unwrap_or((held, ""));
-                match call.read(head, has_ended && rest.is_empty(), &self.tools) {
-                    Step::More if !rest.is_empty() => Step::Over(most, Payload::Unreadable),
-                    step => step,
-                }
-            }
-        }
-    }
-
-    fn plain(&mut self, has_ended: bool) -> Step {
-        let held = self.held();
-        let trimmed = held.trim_start();
-        let (blanks, _) = held.split_at_checked(held.len().saturating_sub(trimmed.len())).unwrap_or_default();
-        if trimmed.is_empty() && has_ended && !held.is_empty() {
-            return Step::Text(held.len());
-        }
-        // Of much white space only the end is kept back.
-        if let Some(most) = blanks.len().checked_sub(MAX_BLANKS).filter(|most| *most > 0) {
-            return Step::Text(blanks.ceil_char_boundary(most));
-        }
-        if trimmed.is_empty() {
-            return Step::More;
-        }
-        let code = self.code.after(blanks);
-        let is_first = !self.has_text;
-        if trimmed.starts_with('`') {
-            return self.backticks(trimmed, blanks.len(), &code, has_ended);
-        }
-        if marker::candidate(trimmed) == Some(0) {
-            let at_line_start = code.is_line_start();
-            match marker::marker(trimmed, at_line_start) {
-                Ok(marker @ (Marker::Json { .. } | Marker::Tags { .. })) => {
-                    return Step::Call(Call::new(marker, blanks.len()), code.is_code());
-                }
-                Ok(Marker::End { length }) if !code.is_code() => {
-                    return Step::Skip(blanks.len().saturating_add(length));
-                }
-                Ok(Marker::Result) if !code.is_code() && at_line_start => return Step::Guard,
-                Ok(Marker::Think { length }) if is_first => {
-                    let length = blanks.len().saturating_add(length);
-                    self.place = Place::Thinking;
-                    return Step::Skip(length);
-                }
-                Err(Not::Yet) if !has_ended => return Step::More,
-                Err(Not::Yet) if at_line_start && !code.is_code() && marker::is_cut(trimmed) => {
-                    return Step::Over(held.len(), Payload::Cut);
-                }
-                _ => {}
-            }
-        }
-        if is_first && trimmed.starts_with(['{', '\u{FF5B}']) {
-            match payload::may_be_call(trimmed, &self.tools) {
-                Some(true) => return Step::Call(Call::bare(blanks.len()), false),
-                None if !has_ended => return Step::More,
-                _ => {}
-            }
-        }
-        // Up to what may be a marker, without the white space before that.
-        let first = trimmed.chars().next().map_or(0, char::len_utf8);
-        let rest = trimmed.get(first..).unwrap_or_default();
-        let sure = rest.get(..marker::candidate(rest).unwrap_or(rest.len())).unwrap_or(rest);
-        let sure = if has_ended && sure.len() == rest.len() { sure } else { sure.trim_end() };
-        Step::Text(blanks.len().saturating_add(first).saturating_add(sure.len()))
-    }
-
-    /// Backticks: inline code, or a fence. Before a call a fence belongs to it.
-    fn backticks(&self, text: &str, blanks: usize, code: &Code, has_ended: bool) -> Step {
-        // A longer run counts as several.
-        let most = text.floor_char_boundary(MAX_BLANKS.saturating_add(1));
-        let run = text.bytes().take(most).take_while(|byte| *byte == b'`').count();
-        let rest = text.get(run..).unwrap_or_default();
-        let whole = |length: usize| Step::Text(blanks.saturating_add(run).saturating_add(length));
-        if rest.is_empty() && !has_ended && run <= MAX_BLANKS {
-            return Step::More;
-        }
-        if run < 3 || !code.is_line_start() || code.is_fence() {
-            return whole(0);
-        }
-        // A fence that opens: its language and a line end, then perhaps a call.
-        let Some((language, inside)) = rest.split_once('\n') else {
-            return if has_ended || rest.len() > MAX_BLANKS { whole(0) } else { Step::More };
-        };
-        if language.len() > MAX_BLANKS || language.contains('`') {
-            return whole(0);
-        }
-        let trimmed = inside.trim_start();
-        let begin = blanks.saturating_add(text.len().saturating_sub(trimmed.len()));
-        if inside.len().saturating_sub(trimmed.len()) > MAX_BLANKS {
-            return whole(language.len().saturating_add(1));
-        }
-        if trimmed.is_empty() && !has_ended {
-            return Step::More;
-        }
-        if !trimmed.starts_with('`') && marker::candidate(trimmed) == Some(0) {
-            match marker::marker(trimmed, true) {
-                Ok(marker @ (Marker::Json { .. } | Marker::Tags { .. })) => {
-                    return Step::Call(Call::new(marker, begin), true);
-                }
-                Err(Not::Yet) if !has_ended => return Step::More,
-                _ => {}
-            }
-        }
-        if !self.has_text && trimmed.starts_with('{') {
-            match payload::may_be_call(trimmed, &self.tools) {
-                Some(true) => return Step::Call(Call::bare(begin), true),
-                None if !has_ended => return Step::More,
-                _ => {}
-            }
-        }
-        whole(language.len().saturating_add(1))
-    }
-
-    /// Within `<think>`: everything up to its end.
-    fn thinking(&mut self, has_ended: bool) -> Step {
-        const END: &str = "</think>";
-        let held = self.held.get(self.done..).unwrap_or_default();
-        match held.find(END) {
-            Some(0) => {
-                self.place = Place::Thought;
-                return Step::Skip(END.len());
-            }
-            Some(end) => return Step::Reasoning(end),
-            None => {}
-        }
-        let begins_end = |at: &usize| *at > 0 && END.get(..*at).is_some_and(|head| held.ends_with(head));
-        let kept = if has_ended { None } else { (1..END.len()).rev().find(begins_end) };
-        match held.len().saturating_sub(kept.unwrap_or(0)) {
-            0 => Step::More,
-            length => Step::Reasoning(length),
-        }
-    }
-}
-
-/// After a call: white space, closers, its end, another call. `is_open`: its end marker has not come.
-fn after(held: &str, is_open: bool, has_ended: bool) -> Step {
-    let is_left_out =
-        |character: char| character.is_whitespace() || matches!(character, '}' | '\u{FF5D}' | ',' | ';' | '`');
-    let Some(first) = held.chars().next() else { return Step::More };
-    if is_left_out(first) {
-        return Step::Skip(held.len().saturating_sub(held.trim_start_matches(is_left_out).len()));
-    }
-    if marker::candidate(held) == Some(0) {
-        match marker::marker(held, true) {
-            Ok(Marker::End { length }) => return Step::End(length),
-            Ok(marker @ (Marker::Json { .. } | Marker::Tags { .. })) => return Step::Call(Call::new(marker, 0), false),
-            Err(Not::Yet) if !has_ended => return Step::More,
-            Err(Not::Yet) => return Step::Skip(held.len()),
-            _ => {}
-        }
-    }
-    match first {
-        '{' if is_open => Step::Call(Call::bare(0), false),
-        ']' => Step::Skip(1),
-        _ => Step::Guard,
-    }
-}
-
-impl Call {
-    fn new(marker: Marker, before: usize) -> Self {
-        match marker {
-            Marker::Json { at, is_loose } => {
-                let certainty = if is_loose { Certainty::Loose } else { Certainty::Marked };
-                Self { form: Form::Json(Json::new(before.saturating_add(at))), certainty }
-            }
-            Marker::Tags { at } => {
-                let form = Form::Tags(Markup::new(before.saturating_add(at)));
-                Self { form, certainty: Certainty::Marked }
-            }
-            Marker::End { .. } | Marker::Result | Marker::Think { .. } => Self::bare(before),
-        }
-    }
-
-    fn bare(begin: usize) -> Self {
-        Self { form: Form::Json(Json::new(begin)), certainty: Certainty::Bare }
-    }
-
-    fn read(&mut self, held: &str, has_ended: bool, tools: &ToolSet) -> Step {
-        match &mut self.form {
-            Form::Tags(markup) => match markup.read(held, has_ended, tools) {
-                Found::Over(length, payload) => Step::Over(length, payload),
-                Found::More => Step::More,
-            },
-            Form::Json(json) => json.read(held, has_ended, tools),
-        }
-    }
-}
-
-impl Json {
-    fn new(begin: usize) -> Self {
-        Self { begin, scanner: JsonScanner::default(), at: begin, is_damaged: false }
-    }
-
-    fn read(&mut self, held: &str, has_ended: bool, tools: &ToolSet) -> Step {
-        if !self.is_damaged {
-            let fresh = held.as_bytes().get(self.at..).unwrap_or_default();
-            match self.scanner.feed(fresh) {
-                Scan::Complete(length) => {
-                    let end = self.at.saturating_add(length);
-                    return Step::Over(end, payload::from_json(held.get(self.begin..end).unwrap_or_default(), tools));
-                }
-                Scan::More if has_ended => return Step::Over(held.len(), Payload::Cut),
-                Scan::More => {
-                    self.at = held.len();
-                    return Step::More;
-                }
-                Scan::Invalid(offset) => {
-                    self.is_damaged = true;
-                    self.at = self.at.saturating_add(offset);
-                }
-            }
-        }
-        self.read_damaged(held, has_ended, tools)
-    }
-
-    /// The end of damaged JSON is where a marker follows that is not inside of a text.
-    fn read_damaged(&mut self, held: &str, has_ended: bool, tools: &ToolSet) -> Step {
-        while let Some(found) = held.get(self.at..).and_then(marker::candidate) {
-            let at = self.at.saturating_add(found);
-            let (before, rest) = held.split_at_checked(at).unwrap_or((held, ""));
-            let begins_line = before.trim_end_matches([' ', '\t']).ends_with('\n');
-            let ends = match marker::marker(rest, true) {
-                Ok(Marker::End { .. }) => begins_line || before.trim_end().ends_with(['}', ']']),
-                Ok(Marker::Json { .. } | Marker::Tags { .. } | Marker::Result) => begins_line,
-                Err(Not::Yet) if !has_ended => {
-                    self.at = at;
-                    return Step::More;
-                }
-                // Half of an end marker ends it as well.
-                Err(Not::Yet) => begins_line || before.trim_end().ends_with(['}', ']']),
-                _ => false,
-            };
-            if ends {
-                let text = before.get(self.begin..).unwrap_or_default();
-                return Step::Over(at, payload::from_damaged(text, Trust::Ended, tools));
-            }
-            self.at = at.saturating_add(rest.chars().next().map_or(1, char::len_utf8));
-        }
-        self.at = held.len();
-        if !has_ended {
-            return Step::More;
-        }
-        let text = held.get(self.begin..).unwrap_or_default();
-        Step::Over(held.len(), payload::from_damaged(text, Trust::Open, tools))
     }
 }

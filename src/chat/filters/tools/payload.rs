@@ -4,10 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{
-    MAX_CALLS,
-    toolset::{Parameters, Resolved, ToolSet},
-};
+use super::toolset::{Parameters, Resolved, ToolSet};
 use crate::{
     chat::filters::json::{JsonScanner, Repaired, Scan, repair},
     surrogates::without_lone_surrogates,
@@ -42,6 +39,8 @@ pub(super) enum Payload {
     Unreadable,
 }
 
+/// The most calls of one answer.
+pub(super) const MAX_CALLS: usize = 24;
 /// So many calls of a text are read; more than an answer may have.
 const MORE_THAN_ENOUGH: usize = MAX_CALLS.saturating_add(1);
 

@@ -2,7 +2,10 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{
+    place::{MAX_BLANKS, MAX_CALL},
+    *,
+};
 use crate::llm::{Tool, ToolKind};
 
 #[derive(Deserialize)]
