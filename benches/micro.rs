@@ -1,9 +1,16 @@
 //! Benchmarks of single steps (`scripts/bench micro`). With `MICRO_STEP` and `MICRO_TIMES` it only runs one step that many
 //! times, for `scripts/bench instructions`.
 
-#![allow(missing_docs, clippy::panic, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
+#![allow(
+    missing_docs,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark"
+)]
 
-use std::{alloc::System, hint::black_box};
+use std::{alloc::System, hint::black_box, sync::Arc};
 
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput};
@@ -13,14 +20,15 @@ use qwen_edge::{
         anthropic::MessagesDelivery,
         openai::chat_completions::{self, ChatDelivery, ChunkWriter},
     },
-    chat::{Attachments, Progress, Translator, history_key},
-    llm::{Message, Request, estimate_tokens},
+    chat::{AnswerFormat, Attachments, Progress, ToolRules, Translator, TurnTools, history_key},
+    llm::{Message, OutputFormat, Request, estimate_tokens},
     oss::{Credentials, Scope, Signable},
     secret::Secret,
     unix_time::UnixSeconds,
     upstream::{
-        Decoder,
+        Decoder, PromptMessage, RenderedPrompt, ToolAsk, ToolText, answered_calls,
         qwen::{Flow, SseReader},
+        render_prompt, shown_tool_name, speaker_names,
     },
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -43,20 +51,122 @@ fn meta() -> AnswerMeta {
 const CHAT: Delivery = Delivery::ChatCompletions(ChatDelivery::stream(true));
 const MESSAGES: Delivery = Delivery::Messages(MessagesDelivery { is_stream: true, input_tokens: 1000 });
 
-/// A translator after its first delta.
-fn begun(delivery: Delivery) -> Translator {
+/// What an answer is held against.
+#[derive(Clone, Copy, Debug)]
+enum Asks {
+    Nothing,
+    /// The tools of an agent.
+    Tools,
+    /// One JSON object.
+    Json,
+}
+
+/// A translator for an answer to this request.
+fn translator_for(request: &Request, delivery: Delivery) -> Translator {
     let encoder = Encoder::new(meta(), delivery);
-    let mut translator = Translator::new(Decoder::qwen(), encoder, Vec::new(), None);
-    for piece in [CREATED, DELTA] {
+    let translator = Translator::new(Decoder::qwen(), encoder, Vec::new(), None);
+    let translator = match ToolRules::new(request, &"s".repeat(22), shown_tool_name) {
+        Some(rules) => translator.with_tools(rules, true),
+        None => translator,
+    };
+    match AnswerFormat::new(request).unwrap() {
+        Some(format) => translator.with_format(format, true),
+        None => translator,
+    }
+}
+
+/// A translator after its first delta.
+fn begun(asks: Asks, delivery: Delivery) -> Translator {
+    let mut request = parsed(&first_turn());
+    match asks {
+        Asks::Nothing => request.tools = Arc::default(),
+        Asks::Tools => {}
+        Asks::Json => {
+            request.tools = Arc::default();
+            let schema = r#"{"type":"object","properties":{"text":{"type":"string"}},"required":["text"]}"#;
+            request.format = Some(OutputFormat { schema: Some(schema.into()), param: "response_format" });
+        }
+    }
+    let mut translator = translator_for(&request, delivery);
+    let first = if matches!(asks, Asks::Json) { event(r#"{"text":""#) } else { DELTA.to_owned() };
+    for piece in [CREATED, &first] {
         assert_eq!(translator.feed(piece.as_bytes()).unwrap(), Progress::More);
     }
     translator
 }
 
+/// A delta event with this text.
+fn event(text: &str) -> String {
+    DELTA.replace("\"seven \"", &serde_json::Value::from(text).to_string())
+}
+
+fn parsed(body: &str) -> Request {
+    chat_completions::parse(body.as_bytes()).unwrap().request
+}
+
+/// The first turn of an agent, in the sizes of Claude Code's: 77 KB, of which 21 tools are 46.
+fn first_turn() -> String {
+    let prose = |bytes: usize| {
+        let sentence =
+            "Use this when the file's path is known, and \"quote\" what has blanks.\n- Never guess [a name].\n";
+        sentence.chars().cycle().take(bytes).collect::<String>()
+    };
+    let tool = |at: usize| {
+        let text = |bytes| serde_json::json!({"type": "string", "description": prose(bytes)});
+        let parameters = serde_json::json!({
+            "$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "additionalProperties": false, "required": ["path"],
+            "properties": {"path": text(120), "pattern": text(150), "limit": {"type": "number", "description": prose(100)}},
+        });
+        serde_json::json!({"type": "function", "function": {
+            "name": format!("Tool{at}"), "description": prose(1_450), "parameters": parameters,
+        }})
+    };
+    serde_json::json!({
+        "model": "qwen3-max", "stream": true,
+        "messages": [
+            {"role": "system", "content": prose(27_000)},
+            {"role": "user", "content": [{"type": "text", "text": prose(1_500)}, {"type": "text", "text": "Fix the test."}]},
+        ],
+        "tools": (0..21).map(tool).collect::<Vec<_>>(),
+    })
+    .to_string()
+}
+
+/// From a request's bytes to the text for the site: what is done before it is asked, the database apart.
+fn render(body: &str) -> RenderedPrompt {
+    let request = parsed(body);
+    black_box((TurnTools::new(&request, false), ToolRules::new(&request, "", shown_tool_name)));
+    let Request { messages, tools, tool_choice, allowed_tools, format, .. } = &request;
+    black_box(history_key("scope", messages, &Attachments::default()));
+    let ask = ToolAsk {
+        tools,
+        choice: tool_choice,
+        allowed: allowed_tools.as_deref(),
+        search: false,
+        format: format.as_ref(),
+    };
+    let (names, answers) = (speaker_names(messages), answered_calls(messages));
+    let prompt_message = |(index, message): (usize, _)| PromptMessage {
+        message,
+        name: names[index].as_deref(),
+        answers: answers[index].as_ref(),
+        attached: Vec::new(),
+    };
+    render_prompt(messages.iter().enumerate().map(prompt_message), 0, &ToolText::new(&ask, false, false))
+}
+
+/// The events of an answer that is one call with arguments of 100 KB, some 30 bytes each.
+fn call_events() -> Vec<String> {
+    let text = "fn main() {\n    println!(\"{}\", 1);\n}\n".repeat(2_400);
+    let call = serde_json::json!({"name": "Tool3", "arguments": {"path": "a.rs", "content": text}});
+    let text = format!("[TOOL CALL]\n{call}\n[END TOOL CALL]");
+    text.as_bytes().chunks(30).map(|piece| event(str::from_utf8(piece).unwrap())).collect()
+}
+
 /// Counts the allocations while deltas arrive one by one and each is flushed at once.
-fn allocations(dialect: &str, delivery: Delivery) {
+fn allocations(dialect: &str, asks: Asks, delivery: Delivery) {
     const DELTAS: usize = 10_000;
-    let mut translator = begun(delivery);
+    let mut translator = begun(asks, delivery);
     drop(translator.take());
     let region = Region::new(ALLOCATOR);
     for _ in 0..DELTAS {
@@ -64,14 +174,22 @@ fn allocations(dialect: &str, delivery: Delivery) {
         drop(translator.take());
     }
     let stats = region.change();
-    println!("allocations for {DELTAS} deltas, {dialect}: {}, growths: {}", stats.allocations, stats.reallocations);
+    println!(
+        "allocations for {DELTAS} deltas, {dialect}, {asks:?} asked: {}, growths: {}",
+        stats.allocations, stats.reallocations
+    );
 }
 
 /// A function that runs a step once, with its input prepared.
 fn step(name: &str) -> Box<dyn FnMut()> {
     match name {
-        "translate" | "translate_messages" => {
-            let mut translator = begun(if name == "translate" { CHAT } else { MESSAGES });
+        "translate" | "translate_messages" | "translate_tools" | "translate_json" => {
+            let asks = match name {
+                "translate_tools" => Asks::Tools,
+                "translate_json" => Asks::Json,
+                _ => Asks::Nothing,
+            };
+            let mut translator = begun(asks, if name == "translate_messages" { MESSAGES } else { CHAT });
             Box::new(move || {
                 translator.feed(black_box(DELTA.as_bytes())).unwrap();
                 drop(black_box(translator.take()));
@@ -96,6 +214,34 @@ fn step(name: &str) -> Box<dyn FnMut()> {
             Box::new(move || {
                 out.clear();
                 writer.content(&mut out, black_box("seven "));
+            })
+        }
+        "first_turn" => {
+            let body = first_turn();
+            assert!((76_000..78_500).contains(&body.len()), "{}", body.len());
+            Box::new(move || drop(black_box(render(black_box(&body)))))
+        }
+        "first_turn_plain" => {
+            let mut body: serde_json::Value = serde_json::from_str(&first_turn()).unwrap();
+            let tools = body["tools"].take().to_string();
+            body["messages"][0]["content"] = format!("{}{tools}", body["messages"][0]["content"]).into();
+            let body = body.to_string();
+            Box::new(move || drop(black_box(render(black_box(&body)))))
+        }
+        "call" | "call_plain" => {
+            let mut request = parsed(&first_turn());
+            if name == "call_plain" {
+                request.tools = Arc::default();
+            }
+            let events = call_events();
+            Box::new(move || {
+                let mut translator = translator_for(&request, CHAT);
+                for event in &events {
+                    translator.feed(event.as_bytes()).unwrap();
+                    drop(black_box(translator.take()));
+                }
+                translator.complete();
+                drop(black_box(translator.take()));
             })
         }
         "digest" => {
@@ -187,13 +333,21 @@ fn main() {
         return;
     }
     let mut criterion = Criterion::default().configure_from_args();
-    allocations("chat completions", CHAT);
-    allocations("messages", MESSAGES);
+    for asks in [Asks::Nothing, Asks::Tools, Asks::Json] {
+        allocations("chat completions", asks, CHAT);
+    }
+    allocations("messages", Asks::Nothing, MESSAGES);
     let mut group = criterion.benchmark_group("step");
     group.throughput(Throughput::Elements(1));
     for (name, what) in [
         ("translate", "translate: a delta, bytes of the site to bytes of the client"),
         ("translate_messages", "translate: the same, to Messages"),
+        ("translate_tools", "translate, with tools: a delta, 21 tools declared and none called"),
+        ("translate_json", "translate, as JSON: a delta within an object that is to fit a schema"),
+        ("call", "call: an answer that is one call with 100 KB of arguments, 3,600 deltas"),
+        ("call_plain", "text: the same answer without tools"),
+        ("first_turn", "first turn: an agent's request of 77 KB with 21 tools, to the text for the site"),
+        ("first_turn_plain", "first turn, plain: the same bytes as one system text"),
         ("scan", "scan: the same JSON, nothing taken from it"),
         ("read", "read: one event"),
         ("write", "write: one chunk"),
