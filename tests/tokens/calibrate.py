@@ -23,6 +23,7 @@ import tiktoken
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "tests/tokens/samples.jsonl"
 WEIGHTS = ROOT / "src/llm/tokens/weights.rs"
+LETTERS = ROOT / "src/llm/tokens/letters.rs"
 PAIRS = ROOT / "src/llm/tokens/han_pairs.bin"
 UNITS = 1024
 
@@ -147,15 +148,19 @@ def write(names, weights):
     ]
     for (name, place), weight in zip(names, weights):
         lines.append(f"    {round(weight * UNITS)}, // {name}" + (f" + {place}" if place else ""))
+    WEIGHTS.write_text("\n".join([*lines, "];", ""]))
+
+
+def write_letters():
     pairs = ", ".join(f"0x{pairs:07x}" for pairs in rare_pairs())
-    lines += [
-        "];",
+    lines = [
+        "//! Pairs of letters. Written by `scripts/calibrate-tokens`.",
         "",
         "/// For each letter those that seldom follow it in the tokenizer's vocabulary, as bits.",
         f"pub(super) const RARE_PAIRS: [u32; 26] = [{pairs}];",
         "",
     ]
-    WEIGHTS.write_text("\n".join(lines))
+    LETTERS.write_text("\n".join(lines))
 
 
 def read_weights():
@@ -196,6 +201,7 @@ def main():
         sample["tokens"] = count(sample["text"])
     SAMPLES.write_text("".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples))
     PAIRS.write_bytes(han_pairs())
+    write_letters()
     write(*fit([sample for sample in samples if not sample["held_out"]]))
     report_samples(samples)
 

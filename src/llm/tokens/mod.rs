@@ -4,6 +4,7 @@
 //! request is, and in the first event of a stream. [`scan`] takes a text apart as the tokenizer does; `weights.rs` says what
 //! each kind of piece costs on average. `scripts/calibrate-tokens` fits the weights to `tests/tokens/samples.jsonl`.
 
+mod letters;
 mod scan;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //! digits, runs of punctuation and of white space. Each piece is reported as one or more features, whose weights are what
 //! such a piece costs on average.
 
-use super::weights::RARE_PAIRS;
+use super::letters::RARE_PAIRS;
 
 /// What is counted of a text: an index of the table of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

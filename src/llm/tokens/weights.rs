@@ -85,10 +85,3 @@ pub(super) const WEIGHTS: [i32; Feature::COUNT] = [
     892,   // HAN + 3
     1130,  // HAN + 4
 ];
-
-/// For each letter those that seldom follow it in the tokenizer's vocabulary, as bits.
-pub(super) const RARE_PAIRS: [u32; 26] = [
-    0x2814291, 0x3e9b6ee, 0x3e5b26a, 0x3e9b6e6, 0x2100680, 0x3e5b6ce, 0x3e9966e, 0x3e5beee, 0x1d10780, 0x3ffffef,
-    0x3fbfeef, 0x2e3b6e6, 0x3eb2eec, 0x3c39a82, 0x3810290, 0x3e1366e, 0x3efffff, 0x2c182a2, 0x2e3326a, 0x2e1b66a,
-    0x3f146a0, 0x3ffbeee, 0x3ff9e6e, 0x3f77fff, 0x3fb7fef, 0x3ffffef,
-];
