@@ -362,16 +362,13 @@ fn server_page(id: &'static str, summary: &'static str, media_type: &'static str
 
 /// Returns the operation of an endpoint. `path` distinguishes the routes of an endpoint that has two.
 pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
-    if let Some(operation) = responses::operation(endpoint) {
-        return operation;
-    }
     match endpoint {
-        Endpoint::Responses
-        | Endpoint::InputTokens
-        | Endpoint::Response
-        | Endpoint::DeleteResponse
-        | Endpoint::ResponseInput
-        | Endpoint::CancelResponse => unreachable!("described with the others of their API"),
+        Endpoint::Responses => responses::create(),
+        Endpoint::InputTokens => responses::input_tokens(),
+        Endpoint::Response => responses::retrieve(),
+        Endpoint::DeleteResponse => responses::delete(),
+        Endpoint::ResponseInput => responses::input_items(),
+        Endpoint::CancelResponse => responses::cancel(),
         Endpoint::Root => Operation {
             answers: vec![Answer {
                 status: 200,

@@ -3,7 +3,6 @@
 use serde_json::{Value as Json, json};
 
 use super::{
-    super::router::Endpoint,
     errors::{FORMS, SITE, TURN},
     operations::{Answer, Operation, about, conversation_headers, ok, reference},
 };
@@ -107,61 +106,72 @@ fn answer() -> Vec<Answer> {
     }]
 }
 
-/// Returns the operation of an endpoint of this API.
-pub(super) fn operation(endpoint: Endpoint) -> Option<Operation> {
+pub(super) fn create() -> Operation {
+    Operation {
+        parameters: conversation_headers(),
+        body: Some((true, vec![("application/json", reference("ResponseRequest"), request())])),
+        answers: answer(),
+        errors: [&[K::InvalidJson, K::PreviousResponseNotFound, K::StoreFailed], TURN, FORMS, SITE].concat(),
+        ..about(
+            "createResponse",
+            TAG,
+            "Answer",
+            "OpenAI's Responses API. Clients send all items again, or name the response that they go on from with `previous_response_id`. With `store` (which is the default) input and output are kept by this server, encrypted when `SESSION_KEY` is set, and deleted after `CONVERSATION_TTL_DAYS`; `STORE_RESPONSES=false` keeps no texts.",
+        )
+    }
+}
+
+pub(super) fn input_tokens() -> Operation {
+    Operation {
+        body: Some((true, vec![("application/json", reference("ResponseRequest"), request())])),
+        answers: ok("InputTokens", json!({ "object": "response.input_tokens", "input_tokens": 14 })),
+        errors: vec![K::InvalidJson, K::InvalidRequest, K::RequestTooLarge, K::Overloaded, K::UnsupportedEncoding],
+        ..about("countInputTokens", TAG, "Estimate the tokens of an input", "The site is not asked.")
+    }
+}
+
+pub(super) fn retrieve() -> Operation {
+    Operation {
+        answers: ok("Response", response()),
+        errors: vec![K::NotFound, K::StoreFailed],
+        ..about("retrieveResponse", TAG, "A response that is kept", "")
+    }
+}
+
+pub(super) fn delete() -> Operation {
+    Operation {
+        answers: ok("DeletedResponse", json!({ "id": "resp_1", "object": "response.deleted", "deleted": true })),
+        errors: vec![K::NotFound, K::StoreFailed],
+        ..about("deleteResponse", TAG, "Forget a response", "Its chat at the site stays.")
+    }
+}
+
+pub(super) fn input_items() -> Operation {
     let item = json!({ "id": "item_1", "type": "message", "role": "user", "content": [] });
-    Some(match endpoint {
-        Endpoint::Responses => Operation {
-            parameters: conversation_headers(),
-            body: Some((true, vec![("application/json", reference("ResponseRequest"), request())])),
-            answers: answer(),
-            errors: [&[K::InvalidJson, K::PreviousResponseNotFound, K::StoreFailed], TURN, FORMS, SITE].concat(),
-            ..about(
-                "createResponse",
-                TAG,
-                "Answer",
-                "OpenAI's Responses API. Clients send all items again, or name the response that they go on from with `previous_response_id`. With `store` (which is the default) input and output are kept by this server, encrypted when `SESSION_KEY` is set, and deleted after `CONVERSATION_TTL_DAYS`; `STORE_RESPONSES=false` keeps no texts.",
-            )
-        },
-        Endpoint::InputTokens => Operation {
-            body: Some((true, vec![("application/json", reference("ResponseRequest"), request())])),
-            answers: ok("InputTokens", json!({ "object": "response.input_tokens", "input_tokens": 14 })),
-            errors: vec![K::InvalidJson, K::InvalidRequest, K::RequestTooLarge, K::Overloaded, K::UnsupportedEncoding],
-            ..about("countInputTokens", TAG, "Estimate the tokens of an input", "The site is not asked.")
-        },
-        Endpoint::Response => Operation {
-            answers: ok("Response", response()),
-            errors: vec![K::NotFound, K::StoreFailed],
-            ..about("retrieveResponse", TAG, "A response that is kept", "")
-        },
-        Endpoint::DeleteResponse => Operation {
-            answers: ok("DeletedResponse", json!({ "id": "resp_1", "object": "response.deleted", "deleted": true })),
-            errors: vec![K::NotFound, K::StoreFailed],
-            ..about("deleteResponse", TAG, "Forget a response", "Its chat at the site stays.")
-        },
-        Endpoint::ResponseInput => Operation {
-            parameters: vec![
-                json!({ "name": "limit", "in": "query", "schema": { "type": "integer", "minimum": 1, "maximum": 100, "default": 20 } }),
-                json!({ "name": "order", "in": "query", "schema": { "type": "string", "enum": ["asc", "desc"], "default": "desc" } }),
-                json!({ "name": "after", "in": "query", "description": "The id of the item before the first one.", "schema": { "type": "string" } }),
-            ],
-            answers: ok(
-                "ResponseItemList",
-                json!({ "object": "list", "data": [item], "first_id": "item_1", "last_id": "item_1", "has_more": false }),
-            ),
-            errors: vec![K::InvalidRequest, K::NotFound, K::StoreFailed],
-            ..about(
-                "listInputItems",
-                TAG,
-                "The items of a response's input",
-                "Newest first, unless `order` says otherwise.",
-            )
-        },
-        Endpoint::CancelResponse => Operation {
-            answers: Vec::new(),
-            errors: vec![K::InvalidRequest],
-            ..about("cancelResponse", TAG, "Not possible", "Nothing runs in the background here.")
-        },
-        _ => return None,
-    })
+    Operation {
+        parameters: vec![
+            json!({ "name": "limit", "in": "query", "schema": { "type": "integer", "minimum": 1, "maximum": 100, "default": 20 } }),
+            json!({ "name": "order", "in": "query", "schema": { "type": "string", "enum": ["asc", "desc"], "default": "desc" } }),
+            json!({ "name": "after", "in": "query", "description": "The id of the item before the first one.", "schema": { "type": "string" } }),
+        ],
+        answers: ok(
+            "ResponseItemList",
+            json!({ "object": "list", "data": [item], "first_id": "item_1", "last_id": "item_1", "has_more": false }),
+        ),
+        errors: vec![K::InvalidRequest, K::NotFound, K::StoreFailed],
+        ..about(
+            "listInputItems",
+            TAG,
+            "The items of a response's input",
+            "Newest first, unless `order` says otherwise.",
+        )
+    }
+}
+
+pub(super) fn cancel() -> Operation {
+    Operation {
+        answers: Vec::new(),
+        errors: vec![K::InvalidRequest],
+        ..about("cancelResponse", TAG, "Not possible", "Nothing runs in the background here.")
+    }
 }
