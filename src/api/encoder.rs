@@ -61,7 +61,7 @@ impl Encoder {
     pub fn kept(&self, answer: &Answer<'_>) -> Option<String> {
         match self {
             Self::ChatCompletions(_) | Self::Messages(_) => None,
-            Self::Responses(encoder) => Some(encoder.whole(answer)),
+            Self::Responses(encoder) => Some(encoder.kept(answer)),
         }
     }
 

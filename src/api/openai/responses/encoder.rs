@@ -15,7 +15,7 @@ use crate::{
     api::AnswerMeta,
     error::Error,
     json::write_line,
-    llm::{Answer, CallEvent, Citation, Event, FinishReason, ToolKind},
+    llm::{Answer, CallEvent, Citation, Event, ToolKind},
 };
 
 /// Writes an answer as a client of `/v1/responses` expects it.
@@ -32,8 +32,10 @@ pub struct Encoder {
     /// How many items of thinking there were.
     thoughts: usize,
     message: Option<Open>,
-    /// The items that are complete, as JSON, with their places.
-    done: Vec<(usize, String)>,
+    /// What was thought since the text began: an item of its own behind the text, as items do not overlap.
+    late: String,
+    /// The items that are complete, as JSON, in their order.
+    done: Vec<String>,
 }
 
 /// An item that grows.
@@ -59,6 +61,7 @@ impl Encoder {
             reasoning: None,
             thoughts: 0,
             message: None,
+            late: String::new(),
             done: Vec::new(),
         }
     }
@@ -81,6 +84,7 @@ impl Encoder {
             return;
         }
         match event {
+            Event::Reasoning(text) if self.message.is_some() => self.late.push_str(text),
             Event::Reasoning(text) => {
                 if self.reasoning.is_none() {
                     self.open_reasoning(out);
@@ -96,7 +100,7 @@ impl Encoder {
             }
             Event::ToolCall(call) => {
                 self.close_reasoning(out);
-                self.close_message(out, &[], None);
+                self.close_message(out, "completed", &[], None);
                 self.call(out, &call);
             }
             Event::OutputTokens(_) => {}
@@ -108,28 +112,34 @@ impl Encoder {
             out.extend_from_slice(self.whole(answer).as_bytes());
             return;
         }
+        let response = self.end(answer, out);
+        self.event_with(out, Status::of(answer).event, "response", &response);
+    }
+
+    /// Writes what comes before the last event, and returns the response of that.
+    fn end(&mut self, answer: &Answer<'_>, out: &mut BytesMut) -> String {
         self.close_reasoning(out);
-        if answer.refusal.is_some() && self.message.is_none() {
-            self.open_message(out);
+        match answer.refusal {
+            Some(refusal) if self.message.is_none() => self.refuse(out, refusal),
+            refusal => self.close_message(out, object::message_status(answer), answer.citations, refusal),
         }
-        self.close_message(out, answer.citations, answer.refusal);
-        let mut done = std::mem::take(&mut self.done);
-        done.sort_by_key(|(index, _)| *index);
-        let output: Vec<String> = done.into_iter().map(|(_, item)| item).collect();
-        let status = Status::of(answer);
-        let response = self.response(&status, &output.join(","));
-        self.event_with(out, status.event, "response", &response);
+        self.response(&Status::of(answer), &self.done.join(","))
+    }
+
+    /// The response as the client gets it, as one object. The answer is not finished yet.
+    pub(in crate::api) fn kept(&self, answer: &Answer<'_>) -> String {
+        if self.is_stream() { self.clone().end(answer, &mut BytesMut::new()) } else { self.whole(answer) }
     }
 
     /// The whole response, as one object.
-    pub(in crate::api) fn whole(&self, answer: &Answer<'_>) -> String {
+    fn whole(&self, answer: &Answer<'_>) -> String {
         let ids = object::Ids::of(&self.meta.id);
         let mut output = Vec::new();
         if !answer.reasoning.is_empty() {
             output.push(reasoning_item(&ids.reasoning(0), answer.reasoning));
         }
         if !answer.text.is_empty() || answer.refusal.is_some() {
-            let status = if answer.finish == FinishReason::Length { "incomplete" } else { "completed" };
+            let status = object::message_status(answer);
             output.push(message_item(&ids.message(), status, answer.text, answer.citations, answer.refusal));
         }
         for (index, call) in answer.calls.iter().enumerate() {
@@ -142,10 +152,8 @@ impl Encoder {
 
     pub(in crate::api) fn fail(&mut self, error: &Error, out: &mut BytesMut) {
         self.begin(out);
-        let done = std::mem::take(&mut self.done);
-        let output: Vec<String> = done.into_iter().map(|(_, item)| item).collect();
         let status = Status::failed(error);
-        let response = self.response(&status, &output.join(","));
+        let response = self.response(&status, &self.done.join(","));
         self.event_with(out, status.event, "response", &response);
     }
 
@@ -209,7 +217,7 @@ impl Encoder {
         self.message = Some(Open { index, id, text: String::new(), head: format!("{place},\"delta\":").into() });
     }
 
-    fn close_message(&mut self, out: &mut BytesMut, citations: &[Citation], refusal: Option<&str>) {
+    fn close_message(&mut self, out: &mut BytesMut, status: &str, citations: &[Citation], refusal: Option<&str>) {
         let Some(Open { index, id, text, .. }) = self.message.take() else { return };
         let place = format!(",\"item_id\":\"{id}\",\"output_index\":{index},\"content_index\":0");
         for (at, citation) in citations.iter().enumerate() {
@@ -222,14 +230,36 @@ impl Encoder {
         let part = object::text_part(&text, citations);
         self.event_of(out, "response.content_part.done", &place, "part", &part);
         if let Some(refusal) = refusal {
-            let place = format!(",\"item_id\":\"{id}\",\"output_index\":{index},\"content_index\":1");
-            let (part, json) = (object::refusal_part(refusal), object::json(refusal));
-            self.event_of(out, "response.content_part.added", &place, "part", &object::refusal_part(""));
-            self.event_of(out, "response.refusal.delta", &place, "delta", &json);
-            self.event_of(out, "response.refusal.done", &place, "refusal", &json);
-            self.event_of(out, "response.content_part.done", &place, "part", &part);
+            self.refusal_part(
+                out,
+                &format!(",\"item_id\":\"{id}\",\"output_index\":{index},\"content_index\":1"),
+                refusal,
+            );
         }
-        self.item_done(out, index, message_item(&id, "completed", &text, citations, refusal));
+        self.item_done(out, index, message_item(&id, status, &text, citations, refusal));
+        let late = std::mem::take(&mut self.late);
+        if !late.is_empty() {
+            self.open_reasoning(out);
+            delta(&mut self.sequence, self.reasoning.as_mut(), out, REASONING_DELTA, &late, "");
+            self.close_reasoning(out);
+        }
+    }
+
+    /// Writes a message that is a refusal alone. An empty text beside it would be read as what was asked for.
+    fn refuse(&mut self, out: &mut BytesMut, refusal: &str) {
+        let index = self.take_place();
+        let id = object::Ids::of(&self.meta.id).message();
+        self.added(out, index, &object::open_message_item(&id));
+        self.refusal_part(out, &format!(",\"item_id\":\"{id}\",\"output_index\":{index},\"content_index\":0"), refusal);
+        self.item_done(out, index, message_item(&id, "incomplete", "", &[], Some(refusal)));
+    }
+
+    fn refusal_part(&mut self, out: &mut BytesMut, place: &str, refusal: &str) {
+        let (part, json) = (object::refusal_part(refusal), object::json(refusal));
+        self.event_of(out, "response.content_part.added", place, "part", &object::refusal_part(""));
+        self.event_of(out, "response.refusal.delta", place, "delta", &json);
+        self.event_of(out, "response.refusal.done", place, "refusal", &json);
+        self.event_of(out, "response.content_part.done", place, "part", &part);
     }
 
     fn call(&mut self, out: &mut BytesMut, call: &CallEvent<'_>) {
@@ -264,7 +294,7 @@ impl Encoder {
 
     fn item_done(&mut self, out: &mut BytesMut, index: usize, item: String) {
         self.event_of(out, "response.output_item.done", &format!(",\"output_index\":{index}"), "item", &item);
-        self.done.push((index, item));
+        self.done.push(item);
     }
 
     fn event_of(&mut self, out: &mut BytesMut, kind: &str, place: &str, field: &str, json: &str) {

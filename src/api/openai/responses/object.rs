@@ -172,6 +172,12 @@ pub(super) fn annotation(citation: &Citation) -> String {
     )
 }
 
+/// The status of the message of an answer that has ended.
+pub(super) fn message_status(answer: &Answer<'_>) -> &'static str {
+    let is_cut = matches!(answer.finish, FinishReason::Length | FinishReason::ContentFilter);
+    if is_cut && answer.calls.is_empty() { "incomplete" } else { "completed" }
+}
+
 pub(super) fn message_item(
     id: &str,
     status: &str,
@@ -179,10 +185,16 @@ pub(super) fn message_item(
     citations: &[Citation],
     refusal: Option<&str>,
 ) -> String {
-    let refusal = refusal.map(|refusal| format!(",{}", refusal_part(refusal))).unwrap_or_default();
+    let mut content = match refusal {
+        Some(_) if text.is_empty() => String::new(),
+        _ => text_part(text, citations),
+    };
+    if let Some(refusal) = refusal {
+        let comma = if content.is_empty() { "" } else { "," };
+        content.push_str(&format!("{comma}{}", refusal_part(refusal)));
+    }
     format!(
-        "{{\"id\":\"{id}\",\"type\":\"message\",\"status\":\"{status}\",\"content\":[{}{refusal}],\"role\":\"assistant\"}}",
-        text_part(text, citations)
+        "{{\"id\":\"{id}\",\"type\":\"message\",\"status\":\"{status}\",\"content\":[{content}],\"role\":\"assistant\"}}"
     )
 }
 
