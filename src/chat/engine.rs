@@ -152,8 +152,9 @@ impl<P: Platform> Engine<P> {
             self.permit = None;
             let error = match self.translator.abort(error) {
                 Ok(None) => {
-                    self.log_unknown_events();
-                    return Poll::Ready(Ok(()));
+                    let kept = self.plan.kept.is_some().then(|| self.translator.kept()).flatten();
+                    self.keep_or_complete(kept);
+                    continue;
                 }
                 Ok(Some(error)) => {
                     self.note_end(&error);

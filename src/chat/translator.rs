@@ -34,6 +34,8 @@ pub enum Progress {
 pub struct Translator {
     decoder: Decoder,
     output: Output,
+    /// Why the answer ended, where the upstream does not say it as a reason.
+    ended: Option<FinishReason>,
 }
 
 /// What the answer goes through.
@@ -64,7 +66,7 @@ impl Translator {
     pub fn new(decoder: Decoder, encoder: Encoder, stop: Vec<String>, max_tokens: Option<u64>) -> Self {
         let output =
             Output { reader: None, limit: LimitFilter::new(max_tokens), writer: AnswerWriter::new(encoder, stop) };
-        Self { decoder, output }
+        Self { decoder, output, ended: None }
     }
 
     /// The same for a request with tools. `may_repeat`: whether the turn may be asked once more if the calls are not as they
@@ -127,11 +129,11 @@ impl Translator {
 
     /// Writes the end of a complete answer.
     pub fn complete(&mut self) {
-        self.finish(self.decoder.finished().unwrap_or(FinishReason::Stop));
+        self.finish(self.finish_reason());
     }
 
-    /// Ends the answer because of an error. Content inspection is the regular end of an answer that has begun; in a stream that
-    /// has begun any other error becomes an event, and is returned for the log.
+    /// Ends the answer because of an error. Content inspection is the regular end of an answer that has begun: `None`, and
+    /// [`Self::complete`] writes it. In a stream that has begun any other error becomes an event, and is returned for the log.
     ///
     /// # Errors
     /// Returns the error where nothing was written: it may become a status, or the request may be repeated.
@@ -139,7 +141,7 @@ impl Translator {
         let writer = &self.output.writer;
         if error.kind() == ErrorKind::ContentFilter && (writer.began() || writer.is_held_whole()) {
             self.output.settle();
-            self.finish(FinishReason::ContentFilter);
+            self.ended = Some(FinishReason::ContentFilter);
             return Ok(None);
         }
         // A stream that has begun is as good as sent, also when its first words wait here together with the error: what the
@@ -177,7 +179,11 @@ impl Translator {
         };
         match read(&mut self) {
             Ok(()) => self.complete(),
-            Err(error) => drop(self.abort(error)?),
+            Err(error) => {
+                if self.abort(error)?.is_none() {
+                    self.complete();
+                }
+            }
         }
         Ok(self.take())
     }
@@ -269,9 +275,13 @@ impl Translator {
 
     /// The whole answer as one object, where the dialect keeps it.
     pub fn kept(&self) -> Option<String> {
-        let finish = self.decoder.finished().unwrap_or(FinishReason::Stop);
+        let finish = self.finish_reason();
         let sources = self.decoder.sources();
         self.output.writer.kept(finish, |text| citations(text, sources), self.decoder.usage())
+    }
+
+    fn finish_reason(&self) -> FinishReason {
+        self.ended.or_else(|| self.decoder.finished()).unwrap_or(FinishReason::Stop)
     }
 
     fn finish(&mut self, finish: FinishReason) {
