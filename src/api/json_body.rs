@@ -8,6 +8,8 @@ use crate::{
     surrogates::{client_text, without_lone_surrogates},
 };
 
+/// How the problem of a field begins that was found wrong only after it: behind it stand its name and a backtick.
+const WRONG_FIELD: &str = "wrong field `";
 /// How many characters of a problem an error shows.
 const MAX_PROBLEM_SHOWN: usize = 300;
 
@@ -36,6 +38,24 @@ fn describe(text: &str, error: &serde_json::Error) -> Error {
     if let Err(problem) = serde_json::from_str::<IgnoredAny>(text) {
         return Error::invalid_json(problem);
     }
+    let (param, problem) = locate_problem(text, error);
+    if param.is_empty() {
+        return Error::new(ErrorKind::InvalidRequest, "The request body could not be read; send one JSON object.");
+    }
+    Error::invalid(param.clone(), format!("The field '{param}' is wrong: {problem}."))
+}
+
+/// What is wrong with the value of a field that was read by itself, as the words of a custom error.
+pub(super) fn wrong_field(name: &str, value: &str, error: &serde_json::Error) -> String {
+    let (path, problem) = locate_problem(value, error);
+    // Its position is one within the value, and serde_json would take it for one in the body.
+    let problem = problem.rsplit_once(" at line ").map_or(problem.as_str(), |(said, _)| said);
+    let dot = if path.is_empty() || path.starts_with('[') { "" } else { "." };
+    format!("{WRONG_FIELD}{name}{dot}{path}`: {problem}")
+}
+
+/// The path of what is wrong in a valid JSON text, and what it is.
+fn locate_problem(text: &str, error: &serde_json::Error) -> (String, String) {
     let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
     let at = lines.map(str::len).fold(error.column(), usize::saturating_add);
     // Some errors stand before the first byte of the value that they are about.
@@ -45,15 +65,13 @@ fn describe(text: &str, error: &serde_json::Error) -> Error {
     // The values of fields may stand in it.
     let problem: String = error.to_string().chars().take(MAX_PROBLEM_SHOWN).collect();
     // What is missing, or there twice, is named in the error itself.
-    let named = ["missing field `", "duplicate field `"].iter().find_map(|start| problem.strip_prefix(start));
+    let named =
+        ["missing field `", "duplicate field `", WRONG_FIELD].iter().find_map(|start| problem.strip_prefix(start));
     let param = match named.and_then(|rest| rest.split('`').next()) {
         Some(field) if paths.container.is_empty() => field.to_owned(),
         Some(field) => format!("{}.{field}", paths.container),
         None if problem.starts_with(TOO_MANY) => paths.container,
         None => paths.value,
     };
-    if param.is_empty() {
-        return Error::new(ErrorKind::InvalidRequest, "The request body could not be read; send one JSON object.");
-    }
-    Error::invalid(param.clone(), format!("The field '{param}' is wrong: {problem}."))
+    (param, problem)
 }

@@ -1,14 +1,15 @@
 //! The items of a request's `input`, and what they are in neutral words.
 
-use std::{collections::HashMap, fmt};
+use std::{borrow::Cow, collections::HashMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, SeqAccess, Visitor, value::MapAccessDeserializer},
+    de::{self, DeserializeOwned, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
+use serde_json::value::RawValue;
 
 use crate::{
-    api::{lenient::too_many, openai::content::Content},
+    api::{json_body::wrong_field, lenient::too_many, openai::content::Content},
     error::{Error, Result},
     llm::{self, Message, Role},
 };
@@ -78,13 +79,13 @@ pub(super) enum Item {
 }
 
 /// An item of a request, or of an earlier answer. Types that mean nothing here are ignored.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[cfg_attr(test, schema(as = ResponseItem))]
 pub(in crate::api::openai) struct ItemFields {
     /// `message` (also when absent), `function_call`, `function_call_output`, `custom_tool_call`, `custom_tool_call_output` or
     /// `item_reference`.
-    #[serde(rename = "type")]
+    #[cfg_attr(test, schema(rename = "type"))]
     kind: Option<String>,
     /// Its id.
     id: Option<String>,
@@ -102,8 +103,7 @@ pub(in crate::api::openai) struct ItemFields {
     /// The arguments of a call, as JSON text.
     arguments: Option<String>,
     /// The input of a custom tool's call.
-    #[cfg_attr(test, schema(value_type = Option<serde_json::Value>))]
-    input: Option<TextOrOther>,
+    input: Option<String>,
     /// The result of a call.
     #[cfg_attr(test, schema(value_type = Option<crate::api::openai::chat_completions::schema::Content>))]
     output: Option<Output>,
@@ -124,58 +124,6 @@ enum ItemRole {
     Assistant,
     /// The result of a tool, as in chat completions.
     Tool,
-}
-
-/// A text; what is none belongs to items that mean nothing here.
-#[derive(Debug)]
-struct TextOrOther(Option<String>);
-
-impl<'de> Deserialize<'de> for TextOrOther {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = TextOrOther;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<TextOrOther, E> {
-                Ok(TextOrOther(Some(text.to_owned())))
-            }
-
-            fn visit_bool<E: de::Error>(self, _: bool) -> Result<TextOrOther, E> {
-                Ok(TextOrOther(None))
-            }
-
-            fn visit_i64<E: de::Error>(self, _: i64) -> Result<TextOrOther, E> {
-                Ok(TextOrOther(None))
-            }
-
-            fn visit_u64<E: de::Error>(self, _: u64) -> Result<TextOrOther, E> {
-                Ok(TextOrOther(None))
-            }
-
-            fn visit_f64<E: de::Error>(self, _: f64) -> Result<TextOrOther, E> {
-                Ok(TextOrOther(None))
-            }
-
-            fn visit_unit<E: de::Error>(self) -> Result<TextOrOther, E> {
-                Ok(TextOrOther(None))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<TextOrOther, A::Error> {
-                while items.next_element::<de::IgnoredAny>()?.is_some() {}
-                Ok(TextOrOther(None))
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<TextOrOther, A::Error> {
-                while map.next_entry::<de::IgnoredAny, de::IgnoredAny>()?.is_some() {}
-                Ok(TextOrOther(None))
-            }
-        }
-        deserializer.deserialize_any(Any)
-    }
 }
 
 /// The result of a call: a text, parts, or the object of a tool that means nothing here.
@@ -213,6 +161,107 @@ impl<'de> Deserialize<'de> for Output {
     }
 }
 
+/// Whether the fields of an item mean something here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// Neither its type nor a role came so far.
+    Open,
+    Known,
+    /// Its fields may be anything.
+    None,
+}
+
+impl Meaning {
+    fn of(kind: &str) -> Self {
+        match kind {
+            ""
+            | "message"
+            | "function_call"
+            | "function_call_output"
+            | "custom_tool_call"
+            | "custom_tool_call_output"
+            | "item_reference" => Self::Known,
+            _ => Self::None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ItemFields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = ItemFields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an item")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<ItemFields, A::Error> {
+                let mut item = ItemFields::default();
+                let mut reader = FieldReader { meaning: Meaning::Open, problem: None };
+                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+                    match &*name {
+                        "type" => {
+                            item.kind = map.next_value()?;
+                            if let Some(kind) = &item.kind {
+                                reader.meaning = Meaning::of(kind);
+                            }
+                        }
+                        "role" => {
+                            item.role = reader.read(&mut map, "role")?;
+                            if reader.meaning == Meaning::Open && item.role.is_some() {
+                                reader.meaning = Meaning::Known;
+                            }
+                        }
+                        "id" => item.id = reader.read(&mut map, "id")?,
+                        "content" => item.content = reader.read(&mut map, "content")?,
+                        "call_id" => item.call_id = reader.read(&mut map, "call_id")?,
+                        "name" => item.name = reader.read(&mut map, "name")?,
+                        "namespace" => item.namespace = reader.read(&mut map, "namespace")?,
+                        "arguments" => item.arguments = reader.read(&mut map, "arguments")?,
+                        "input" => item.input = reader.read(&mut map, "input")?,
+                        "output" => item.output = reader.read(&mut map, "output")?,
+                        _ => drop(map.next_value::<de::IgnoredAny>()?),
+                    }
+                }
+                match reader.problem {
+                    Some(problem) if reader.meaning != Meaning::None => Err(de::Error::custom(problem)),
+                    _ => Ok(item),
+                }
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// Reads the fields of an item whose type may come after them.
+struct FieldReader {
+    meaning: Meaning,
+    /// What is wrong with a field, if the item turns out to mean something.
+    problem: Option<String>,
+}
+
+impl FieldReader {
+    fn read<'de, T: DeserializeOwned, A: de::MapAccess<'de>>(
+        &mut self,
+        map: &mut A,
+        name: &str,
+    ) -> Result<Option<T>, A::Error> {
+        match self.meaning {
+            Meaning::Known => map.next_value(),
+            Meaning::None => map.next_value::<de::IgnoredAny>().map(|_| None),
+            Meaning::Open => {
+                let value: Box<RawValue> = map.next_value()?;
+                let read = serde_json::from_str(value.get());
+                Ok(read.unwrap_or_else(|problem| {
+                    self.problem.get_or_insert_with(|| wrong_field(name, value.get(), &problem));
+                    None
+                }))
+            }
+        }
+    }
+}
+
 impl ItemFields {
     /// The item in neutral words; `index` is its position in the request.
     fn into_item(self, index: usize) -> Item {
@@ -243,7 +292,7 @@ impl ItemFields {
             }
             (Some("function_call"), _) => call(arguments),
             (Some("custom_tool_call"), _) => {
-                let input = input.and_then(|TextOrOther(text)| text).unwrap_or_default();
+                let input = input.unwrap_or_default();
                 call(Some(serde_json::json!({ "input": input }).to_string()))
             }
             (Some("function_call_output" | "custom_tool_call_output"), _) => {
