@@ -40,6 +40,15 @@ impl Delivery {
         }
     }
 
+    /// The field of the request that has its messages.
+    #[must_use]
+    pub const fn messages_field(&self) -> &'static str {
+        match self {
+            Self::ChatCompletions(_) => "messages",
+            Self::Responses(_) => "input",
+        }
+    }
+
     /// How the id of the answer begins.
     #[must_use]
     pub const fn id_prefix(&self) -> &'static str {

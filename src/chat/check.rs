@@ -6,17 +6,17 @@ use crate::{
     llm::Message,
 };
 
-/// Checks that there is something to ask.
+/// Checks that there is something to ask. `field` has the messages in the dialect of the request.
 ///
 /// # Errors
 /// `invalid_request` when there is neither text nor an attachment.
-pub fn check(messages: &[Message], attachments: &Attachments) -> Result<()> {
+pub fn check(field: &str, messages: &[Message], attachments: &Attachments) -> Result<()> {
     if messages.is_empty() {
-        return Err(Error::invalid("messages", "The field 'messages' is empty; it needs at least one message."));
+        return Err(Error::invalid(field, format!("The field '{field}' is empty; it needs at least one message.")));
     }
     let says_nothing = |message: &Message| message.content_text().trim().is_empty() && message.calls().next().is_none();
     if attachments.is_empty() && messages.iter().all(says_nothing) {
-        return Err(Error::invalid("messages", "The messages hold no text."));
+        return Err(Error::invalid(field, "The messages hold no text."));
     }
     Ok(())
 }
@@ -33,7 +33,9 @@ mod tests {
             (r#"[{"role":"user","content":null}]"#, "messages"),
         ] {
             assert_eq!(
-                check(&crate::chat::test_requests::messages(messages), &Attachments::default()).unwrap_err().param(),
+                check("messages", &crate::chat::test_requests::messages(messages), &Attachments::default())
+                    .unwrap_err()
+                    .param(),
                 Some(param)
             );
         }

@@ -62,7 +62,7 @@ fn read_with(parse: fn(&[u8]) -> Result<Parsed>, body: &str) -> Times {
     times.of("estimate", || estimate_tokens(&request));
     let Ok(attachments) = times.of("attachments", || Attachments::take(&mut request.messages)) else { return times };
     let messages = request.messages;
-    drop(times.of("check", || check(&messages, &attachments)));
+    drop(times.of("check", || check("messages", &messages, &attachments)));
     let history = times.of("history", || History::new(("scope", ""), &messages, &attachments));
     times.of("with_answer", || history.with_answer(body, []));
     times.of("second_chance", || history.second_chance(body));

@@ -7,6 +7,6 @@ mod tokens;
 pub use answer::{Answer, Call, CallEvent, Citation, Event, FinishReason, Source, Usage};
 pub use request::{
     Correction, FunctionCall, Media, MediaClass, MediaSource, Message, OutputFormat, Part, Reasoning, Request, Role,
-    Tool, ToolCall, ToolChoice, ToolKind,
+    Tool, ToolCall, ToolChoice, ToolKind, Unsupported,
 };
 pub use tokens::{estimate_text, estimate_tokens};

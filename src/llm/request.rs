@@ -198,8 +198,17 @@ pub enum Part {
     Text(String),
     /// Something attached.
     Media(Box<Media>),
-    /// A part of a type that is not supported, which this is.
-    Unsupported(Box<str>),
+    /// A part of a type that is not supported.
+    Unsupported(Box<Unsupported>),
+}
+
+/// A part of a type that is not supported.
+#[derive(Debug)]
+pub struct Unsupported {
+    /// The type.
+    pub kind: Box<str>,
+    /// The path of the part in the request.
+    pub param: String,
 }
 
 /// Something attached to a message.

@@ -52,7 +52,7 @@ pub(super) struct Keep {
 pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: ChatTurn<'_>) -> Result<Response<Body>> {
     let ChatTurn { key, caller, headers, parsed, attachments, default_model, reservation, resumed, keep } = turn;
     let Parsed { mut request, delivery } = parsed;
-    check(&request.messages, &attachments)?;
+    check(delivery.messages_field(), &request.messages, &attachments)?;
     let format = AnswerFormat::new(&request)?;
     let hint = hint(request.conversation_id.take(), headers)?;
     let model_name = request.model.as_deref().map(str::trim).filter(|model| !model.is_empty());

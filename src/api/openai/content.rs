@@ -98,7 +98,10 @@ impl TryFrom<PartFields> for Part {
             "video_url" | "input_video" | "video" => (MediaClass::Video, video_url.or(input_video).or(video)),
             "input_audio" | "audio_url" | "audio" => (MediaClass::Audio, input_audio.or(audio_url).or(audio)),
             "file" | "input_file" | "file_url" => (MediaClass::File, file.or(file_url)),
-            _ => return Ok(Self::Unknown(kind.chars().take(MAX_TYPE_SHOWN).collect())),
+            _ => {
+                count_attached()?;
+                return Ok(Self::Unknown(kind.chars().take(MAX_TYPE_SHOWN).collect()));
+            }
         };
         count_attached()?;
         let is_said = media.is_some() || file_id.is_some() || file_data.is_some() || file_info.is_some();
@@ -241,7 +244,7 @@ impl Part {
     fn into_neutral(self, param: impl FnOnce() -> String) -> llm::Part {
         let (class, word, media) = match self {
             Self::Text(text) => return llm::Part::Text(text),
-            Self::Unknown(kind) => return llm::Part::Unsupported(kind),
+            Self::Unknown(kind) => return llm::Part::Unsupported(Box::new(llm::Unsupported { kind, param: param() })),
             Self::Attached(class, media) => {
                 let word = match class {
                     MediaClass::Image => "image_url",

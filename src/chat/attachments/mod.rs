@@ -53,13 +53,13 @@ impl Attachments {
         for (message, Message { parts, .. }) in messages.iter_mut().enumerate() {
             let before = all.len();
             let mut kept = Vec::with_capacity(parts.len());
-            for (at, part) in std::mem::take(parts).into_iter().enumerate() {
+            for part in std::mem::take(parts) {
                 match part {
                     Part::Text(_) => kept.push(part),
-                    Part::Unsupported(kind) if message >= newest_turn => {
-                        return Err(unsupported(&kind, &format!("messages[{message}].content[{at}]")));
+                    Part::Unsupported(part) if message >= newest_turn => {
+                        return Err(unsupported(&part.kind, &part.param));
                     }
-                    Part::Unsupported(kind) => all.push(Attachment::named_only(message, kind.into())),
+                    Part::Unsupported(part) => all.push(Attachment::named_only(message, part.kind.into())),
                     Part::Media(media) if message >= newest_turn => all.push(attachment(message, *media)?),
                     Part::Media(media) => {
                         let lost = Attachment::lost(message, &media);
@@ -71,7 +71,9 @@ impl Attachments {
             if message >= newest_turn && all.len().saturating_sub(before) > MAX_SENT {
                 let problem =
                     format!("A message takes at most {MAX_SENT} attachments; send the others in another one.");
-                return Err(Error::invalid(format!("messages[{message}].content"), problem));
+                // The list that the last of them stands in.
+                let param = all.last().and_then(|last| Some(last.param.rsplit_once('[')?.0.to_owned()));
+                return Err(Error::invalid(param.unwrap_or_default(), problem));
             }
         }
         Ok(Self { all, newest_turn })
