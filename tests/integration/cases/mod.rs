@@ -23,6 +23,9 @@ mod models;
 mod operation;
 mod pages;
 mod process;
+mod response_reader;
+mod responses;
+mod responses_store;
 mod routes;
 mod session;
 mod signatures;
@@ -268,6 +271,37 @@ cases! {
         a_call_wins_over_a_schema,
         the_answer_is_part_of_its_conversation,
         unusable_formats_are_rejected,
+    }
+    responses {
+        responses_have_the_openai_shape,
+        events_come_in_their_order,
+        thinking_after_text_is_an_item_of_its_own,
+        errors_amid_a_stream_are_failed_responses,
+        heartbeats_are_events,
+        kinds_without_a_meaning_are_ignored,
+        unusable_requests_name_their_field,
+        hostile_bodies_are_rejected,
+        repeated_fields_do_not_break_lines,
+        tools_of_each_kind_come_back_as_they_were_declared,
+        structured_output_is_asked_for_by_text_format,
+        a_responses_body_to_chat_completions_is_answered_with_chunks,
+        input_tokens_are_estimated,
+    }
+    responses_store {
+        a_kept_response_is_the_one_that_was_sent,
+        a_response_belongs_to_its_key,
+        nothing_is_kept_unless_wanted,
+        input_items_are_listed_in_pages,
+        kept_texts_are_encrypted (Native: "the Worker's database is not a file"),
+        a_previous_response_is_gone_on_from,
+        responses_branch,
+        instructions_are_not_inherited,
+        a_deleted_chat_is_told_again,
+        a_native_call_is_gone_on_from_by_its_response,
+        item_references_are_resolved,
+        a_codex_run_uses_one_chat,
+        a_very_long_response_is_not_kept,
+        a_kept_response_costs_one_more_row (Worker: "the native server does not count rows"),
     }
     files {
         an_upload_returns_a_usable_file_object,
