@@ -44,7 +44,7 @@ impl Delivery {
     #[must_use]
     pub const fn messages_field(&self) -> &'static str {
         match self {
-            Self::ChatCompletions(_) => "messages",
+            Self::ChatCompletions(_) | Self::Messages(_) => "messages",
             Self::Responses(_) => "input",
         }
     }

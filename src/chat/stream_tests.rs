@@ -1,5 +1,7 @@
-//! The recorded streams in `tests/streams`, run through the translator: what the client gets of each is a snapshot, and any
-//! split gives the same.
+//! The recorded streams in `tests/streams`, run through the translator: what the client gets of each, in each dialect, is a
+//! snapshot, and any split gives the same.
+
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -11,11 +13,10 @@ use super::{
 };
 use crate::{
     api::{
-        AnswerMeta, Delivery, Encoder, Parsed,
-        anthropic::{self, MessagesDelivery},
-        openai::{self, chat_completions::ChatDelivery},
+        AnswerMeta, Delivery, Dialect, Encoder, ErrorReply, Parsed,
+        anthropic::MessagesDelivery,
+        openai::{self, chat_completions::ChatDelivery, responses::ResponsesDelivery},
     },
-    error::Error,
     llm,
     unix_time::UnixSeconds,
     upstream::{Decoder, shown_tool_name},
@@ -33,6 +34,80 @@ struct Recorded {
     body: Vec<u8>,
 }
 
+/// A dialect in which the recorded answers are told.
+struct Spoken {
+    /// How its snapshots are called.
+    name: &'static str,
+    dialect: Dialect,
+    /// How an answer is delivered; `true` = as a stream.
+    delivery: fn(&Recorded, bool) -> Delivery,
+    /// What is the same in each piece, left out for the reader of a snapshot.
+    same: &'static str,
+    /// What the last event of a stream begins with, or after an error.
+    ends: &'static [&'static str],
+    fails: &'static str,
+    /// What the end of an answer says that was cut.
+    limit: &'static str,
+    /// Whether a snapshot leaves out the names of events, which their data repeat.
+    without_names: bool,
+    /// Checks what holds for the events of every stream.
+    check: fn(&str),
+}
+
+/// All dialects.
+const SPOKEN: &[Spoken] = &[
+    Spoken {
+        name: "client",
+        dialect: Dialect::ChatCompletions,
+        delivery: |recorded, is_stream| {
+            let delivery = if is_stream { ChatDelivery::stream(true) } else { ChatDelivery::WHOLE };
+            let legacy_functions = recorded.legacy_functions;
+            Delivery::ChatCompletions(ChatDelivery { legacy_functions, ..delivery })
+        },
+        same: r#""id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"#,
+        ends: &["data: [DONE]"],
+        fails: "data: {\"error\":{",
+        limit: "\"finish_reason\":\"length\"",
+        without_names: false,
+        check: |_| {},
+    },
+    Spoken {
+        name: "responses",
+        dialect: Dialect::Responses,
+        delivery: |_, is_stream| {
+            Delivery::Responses(ResponsesDelivery { is_stream, namespaced: Arc::default(), echo: Arc::default() })
+        },
+        same: r#""object":"response","created_at":1,"#,
+        ends: &["event: response.completed\n", "event: response.incomplete\n"],
+        fails: "event: response.failed\n",
+        limit: "\"max_output_tokens\"",
+        without_names: false,
+        check: |_| {},
+    },
+    Spoken {
+        name: "messages",
+        dialect: Dialect::Messages,
+        delivery: |_, is_stream| Delivery::Messages(MessagesDelivery { is_stream, input_tokens: 9 }),
+        same: "\0",
+        ends: &["event: message_stop\n"],
+        fails: "event: error\n",
+        limit: "\"max_tokens\"",
+        without_names: true,
+        check: assert_message_events,
+    },
+];
+
+impl Spoken {
+    /// Whether a stream ends with an error; `None` when it has no end.
+    fn has_failed(&self, stream: &str) -> Option<bool> {
+        let last = stream.strip_suffix("\n\n").map_or("", |stream| stream.rsplit("\n\n").next().unwrap_or(stream));
+        if stream.starts_with("status ") || last.starts_with(self.fails) {
+            return Some(true);
+        }
+        self.ends.iter().any(|end| last.starts_with(end)).then_some(false)
+    }
+}
+
 impl Recorded {
     fn read(file: &[u8]) -> Self {
         let end = file.windows(5).position(|window| window == b"\n---\n").unwrap();
@@ -47,24 +122,10 @@ impl Recorded {
     }
 
     /// What the client gets when the bytes arrive in these pieces.
-    fn client_gets<'a>(&self, delivery: Delivery, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
+    fn client_gets<'a>(&self, spoken: &Spoken, is_stream: bool, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
+        let delivery = (spoken.delivery)(self, is_stream);
         let id = format!("{}1", delivery.id_prefix());
         let meta = AnswerMeta { id, created: UnixSeconds::new(1), model: "m".to_owned() };
-        let refusal: fn(&Error) -> (u16, String) = match delivery {
-            Delivery::ChatCompletions(_) | Delivery::Responses(_) => {
-                |error| (openai::wire_form(error.kind()).status, openai::error_body(error))
-            }
-            Delivery::Messages(_) => {
-                |error| (anthropic::wire_form(error.kind()).status, anthropic::error_body(error, None))
-            }
-        };
-        let is_stream = delivery.is_stream();
-        let delivery = match delivery {
-            Delivery::ChatCompletions(delivery) => {
-                Delivery::ChatCompletions(ChatDelivery { legacy_functions: self.legacy_functions, ..delivery })
-            }
-            delivery => delivery,
-        };
         let encoder = Encoder::new(meta, delivery);
         let llm::Request { stop, max_tokens, .. } = &self.request;
         let translator = Translator::new(Decoder::qwen(), encoder, stop.clone(), *max_tokens);
@@ -77,50 +138,33 @@ impl Recorded {
             Ok(bytes) if is_stream => String::from_utf8(bytes.to_vec()).unwrap(),
             Ok(bytes) => format!("{}\n", String::from_utf8(bytes.to_vec()).unwrap()),
             Err(error) => {
-                let (status, body) = refusal(&error);
+                let ErrorReply { status, body } = spoken.dialect.error(&error, "req_1");
                 format!("status {status}\n{body}\n")
             }
         }
     }
 
-    fn stream(&self, pieces: &[&[u8]]) -> String {
-        self.client_gets(chat(ChatDelivery::stream(true)), pieces.iter().copied())
-    }
-
-    fn messages(&self, pieces: &[&[u8]]) -> String {
-        self.client_gets(messages(true), pieces.iter().copied())
+    fn stream(&self, spoken: &Spoken, pieces: &[&[u8]]) -> String {
+        self.client_gets(spoken, true, pieces.iter().copied())
     }
 }
-
-const fn chat(delivery: ChatDelivery) -> Delivery {
-    Delivery::ChatCompletions(delivery)
-}
-
-const fn messages(is_stream: bool) -> Delivery {
-    Delivery::Messages(MessagesDelivery { is_stream, input_tokens: 9 })
-}
-
-/// The part of a chunk that is the same in each, left out for the reader of a snapshot.
-const SAME: &str =
-    r#""id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"#;
 
 #[test]
 fn recorded_streams_give_what_the_snapshots_say() {
     insta::glob!("../../tests/streams", "*.sse", |path| {
         let recorded = Recorded::read(&std::fs::read(path).unwrap());
-        let stream = recorded.stream(&[&recorded.body]).replace(SAME, "… ");
-        let whole = recorded.client_gets(chat(ChatDelivery::WHOLE), [&recorded.body[..]]);
-        let events = recorded.messages(&[&recorded.body]);
-        assert_message_events(&events);
-        let message = recorded.client_gets(messages(false), [&recorded.body[..]]);
-        let mut settings = insta::Settings::clone_current();
-        settings.set_snapshot_path("../../tests/streams");
-        settings.set_prepend_module_to_snapshot(false);
-        settings.set_omit_expression(true);
-        settings.bind(|| {
-            insta::assert_snapshot!("client", format!("{stream}----\n{whole}"));
-            insta::assert_snapshot!("messages", format!("{}----\n{message}", without_names(&events)));
-        });
+        for spoken in SPOKEN {
+            let stream = recorded.stream(spoken, &[&recorded.body]);
+            (spoken.check)(&stream);
+            let stream = if spoken.without_names { without_names(&stream) } else { stream };
+            let stream = stream.replace(spoken.same, "… ");
+            let whole = recorded.client_gets(spoken, false, [&recorded.body[..]]);
+            let mut settings = insta::Settings::clone_current();
+            settings.set_snapshot_path("../../tests/streams");
+            settings.set_prepend_module_to_snapshot(false);
+            settings.set_omit_expression(true);
+            settings.bind(|| insta::assert_snapshot!(spoken.name, format!("{stream}----\n{whole}")));
+        }
     });
 }
 
@@ -194,28 +238,35 @@ fn all() -> Vec<(String, Recorded)> {
 fn byte_by_byte_gives_the_same() {
     for (name, recorded) in all() {
         let bytes: Vec<&[u8]> = recorded.body.chunks(1).collect();
-        assert_eq!(recorded.stream(&bytes), recorded.stream(&[&recorded.body]), "{name}");
-        assert_eq!(recorded.messages(&bytes), recorded.messages(&[&recorded.body]), "{name}");
+        for spoken in SPOKEN {
+            assert_eq!(
+                recorded.stream(spoken, &bytes),
+                recorded.stream(spoken, &[&recorded.body]),
+                "{name} {}",
+                spoken.name
+            );
+        }
     }
 }
 
 #[test]
 fn a_stream_cut_at_any_byte_ends_with_an_error_or_complete() {
     for (name, recorded) in all() {
-        let complete = recorded.stream(&[&recorded.body]);
         // Each place of the short ones, some of the long ones.
         let step = recorded.body.len() / 4000 + 1;
-        for end in (0..recorded.body.len()).step_by(step) {
-            let cut = recorded.stream(&[&recorded.body[..end]]);
-            if end % 4 == 0 {
-                assert_message_events(&recorded.messages(&[&recorded.body[..end]]));
+        for spoken in SPOKEN {
+            let complete = recorded.stream(spoken, &[&recorded.body]);
+            for end in (0..recorded.body.len()).step_by(step) {
+                let cut = recorded.stream(spoken, &[&recorded.body[..end]]);
+                (spoken.check)(&cut);
+                let fails = spoken.has_failed(&cut);
+                let fails = fails.unwrap_or_else(|| panic!("{name} {} at {end} has no end: {cut}", spoken.name));
+                assert!(
+                    fails || cut == complete || recorded.request.stop.is_empty() || complete.contains(spoken.limit),
+                    "{name} {} at {end}",
+                    spoken.name
+                );
             }
-            let fails = cut.contains("\n\ndata: {\"error\":{") || cut.starts_with("status ");
-            assert_ne!(fails, cut.ends_with("data: [DONE]\n\n"), "{name} at {end}: {cut}");
-            assert!(
-                fails || cut == complete || recorded.request.stop.is_empty() || complete.contains("length"),
-                "{name} at {end}"
-            );
         }
     }
 }
@@ -229,15 +280,15 @@ proptest! {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).chain([0, body.len()]).collect();
         cuts.sort_unstable();
         let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &body[pair[0]..pair[1]]).collect();
-        prop_assert_eq!(recorded.stream(&pieces), recorded.stream(&[body]), "{}", name);
-        prop_assert_eq!(recorded.messages(&pieces), recorded.messages(&[body]), "{}", name);
+        for spoken in SPOKEN {
+            prop_assert_eq!(recorded.stream(spoken, &pieces), recorded.stream(spoken, &[body]), "{} {}", name, spoken.name);
+        }
     }
 }
 
 #[test]
 fn an_answer_without_end_is_cut() {
-    let chats = [chat(ChatDelivery::WHOLE), chat(ChatDelivery::stream(false))];
-    for delivery in chats.into_iter().chain([messages(false), messages(true)]) {
+    for (spoken, is_stream) in SPOKEN.iter().flat_map(|spoken| [(spoken, false), (spoken, true)]) {
         let piece = "x".repeat(1 << 20);
         let event = |phase: &str| {
             format!(
@@ -247,9 +298,10 @@ fn an_answer_without_end_is_cut() {
         let (thought, text) = (event("think"), event("answer"));
         let recorded = Recorded { request: llm::Request::default(), legacy_functions: false, body: Vec::new() };
         let pieces = std::iter::repeat_n(thought.as_bytes(), 8).chain(std::iter::repeat(text.as_bytes()));
-        let got = recorded.client_gets(delivery, pieces.take(1000));
-        assert!(got.contains("\"finish_reason\":\"length\"") || got.contains("\"stop_reason\":\"max_tokens\""));
-        assert!(got.len() < 20 << 20);
+        let got = recorded.client_gets(spoken, is_stream, pieces.take(1000));
+        assert!(got.contains(spoken.limit), "{}", spoken.name);
+        // The Responses API says a text again where it ends, and in the response.
+        assert!(got.len() < 100 << 20, "{} {}", spoken.name, got.len());
     }
 }
 

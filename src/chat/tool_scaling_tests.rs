@@ -334,7 +334,7 @@ fn requests_with_tools_take_time_in_proportion() {
         let text = times.of("catalogue", || tools.text(""));
         times.of("reminder", || tools.text("other"));
         let attachments = Attachments::take(&mut parsed.messages).unwrap();
-        check(&parsed.messages, &attachments).unwrap();
+        check("messages", &parsed.messages, &attachments).unwrap();
         let messages = parsed.messages;
         times.of("taught", || super::scaling_tests::render(&messages, &attachments, &text));
         let history = History::new(("scope", ""), &messages, &attachments);

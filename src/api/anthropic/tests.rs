@@ -43,7 +43,7 @@ fn shown_message(message: &llm::Message) -> String {
                 };
                 format!(" {class:?} {word} {source:?} {} at {param}", filename.as_deref().unwrap_or("-"))
             }
-            Part::Unsupported(kind) => panic!("{kind}"),
+            Part::Unsupported(part) => panic!("{}", part.kind),
         });
     }
     for llm::ToolCall { id, function } in tool_calls {

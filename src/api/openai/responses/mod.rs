@@ -5,6 +5,8 @@ mod encoder;
 mod items;
 mod object;
 mod request;
+#[cfg(test)]
+mod tests;
 
 pub(in crate::api) use delivery::PREFIX;
 pub use delivery::{Namespaced, ResponsesDelivery};
