@@ -74,8 +74,7 @@ pub async fn openai_python(case: Arc<Case>) {
 }
 
 pub async fn anthropic_python(case: Arc<Case>) {
-    let python = std::env::var("QWEN_EDGE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    run(&case, &python, "anthropic_python.py").await;
+    run(&case, &python(), "anthropic_python.py").await;
 }
 
 pub async fn openai_node(case: Arc<Case>) {
@@ -104,4 +103,26 @@ pub async fn instructor(case: Arc<Case>) {
 
 pub async fn ai_sdk(case: Arc<Case>) {
     run_with_tools(&case, "node", "tools_ai_sdk.mjs", 18).await;
+}
+
+/// Runs a script of the Responses API.
+async fn run_responses(case: &Case, program: &str, script: &str, cases: usize) {
+    let server = case.start(&[]).await;
+    succeed(command(program, script, &server), cases).await;
+}
+
+pub async fn responses_of_openai_python(case: Arc<Case>) {
+    run_responses(&case, &python(), "responses_openai.py", 24).await;
+}
+
+pub async fn responses_of_openai_node(case: Arc<Case>) {
+    run_responses(&case, "node", "responses_openai.mjs", 7).await;
+}
+
+pub async fn responses_of_agents_and_langchain(case: Arc<Case>) {
+    run_responses(&case, &python(), "responses_agents.py", 8).await;
+}
+
+pub async fn responses_of_the_ai_sdk(case: Arc<Case>) {
+    run_responses(&case, "node", "responses_ai_sdk.mjs", 4).await;
 }

@@ -391,6 +391,10 @@ cases! {
         pydantic_ai,
         instructor,
         ai_sdk,
+        responses_of_openai_python,
+        responses_of_openai_node,
+        responses_of_agents_and_langchain,
+        responses_of_the_ai_sdk,
     }
     process {
         an_invalid_variable_is_named,
