@@ -18,7 +18,10 @@ use qwen_edge::{
     api::{
         AnswerMeta, Delivery, Encoder,
         anthropic::MessagesDelivery,
-        openai::chat_completions::{self, ChatDelivery, ChunkWriter},
+        openai::{
+            chat_completions::{self, ChatDelivery, ChunkWriter},
+            responses::ResponsesDelivery,
+        },
     },
     chat::{AnswerFormat, Attachments, Progress, ToolRules, Translator, TurnTools, history_key},
     llm::{Message, OutputFormat, Request, estimate_tokens},
@@ -50,6 +53,10 @@ fn meta() -> AnswerMeta {
 
 const CHAT: Delivery = Delivery::ChatCompletions(ChatDelivery::stream(true));
 const MESSAGES: Delivery = Delivery::Messages(MessagesDelivery { is_stream: true, input_tokens: 1000 });
+
+fn responses() -> Delivery {
+    Delivery::Responses(ResponsesDelivery { is_stream: true, namespaced: Arc::default(), echo: Arc::default() })
+}
 
 /// What an answer is held against.
 #[derive(Clone, Copy, Debug)]
@@ -183,13 +190,18 @@ fn allocations(dialect: &str, asks: Asks, delivery: Delivery) {
 /// A function that runs a step once, with its input prepared.
 fn step(name: &str) -> Box<dyn FnMut()> {
     match name {
-        "translate" | "translate_messages" | "translate_tools" | "translate_json" => {
+        "translate" | "translate_messages" | "translate_responses" | "translate_tools" | "translate_json" => {
             let asks = match name {
                 "translate_tools" => Asks::Tools,
                 "translate_json" => Asks::Json,
                 _ => Asks::Nothing,
             };
-            let mut translator = begun(asks, if name == "translate_messages" { MESSAGES } else { CHAT });
+            let delivery = match name {
+                "translate_messages" => MESSAGES,
+                "translate_responses" => responses(),
+                _ => CHAT,
+            };
+            let mut translator = begun(asks, delivery);
             Box::new(move || {
                 translator.feed(black_box(DELTA.as_bytes())).unwrap();
                 drop(black_box(translator.take()));
@@ -337,11 +349,13 @@ fn main() {
         allocations("chat completions", asks, CHAT);
     }
     allocations("messages", Asks::Nothing, MESSAGES);
+    allocations("responses", Asks::Nothing, responses());
     let mut group = criterion.benchmark_group("step");
     group.throughput(Throughput::Elements(1));
     for (name, what) in [
         ("translate", "translate: a delta, bytes of the site to bytes of the client"),
         ("translate_messages", "translate: the same, to Messages"),
+        ("translate_responses", "translate: the same, to Responses"),
         ("translate_tools", "translate, with tools: a delta, 21 tools declared and none called"),
         ("translate_json", "translate, as JSON: a delta within an object that is to fit a schema"),
         ("call", "call: an answer that is one call with 100 KB of arguments, 3,600 deltas"),
