@@ -194,6 +194,32 @@ async def ends(sdk):
     same(error.param, "background", "param")
 
 
+async def strict_validation(sdk):
+    """Whatever comes has the types that the package declares, to the last field, but for our codes of errors."""
+    settings = {"base_url": sdk.client.base_url, "api_key": sdk.client.api_key, "max_retries": 0}
+    kind = openai.OpenAI if sdk.name == "sync" else openai.AsyncOpenAI
+    client = kind(_strict_response_validation=True, **settings)
+    patch = {"type": "custom", "name": "patch", "format": {"type": "text"}}
+    space = {"type": "namespace", "name": "ns", "description": "d", "tools": [WEATHER]}
+    called = "\n".join(f"[TOOL CALL]\n{json.dumps({'name': name, 'arguments': {key: 'x'}})}\n[END TOOL CALL]"
+                       for name, key in (("get_weather", "city"), ("patch", "input"), ("ns__get_weather", "city")))  # fmt: skip
+    for directive, wishes in (
+        (says("Grüße.", "think=Hmm."), {"instructions": "i", "metadata": {"a": "b"}, "reasoning": {"effort": "high"}}),
+        (says(called), {"tools": [WEATHER, patch, space], "tool_choice": "required"}),
+        (says(call("Oslo")), {"tools": [WEATHER, patch], "tool_choice": {"type": "function", "name": "get_weather"}}),
+        (says("word " * 60), {"max_output_tokens": 5, "reasoning": {"effort": "none"}}),
+        ("[[fake stream=web_search]]", {}),
+        ("[[fake stream=count n=6 fail=error_amid code=data_inspection_failed]]", {}),
+    ):
+        response = await settle(client.responses.create(model=THINKER, input=directive, **wishes))
+        same((await settle(client.responses.retrieve(response.id))).to_dict(), response.to_dict(), "retrieved")
+        await settle(client.responses.input_items.list(response.id))
+        opened = await settle(client.responses.create(model=THINKER, input=directive, stream=True, **wishes))
+        async for event in each(opened):
+            check(type(event).__name__ != "BaseModel", f"an event that the package does not know: {event!r}")
+    await settle(client.close())
+
+
 async def input_tokens(sdk):
     counted = await settle(sdk.client.responses.input_tokens.count(model=PLAIN, input="Hello there. " * 100))
     same(counted.object, "response.input_tokens", "object")
@@ -202,7 +228,7 @@ async def input_tokens(sdk):
 
 CASES = [
     whole, stream, stream_helper, stream_of_a_schema, parse, kept, input_items_in_pages, loop_with_previous_response,
-    loop_with_full_input, custom_tool, ends, input_tokens,
+    loop_with_full_input, custom_tool, ends, strict_validation, input_tokens,
 ]  # fmt: skip
 
 

@@ -112,7 +112,7 @@ async fn run_responses(case: &Case, program: &str, script: &str, cases: usize) {
 }
 
 pub async fn responses_of_openai_python(case: Arc<Case>) {
-    run_responses(&case, &python(), "responses_openai.py", 24).await;
+    run_responses(&case, &python(), "responses_openai.py", 26).await;
 }
 
 pub async fn responses_of_openai_node(case: Arc<Case>) {
