@@ -49,9 +49,10 @@ pub const FORMS: &[(&str, Form)] = &[
     ("times of day", |bytes| messages(format!(r#"{{"role":"system","content":"{}"}}"#, fill(bytes, "1 ")))),
     ("dates", |bytes| messages(format!(r#"{{"role":"system","content":"{}"}}"#, fill(bytes, "may ")))),
     ("messages", |bytes| messages(lists(r#"{"role":"user","content":"a"}"#, 9_000, "", "", bytes.min(9_000 * 30)))),
+    // So few that their texts are proportional to the size, too.
     ("long messages", |bytes| {
         messages(
-            vec![format!(r#"{{"role":"user","content":"{}"}}"#, "a".repeat((bytes / 9_000).saturating_sub(40))); 9_000]
+            vec![format!(r#"{{"role":"user","content":"{}"}}"#, "a".repeat((bytes / 2_000).saturating_sub(40))); 2_000]
                 .join(","),
         )
     }),
