@@ -85,7 +85,9 @@ impl Reply {
         assert_eq!(self.header("content-type"), Some("application/json"));
         let error = self.json()["error"].clone();
         assert!(!error["message"].as_str().unwrap().is_empty() && error["type"].is_string());
-        assert!(error.get("param").is_some());
+        // Anthropic's shape has its own fields around the error.
+        let is_anthropic = self.json()["type"] == "error";
+        assert!(if is_anthropic { self.json()["request_id"].is_string() } else { error.get("param").is_some() });
         error
     }
 

@@ -465,7 +465,7 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                 ("ModelList", json!({ "object": "list", "data": [model()] })),
                 "MessagesModelList",
             ),
-            errors: SITE.to_vec(),
+            errors: [&[K::InvalidRequest], SITE].concat(),
             ..about(
                 "listModels",
                 "Models",
