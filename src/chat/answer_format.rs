@@ -21,6 +21,12 @@ impl AnswerFormat {
     /// `invalid_request` with the field when its schema is none.
     pub fn new(request: &Request) -> Result<Option<Self>> {
         let Some(OutputFormat { schema, param }) = &request.format else { return Ok(None) };
+        if schema.as_deref().is_some_and(|schema| !may_be_object(schema)) {
+            let problem = format!(
+                "The schema in '{param}' allows no object: an answer is one JSON object, so put what you want into one."
+            );
+            return Err(Error::invalid(*param, problem));
+        }
         let schema = match schema.as_deref().map(Schema::new) {
             None => None,
             Some(Ok(schema)) => Some(Arc::new(schema)),
@@ -33,6 +39,18 @@ impl AnswerFormat {
 
     fn check(&self, json: &str) -> Result<(), String> {
         self.schema.as_ref().map_or(Ok(()), |schema| schema.check(json))
+    }
+}
+
+/// Whether a schema's root allows an object, as far as its `type` tells.
+fn may_be_object(schema: &str) -> bool {
+    match serde_json::from_str::<serde_json::Value>(schema) {
+        Ok(serde_json::Value::Bool(allows)) => allows,
+        Ok(schema) => schema.get("type").is_none_or(|kind| {
+            *kind == "object" || kind.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "object"))
+        }),
+        // What is no JSON is refused with its own words.
+        Err(_) => true,
     }
 }
 
@@ -126,5 +144,17 @@ mod tests {
             }
         }
         assert_eq!(format(Some(r#"{"type":"objekt"}"#)).unwrap_err().param(), Some("response_format"));
+        for (schema, is_possible) in [
+            ("true", true),
+            ("false", false),
+            ("{}", true),
+            (r#"{"type":"object"}"#, true),
+            (r#"{"type":["null","object"]}"#, true),
+            (r#"{"type":"array","items":{"type":"string"}}"#, false),
+            (r#"{"type":["string","null"]}"#, false),
+            (r#"{"anyOf":[{"type":"object"},{"type":"string"}]}"#, true),
+        ] {
+            assert_eq!(format(Some(schema)).is_ok(), is_possible, "{schema}");
+        }
     }
 }
