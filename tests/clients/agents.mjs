@@ -1,38 +1,49 @@
-// Coding agents that write a file through the server, for scripts/clients. The fake site plays the model: an answer with a call of
-// the agent's own tool, in the form that the server teaches or native, then a sentence.
+// Coding agents that write a file through the server, for scripts/clients: pi and opencode in each of the three dialects, Qwen Code
+// with chat completions, Codex with Responses, Claude Code with Messages. The fake site plays the model: an answer with a call of
+// the agent's own tool, then a sentence.
 //
 // The environment names the server (BASE_URL, API_KEY), the fake site behind it (SITE_URL) and a folder for everything (FOLDER).
-// Prints `ok` or `FAILED` an agent and a form of the call, and exits with 1 if one failed.
+// With arguments: only these agents; `pi` and `opencode` stand for their dialects too.
+// Prints `ok` or `FAILED` an agent and a variant, and exits with 1 if one failed.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { call, clean, directive, entry, native, siteChats } from "./fake_site.mjs";
 
 const { BASE_URL, API_KEY, FOLDER } = process.env;
 const CONTENT = 'Hello from "the edge" 🙂\n';
 const END = "The file is written.";
+const PIECE = 7;
 const TIME_LIMIT = 180_000;
 
+const THOUGHT = "A tool can write it.";
+
 const model = { id: "qwen3-max", name: "Q" };
-const agents = {
-  pi: {
+const ORIGIN = BASE_URL.replace(/\/v1$/, "");
+
+/** pi with one of its APIs. */
+function pi(api, baseUrl) {
+  return {
     program: "pi",
     arguments: (prompt) => ["--provider", "edge", "--model", model.id, "--no-session", "-p", prompt],
     environment: (home) => ({ PI_CODING_AGENT_DIR: home, EDGE_KEY: API_KEY }),
     prepare({ home }) {
       const limits = { contextWindow: 256_000, maxTokens: 32_000, cost: { input: 0, output: 0, cacheRead: 0, cacheWrite: 0 } };
       const models = [{ ...model, reasoning: true, input: ["text"], ...limits }];
-      const edge = { baseUrl: BASE_URL, api: "openai-completions", apiKey: "EDGE_KEY", models };
+      const edge = { baseUrl, api, apiKey: "EDGE_KEY", models };
       writeFileSync(path.join(home, "models.json"), JSON.stringify({ providers: { edge } }));
     },
     tool: "write",
     input: (file) => ({ path: file, content: CONTENT }),
-  },
+  };
+}
 
-  opencode: {
+/** opencode with a provider of the AI SDK; it has them on board. */
+function opencode(npm) {
+  return {
     program: "opencode",
     arguments: (prompt) => ["run", "--model", `edge/${model.id}`, prompt],
     environment: (home) => ({
@@ -42,14 +53,25 @@ const agents = {
     prepare({ work }) {
       const options = { baseURL: BASE_URL, apiKey: API_KEY };
       const models = { [model.id]: { name: model.name, limit: { context: 256_000, output: 32_000 } } };
-      const provider = { edge: { npm: "@ai-sdk/openai-compatible", options, models } };
+      const provider = { edge: { npm, options, models } };
       const name = `edge/${model.id}`;
       const settings = { model: name, small_model: name, autoupdate: false, share: "disabled", permission: "allow", provider };
       writeFileSync(path.join(work, "opencode.json"), JSON.stringify(settings));
     },
     tool: "write",
     input: (file) => ({ filePath: file, content: CONTENT }),
-  },
+  };
+}
+
+// `thoughts`: it prints what the model thinks.
+const agents = {
+  pi: pi("openai-completions", BASE_URL),
+  "pi-responses": pi("openai-responses", BASE_URL),
+  "pi-messages": pi("anthropic-messages", ORIGIN),
+
+  opencode: opencode("@ai-sdk/openai-compatible"),
+  "opencode-responses": opencode("@ai-sdk/openai"),
+  "opencode-messages": opencode("@ai-sdk/anthropic"),
 
   "qwen-code": {
     program: "qwen",
@@ -59,6 +81,57 @@ const agents = {
     tool: "write_file",
     input: (file) => ({ file_path: file, content: CONTENT }),
   },
+
+  codex: {
+    program: "codex",
+    arguments: (prompt) => ["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--json", prompt],
+    environment: (home) => ({ CODEX_HOME: home, EDGE_KEY: API_KEY }),
+    prepare({ home }) {
+      const settings = `model = "${model.id}"
+model_provider = "edge"
+[model_providers.edge]
+name = "edge"
+base_url = "${BASE_URL}"
+env_key = "EDGE_KEY"
+wire_api = "responses"
+`;
+      writeFileSync(path.join(home, "config.toml"), settings);
+    },
+    tool: "exec_command",
+    // For a model that it does not know it has no tool of its own for files.
+    input: (file) => ({ cmd: `printf %s '${CONTENT}' > '${file}'` }),
+    thoughts: true,
+  },
+
+  "claude-code": {
+    program: "claude",
+    arguments: (prompt) =>
+      ["-p", prompt, "--output-format", "stream-json", "--verbose", "--permission-mode", "bypassPermissions"],
+    environment: (home) => ({
+      ANTHROPIC_BASE_URL: ORIGIN,
+      ANTHROPIC_AUTH_TOKEN: API_KEY,
+      ANTHROPIC_MODEL: model.id,
+      ANTHROPIC_DEFAULT_HAIKU_MODEL: model.id,
+      CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
+      CLAUDE_CONFIG_DIR: home,
+      DISABLE_AUTOUPDATER: "1",
+      // Root may not pass over its questions without it.
+      IS_SANDBOX: "1",
+    }),
+    prepare() {},
+    tool: "Write",
+    input: (file) => ({ file_path: file, content: CONTENT }),
+    thoughts: true,
+  },
+};
+
+/** The first answers of the site, by variant: what calls the tool with each input. */
+const variants = {
+  taught: (tool, [input]) => `I write it.\n${call(tool, input)}`,
+  native: (tool, [input]) => native([tool, input]),
+  thinking: (tool, [input]) => `[[fake think=${encodeURIComponent(THOUGHT)} say=${encodeURIComponent(call(tool, input))}]]`,
+  two: (tool, inputs) => `I write both.\n${inputs.map((input) => call(tool, input)).join("\n")}`,
+  "two native": (tool, inputs) => native(...inputs.map((input) => [tool, input])),
 };
 
 /** Runs a program without input; returns its exit code and all that it prints. */
@@ -72,16 +145,16 @@ function output(program, args, options) {
   });
 }
 
-async function attempt(agent, form) {
+async function attempt(agent, variant) {
   const [home, work] = ["home", "work"].map((name) => path.join(FOLDER, randomUUID(), name));
   for (const folder of [home, work]) mkdirSync(folder, { recursive: true });
   execFileSync("git", ["init", "--quiet", work]);
   agent.prepare({ home, work });
-  const file = path.join(work, "hello.txt");
-  const input = agent.input(file);
-  const first = form === "native" ? native([agent.tool, input]) : `I write it.\n${call(agent.tool, input)}`;
+  const names = variant.startsWith("two") ? ["hello.txt", "again.txt"] : ["hello.txt"];
+  const files = names.map((name) => path.join(work, name));
+  const first = variants[variant](agent.tool, files.map(agent.input));
   // The model can only call what it was told of. Side calls, which have no tools, get another answer.
-  await directive(entry(agent.tool), [first, END], { piece: 7 });
+  await directive(entry(agent.tool), [first, END], { piece: PIECE });
 
   const word = `task-${randomUUID()}`;
   const prompt = `Write the file hello.txt (${word}).`;
@@ -90,8 +163,10 @@ async function attempt(agent, form) {
   const { code, text } = await output(agent.program, agent.arguments(prompt), { cwd: work, env: environment });
   const told = `exit code ${code}, output: ${text}`;
   assert.equal(code, 0, told);
-  assert.equal(readFileSync(file, "utf8"), CONTENT, told);
+  for (const file of files) assert(existsSync(file) && readFileSync(file, "utf8") === CONTENT, `${file}: ${told}`);
   assert(text.includes(END), told);
+  // Titles part the thoughts between pieces.
+  if (agent.thoughts && variant === "thinking") assert(text.includes(THOUGHT.slice(0, PIECE)), told);
   clean(text);
 
   const chats = await siteChats(word);
@@ -100,23 +175,25 @@ async function attempt(agent, form) {
   const asked = tasks[0].messages.filter(({ role }) => role === "user").map((message) => message.text);
   assert.equal(asked.length, 2, `turns: ${asked.map((turn) => turn.slice(-500)).join("\n---\n")}`);
   assert(asked[0].includes(entry(agent.tool)) && asked[0].includes(prompt), asked[0]);
-  assert(asked[1].includes(`[TOOL RESULT #1: ${agent.tool}]\n`), asked[1]);
+  for (const number of files.keys()) assert(asked[1].includes(`[TOOL RESULT #${number + 1}: ${agent.tool}]\n`), asked[1]);
   assert(!asked[1].includes(`Tool ${agent.tool} does not exist`), asked[1]);
   // Behind a native call the site has its refusal: the turn forks from the one before, and says everything again.
-  if (form !== "native") assert(!asked[1].includes("<tools>") && !asked[1].includes(prompt), asked[1]);
+  if (!variant.endsWith("native")) assert(!asked[1].includes("<tools>") && !asked[1].includes(prompt), asked[1]);
   return `${chats.length - 1} side calls, prompts of ${asked.map((turn) => turn.length).join(" and ")} characters`;
 }
 
 const wanted = process.argv.slice(2);
 for (const name of wanted) assert(agents[name], `the agents are ${Object.keys(agents).join(", ")}`);
 for (const [name, agent] of Object.entries(agents)) {
-  if (wanted.length > 0 && !wanted.includes(name)) continue;
-  for (const form of ["taught", "native"]) {
+  if (wanted.length > 0 && !wanted.some((chosen) => name === chosen || name.startsWith(`${chosen}-`))) continue;
+  for (const variant of Object.keys(variants)) {
+    const start = Date.now();
     try {
-      console.log(`ok ${name}, ${form} call: ${await attempt(agent, form)}`);
+      const told = await attempt(agent, variant);
+      console.log(`ok ${name}, ${variant}: ${told}, ${((Date.now() - start) / 1000).toFixed(1)} s`);
     } catch (error) {
       process.exitCode = 1;
-      console.log(`FAILED ${name}, ${form} call: ${error.message}`);
+      console.log(`FAILED ${name}, ${variant}: ${error.message}`);
     }
   }
 }
