@@ -20,6 +20,57 @@ const CLIENTS = [
     text: ({ key, model }) => `API Provider: OpenAI Compatible\nBase URL: ${base}\nOpenAI Compatible API Key: ${key}\nModel ID: ${model}`,
   },
   {
+    name: "Claude Code",
+    where: "whereClaudeCode",
+    text: ({ key, model }) => `export ANTHROPIC_BASE_URL=${location.origin}
+export ANTHROPIC_AUTH_TOKEN=${key}
+export ANTHROPIC_MODEL=${model}
+export ANTHROPIC_DEFAULT_HAIKU_MODEL=${model}
+export CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1`,
+  },
+  {
+    name: "Codex",
+    where: "whereCodex",
+    text: ({ model }) => `model = "${model}"
+model_provider = "edge"
+
+[model_providers.edge]
+name = "edge"
+base_url = "${base}"
+env_key = "EDGE_KEY"
+wire_api = "responses"`,
+  },
+  {
+    name: "opencode",
+    where: "whereOpencode",
+    text: ({ key, model }) =>
+      JSON.stringify(
+        {
+          model: `edge/${model}`,
+          provider: {
+            edge: {
+              npm: "@ai-sdk/openai-compatible",
+              options: { baseURL: base, apiKey: key },
+              models: { [model]: { name: model } },
+            },
+          },
+        },
+        null,
+        2,
+      ),
+  },
+  {
+    name: "Qwen Code",
+    where: "whereQwenCode",
+    text: ({ key, model }) =>
+      `export OPENAI_BASE_URL=${base}\nexport OPENAI_API_KEY=${key}\nexport OPENAI_MODEL=${model}\nqwen --auth-type openai`,
+  },
+  {
+    name: "n8n",
+    where: "whereN8n",
+    text: ({ key, model }) => `API Key: ${key}\nBase URL: ${base}\n${word("model")}: ${model}`,
+  },
+  {
     name: "openai-python",
     where: "wherePython",
     text: ({ key, model }) => `from openai import OpenAI
