@@ -199,7 +199,7 @@ const cases = {
     for (const wishes of [{}, { stream: true }]) {
       const quota = await refusal(OpenAI.RateLimitError, 429, create(client, "fail=rate_limited num=3", wishes));
       const got = [quota.code, quota.type, quota.headers.get("retry-after")];
-      assert.deepEqual(got, ["quota_exceeded", "rate_limit_error", "10800"]);
+      assert.deepEqual(got, ["quota_exceeded", "insufficient_quota", "10800"]);
       const filter = await refusal(OpenAI.BadRequestError, 400, create(client, "fail=data_inspection", wishes));
       assert.equal(filter.code, "content_filter");
       for (const [name, code] of [["bad_gateway_html", "upstream_error"], ["empty", "upstream_empty"]]) {

@@ -205,7 +205,7 @@ async def upstream_errors(sdk):
     for wishes in ({}, {"stream": True}):
         error = await refusal(openai.RateLimitError, 429, sdk.create, "fail=rate_limited num=3", **wishes)
         got = (error.code, error.type, error.response.headers.get("retry-after"))
-        same(got, ("quota_exceeded", "rate_limit_error", "10800"), "quota")
+        same(got, ("quota_exceeded", "insufficient_quota", "10800"), "quota")
         error = await refusal(openai.BadRequestError, 400, sdk.create, "fail=data_inspection", **wishes)
         same(error.code, "content_filter", "code")
         error = await refusal(openai.InternalServerError, 502, sdk.create, "fail=bad_gateway_html", **wishes)

@@ -38,7 +38,8 @@ pub const fn wire_form(kind: ErrorKind) -> WireForm {
         ErrorKind::SessionMissing => (401, "authentication_error"),
         ErrorKind::SessionExpired => (401, "authentication_error"),
         ErrorKind::Challenge => (403, "permission_error"),
-        ErrorKind::QuotaExceeded => (429, "rate_limit_error"),
+        // Codex waits for hours, as `Retry-After` says, and shows nothing of the message, unless this type ends its task.
+        ErrorKind::QuotaExceeded => (429, "insufficient_quota"),
         ErrorKind::RateLimited => (429, "rate_limit_error"),
         ErrorKind::Overloaded => (503, "server_error"),
         ErrorKind::ChatGone => (502, "upstream_error"),
@@ -106,5 +107,21 @@ fn body(error: &Error) -> Body<'_> {
             code: error.kind().code(),
             verify_url: error.link(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Codex, which overlooks the code, ends its task only on OpenAI's own type.
+    #[test]
+    fn a_used_up_quota_has_the_type_of_openai() {
+        for (kind, expected) in
+            [(ErrorKind::QuotaExceeded, "insufficient_quota"), (ErrorKind::RateLimited, "rate_limit_error")]
+        {
+            assert_eq!(wire_form(kind), WireForm { status: 429, kind: expected });
+            assert!(error_body(&Error::new(kind, "x")).contains(&format!(r#""type":"{expected}""#)));
+        }
     }
 }
