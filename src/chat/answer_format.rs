@@ -42,14 +42,14 @@ impl AnswerFormat {
     }
 }
 
-/// Whether a schema's root allows an object, as far as its `type` tells.
+/// Returns whether the `type` at a schema's root allows an object.
 fn may_be_object(schema: &str) -> bool {
     match serde_json::from_str::<serde_json::Value>(schema) {
         Ok(serde_json::Value::Bool(allows)) => allows,
         Ok(schema) => schema.get("type").is_none_or(|kind| {
             *kind == "object" || kind.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "object"))
         }),
-        // What is no JSON is refused with its own words.
+        // `Schema::new` reports invalid JSON.
         Err(_) => true,
     }
 }

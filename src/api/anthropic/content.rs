@@ -302,7 +302,7 @@ fn media(class: MediaClass, word: &str, title: Option<String>, source: Source, p
     llm::Part::Media(Box::new(llm::Media { class, source, filename, format: None, param, word: word.into() }))
 }
 
-/// A name whose end tells the type of a content in base64, which has no other place for it.
+/// A file name whose extension is the media type of base64 content.
 fn file_name(word: &str, title: Option<String>, media_type: Option<&str>) -> Option<String> {
     let extension = match media_type.map(|media_type| media_type.split(';').next().unwrap_or_default().trim()) {
         Some("image/png") => ".png",

@@ -150,7 +150,7 @@ impl<'de> Deserialize<'de> for Choice {
     }
 }
 
-/// What a request says about tools, in its own words.
+/// The tool fields of a request, as the client sent them.
 #[derive(Debug, Default)]
 pub(super) struct ToolRequest {
     pub(super) tools: Option<Vec<ToolFields>>,

@@ -71,7 +71,7 @@ impl Attachments {
             if message >= newest_turn && all.len().saturating_sub(before) > MAX_SENT {
                 let problem =
                     format!("A message takes at most {MAX_SENT} attachments; send the others in another one.");
-                // The list that the last of them stands in.
+                // The list that contains the last of them.
                 let param = all.last().and_then(|last| Some(last.param.rsplit_once('[')?.0.to_owned()));
                 return Err(Error::invalid(param.unwrap_or_default(), problem));
             }

@@ -45,7 +45,7 @@ impl Schema {
     /// # Errors
     ///
     /// A sentence of at most 200 characters that says what is wrong with the schema and where: it is not JSON, has more than
-    /// 256 KiB or 64 levels, gives a keyword a wrong value, or refers to something outside of itself, to nothing, or to itself
+    /// 256 KiB or 64 levels, has a keyword with a wrong value, or refers to something outside of itself, to nothing, or to itself
     /// without an end.
     pub(in crate::chat) fn new(json: &str) -> Result<Self, String> {
         Self::read(json).map_err(|error| values::shown(&error, MAX_SCHEMA_ERROR))

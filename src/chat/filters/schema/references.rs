@@ -54,7 +54,7 @@ struct Resource<'a> {
 /// The place of a resource in the list.
 pub(super) type ResourceId = usize;
 
-/// Where a value is in memory, which tells equal parts of a schema apart.
+/// The address of a value in memory: it identifies one of several equal parts of a schema.
 pub(super) fn place_of(value: &Value) -> usize {
     std::ptr::from_ref(value).addr()
 }

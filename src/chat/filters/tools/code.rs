@@ -1,4 +1,4 @@
-//! Whether text stands in code: in a fence, or between backticks.
+//! Whether text is in code: in a fence, or between backticks.
 
 /// The state at the end of the text that was handed out.
 #[derive(Clone, Debug, Default)]
