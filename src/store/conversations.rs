@@ -2,7 +2,7 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::unsigned;
-use super::{Storage, columns, integer, json_list, moment, rows, run, text, unexpected_row};
+use super::{Storage, columns, expire_page, integer, json_list, moment, rows, run, text, unexpected_row};
 use crate::platform::{DatabaseError, Row, Statement, Value};
 use crate::unix_time::UnixMillis;
 
@@ -306,22 +306,9 @@ pub async fn expire_turns(
     before: UnixMillis,
     limit: u32,
 ) -> Result<Option<String>, DatabaseError> {
-    let read = Statement {
-        sql: "SELECT max(key) FROM (SELECT key FROM turns WHERE key > ?1 ORDER BY key LIMIT ?2)",
-        parameters: vec![text(after), Value::Integer(limit.into())],
-    };
-    let Some(row) = rows(platform, read).await?.pop() else { return Ok(None) };
-    let last = match columns("turns", row)? {
-        [Value::Text(last)] => last,
-        [Value::Null] => return Ok(None),
-        _ => return Err(unexpected_row("turns")),
-    };
-    let delete = Statement {
-        sql: "DELETE FROM turns WHERE key > ?1 AND key <= ?2 AND created_at < ?3",
-        parameters: vec![text(after), text(&last), integer(before)],
-    };
-    run(platform, vec![delete]).await?;
-    Ok(Some(last))
+    let read = "SELECT max(key) FROM (SELECT key FROM turns WHERE key > ?1 ORDER BY key LIMIT ?2)";
+    let delete = "DELETE FROM turns WHERE key > ?1 AND key <= ?2 AND created_at < ?3";
+    expire_page(platform, ("turns", read, delete), after, before, limit).await
 }
 
 /// The imported chats, each with the site's time of its last change, in seconds since 1970.

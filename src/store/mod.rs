@@ -132,3 +132,24 @@ mod tests;
 fn json_list(texts: &[&str]) -> Value {
     Value::Text(serde_json::Value::from(texts).to_string())
 }
+
+/// Removes what is older than `before` among the next `limit` rows after the key `after`. Returns the last key that was looked
+/// at. `read` selects that key of `table`, `delete` removes the rows up to it.
+async fn expire_page(
+    platform: &impl Storage,
+    (table, read, delete): (&'static str, &'static str, &'static str),
+    after: &str,
+    before: UnixMillis,
+    limit: u32,
+) -> Result<Option<String>, DatabaseError> {
+    let read = Statement { sql: read, parameters: vec![text(after), Value::Integer(limit.into())] };
+    let Some(row) = rows(platform, read).await?.pop() else { return Ok(None) };
+    let last = match columns(table, row)? {
+        [Value::Text(last)] => last,
+        [Value::Null] => return Ok(None),
+        _ => return Err(unexpected_row(table)),
+    };
+    let parameters = vec![text(after), text(&last), integer(before)];
+    run(platform, vec![Statement { sql: delete, parameters }]).await?;
+    Ok(Some(last))
+}

@@ -1,6 +1,8 @@
 //! Responses that can be retrieved and continued.
 
-use super::{Storage, columns, conversations::Anchor, integer, json_list, rows, run, text, unexpected_row};
+use super::{
+    Storage, columns, conversations::Anchor, expire_page, integer, json_list, rows, run, text, unexpected_row,
+};
 use crate::platform::{DatabaseError, Row, Statement, Value};
 use crate::unix_time::UnixMillis;
 
@@ -133,20 +135,7 @@ pub async fn expire(
     before: UnixMillis,
     limit: u32,
 ) -> Result<Option<String>, DatabaseError> {
-    let read = Statement {
-        sql: "SELECT max(key) FROM (SELECT key FROM responses WHERE key > ?1 ORDER BY key LIMIT ?2)",
-        parameters: vec![text(after), Value::Integer(limit.into())],
-    };
-    let Some(row) = rows(platform, read).await?.pop() else { return Ok(None) };
-    let last = match columns("responses", row)? {
-        [Value::Text(last)] => last,
-        [Value::Null] => return Ok(None),
-        _ => return Err(unexpected_row("responses")),
-    };
-    let delete = Statement {
-        sql: "DELETE FROM responses WHERE key > ?1 AND key <= ?2 AND created_at < ?3",
-        parameters: vec![text(after), text(&last), integer(before)],
-    };
-    run(platform, vec![delete]).await?;
-    Ok(Some(last))
+    let read = "SELECT max(key) FROM (SELECT key FROM responses WHERE key > ?1 ORDER BY key LIMIT ?2)";
+    let delete = "DELETE FROM responses WHERE key > ?1 AND key <= ?2 AND created_at < ?3";
+    expire_page(platform, ("responses", read, delete), after, before, limit).await
 }
