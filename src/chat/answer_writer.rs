@@ -296,10 +296,11 @@ impl AnswerWriter {
         let deltas = self.deltas;
         self.begin();
         self.deltas = deltas;
-        let mut encoder = self.encoder.clone();
-        let mut out = std::mem::take(&mut self.out);
-        self.with_answer(finish, citations, usage, |answer| encoder.finish(answer, &mut out));
-        (self.encoder, self.out) = (encoder, out);
+        let is_stream = self.encoder.is_stream();
+        let Self { encoder, out, format, text, reasoning, calls, stop, cut, .. } = self;
+        let parts = Parts { format: format.as_ref(), is_stream, text, reasoning, calls, stop, cut: *cut };
+        let citations = citations(parts.text(finish));
+        encoder.finish(&parts.answer(finish, &citations, usage), out);
     }
 
     /// The whole answer as one object, where the dialect keeps it.
@@ -309,43 +310,11 @@ impl AnswerWriter {
         citations: impl FnOnce(&str) -> Vec<Citation>,
         usage: Usage,
     ) -> Option<String> {
-        self.with_answer(finish, citations, usage, |answer| self.encoder.kept(answer))
-    }
-
-    /// The answer, as it is complete.
-    fn with_answer<T>(
-        &self,
-        finish: FinishReason,
-        citations: impl FnOnce(&str) -> Vec<Citation>,
-        usage: Usage,
-        use_it: impl FnOnce(&Answer<'_>) -> T,
-    ) -> T {
-        let text = match (&self.format, self.is_stream(), self.cut.unwrap_or(finish)) {
-            // What there is of it.
-            (Some(format), false, FinishReason::Length) => {
-                let text = format.text();
-                text.get(text.find('{').unwrap_or(0)..).unwrap_or_default()
-            }
-            _ => &self.text,
-        };
-        let citations = citations(text);
-        let is_refused = self.format.is_some() && finish == FinishReason::ContentFilter;
-        let finish = match self.cut.unwrap_or(finish) {
-            FinishReason::Stop | FinishReason::Length if !self.calls.is_empty() => FinishReason::ToolCalls,
-            FinishReason::ToolCalls if self.calls.is_empty() => FinishReason::Stop,
-            finish => finish,
-        };
-        let answer = Answer {
-            text,
-            reasoning: &self.reasoning,
-            calls: &self.calls,
-            citations: &citations,
-            refusal: is_refused.then_some(REFUSAL),
-            finish,
-            stop_text: self.stop.hit(),
-            usage,
-        };
-        use_it(&answer)
+        let is_stream = self.encoder.is_stream();
+        let Self { encoder, format, text, reasoning, calls, stop, cut, .. } = self;
+        let parts = Parts { format: format.as_ref(), is_stream, text, reasoning, calls, stop, cut: *cut };
+        let citations = citations(parts.text(finish));
+        encoder.kept(&parts.answer(finish, &citations, usage))
     }
 
     pub(super) fn fail(&mut self, error: &Error) {
@@ -405,6 +374,50 @@ impl AnswerWriter {
     pub(super) fn take(&mut self) -> Bytes {
         self.deltas = 0;
         self.out.split().freeze()
+    }
+}
+
+/// What a complete answer is made of, apart from the encoder that writes it.
+struct Parts<'a> {
+    format: Option<&'a FormattedAnswer>,
+    is_stream: bool,
+    text: &'a str,
+    reasoning: &'a str,
+    calls: &'a [Call],
+    stop: &'a StopFilter,
+    cut: Option<FinishReason>,
+}
+
+impl<'a> Parts<'a> {
+    /// The text; of an object that was cut, as much as there is.
+    fn text(&self, finish: FinishReason) -> &'a str {
+        match (self.format, self.is_stream, self.cut.unwrap_or(finish)) {
+            (Some(format), false, FinishReason::Length) => {
+                let text = format.text();
+                text.get(text.find('{').unwrap_or(0)..).unwrap_or_default()
+            }
+            _ => self.text,
+        }
+    }
+
+    fn answer(&self, finish: FinishReason, citations: &'a [Citation], usage: Usage) -> Answer<'a> {
+        let is_refused = self.format.is_some() && finish == FinishReason::ContentFilter;
+        let text = self.text(finish);
+        let finish = match self.cut.unwrap_or(finish) {
+            FinishReason::Stop | FinishReason::Length if !self.calls.is_empty() => FinishReason::ToolCalls,
+            FinishReason::ToolCalls if self.calls.is_empty() => FinishReason::Stop,
+            finish => finish,
+        };
+        Answer {
+            text,
+            reasoning: self.reasoning,
+            calls: self.calls,
+            citations,
+            refusal: is_refused.then_some(REFUSAL),
+            finish,
+            stop_text: self.stop.hit(),
+            usage,
+        }
     }
 }
 
