@@ -3,6 +3,7 @@
 //! `UPDATE=1 cargo test --lib openapi` writes the file.
 
 mod errors;
+mod messages;
 mod operations;
 mod responses;
 
