@@ -366,6 +366,22 @@ mod tests {
     }
 
     #[test]
+    fn a_history_that_begins_behind_another_answer_meets_no_other() {
+        let at = |salt: &str| History::new(("scope", salt), &messages(BASE), &Attachments::default());
+        let (one, other, whole) = (at("resp_1"), at("resp_2"), at(""));
+        let long = "a".repeat(IDENTIFYING);
+        for (left, right) in [(&one, &other), (&one, &whole)] {
+            assert_ne!(left.keys.last().unwrap().exact, right.keys.last().unwrap().exact);
+            assert_ne!(left.keys.last().unwrap().without_tools, right.keys.last().unwrap().without_tools);
+            assert_ne!(left.second_chance("a").pair, right.second_chance("a").pair);
+            assert_ne!(left.second_chance(&long).answer, right.second_chance(&long).answer);
+        }
+        // The ids of calls lead to their chat from anywhere.
+        let id = format!("call_{}00", "i".repeat(22));
+        assert_eq!(one.call_key(&id), whole.call_key(&id));
+    }
+
+    #[test]
     fn the_key_of_an_answer_is_the_boundary_of_the_next_turn() {
         let asked = history(r#"[{"role":"system","content":"s"},{"role":"user","content":"q"}]"#);
         assert!(asked.keys.is_empty());
