@@ -72,6 +72,52 @@ pub enum ErrorKind {
     UpstreamError,
     /// The site took too long to connect, or was silent for too long.
     UpstreamTimeout,
+    /// The site has no room for another picture at the moment.
+    UpstreamOverloaded,
+    /// The field has a value that OpenAI has and the site has not.
+    UnsupportedValue,
+    /// The site's content inspection refused a picture.
+    PictureRefused,
+    /// The site does not hand out a picture or video that it made.
+    MediaUnavailable,
+    /// There is no such video job.
+    VideoNotFound,
+    /// The video is still being made.
+    VideoNotReady,
+    /// The video could not be made.
+    VideoFailed(VideoFault),
+}
+
+/// Why a video could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VideoFault {
+    /// The site reports no other reason.
+    Failed,
+    /// The site's content inspection refused it.
+    Refused,
+    /// A quota of the account is used up.
+    Quota,
+    /// The site does not know the task any more.
+    TaskLost,
+    /// It took too long.
+    Timeout,
+}
+
+impl VideoFault {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Failed, Self::Refused, Self::Quota, Self::TaskLost, Self::Timeout];
+
+    /// Returns the stable code of this fault.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Failed => "video_failed",
+            Self::Refused => "content_filter",
+            Self::Quota => "quota_exceeded",
+            Self::TaskLost => "task_lost",
+            Self::Timeout => "upstream_timeout",
+        }
+    }
 }
 
 impl ErrorKind {
@@ -112,6 +158,13 @@ impl ErrorKind {
             Self::UpstreamTruncated => "upstream_truncated",
             Self::UpstreamError => "upstream_error",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamOverloaded => "upstream_overloaded",
+            Self::UnsupportedValue => "unsupported_value",
+            Self::PictureRefused => "content_filter",
+            Self::MediaUnavailable => "media_unavailable",
+            Self::VideoNotFound => "video_not_found",
+            Self::VideoNotReady => "video_not_ready",
+            Self::VideoFailed(fault) => fault.code(),
         }
     }
 }
@@ -131,6 +184,7 @@ struct Inner {
     link: Option<String>,
     retry_after: Option<Duration>,
     retryable: bool,
+    is_final: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -148,6 +202,7 @@ impl Error {
             link: None,
             retry_after: None,
             retryable: false,
+            is_final: false,
             source: None,
         }))
     }
@@ -253,6 +308,21 @@ impl Error {
         self
     }
 
+    /// Marks an error after which clients must not send the request again by themselves, since that would cost the person
+    /// something.
+    #[must_use]
+    pub fn without_repeat(mut self) -> Self {
+        self.0.is_final = true;
+        self
+    }
+
+    /// Returns the same error of another kind, which clients know for this route.
+    #[must_use]
+    pub fn of_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
     /// Sets the cause, for the log.
     #[must_use]
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
@@ -300,6 +370,12 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.0.retryable
+    }
+
+    /// Whether clients must not send the request again by themselves.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.0.is_final
     }
 
     /// Whether only a person can remove the cause, so that SDKs must not retry.

@@ -51,6 +51,11 @@ pub const VARIABLES: &[&str] = &[
     "UPSTREAM_QUEUE",
     "CONVERSATION_TTL_DAYS",
     "STORE_RESPONSES",
+    "PUBLIC_URL",
+    "MEDIA_TEXT_MODEL",
+    "MAX_IMAGES",
+    "MEDIA_TTL_SECONDS",
+    "VIDEO_TIMEOUT_SECONDS",
     "DELETE_CHATS",
 ];
 
@@ -97,6 +102,16 @@ pub struct Config {
     pub public_sts_token: bool,
     /// `STORE_RESPONSES`
     pub store_responses: bool,
+    /// `PUBLIC_URL`, without a trailing slash
+    pub public_url: Option<String>,
+    /// `MEDIA_TEXT_MODEL`
+    pub media_text_model: String,
+    /// `MAX_IMAGES`
+    pub max_images: usize,
+    /// `MEDIA_TTL_SECONDS`
+    pub media_ttl: Duration,
+    /// `VIDEO_TIMEOUT_SECONDS`
+    pub video_timeout: Duration,
     /// `QWEN_BASE_URL`, without a trailing slash
     pub base_url: String,
     /// `QWEN_AUTH_URL`, without a trailing slash
@@ -182,6 +197,7 @@ impl Config {
         let host = host(&env)?;
         let base_url = env.url_or("QWEN_BASE_URL", "https://chat.qwen.ai")?;
         let session = session::session(&env, &base_url)?;
+        let default_model = env.text_or("DEFAULT_MODEL", "qwen3-max");
         Ok(Self {
             product,
             cookies: session.cookies,
@@ -193,6 +209,11 @@ impl Config {
             session_key,
             public_sts_token: env.flag("PUBLIC_STS_TOKEN", false)?,
             store_responses: env.flag("STORE_RESPONSES", true)?,
+            public_url: env.url("PUBLIC_URL")?,
+            media_text_model: env.text_or("MEDIA_TEXT_MODEL", &default_model),
+            max_images: env.number("MAX_IMAGES", 4, 1..=10).map(|count| usize::try_from(count).unwrap_or(1))?,
+            media_ttl: env.seconds("MEDIA_TTL_SECONDS", 3600, 60..=86_400)?,
+            video_timeout: env.seconds("VIDEO_TIMEOUT_SECONDS", 900, 1..=86_400)?,
             base_url,
             auth_url: env.url_or("QWEN_AUTH_URL", "https://auth.qwen.ai")?,
             oss_url: env.url("OSS_URL")?,
@@ -200,7 +221,7 @@ impl Config {
             web_version: env.header("QWEN_WEB_VERSION")?.unwrap_or_else(|| "0.3.12".to_owned()),
             extra_headers,
             bearer: env.flag("QWEN_BEARER", false)?,
-            default_model: env.text_or("DEFAULT_MODEL", "qwen3-max"),
+            default_model,
             model_aliases: lower_case_names(env.json_map("MODEL_ALIASES")?),
             host,
             port: env.parsed("PORT", 8000, "must be a port number from 0 to 65535")?,

@@ -24,6 +24,8 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(config.first_byte, Duration::from_secs(10));
     assert_eq!(config.upstream_idle, Duration::from_secs(120));
     assert_eq!(config.conversation_ttl, Duration::from_secs(30 * 24 * 60 * 60));
+    assert_eq!((config.media_text_model.as_str(), config.max_images), ("qwen3-max", 4));
+    assert_eq!((config.media_ttl, config.video_timeout), (Duration::from_secs(3600), Duration::from_secs(900)));
     assert_eq!(config.max_image_bytes, 10 * MIB);
     assert_eq!(config.max_file_bytes, 500 * MIB);
     assert!(config.valid_tokens.is_empty() && !config.allow_anonymous && !config.bearer);

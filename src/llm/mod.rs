@@ -1,10 +1,12 @@
 //! The neutral language between client dialects and upstreams: plain data that knows neither.
 
 mod answer;
+mod media;
 mod request;
 mod tokens;
 
 pub use answer::{Answer, Call, CallEvent, Citation, Event, FinishReason, Source, Usage};
+pub use media::{PictureRequest, Quality, Ratio, VideoRequest};
 pub use request::{
     Correction, FunctionCall, Media, MediaClass, MediaSource, Message, OutputFormat, Part, Reasoning, Request, Role,
     Tool, ToolCall, ToolChoice, ToolKind, Unsupported,

@@ -81,7 +81,7 @@ pub(super) fn error(dialect: Dialect, error: &Error, request_id: &str) -> Respon
     if error.kind() == ErrorKind::MissingApiKey {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if error.needs_a_person() || error.retry_after().is_some_and(|wait| wait > MAX_SDK_WAIT) {
+    if error.is_final() || error.needs_a_person() || error.retry_after().is_some_and(|wait| wait > MAX_SDK_WAIT) {
         headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     if let Some(wait) = error.retry_after() {

@@ -53,6 +53,11 @@ pub const fn wire_form(kind: ErrorKind) -> WireForm {
         ErrorKind::UpstreamTruncated => (502, "api_error"),
         ErrorKind::UpstreamError => (502, "api_error"),
         ErrorKind::UpstreamTimeout => (504, "timeout_error"),
+        ErrorKind::UpstreamOverloaded => (503, "overloaded_error"),
+        ErrorKind::UnsupportedValue | ErrorKind::PictureRefused => (400, "invalid_request_error"),
+        ErrorKind::MediaUnavailable => (502, "api_error"),
+        ErrorKind::VideoNotFound => (404, "not_found_error"),
+        ErrorKind::VideoNotReady | ErrorKind::VideoFailed(_) => (400, "invalid_request_error"),
     };
     WireForm { status, kind }
 }

@@ -55,6 +55,13 @@ pub const fn wire_form(kind: ErrorKind) -> WireForm {
         ErrorKind::UpstreamTruncated => (502, "upstream_error"),
         ErrorKind::UpstreamError => (502, "upstream_error"),
         ErrorKind::UpstreamTimeout => (504, "upstream_error"),
+        ErrorKind::UpstreamOverloaded => (503, "upstream_error"),
+        ErrorKind::UnsupportedValue => (400, "invalid_request_error"),
+        ErrorKind::PictureRefused => (400, "image_generation_user_error"),
+        ErrorKind::MediaUnavailable => (502, "upstream_error"),
+        ErrorKind::VideoNotFound => (404, "invalid_request_error"),
+        ErrorKind::VideoNotReady => (400, "invalid_request_error"),
+        ErrorKind::VideoFailed(_) => (400, "invalid_request_error"),
     };
     WireForm { status, kind }
 }

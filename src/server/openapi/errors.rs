@@ -93,6 +93,13 @@ const fn sample_message(kind: ErrorKind) -> &'static str {
         K::UpstreamTruncated => "The site's answer ended too early.",
         K::ChatGone | K::UpstreamError => "The site reports an internal error, or cannot be reached.",
         K::UpstreamTimeout => "The site took too long to answer.",
+        K::UpstreamOverloaded => "The site has no room for another picture at the moment.",
+        K::UnsupportedValue => "The field has a value that the site cannot do.",
+        K::PictureRefused => "The site's content inspection refused the prompt or a picture.",
+        K::MediaUnavailable => "The site does not hand out the picture or video that it made.",
+        K::VideoNotFound => "There is no such video among those begun with this key.",
+        K::VideoNotReady => "The video is still being made.",
+        K::VideoFailed(_) => "The video could not be made; its object says why.",
         _ => "",
     }
 }
