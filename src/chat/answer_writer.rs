@@ -29,6 +29,8 @@ pub(super) struct AnswerWriter {
     text: String,
     reasoning: String,
     calls: Vec<Call>,
+    /// This server's links to the pictures in the text.
+    pictures: Vec<String>,
     began: bool,
     stop: StopFilter,
     cut: Option<FinishReason>,
@@ -61,6 +63,7 @@ impl AnswerWriter {
             text: String::new(),
             reasoning: String::new(),
             calls: Vec::new(),
+            pictures: Vec::new(),
             began: false,
             stop: StopFilter::new(stop),
             cut: None,
@@ -115,6 +118,11 @@ impl AnswerWriter {
             encoder.event(Event::Text(piece), out);
         });
         if found { self.end_at(FinishReason::Stop) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Notes a picture that the text shows.
+    pub(super) fn picture(&mut self, url: &str) {
+        self.pictures.push(url.to_owned());
     }
 
     /// Takes a piece of the thinking.
@@ -297,8 +305,8 @@ impl AnswerWriter {
         self.begin();
         self.deltas = deltas;
         let is_stream = self.encoder.is_stream();
-        let Self { encoder, out, format, text, reasoning, calls, stop, cut, .. } = self;
-        let parts = Parts { format: format.as_ref(), is_stream, text, reasoning, calls, stop, cut: *cut };
+        let Self { encoder, out, format, text, reasoning, calls, pictures, stop, cut, .. } = self;
+        let parts = Parts { format: format.as_ref(), is_stream, text, reasoning, calls, pictures, stop, cut: *cut };
         let citations = citations(parts.text(finish));
         encoder.finish(&parts.answer(finish, &citations, usage), out);
     }
@@ -311,8 +319,8 @@ impl AnswerWriter {
         usage: Usage,
     ) -> Option<String> {
         let is_stream = self.encoder.is_stream();
-        let Self { encoder, format, text, reasoning, calls, stop, cut, .. } = self;
-        let parts = Parts { format: format.as_ref(), is_stream, text, reasoning, calls, stop, cut: *cut };
+        let Self { encoder, format, text, reasoning, calls, pictures, stop, cut, .. } = self;
+        let parts = Parts { format: format.as_ref(), is_stream, text, reasoning, calls, pictures, stop, cut: *cut };
         let citations = citations(parts.text(finish));
         encoder.kept(&parts.answer(finish, &citations, usage))
     }
@@ -384,6 +392,7 @@ struct Parts<'a> {
     text: &'a str,
     reasoning: &'a str,
     calls: &'a [Call],
+    pictures: &'a [String],
     stop: &'a StopFilter,
     cut: Option<FinishReason>,
 }
@@ -412,6 +421,7 @@ impl<'a> Parts<'a> {
             text,
             reasoning: self.reasoning,
             calls: self.calls,
+            pictures: self.pictures,
             citations,
             refusal: is_refused.then_some(REFUSAL),
             finish,

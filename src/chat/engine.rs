@@ -9,17 +9,18 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _, channel::oneshot};
 
 use super::{
     conversations::RecordedAnswer,
-    limiter::Permit,
     opening::{Attempt, Begun, Corrected, Plan, Services, open},
     translator::{AnswerToRecord, Progress, Translator},
 };
 use crate::{
     api::Encoder,
     error::{Error, ErrorKind, Result},
+    limiter::Permit,
+    media::MadeIn,
     platform::{self, BoxFuture, ByteStream, Platform},
     unix_time::UnixMillis,
     upstream::{Lease, Opened},
@@ -56,6 +57,8 @@ pub(super) struct Engine<P> {
     received: u64,
     /// When the last event came. Comments keep a connection alive, not an answer.
     event_at: UnixMillis,
+    /// Ends when the links in what waits for the client are kept: the client may follow them at once.
+    keeping: Option<oneshot::Receiver<()>>,
 }
 
 enum Stage {
@@ -90,6 +93,7 @@ impl<P: Platform> Engine<P> {
             received_at: now,
             received: 0,
             event_at: now,
+            keeping: None,
         };
         engine.begin(None);
         engine
@@ -111,7 +115,7 @@ impl<P: Platform> Engine<P> {
 
     /// How many bytes wait for the client.
     pub(super) fn waiting(&self) -> usize {
-        self.translator.waiting()
+        if self.keeping.is_some() { 0 } else { self.translator.waiting() }
     }
 
     /// Whether the answer has ended, for better or worse.
@@ -191,10 +195,17 @@ impl<P: Platform> Engine<P> {
 
     fn poll_stage(&mut self, cx: &mut Context<'_>, early_until: UnixMillis) -> Poll<Result<()>> {
         loop {
+            if let Some(keeping) = &mut self.keeping {
+                // Its sender is dropped in any case.
+                let _ = ready!(keeping.poll_unpin(cx));
+                self.keeping = None;
+            }
             match &mut self.stage {
                 Stage::Ended => return Poll::Ready(Ok(())),
                 Stage::Opening(opening) => {
-                    let Begun { opened: Opened { body, chat_id, lease }, permit } = ready!(opening.as_mut().poll(cx))?;
+                    let Begun { opened: Opened { body, chat_id, lease }, permit, echoes } =
+                        ready!(opening.as_mut().poll(cx))?;
+                    self.translator.expect_echoes(echoes.iter().map(String::as_str));
                     self.stage = Stage::Reading { body, chat_id };
                     (self.permit, self.lease) = (Some(permit), Some(lease));
                     self.received_at = self.platform.now();
@@ -209,7 +220,9 @@ impl<P: Platform> Engine<P> {
                         self.received_at = self.platform.now();
                         self.received = self.received.saturating_add(piece.len() as u64);
                         let events = self.translator.events();
-                        let progress = self.translator.feed(&piece)?;
+                        let progress = self.translator.feed(&piece);
+                        self.keep_links();
+                        let progress = progress?;
                         if self.translator.events() > events {
                             self.event_at = self.received_at;
                         }
@@ -229,12 +242,40 @@ impl<P: Platform> Engine<P> {
                             .broken_error(&error, self.translator.has_text())));
                     }
                     None => {
-                        self.translator.end()?;
+                        let ended = self.translator.end();
+                        self.keep_links();
+                        ended?;
                         self.end();
                     }
                 },
             }
         }
+    }
+
+    /// Keeps the links that were made for pictures, also if the client leaves meanwhile.
+    fn keep_links(&mut self) {
+        let new = self.translator.take_links();
+        let Stage::Reading { chat_id, .. } = &self.stage else { return };
+        if new.is_empty() {
+            return;
+        }
+        let (platform, plan, links) =
+            (self.platform.detached(), Arc::clone(&self.plan), Arc::clone(&self.services.media_links));
+        let (chat_id, response_id) = (chat_id.clone(), self.translator.response_id().unwrap_or_default().to_owned());
+        let (done, keeping) = oneshot::channel();
+        self.keeping = Some(keeping);
+        self.platform.defer(async move {
+            let conversation = &plan.conversation;
+            let made_in = MadeIn {
+                owner: &conversation.owner,
+                conversation: Some(&conversation.id),
+                chat_id: &chat_id,
+                response_id: &response_id,
+                expires_at: platform.now().saturating_add(links.conversation_ttl()),
+            };
+            links.keep(&platform, &new, made_in).await;
+            let _ = done.send(());
+        });
     }
 
     /// The end of the answer was seen, or it was cut. An answer with its own end is recorded first.
@@ -337,9 +378,10 @@ impl<P: Platform> Engine<P> {
 }
 
 fn translator(services: &Services, encoder: Encoder, plan: &Plan, may_repeat: bool) -> Translator {
-    let Plan { options, tools, format, .. } = plan;
+    let Plan { options, tools, format, links, .. } = plan;
     let decoder = services.upstream.decoder();
-    let translator = Translator::new(decoder, encoder, options.stop.clone(), options.max_tokens);
+    let translator =
+        Translator::new(decoder, encoder, options.stop.clone(), options.max_tokens).with_links(links.clone());
     let translator = match tools {
         Some(rules) => translator.with_tools(rules.clone(), may_repeat),
         None => translator,

@@ -162,7 +162,7 @@ pub(super) async fn prepared_for(
     };
     let meta = AnswerMeta { id: "id".to_owned(), created: START.seconds(), model: "m".to_owned() };
     let encoder = Encoder::new(meta, Delivery::ChatCompletions(delivery));
-    let plan = Plan { options, conversation, reach: Reach::PublicOnly, tools, format, kept: None };
+    let plan = Plan { options, conversation, reach: Reach::PublicOnly, tools, format, kept: None, links: None };
     Answer::new(platform.clone(), services.clone(), plan, encoder, timing)
 }
 

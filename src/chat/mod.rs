@@ -18,7 +18,6 @@ mod filters;
 pub mod fuzzing;
 mod generation_options;
 mod kept_response;
-mod limiter;
 mod opening;
 #[cfg(test)]
 mod scaling_tests;
@@ -38,7 +37,6 @@ pub use conversations::{ConversationHint, ConversationMatch, Conversations, Resu
 pub use delivery::{Answer, Timing};
 pub use generation_options::{GenerationOptions, generation_options};
 pub use kept_response::KeptResponse;
-pub use limiter::{ConcurrencyLimiter, KeyedLimiters};
 pub use opening::{Plan, Services};
 pub use tool_rules::ToolRules;
 pub use translator::{AnswerToRecord, Progress, Translator};

@@ -8,12 +8,13 @@ use super::{
     conversations::{ConversationMatch, Conversations},
     generation_options::GenerationOptions,
     kept_response::KeptResponse,
-    limiter::{ConcurrencyLimiter, KeyedLimiters, Permit},
     tool_rules::ToolRules,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    limiter::{ConcurrencyLimiter, KeyedLimiters, Permit},
     llm::Correction,
+    media::{LinkMaker, MediaLinks},
     platform::{Platform, Reach, StoreHealth},
     store::conversations::Anchor,
     upstream::{
@@ -32,6 +33,8 @@ pub struct Services {
     pub conversations: Arc<Conversations>,
     /// Limits the turns that the upstream is busy with.
     pub limiter: Arc<ConcurrencyLimiter>,
+    /// This server's links to what the model draws.
+    pub media_links: Arc<MediaLinks>,
     /// Limit, for each key, the requests that fetch and upload what is attached.
     pub attachment_limiters: Arc<KeyedLimiters>,
 }
@@ -51,6 +54,8 @@ pub struct Plan {
     pub format: Option<AnswerFormat>,
     /// How the answer is kept, if it may be retrieved.
     pub kept: Option<KeptResponse>,
+    /// Makes links to the pictures that the model draws; without it they are left out.
+    pub links: Option<LinkMaker>,
 }
 
 /// What an earlier attempt showed.
@@ -79,12 +84,21 @@ pub(super) struct Corrected {
 pub(super) struct Begun {
     pub(super) opened: Opened,
     pub(super) permit: Permit,
+    /// The links of the files that go along, which the answer may repeat.
+    pub(super) echoes: Vec<String>,
 }
 
 /// What is sent: a text, and the entries of the files that go along.
 struct Input<'a> {
     text: Cow<'a, str>,
     files: Vec<FileEntry>,
+}
+
+impl Input<'_> {
+    fn echoes(&self) -> Vec<String> {
+        let link = |file: &FileEntry| file.json().get("url")?.as_str().map(str::to_owned);
+        self.files.iter().filter_map(link).collect()
+    }
 }
 
 /// Asks for the answer. After an error amid an answer (`refused`), only if the upstream can recover from it.
@@ -118,7 +132,7 @@ pub(super) async fn open<P: Platform>(
         let permit = opening.permit().await?;
         let node = (anchor.chat_id.as_str(), parent(anchor));
         match upstream.continue_chat(&platform, &conversation.owner, node, &opening.ask(&input)).await {
-            Ok(opened) => return Ok(Begun { opened, permit }),
+            Ok(opened) => return Ok(Begun { opened, permit, echoes: input.echoes() }),
             Err(error) if conversation.is_partial => return Err(error),
             Err(error) if error.kind() == ErrorKind::ChatGone => conversations.forget(&platform, conversation).await,
             Err(error) if error.kind() == ErrorKind::ChatBusy => {}
@@ -133,7 +147,7 @@ pub(super) async fn open<P: Platform>(
         None => opening.permit().await?,
     };
     let opened = upstream.start_chat(&platform, &conversation.owner, &opening.ask(&input)).await?;
-    Ok(Begun { opened, permit })
+    Ok(Begun { opened, permit, echoes: input.echoes() })
 }
 
 /// The answer that the next turn follows; `None` at the beginning of a chat.
@@ -173,7 +187,7 @@ impl<'a, P: Platform> Opening<'a, P> {
         }
         let input = Input { text, files };
         let opened = upstream.continue_chat(self.platform, &conversation.owner, node, &self.ask(&input)).await?;
-        Ok(Begun { opened, permit })
+        Ok(Begun { opened, permit, echoes: input.echoes() })
     }
 
     /// Waits for a permit to ask the upstream.

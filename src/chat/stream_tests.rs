@@ -128,7 +128,8 @@ impl Recorded {
         let meta = AnswerMeta { id, created: UnixSeconds::new(1), model: "m".to_owned() };
         let encoder = Encoder::new(meta, delivery);
         let llm::Request { stop, max_tokens, .. } = &self.request;
-        let translator = Translator::new(Decoder::qwen(), encoder, stop.clone(), *max_tokens);
+        let links = crate::media::LinkMaker::new("https://edge.example".into(), [0; 16]);
+        let translator = Translator::new(Decoder::qwen(), encoder, stop.clone(), *max_tokens).with_links(Some(links));
         let rules = ToolRules::new(&self.request, &"i".repeat(22), shown_tool_name);
         let translator = match rules {
             Some(rules) => translator.with_tools(rules, false),

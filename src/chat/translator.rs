@@ -17,6 +17,7 @@ use crate::{
     api::Encoder,
     error::{Error, ErrorKind, Result},
     llm::{Call, CallEvent, Correction, Event, FinishReason},
+    media::{LinkMaker, NewLink, markdown},
     upstream::{Decoder, EventSink},
 };
 
@@ -45,6 +46,8 @@ struct Output {
     reader: Option<ToolReader>,
     limit: LimitFilter,
     writer: AnswerWriter,
+    /// Makes this server's links to pictures; without it pictures are left out.
+    links: Option<LinkMaker>,
 }
 
 /// An answer that is complete, as it is recorded.
@@ -64,8 +67,12 @@ impl Translator {
     /// A translator for one answer, which ends at each of the texts `stop` and after `max_tokens`.
     #[must_use]
     pub fn new(decoder: Decoder, encoder: Encoder, stop: Vec<String>, max_tokens: Option<u64>) -> Self {
-        let output =
-            Output { reader: None, limit: LimitFilter::new(max_tokens), writer: AnswerWriter::new(encoder, stop) };
+        let output = Output {
+            reader: None,
+            limit: LimitFilter::new(max_tokens),
+            writer: AnswerWriter::new(encoder, stop),
+            links: None,
+        };
         Self { decoder, output, ended: None }
     }
 
@@ -83,6 +90,29 @@ impl Translator {
     pub fn with_format(mut self, format: AnswerFormat, may_repeat: bool) -> Self {
         self.output.writer = self.output.writer.with_format(format, may_repeat);
         self
+    }
+
+    /// The same with links to the pictures that the model draws.
+    #[must_use]
+    pub fn with_links(mut self, links: Option<LinkMaker>) -> Self {
+        self.output.links = links;
+        self
+    }
+
+    /// The answer may repeat these links, which are those of its attachments.
+    pub fn expect_echoes<'a>(&mut self, links: impl IntoIterator<Item = &'a str>) {
+        self.decoder.expect_echoes(links);
+    }
+
+    /// Takes the links that were made since the last call and are to be kept.
+    pub fn take_links(&mut self) -> Vec<NewLink> {
+        self.output.links.as_mut().map(LinkMaker::take).unwrap_or_default()
+    }
+
+    /// The answer's node in the upstream's chat, once it is known.
+    #[must_use]
+    pub fn response_id(&self) -> Option<&str> {
+        self.decoder.response_id()
     }
 
     /// Reads one piece of the upstream's bytes.
@@ -360,6 +390,12 @@ impl EventSink for Output {
                 ControlFlow::Continue(())
             }
             Event::Text(piece) => pass(self.reader.as_mut(), &mut self.writer, piece),
+            Event::Picture(picture) => {
+                let Some(links) = &mut self.links else { return ControlFlow::Continue(()) };
+                let url = links.link(picture.link);
+                self.writer.picture(&url);
+                pass(self.reader.as_mut(), &mut self.writer, &markdown(&url))
+            }
         }
     }
 

@@ -11,8 +11,19 @@ pub enum Event<'a> {
     Text(&'a str),
     /// A complete call of a tool.
     ToolCall(CallEvent<'a>),
+    /// A picture that the model drew.
+    Picture(PictureEvent<'a>),
     /// How many tokens the answer has so far.
     OutputTokens(u64),
+}
+
+/// A picture that the model drew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PictureEvent<'a> {
+    /// The upstream's own link to it, which may be relative. Not for clients.
+    pub link: &'a str,
+    /// Its width and height in pixels, when known.
+    pub size: Option<(u32, u32)>,
 }
 
 /// A complete call of a tool.
@@ -102,6 +113,8 @@ pub struct Answer<'a> {
     pub reasoning: &'a str,
     /// The tools that it calls.
     pub calls: &'a [Call],
+    /// This server's links to the pictures in it.
+    pub pictures: &'a [String],
     /// The sources, in the order of their marks.
     pub citations: &'a [Citation],
     /// Why the model answers nothing, where content inspection ended an answer that was to be JSON.

@@ -5,7 +5,7 @@ mod media;
 mod request;
 mod tokens;
 
-pub use answer::{Answer, Call, CallEvent, Citation, Event, FinishReason, Source, Usage};
+pub use answer::{Answer, Call, CallEvent, Citation, Event, FinishReason, PictureEvent, Source, Usage};
 pub use media::{PictureRequest, Quality, Ratio, VideoRequest};
 pub use request::{
     Correction, FunctionCall, Media, MediaClass, MediaSource, Message, OutputFormat, Part, Reasoning, Request, Role,

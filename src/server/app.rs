@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::{auth::Keys, body::MemoryBudget};
 use crate::{
     accounts::{Account, Caller, KeyId},
-    chat::{ConcurrencyLimiter, Conversations, KeyedLimiters, Services, Timing},
+    chat::{Conversations, Services, Timing},
     config::Config,
+    limiter::{ConcurrencyLimiter, KeyedLimiters},
+    media::{MediaLinks, Pictures},
     platform::Platform,
     platform::StoreHealth,
     sealing::Cipher,
@@ -27,8 +29,10 @@ pub struct App {
     pub(super) attachment_limiters: Arc<KeyedLimiters>,
     pub(super) store_health: Arc<StoreHealth>,
     pub(super) timing: Timing,
-    /// Encrypts kept responses.
+    /// Encrypts kept responses, and what was drawn.
     pub(super) cipher: Arc<Cipher>,
+    /// This server's links to pictures and videos.
+    pub(super) media_links: Arc<MediaLinks>,
 }
 
 impl App {
@@ -37,6 +41,7 @@ impl App {
     pub fn new(config: Config) -> Self {
         let store_health = Arc::<StoreHealth>::default();
         let qwen = Arc::new(Client::new(&config, Arc::clone(&store_health)));
+        let cipher = Arc::new(Cipher::new(config.session_key.as_ref().map(Secret::expose)));
         Self {
             keys: Keys::new(&config.valid_tokens),
             account: Arc::new(Account { qwen: Arc::clone(&qwen) }),
@@ -49,9 +54,14 @@ impl App {
                 config.valid_tokens.len(),
                 config.upstream_queue,
             )),
-            store_health,
             timing: Timing::from(&config),
-            cipher: Arc::new(Cipher::new(config.session_key.as_ref().map(Secret::expose))),
+            media_links: Arc::new(MediaLinks::new(
+                Arc::clone(&cipher),
+                Arc::clone(&store_health),
+                config.conversation_ttl,
+            )),
+            cipher,
+            store_health,
             config,
         }
     }
@@ -63,7 +73,18 @@ impl App {
             store_health: Arc::clone(&self.store_health),
             conversations: Arc::clone(&self.conversations),
             limiter: Arc::clone(&self.limiter),
+            media_links: Arc::clone(&self.media_links),
             attachment_limiters: Arc::clone(&self.attachment_limiters),
+        }
+    }
+
+    /// Returns what drawing pictures needs.
+    pub(crate) fn pictures(&self, account: &Account) -> Pictures {
+        Pictures {
+            upstream: Upstream::Qwen(Arc::clone(&account.qwen)),
+            limiter: Arc::clone(&self.limiter),
+            cipher: Arc::clone(&self.cipher),
+            store_health: Arc::clone(&self.store_health),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Response;
 
 use super::{
+    address,
     app::App,
     body,
     turn::{ChatTurn, respond},
@@ -24,6 +25,7 @@ pub(super) async fn completions<P: Platform>(
     request: Request,
     default_model: &str,
 ) -> Result<Response<Body>> {
+    let base = address::base(&app.config, &request);
     let Request { headers, body, .. } = request;
     let limit = body::chat_limit(&app.config.product);
     let body = body::collect(&app.memory, platform, &headers, body, limit).await?;
@@ -38,6 +40,7 @@ pub(super) async fn completions<P: Platform>(
         key,
         caller: None,
         headers: &headers,
+        base,
         parsed,
         attachments,
         default_model,

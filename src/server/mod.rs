@@ -1,6 +1,7 @@
 //! The HTTP server: routes, keys, CORS, request ids, and error responses.
 
 mod access_log;
+mod address;
 mod admin;
 mod app;
 mod auth;
@@ -19,7 +20,6 @@ mod history;
 mod housekeeping;
 mod info;
 mod local;
-mod media;
 mod messages_models;
 mod models;
 #[cfg(test)]
@@ -29,6 +29,7 @@ mod reply;
 mod responses;
 mod router;
 mod turn;
+mod upload_and_chat;
 
 use std::sync::Arc;
 
@@ -128,7 +129,14 @@ async fn answer<P: Platform>(
                 .await
         }
         Endpoint::Multimodal => {
-            Box::pin(chat_completions::completions(app, platform, (key, dialect), request, media::DEFAULT_MODEL)).await
+            Box::pin(chat_completions::completions(
+                app,
+                platform,
+                (key, dialect),
+                request,
+                upload_and_chat::DEFAULT_MODEL,
+            ))
+            .await
         }
         Endpoint::Responses => Box::pin(responses::create(app, platform, key, request)).await,
         Endpoint::InputTokens => Box::pin(responses::input_tokens(app, platform, request)).await,
@@ -141,8 +149,8 @@ async fn answer<P: Platform>(
             Box::pin(responses::input_items(app, platform, key, &id, query)).await
         }
         Endpoint::CancelResponse => responses::cancel(),
-        Endpoint::ImageChat => Box::pin(media::image(app, platform, key, request)).await,
-        Endpoint::VideoChat => Box::pin(media::video(app, platform, key, request)).await,
+        Endpoint::ImageChat => Box::pin(upload_and_chat::image(app, platform, key, request)).await,
+        Endpoint::VideoChat => Box::pin(upload_and_chat::video(app, platform, key, request)).await,
         Endpoint::Upload => Box::pin(files::upload(app, platform, key, request)).await,
         Endpoint::Files => Box::pin(files::list(app, platform, key, request.query.as_deref())).await,
         Endpoint::File => Box::pin(files::one(app, platform, key, &argument.unwrap_or_default())).await,

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use url::form_urlencoded;
 
 use super::{
+    address,
     app::App,
     body::{self, Collected},
     reply,
@@ -62,12 +63,13 @@ pub(super) async fn create<P: Platform>(
     key: KeyId,
     request: Request,
 ) -> Result<Response<Body>> {
+    let base = address::base(&app.config, &request);
     let Request { headers, body, .. } = request;
     let limit = body::chat_limit(&app.config.product);
     let body = body::collect(&app.memory, platform, &headers, body, limit).await?;
     let (draft, body) = platform::work_on(platform, body.len(), move || (read_draft(&body), body)).await;
     let draft = draft?;
-    let turn = Turn { app, platform, key, headers: &headers };
+    let turn = Turn { app, platform, key, headers: &headers, base };
     let keep = draft.is_stored().then(|| Keep {
         previous: String::new(),
         input: draft.raw_input().filter(|_| app.config.store_responses).map(Arc::from),
@@ -115,6 +117,7 @@ struct Turn<'a, P> {
     platform: &'a P,
     key: KeyId,
     headers: &'a Headers,
+    base: Arc<str>,
 }
 
 impl<P: Platform> Turn<'_, P> {
@@ -128,7 +131,7 @@ impl<P: Platform> Turn<'_, P> {
         keep: Option<Keep>,
         body: Collected,
     ) -> Result<Response<Body>> {
-        let Self { app, platform, key, headers } = self;
+        let Self { app, platform, key, headers, base } = self;
         let (parsed, attachments, reservation, resumed) = platform::work_on(*platform, body.len(), move || {
             let known = earlier.len().saturating_add(usize::from(draft.has_instructions()));
             let mut parsed = draft.finish(&found, earlier)?;
@@ -142,6 +145,7 @@ impl<P: Platform> Turn<'_, P> {
             key: *key,
             caller,
             headers,
+            base: Arc::clone(base),
             parsed,
             attachments,
             default_model: &app.config.default_model,

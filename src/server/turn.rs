@@ -13,6 +13,7 @@ use crate::{
         generation_options,
     },
     error::{Error, Result},
+    media::LinkMaker,
     platform::{Body, Headers, Platform, Reach},
 };
 
@@ -27,6 +28,8 @@ pub(super) struct ChatTurn<'a> {
     /// The caller, if the request has been resolved to one already.
     pub(super) caller: Option<Caller>,
     pub(super) headers: &'a Headers,
+    /// This server's address, for links to pictures.
+    pub(super) base: Arc<str>,
     pub(super) parsed: Parsed,
     pub(super) attachments: Attachments,
     /// The model of requests that name none.
@@ -50,7 +53,7 @@ pub(super) struct Keep {
 
 /// Answers a chat request.
 pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: ChatTurn<'_>) -> Result<Response<Body>> {
-    let ChatTurn { key, caller, headers, parsed, attachments, default_model, reservation, resumed, keep } = turn;
+    let ChatTurn { key, caller, headers, base, parsed, attachments, default_model, reservation, resumed, keep } = turn;
     let Parsed { mut request, delivery } = parsed;
     check(delivery.messages_field(), &request.messages, &attachments)?;
     let format = AnswerFormat::new(&request)?;
@@ -102,7 +105,9 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     let is_stream = delivery.is_stream();
     let encoder = Encoder::new(meta, delivery);
     let reach = if app.config.allow_private_urls { Reach::Any } else { Reach::PublicOnly };
-    let plan = Plan { options, conversation, reach, tools: rules, format, kept };
+    // Ids that could be guessed are no ids: without randomness the answer shows no pictures.
+    let links = platform.random().ok().map(|seed| LinkMaker::new(base, seed));
+    let plan = Plan { options, conversation, reach, tools: rules, format, kept, links };
     let mut answer = Answer::new(platform.clone(), services, plan, encoder, app.timing);
     let response = if is_stream {
         answer.head().await?;

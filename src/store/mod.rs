@@ -6,6 +6,7 @@
 
 pub mod conversations;
 pub mod files;
+pub mod media;
 pub mod responses;
 pub mod session;
 
@@ -26,6 +27,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0007_uploads_by_scope.sql", include_str!("../../migrations/0007_uploads_by_scope.sql")),
     ("0008_tools.sql", include_str!("../../migrations/0008_tools.sql")),
     ("0009_responses.sql", include_str!("../../migrations/0009_responses.sql")),
+    ("0010_media.sql", include_str!("../../migrations/0010_media.sql")),
 ];
 
 /// What the store needs of a runtime.

@@ -7,11 +7,13 @@ mod seam;
 
 pub use owner::{AccountId, Owner, ScopeKey};
 pub use ports::{Cache, Host, SessionStore, StoredSession, Upload, UploadStore};
+pub(crate) use qwen::DRAW_TIMEOUT;
 pub use qwen::{
     Answers, Choice, EventSink, File, FileEntry, Model, NewFile, PromptMessage, RenderedPrompt, ToolAsk, ToolText,
     answered_calls, content_hash, correction_text, plain_name, prompt_file, shown_tool_name, speaker_names,
     without_missing,
 };
+pub use qwen::{ChatAnswer, Drawing, DrawnPicture, FilmTask, MediaRequest, TaskState, WantedAnswer};
 #[cfg(not(target_arch = "wasm32"))]
 pub use qwen::{PastChat, PastMessage};
-pub use seam::{Ask, Capabilities, Decoder, Lease, Opened, Upstream, render_prompt};
+pub use seam::{Ask, Capabilities, Decoder, DrawAsk, Lease, Opened, Upstream, render_prompt};

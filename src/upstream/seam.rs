@@ -7,17 +7,17 @@ use super::{
     owner::Owner,
     ports::{Host, Upload},
     qwen::{
-        self, CredentialsLease, EventSink, File, FileEntry, NewFile, PromptMessage, RenderedPrompt, ToolText,
-        TurnStream,
+        self, ChatAnswer, CredentialsLease, Drawing, EventSink, File, FileEntry, MediaRequest, NewFile, PromptMessage,
+        RenderedPrompt, ToolText, TurnStream, WantedAnswer, Work,
     },
 };
 use url::Url;
 
 use crate::{
     error::{Error, Result},
-    llm::{FinishReason, Reasoning, Source, Usage},
+    llm::{FinishReason, Ratio, Reasoning, Source, Usage},
     media_type::MediaKind,
-    platform::{ByteStream, FetchError},
+    platform::{ByteStream, FetchError, FetchResponse},
     unix_time::UnixMillis,
 };
 
@@ -51,6 +51,29 @@ pub struct Ask<'a> {
     pub search: bool,
     /// Whether the client has tools: the upstream's own are then switched off as far as possible.
     pub has_tools: bool,
+}
+
+/// One picture to an upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct DrawAsk<'a> {
+    /// The upstream id of the text model that carries it.
+    pub text_model: &'a str,
+    /// The upstream's name of the image model; `None` = its default.
+    pub image_model: Option<&'a str>,
+    /// The shape; `None` = as the model likes.
+    pub ratio: Option<Ratio>,
+    /// What to draw.
+    pub prompt: &'a str,
+    /// The pictures to draw from, uploaded.
+    pub files: &'a [FileEntry],
+    /// Whether pictures are changed instead of drawn from nothing.
+    pub is_edit: bool,
+}
+
+impl<'a> DrawAsk<'a> {
+    fn work(&self) -> Work<'a> {
+        Work::Draw { model: self.image_model, ratio: self.ratio, is_edit: self.is_edit }
+    }
 }
 
 /// An answer that has begun.
@@ -131,10 +154,82 @@ impl Upstream {
     pub async fn start_chat<P: Host>(&self, platform: &P, owner: &Owner, ask: &Ask<'_>) -> Result<Opened> {
         match self {
             Self::Qwen(client) => {
-                let chat_id = client.new_chat(platform, owner, ask.model).await?;
+                let chat_id = client.new_chat(platform, owner, ask.model, Work::Talk).await?;
                 let stream = client.complete(platform, owner, &turn(&chat_id, None, ask)).await?;
                 Ok(opened(stream, chat_id))
             }
+        }
+    }
+
+    /// Creates a chat for pictures and returns its id.
+    ///
+    /// # Errors
+    /// Any refusal.
+    pub async fn new_drawing<P: Host>(&self, platform: &P, owner: &Owner, ask: &DrawAsk<'_>) -> Result<String> {
+        match self {
+            Self::Qwen(client) => client.new_chat(platform, owner, ask.text_model, ask.work()).await,
+        }
+    }
+
+    /// Asks for a picture in a chat, behind the answer `parent_id`, and reads all that comes. A stream without a picture is no
+    /// error: [`Drawing::error`] says why there is none.
+    ///
+    /// # Errors
+    /// Refusals in the place of a stream: the upstream then draws nothing.
+    pub async fn draw<P: Host>(
+        &self,
+        platform: &P,
+        owner: &Owner,
+        (chat_id, parent_id): (&str, Option<&str>),
+        ask: &DrawAsk<'_>,
+    ) -> Result<Drawing> {
+        match self {
+            Self::Qwen(client) => {
+                let turn = qwen::Turn {
+                    chat_id,
+                    parent_id,
+                    model: ask.text_model,
+                    text: ask.prompt,
+                    files: ask.files,
+                    reasoning: Reasoning::Off,
+                    search: false,
+                    has_tools: false,
+                    work: ask.work(),
+                };
+                let echoes: Vec<&str> = ask.files.iter().filter_map(|file| file.json().get("url")?.as_str()).collect();
+                client.draw(platform, owner, &turn, &echoes).await
+            }
+        }
+    }
+
+    /// Reads an answer of a chat; `None` when the chat has no such answer.
+    ///
+    /// # Errors
+    /// Any refusal.
+    pub async fn chat_answer<P: Host>(
+        &self,
+        platform: &P,
+        owner: &Owner,
+        chat_id: &str,
+        wanted: WantedAnswer<'_>,
+    ) -> Result<Option<ChatAnswer>> {
+        match self {
+            Self::Qwen(client) => client.chat_answer(platform, owner, chat_id, wanted).await,
+        }
+    }
+
+    /// Opens a picture or a video that the upstream made. Any status may come back. Errors contain no link.
+    ///
+    /// # Errors
+    /// The storage cannot be reached, or the link leads to where it must not.
+    pub async fn open_media<P: Host>(
+        &self,
+        platform: &P,
+        owner: Option<&Owner>,
+        wanted: MediaRequest<'_>,
+    ) -> Result<FetchResponse, FetchError> {
+        match self {
+            Self::Qwen(client) => client.open_media(platform, owner, wanted).await,
         }
     }
 
@@ -212,7 +307,7 @@ impl Upstream {
 
 fn turn<'a>(chat_id: &'a str, parent_id: Option<&'a str>, ask: &Ask<'a>) -> qwen::Turn<'a> {
     let Ask { model, text, files, reasoning, search, has_tools } = *ask;
-    qwen::Turn { chat_id, parent_id, model, text, files, reasoning, search, has_tools }
+    qwen::Turn { chat_id, parent_id, model, text, files, reasoning, search, has_tools, work: Work::Talk }
 }
 
 fn opened(stream: TurnStream, chat_id: String) -> Opened {
@@ -236,6 +331,13 @@ impl Decoder {
     #[must_use]
     pub fn qwen() -> Self {
         Self::Qwen(Box::default())
+    }
+
+    /// The answer may repeat these links, which are what the question came with; they are no pictures of the model's.
+    pub fn expect_echoes<'a>(&mut self, links: impl IntoIterator<Item = &'a str>) {
+        match self {
+            Self::Qwen(decoder) => decoder.expect_echoes(links),
+        }
     }
 
     /// Reads one piece. `Ok(true)` = read on; `Ok(false)` = the answer is over, or the receiver has enough.

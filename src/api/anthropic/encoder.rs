@@ -174,7 +174,7 @@ impl Encoder {
             return;
         }
         match event {
-            Event::Reasoning("") | Event::Text("") | Event::OutputTokens(_) => {}
+            Event::Reasoning("") | Event::Text("") | Event::Picture(_) | Event::OutputTokens(_) => {}
             Event::Reasoning(text) => {
                 self.open(Open::Thinking, out);
                 self.delta(b"{\"type\":\"thinking_delta\",\"thinking\":", text, out);
@@ -340,7 +340,8 @@ fn call_id(id: &str) -> String {
 
 /// The blocks of a whole answer.
 fn blocks<'a>(answer: &Answer<'a>) -> Vec<BlockObject<'a>> {
-    let Answer { text, reasoning, calls, citations, refusal: _, finish: _, stop_text: _, usage: _ } = answer;
+    let Answer { text, reasoning, calls, pictures: _, citations, refusal: _, finish: _, stop_text: _, usage: _ } =
+        answer;
     let mut blocks = Vec::new();
     if !reasoning.is_empty() {
         blocks.push(BlockObject::Thinking { thinking: reasoning, signature: SIGNATURE });

@@ -363,7 +363,17 @@ fn encoder(is_stream: bool) -> Encoder {
 }
 
 fn answer<'a>(finish: FinishReason, stop_text: Option<&'a str>) -> Answer<'a> {
-    Answer { text: "", reasoning: "", calls: &[], citations: &[], refusal: None, finish, stop_text, usage: USAGE }
+    Answer {
+        text: "",
+        reasoning: "",
+        calls: &[],
+        pictures: &[],
+        citations: &[],
+        refusal: None,
+        finish,
+        stop_text,
+        usage: USAGE,
+    }
 }
 
 fn events(write: impl FnOnce(&mut Encoder, &mut BytesMut)) -> Vec<Json> {

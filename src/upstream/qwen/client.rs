@@ -25,7 +25,7 @@ use super::{
     ids,
     model_cache::ModelCache,
     session::{Credentials, CredentialsLease, Session},
-    turn::Turn,
+    turn::{Turn, Work},
     wire,
 };
 
@@ -116,9 +116,9 @@ impl Client {
     ///
     /// # Errors
     /// Any refusal of the site.
-    pub async fn new_chat(&self, platform: &impl Host, owner: &Owner, model: &str) -> Result<String> {
+    pub async fn new_chat(&self, platform: &impl Host, owner: &Owner, model: &str, work: Work<'_>) -> Result<String> {
         retry_after_refresh!(self, platform, Some(owner), used, {
-            let body = wire::new_chat_body(model, self.http.clock().of_site(platform.now()));
+            let body = wire::new_chat_body(model, work.chat_type(), self.http.clock().of_site(platform.now()));
             let (head, body) = self.request(platform, &used, Method::POST, wire::NEW_CHAT, body).await?;
             let id = crate::json::from_bytes::<Json>(&body)
                 .ok()

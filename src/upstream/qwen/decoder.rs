@@ -10,15 +10,16 @@ use serde_json::value::RawValue;
 
 use super::{
     errors,
-    event::{Counts, Extra, UpstreamEvent},
+    event::{Counts, Extra, PictureExtra, UpstreamEvent},
     halves::{Joiner, marked, whole},
     native_calls::{NativeCall, NativeCalls},
+    pictures::{Pictures, is_link},
     refusal::{RefusalFilter, is_refusal},
     sse::{Flow, SseItem, SseReader},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    llm::{CallEvent, Event, FinishReason, Source, ToolKind, Usage},
+    llm::{CallEvent, Event, FinishReason, PictureEvent, Source, ToolKind, Usage},
 };
 
 /// Receives the answer, piece by piece.
@@ -78,6 +79,7 @@ struct State {
     refusals: u32,
     /// The answer is over, and the site goes on.
     is_cut: bool,
+    pictures: Pictures,
 }
 
 /// The two texts of an answer.
@@ -89,6 +91,16 @@ enum Channel {
 }
 
 impl Decoder {
+    /// The answer may repeat these links, which are what the question came with; they are no pictures of the model's.
+    pub fn expect_echoes<'a>(&mut self, links: impl IntoIterator<Item = &'a str>) {
+        self.state.pictures.expect_echoes(links);
+    }
+
+    /// Hands on the pictures that may be previews. Only for an answer whose end was not seen.
+    pub(super) fn end_pictures(&mut self, sink: &mut impl EventSink) {
+        self.state.end_pictures(sink);
+    }
+
     /// Reads one piece. `Ok(true)` = read on; `Ok(false)` = the answer is over, or the sink has enough.
     ///
     /// # Errors
@@ -107,6 +119,7 @@ impl Decoder {
         if !settle(self.reader.finish(|item| state.item(item, sink)))? {
             return Ok(());
         }
+        state.end_pictures(sink);
         if state.finished.is_some() {
             state.end_text(sink);
             return Ok(());
@@ -315,19 +328,17 @@ impl State {
         }
         let mut go_on = true;
         match delta.phase.as_str() {
+            "image_gen_tool" | "image_edit_tool" => go_on = self.tool_pictures(delta.extra, sink),
             _ if is_result => self.tool_result(delta.extra, is_marked),
             "think" => go_on = self.text(Channel::Reasoning, text, is_marked, sink),
             "thinking_summary" => go_on = self.thinking_summary(delta.extra, is_marked, sink),
             "answer" | "" => go_on = self.text(Channel::Content, text, is_marked, sink),
-            "image_gen" | "image_edit" => {
-                if !text.is_empty() {
-                    let image = format!("![image]({})\n\n", whole(text, is_marked));
-                    go_on = self.text(Channel::Content, &image, false, sink);
-                }
+            "image_gen" | "image_edit" if is_link(text) => {
+                let link = whole(text, is_marked);
+                go_on = self.picture(&link, picture_size(delta.extra, &reported), sink);
             }
-            "web_search" | "image_search" | "image_gen_tool" | "code_interpreter" => {
-                self.tool_result(delta.extra, is_marked)
-            }
+            "image_gen" | "image_edit" => go_on = self.text(Channel::Content, text, is_marked, sink),
+            "web_search" | "image_search" | "code_interpreter" => self.tool_result(delta.extra, is_marked),
             _ => {
                 self.unknown = self.unknown.saturating_add(1);
                 return Flow::Continue(());
@@ -339,6 +350,7 @@ impl State {
         let ends = matches!(delta.phase.as_str(), "answer" | "image_gen" | "image_edit" | "");
         if ends && delta.status.as_str() == "finished" && delta.role.as_str() != "function" {
             self.finished = Some(self.finish_reason.unwrap_or(FinishReason::Stop));
+            self.end_pictures(sink);
             self.end_text(sink);
             if self.calls.any && sink.takes_calls() {
                 self.end_calls(sink);
@@ -384,6 +396,9 @@ impl State {
     fn text(&mut self, channel: Channel, text: &str, is_marked: bool, sink: &mut impl EventSink) -> bool {
         if text.is_empty() {
             return true;
+        }
+        if channel == Channel::Content && !self.end_pictures(sink) {
+            return false;
         }
         if self.channel != channel && !self.end_text(sink) {
             return false;
@@ -431,6 +446,36 @@ impl State {
         go_on
     }
 
+    /// Hands a picture on, or keeps it back until it is known to be no preview. `false` ends the reading.
+    fn picture(&mut self, link: &str, size: Option<(u32, u32)>, sink: &mut impl EventSink) -> bool {
+        if !self.pictures.take(link, size) {
+            return true;
+        }
+        self.said_something = true;
+        self.end_text(sink) && sink.accept(Event::Picture(PictureEvent { link, size })).is_continue()
+    }
+
+    /// The pictures of one of the site's own tools.
+    fn tool_pictures(&mut self, extra: Option<&RawValue>, sink: &mut impl EventSink) -> bool {
+        let extra = extra.and_then(|extra| serde_json::from_str::<PictureExtra<'_>>(extra.get()).ok());
+        let Some(extra) = extra else { return true };
+        let size = extra.size();
+        extra.links().iter().all(|link| !is_link(link) || self.picture(link, size, sink))
+    }
+
+    /// No final picture follows: what was kept back as a preview is one. `false` ends the reading.
+    fn end_pictures(&mut self, sink: &mut impl EventSink) -> bool {
+        let kept = self.pictures.end();
+        if kept.is_empty() {
+            return true;
+        }
+        self.said_something = true;
+        self.end_text(sink)
+            && kept
+                .iter()
+                .all(|(link, size)| sink.accept(Event::Picture(PictureEvent { link, size: *size })).is_continue())
+    }
+
     fn tool_result(&mut self, extra: Option<&RawValue>, is_marked: bool) {
         read_extra(extra, is_marked, |extra, is_marked| {
             for page in extra.web_search_info.as_deref().unwrap_or_default() {
@@ -444,6 +489,14 @@ impl State {
             }
         });
     }
+}
+
+/// Width and height of a picture, from either place.
+fn picture_size(extra: Option<&RawValue>, counts: &Counts) -> Option<(u32, u32)> {
+    let side = |count: Option<u64>| count.and_then(|side| u32::try_from(side).ok()).filter(|side| *side > 0);
+    let of_usage = side(counts.width.0).zip(side(counts.height.0));
+    let of_extra = || serde_json::from_str::<PictureExtra<'_>>(extra?.get()).ok()?.size();
+    of_usage.or_else(of_extra)
 }
 
 fn is_thinking(phase: &str) -> bool {

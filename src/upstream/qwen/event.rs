@@ -159,6 +159,11 @@ pub(super) struct Counts {
     pub(super) output_tokens_details: Object<OutputDetails>,
     #[serde(default)]
     pub(super) prompt_tokens_details: Object<PromptDetails>,
+    /// Of a picture, in pixels.
+    #[serde(default)]
+    pub(super) width: Count,
+    #[serde(default)]
+    pub(super) height: Count,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -321,6 +326,40 @@ pub(super) struct Extra<'a> {
     pub(super) summary_thought: Option<Paragraphs<'a>>,
     #[serde(borrow, default)]
     pub(super) web_search_info: Option<Vec<WebPage<'a>>>,
+}
+
+/// `delta.extra` of a picture.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct PictureExtra<'a> {
+    #[serde(borrow, default)]
+    image_list: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tool_result: Option<&'a RawValue>,
+    /// Height and width of each.
+    #[serde(borrow, default)]
+    output_image_hw: Option<&'a RawValue>,
+}
+
+impl PictureExtra<'_> {
+    /// The links to the pictures of a tool's result, in either place.
+    pub(super) fn links(&self) -> Vec<String> {
+        #[derive(Deserialize)]
+        struct Entry {
+            image: String,
+        }
+        let read = |list: Option<&RawValue>| {
+            let entries: Vec<serde_json::Value> = list.and_then(|list| serde_json::from_str(list.get()).ok())?;
+            let links = entries.into_iter().filter_map(|entry| serde_json::from_value::<Entry>(entry).ok());
+            Some(links.map(|entry| entry.image).collect::<Vec<_>>()).filter(|links| !links.is_empty())
+        };
+        read(self.image_list).or_else(|| read(self.tool_result)).unwrap_or_default()
+    }
+
+    /// Width and height of the first picture.
+    pub(super) fn size(&self) -> Option<(u32, u32)> {
+        let sizes: Vec<(u32, u32)> = serde_json::from_str(self.output_image_hw?.get()).ok()?;
+        sizes.first().map(|(height, width)| (*width, *height)).filter(|(width, height)| *width > 0 && *height > 0)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

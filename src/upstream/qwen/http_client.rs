@@ -41,6 +41,14 @@ pub(super) enum Purpose<'a> {
     Turn { chat_id: &'a str },
 }
 
+/// What came of a request that must not be sent twice.
+pub(super) enum Sent {
+    /// The head of an answer.
+    Answered(FetchResponse),
+    /// No answer; whether the site has got the request is unknown.
+    Lost(Error),
+}
+
 impl HttpClient {
     pub(super) fn new(config: &Config) -> Self {
         Self {
@@ -131,6 +139,28 @@ impl HttpClient {
         put(headers, "x-request-id", &ids::uuid(platform));
         put(headers, "timezone", &wire::timezone(self.clock.of_site(platform.now())));
         put(headers, "origin", &self.base_url);
+    }
+
+    /// Sends a request that must not be sent twice, and waits for the head of the answer, at most `limit`.
+    pub(super) async fn send_once(
+        &self,
+        platform: &impl Host,
+        request: http::Request<Payload>,
+        limit: Duration,
+    ) -> Result<Sent> {
+        let asked = platform::ask(platform, UpstreamKind::Turn, platform.fetch(request));
+        match platform::timeout(platform, limit, asked).await {
+            Some(Ok(answer)) => {
+                self.clock.observe(answer.headers(), platform.now());
+                Ok(Sent::Answered(answer))
+            }
+            Some(Err(error)) if error.kind == FetchErrorKind::Broken => Ok(Sent::Lost(unreachable_error(&error))),
+            Some(Err(error)) => Err(unreachable_error(&error)),
+            None => Ok(Sent::Lost(Error::new(
+                ErrorKind::UpstreamTimeout,
+                format!("chat.qwen.ai sent nothing for {} s.", limit.as_secs()),
+            ))),
+        }
     }
 
     /// Sends a request and waits for the head of the answer.

@@ -29,11 +29,13 @@ mod halves;
 mod http_client;
 mod ids;
 mod list_models;
+mod media;
 mod model_cache;
 mod models;
 mod native_calls;
 #[cfg(not(target_arch = "wasm32"))]
 mod past_chats;
+mod pictures;
 mod poll;
 mod prompt;
 mod refusal;
@@ -48,6 +50,8 @@ pub use decoder::{Decoder, EventSink};
 pub use errors::{empty_answer, refused_tools};
 pub use files::{File, FileEntry, NewFile, content_hash, plain_name};
 pub use http_client::{broken_error, unreachable_error};
+pub(crate) use media::DRAW_TIMEOUT;
+pub use media::{ChatAnswer, Drawing, DrawnPicture, FilmTask, MediaRequest, TaskState, WantedAnswer};
 pub use models::{Choice, Model, ModelList};
 #[cfg(not(target_arch = "wasm32"))]
 pub use past_chats::{ChatSummary, PastChat, PastMessage};
@@ -57,4 +61,4 @@ pub use prompt::{
 pub use session::{CredentialsLease, Session, SessionReport, SessionState};
 pub use sse::{Flow, SseItem, SseReader};
 pub use tool_prompt::{ToolAsk, ToolText, correction_text, shown_tool_name};
-pub use turn::Turn;
+pub use turn::{Turn, Work};

@@ -7,7 +7,11 @@ use serde::Serialize;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::{files::FileEntry, ids::uuid, turn::Turn};
+use super::{
+    files::FileEntry,
+    ids::uuid,
+    turn::{Turn, Work},
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     llm::Reasoning,
@@ -54,14 +58,24 @@ pub(super) fn completions(chat_id: &str) -> String {
     format!("/api/v2/chat/completions?chat_id={chat_id}")
 }
 
+/// The state of a task, by its id: the newer route and the older one, of which either may be missing.
+pub(super) fn task_routes(task_id: &str) -> [String; 2] {
+    [format!("/api/v2/task/status/{task_id}"), format!("/api/v1/tasks/status/{task_id}")]
+}
+
+/// Where relative links of a chat lead.
+pub(super) fn chat_folder(chat_id: &str) -> String {
+    format!("/api/v2/chat/{chat_id}/")
+}
+
 /// The body of `chats/new`.
-pub(super) fn new_chat_body(model: &str, now: UnixMillis) -> Bytes {
+pub(super) fn new_chat_body(model: &str, chat_type: &str, now: UnixMillis) -> Bytes {
     json!({
         "chatId": "",
         "models": [model],
         "project_id": "",
         "timestamp": now,
-        "chat_type": "t2t",
+        "chat_type": chat_type,
         "chat_mode": "normal",
     })
     .to_string()
@@ -87,8 +101,14 @@ pub(super) fn turn_body(turn: &Turn<'_>, platform: &impl Host) -> Result<Bytes> 
         thinking_mode,
         thinking_format: thinking_enabled.then_some("summary"),
         thinking_budget,
-        auto_search: turn.search,
+        // With pictures and videos it makes no difference, and the browser leaves it on.
+        auto_search: turn.search || turn.work != Work::Talk,
         function_calling: turn.has_tools.then_some(false),
+    };
+    let chat_type = turn.work.chat_type();
+    let image_model = match turn.work {
+        Work::Draw { model, .. } => model,
+        Work::Talk | Work::Film { .. } => None,
     };
     let message = Message {
         id: None,
@@ -103,13 +123,13 @@ pub(super) fn turn_body(turn: &Turn<'_>, platform: &impl Host) -> Result<Bytes> 
         timestamp: seconds,
         models: [turn.model],
         model: "",
-        chat_type: "t2t",
-        sub_chat_type: "t2t",
+        chat_type,
+        sub_chat_type: chat_type,
         feature_config,
-        extra: Extra { meta: Meta { sub_chat_type: "t2t" } },
+        extra: Extra { meta: Meta { sub_chat_type: chat_type, size: turn.work.size(), model: image_model } },
     };
     let body = TurnBody {
-        stream: true,
+        stream: !turn.work.is_whole(),
         version: "2.1",
         incremental_output: true,
         chat_id_camel: turn.chat_id,
@@ -119,6 +139,7 @@ pub(super) fn turn_body(turn: &Turn<'_>, platform: &impl Host) -> Result<Bytes> 
         chat_mode: "normal",
         model: turn.model,
         messages: [message],
+        size: turn.work.size(),
         timestamp: seconds,
     };
     let body = serde_json::to_string(&body).map_err(|error| {
@@ -145,6 +166,8 @@ struct TurnBody<'a> {
     chat_mode: &'static str,
     model: &'a str,
     messages: [Message<'a>; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<&'static str>,
     timestamp: u64,
 }
 
@@ -167,7 +190,7 @@ struct Message<'a> {
     chat_type: &'static str,
     sub_chat_type: &'static str,
     feature_config: Features,
-    extra: Extra,
+    extra: Extra<'a>,
 }
 
 #[derive(Serialize)]
@@ -189,14 +212,19 @@ struct Features {
 }
 
 #[derive(Serialize)]
-struct Extra {
-    meta: Meta,
+struct Extra<'a> {
+    meta: Meta<'a>,
 }
 
 #[derive(Serialize)]
-struct Meta {
+struct Meta<'a> {
     #[serde(rename = "subChatType")]
     sub_chat_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<&'static str>,
+    /// The image model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
 }
 
 /// The text of JavaScript's `Date` in UTC, such as `Tue Sep 22 2026 04:13:35 GMT+0000`.

@@ -133,8 +133,30 @@ struct Message<'a> {
     /// The older form of `tool_calls`, where the request has `functions`.
     #[serde(skip_serializing_if = "Option::is_none")]
     function_call: Option<NamedArguments<'a>>,
+    /// The pictures in the text, for clients that do not read its Markdown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<ImagePart<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     annotations: Vec<AnnotationObject<'a>>,
+}
+
+/// A picture in an answer.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = AnswerImage))]
+struct ImagePart<'a> {
+    /// `image_url`
+    #[serde(rename = "type")]
+    kind: &'static str,
+    image_url: ImageUrl<'a>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = AnswerImageUrl))]
+struct ImageUrl<'a> {
+    /// A link to this server, `/v1/media/…`.
+    url: &'a str,
 }
 
 /// A call of a tool.
@@ -373,7 +395,7 @@ impl Encoder {
             Event::Text(text) => writer.content(out, text),
             Event::ToolCall(call) if self.legacy_functions => writer.function_call(out, &call),
             Event::ToolCall(call) => writer.tool_call(out, &call),
-            Event::OutputTokens(_) => {}
+            Event::Picture(_) | Event::OutputTokens(_) => {}
         }
     }
 
@@ -416,7 +438,7 @@ const fn finish_word(reason: FinishReason, legacy_functions: bool) -> &'static s
 
 /// A whole answer as one object.
 fn completion<'a>(meta: &'a AnswerMeta, answer: &Answer<'a>, legacy_functions: bool) -> Completion<'a> {
-    let Answer { text, reasoning, calls, citations, refusal, finish, stop_text: _, usage } = answer;
+    let Answer { text, reasoning, calls, pictures, citations, refusal, finish, stop_text: _, usage } = answer;
     let message = Message {
         role: "assistant",
         reasoning_content: reasoning,
@@ -424,6 +446,7 @@ fn completion<'a>(meta: &'a AnswerMeta, answer: &Answer<'a>, legacy_functions: b
         refusal: *refusal,
         tool_calls: if legacy_functions { Vec::new() } else { calls.iter().map(ToolCallObject::from).collect() },
         function_call: calls.first().filter(|_| legacy_functions).map(NamedArguments::from),
+        images: pictures.iter().map(|url| ImagePart { kind: "image_url", image_url: ImageUrl { url } }).collect(),
         annotations: annotation_objects(citations),
     };
     Completion {

@@ -103,7 +103,7 @@ impl Encoder {
                 self.close_message(out, "completed", &[], None);
                 self.call(out, &call);
             }
-            Event::OutputTokens(_) => {}
+            Event::Picture(_) | Event::OutputTokens(_) => {}
         }
     }
 

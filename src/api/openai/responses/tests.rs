@@ -229,6 +229,7 @@ fn answer<'a>(text: &'a str, calls: &'a [Call], finish: FinishReason, refusal: O
         calls,
         finish,
         refusal,
+        pictures: &[],
         citations: &[],
         stop_text: None,
         usage: Usage::default(),

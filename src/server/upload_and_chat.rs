@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Response;
 
 use super::{
-    App,
+    App, address,
     files::{Received, receive},
     turn::{ChatTurn, respond},
 };
@@ -50,7 +50,7 @@ async fn ask<P: Platform>(
     (field, kind): (&str, MediaKind),
     streams: bool,
 ) -> Result<Response<Body>> {
-    let headers = request.headers.clone();
+    let (headers, base) = (request.headers.clone(), address::base(&app.config, &request));
     let mut received = receive(app, platform, key, request, field, Some(kind), FIELDS).await?;
     let prompt = received.take("prompt").filter(|prompt| !prompt.trim().is_empty());
     let prompt =
@@ -70,6 +70,7 @@ async fn ask<P: Platform>(
         // The file was uploaded for this caller's account, whoever replaced the session meanwhile.
         caller: Some(received.caller.clone()),
         headers: &headers,
+        base,
         parsed: Parsed { request: chat, delivery: Delivery::ChatCompletions(delivery) },
         attachments: Attachments::uploaded(platform, &received.file),
         default_model: DEFAULT_MODEL,
