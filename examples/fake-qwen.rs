@@ -73,6 +73,8 @@ It thinks and then repeats the last line of the prompt. A directive in the promp
   [[fake fail=rate_limited num=3]]           a failure (waf_json, in_progress, error_amid, …)
   [[fake call=read_file args=%7B%7D]]        a native call, refused
   [[fake steps=One|Two%20words]]             the answers of this chat, one after the other
+  [[fake pictures=2]]   [[fake lost=cut]]    two pictures; one that only the chat has (prompts of pictures)
+  [[fake run_ms=20000]]                      a video that takes 20 s
   [[fake cut=900]]   [[fake hang]]   [[fake stall=4]]   [[fake gap_ms=30000 keepalive_ms=5000]]
 
 Ctrl-C stops it.";

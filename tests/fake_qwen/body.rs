@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,6 +27,11 @@ pub(super) enum Start {
 pub(super) enum Step {
     /// One write.
     Bytes(Bytes),
+    /// Padding of a large file, which is made while it is sent.
+    Fill {
+        from: u64,
+        length: u64,
+    },
     Pause(Duration),
     /// The same write, repeated with a pause before each, until the client disconnects.
     Repeat(Bytes, Duration),
@@ -33,6 +39,17 @@ pub(super) enum Step {
     Stall,
     /// Closes the connection without a proper end of the body.
     Abort,
+}
+
+/// The length of one write of padding.
+pub(super) const FILL_BYTES: u64 = 64 << 10;
+
+/// At most 64 KiB of the padding of a file, from the offset `from` on. It tells the offset, so that a wrong range is seen.
+pub(super) fn fill(from: u64, length: u64) -> Bytes {
+    static PATTERN: OnceLock<Bytes> = OnceLock::new();
+    let pattern = PATTERN.get_or_init(|| (0..2 * FILL_BYTES).map(|at| (at ^ at >> 8).to_le_bytes()[0]).collect());
+    let start = usize::try_from(from % FILL_BYTES).expect("below 64 KiB");
+    pattern.slice(start..start + usize::try_from(length.min(FILL_BYTES)).expect("at most 64 KiB"))
 }
 
 pub(super) struct Reply {
@@ -85,8 +102,12 @@ pub(super) struct StepBody {
 
 impl StepBody {
     pub(super) fn new(steps: Vec<Step>, sized: bool, turn: Option<Turn>, outcome: OutcomeGuard) -> StepBody {
-        let length = sized
-            .then(|| steps.iter().map(|step| if let Step::Bytes(bytes) = step { bytes.len() as u64 } else { 0 }).sum());
+        let of_step = |step: &Step| match step {
+            Step::Bytes(bytes) => bytes.len() as u64,
+            Step::Fill { length, .. } => *length,
+            _ => 0,
+        };
+        let length = sized.then(|| steps.iter().map(of_step).sum());
         StepBody { steps: steps.into(), pause: None, yield_once: false, length, turn, outcome }
     }
 }
@@ -121,11 +142,19 @@ impl Body for StepBody {
                         turn.sending(&bytes);
                     }
                     // hyper does not poll a body of known length after its last frame.
-                    if self.length.is_some() && self.steps.is_empty() {
+                    let is_last = self.steps.iter().all(|step| matches!(step, Step::Fill { length: 0, .. }));
+                    if self.length.is_some() && is_last {
                         self.outcome.finished();
                     }
                     self.yield_once = true;
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                Some(Step::Fill { length: 0, .. }) => {}
+                Some(Step::Fill { from, length }) => {
+                    let bytes = fill(from, length);
+                    let sent = bytes.len() as u64;
+                    self.steps.push_front(Step::Fill { from: from + sent, length: length - sent });
+                    self.steps.push_front(Step::Bytes(bytes));
                 }
                 Some(Step::Pause(pause)) => self.pause = Some(Box::pin(tokio::time::sleep(pause))),
                 Some(Step::Repeat(bytes, pause)) => {

@@ -29,6 +29,7 @@ struct Chat {
     title: String,
     models: Value,
     chat_type: String,
+    chat_mode: String,
     project_id: Value,
     created_at: i64,
     updated_at: i64,
@@ -69,6 +70,17 @@ enum Message {
     Assistant { model: String, answer: Transcript },
 }
 
+/// What a chat was created for.
+#[derive(Default)]
+pub(super) struct ChatKind {
+    pub(super) chat_type: String,
+    pub(super) chat_mode: String,
+    pub(super) models: Value,
+}
+
+/// The `content_list` and `extra` of a picture or video, by the id of its message.
+type MediaOf<'a> = &'a mut dyn FnMut(&str) -> Option<(Vec<Value>, Value)>;
+
 /// The reason why a chat cannot take a turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Obstacle {
@@ -85,6 +97,7 @@ impl Chats {
             title: body["title"].as_str().unwrap_or("New Chat").to_owned(),
             models: body["models"].clone(),
             chat_type: body["chat_type"].as_str().unwrap_or("t2t").to_owned(),
+            chat_mode: body["chat_mode"].as_str().unwrap_or("normal").to_owned(),
             project_id: body["project_id"].as_str().filter(|id| !id.is_empty()).into(),
             created_at: now(),
             updated_at: now(),
@@ -110,6 +123,15 @@ impl Chats {
             None if self.deleted.contains(id) => Err(Obstacle::Deleted),
             _ => Err(Obstacle::Missing),
         }
+    }
+
+    pub(super) fn kind(&self, id: &str) -> ChatKind {
+        let kind = self.chats.get(id).map(|chat| ChatKind {
+            chat_type: chat.chat_type.clone(),
+            chat_mode: chat.chat_mode.clone(),
+            models: chat.models.clone(),
+        });
+        kind.unwrap_or_default()
     }
 
     pub(super) fn has_node(&self, id: &str, node: &str) -> bool {
@@ -226,15 +248,21 @@ impl Chats {
             .collect()
     }
 
-    /// A page of the account's chats, newest first.
+    /// A page of the account's chats, newest first; temporary ones are in none.
     pub(super) fn page(&self, account: &str, page: usize, limit: Option<usize>) -> Value {
         let size = limit.unwrap_or(PAGE);
-        let chats = self.order.iter().rev().filter_map(|id| self.chats.get(id)).filter(|chat| chat.account == account);
+        let chats = self
+            .order
+            .iter()
+            .rev()
+            .filter_map(|id| self.chats.get(id))
+            .filter(|chat| chat.account == account && chat.chat_mode != "local");
         chats.skip(page.saturating_sub(1).saturating_mul(size)).take(size).map(Chat::summary).collect()
     }
 
-    pub(super) fn detail(&self, id: &str) -> Value {
-        self.chats.get(id).map_or(Value::Null, Chat::detail)
+    /// The chat with its last `limit` messages.
+    pub(super) fn detail(&self, id: &str, limit: Option<usize>, media: MediaOf<'_>) -> Value {
+        self.chats.get(id).map_or(Value::Null, |chat| chat.detail(limit, media))
     }
 }
 
@@ -266,13 +294,15 @@ impl Chat {
         })
     }
 
-    fn detail(&self) -> Value {
-        let messages: Vec<Value> = self.nodes.iter().map(|node| self.node(node)).collect();
+    fn detail(&self, limit: Option<usize>, media: MediaOf<'_>) -> Value {
+        let nodes = &self.nodes[limit.map_or(0, |limit| self.nodes.len().saturating_sub(limit))..];
+        let messages: Vec<Value> = nodes.iter().map(|node| self.node(node, media)).collect();
         let by_id: serde_json::Map<String, Value> =
-            self.nodes.iter().map(|node| node.id.clone()).zip(messages.iter().cloned()).collect();
+            nodes.iter().map(|node| node.id.clone()).zip(messages.iter().cloned()).collect();
         let responses: Vec<&String> = self.current.iter().collect();
         json!({
-            "id": self.id, "user_id": self.account, "title": self.title, "chat_type": self.chat_type, "chat_mode": "normal",
+            "id": self.id, "user_id": self.account, "title": self.title, "chat_type": self.chat_type,
+            "chat_mode": self.chat_mode,
             "created_at": self.created_at, "updated_at": self.updated_at, "pinned": false, "archived": false,
             "folder_id": null, "project_id": self.project_id, "currentId": self.current,
             "chat": {
@@ -282,7 +312,7 @@ impl Chat {
         })
     }
 
-    fn node(&self, node: &Node) -> Value {
+    fn node(&self, node: &Node, media: MediaOf<'_>) -> Value {
         let children: Vec<&str> = self
             .nodes
             .iter()
@@ -294,13 +324,27 @@ impl Chat {
                 "id": node.id, "fid": fid, "role": "user", "content": text, "parentId": node.parent, "childrenIds": children,
                 "files": files, "timestamp": node.at, "models": [model], "chat_type": chat_type
             }),
-            Message::Assistant { model, answer } => json!({
-                "id": node.id, "fid": node.id, "role": "assistant", "content": "", "parentId": node.parent,
-                "childrenIds": children, "content_list": content_list(answer), "model": model, "timestamp": node.at,
-                "done": answer.finished
-            }),
+            Message::Assistant { model, answer } => {
+                let made = media(&node.id);
+                let (list, extra) =
+                    made.map_or_else(|| (content_list(answer), None), |(list, extra)| (list, Some(extra)));
+                let mut message = json!({
+                    "id": node.id, "fid": node.id, "role": "assistant", "content": "", "parentId": node.parent,
+                    "childrenIds": children, "content_list": list, "model": model, "timestamp": node.at,
+                    "done": answer.finished
+                });
+                if let Some(extra) = extra {
+                    message["done"] = list_is_finished(&message["content_list"]).into();
+                    message["extra"] = extra;
+                }
+                message
+            }
         }
     }
+}
+
+fn list_is_finished(list: &Value) -> bool {
+    list.as_array().is_some_and(|list| list.last().is_some_and(|last| last["status"] == "finished"))
 }
 
 fn content_list(answer: &Transcript) -> Vec<Value> {

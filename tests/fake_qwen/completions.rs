@@ -12,8 +12,9 @@ use super::catalogue;
 use super::chats::Obstacle;
 use super::directive::Directive;
 use super::failures;
+use super::media;
 use super::routes::{Call, NEW_CHAT_MODEL};
-use super::script::{self, Allowed};
+use super::script::{self, Allowed, Answer};
 use super::standing;
 use super::storage;
 use super::turn::{Exchange, Turn};
@@ -72,10 +73,14 @@ fn run(shared: &Arc<Shared>, call: &Call) -> Result<Reply, Box<Reply>> {
     if !storage::check_files(&shared.storage.lock().unwrap(), &account, &exchange.files) {
         return refuse("Bad_Request", "Invalid file information!");
     }
+    let chat_type = shared.chats.lock().unwrap().kind(chat_id).chat_type;
+    if media::is_media(&exchange.chat_type) || media::is_media(&chat_type) {
+        return media::complete(shared, call, &account, &body, exchange);
+    }
     if !shared.accounts.lock().unwrap().spend(&account) {
         return Err(Box::new(failures::daily_limit(12, id)));
     }
-    if exchange.chat_type == "image_gen" || body["stream"] == false {
+    if body["stream"] == false {
         return refuse("Bad_Request", "Something wrong with request!");
     }
     let model = catalogue::find(&exchange.model);
@@ -86,10 +91,11 @@ fn run(shared: &Arc<Shared>, call: &Call) -> Result<Reply, Box<Reply>> {
     let message = &messages[0];
     let features = &message["feature_config"];
     let wants_thinking = features["thinking_enabled"] != false;
-    let allowed = Allowed {
+    let mut allowed = Allowed {
         thinking: wants_thinking && model.is_none_or(catalogue::Model::thinks),
         phases: features["output_schema"] == "phase",
         cumulative: !exchange.incremental,
+        tool_events: Vec::new(),
     };
     let Some(turn) = Turn::begin(shared, exchange) else {
         return refuse("Bad_Request", "The chat is in progress!");
@@ -107,7 +113,9 @@ fn run(shared: &Arc<Shared>, call: &Call) -> Result<Reply, Box<Reply>> {
         directive = Directive::default();
         directive.set("say", "");
     }
-    Ok(script::play(shared, directive, turn, &allowed, id))
+    script::expire_failures(shared, &mut directive);
+    allowed.tool_events = media::own_tool(shared, &account, turn.exchange(), &directive);
+    Ok(script::play(shared, directive, turn, Answer::Text(&allowed), id))
 }
 
 fn exchange(chat_id: &str, body: &Value, message: &Value) -> Exchange {

@@ -28,6 +28,41 @@
 //! | `intercept=1` | `<tool_call>{"name":…,"arguments":…}</tool_call>` in the text becomes a native call |
 //! | `steps=ONE\|TWO` | the answers to the completions of this chat in turn; the other keys apply to each |
 //!
+//! Pictures (`t2i`, `image_edit`) take the pauses, the forms, `fail`, `status`, `hang`, `reset`, `cut`, `stall`, `stream`,
+//! `think` (as `image_gen_think`), `usage=0` and `end=0` of the above, and
+//!
+//! | Keys | Meaning |
+//! |---|---|
+//! | `pictures=N` | pictures of the turn; 1 without it, 0: never any |
+//! | `preview=1` | each picture comes below `/t2i/` and then, as the final one, below `/image_gen/` |
+//! | `echo=1` | the links of the inputs come before the results |
+//! | `px=WxH` `type=png\|jpeg\|webp\|text` `bytes=N` | pixels, format and length of the file; `text`: no picture |
+//! | `link=relative` `link=URL` | the link of the picture: relative to the chat, or this text |
+//! | `image_tokens=N` | the usage has tokens |
+//! | `lost=HOW` | the job is accepted, the chat gets the picture, the stream does not: `empty` (no data lines), `created`, `finished`, `error`, `cut` (after the first event), `stall` (the same, open), `silent` (open, no byte), `keepalive` (for ever), `hang` (no headers), `reset` |
+//! | `reads=N` `draw_ms=N` | the first N reads of the chat lack the picture; it is there N ms after the order |
+//! | `draw=1` `draw=final` `draw=edit` | in a text chat: the model draws with its own tool, a preview and a final (`final`: no preview) |
+//! | `fail=picture_quota\|overload` | JSON `RateLimited` with the text of a used-up quota, or of overload |
+//! | `fail=error_before code=picture_quota\|overload\|inspection_input` | the same in the stream, as `quota_limit` with `detail` |
+//! | `fail=empty` | silent drop: no data line, nothing in the chat, no job |
+//! | `cdn=FAULT` `cdn_times=N` | answer of the CDN to the first N requests (without it: all) for each file: a status (with a page of HTML), `html` (a page with 200), `reset`, `hang`, `cut`, `stall` (after half), `redirect` to `cdn_to=URL` |
+//! | `cdn_first_ms` `cdn_delay_ms` `cdn_chunked=1` `range=0` | a pause before the headers, one before each 64 KiB, no `Content-Length`, no ranges |
+//!
+//! Videos (`t2v`, `i2v`) take `type=mp4`, `bytes`, `range`, `cdn…`, `fail`, `status`, `hang`, `reset`, and
+//!
+//! | Keys | Meaning |
+//! |---|---|
+//! | `polls=N` `run_ms=N` | the task runs for N polls (2 without it), or for this time |
+//! | `state=WORD` `end_state=WORD` | `task_status` while it runs and after; what begins with `succ` has the video |
+//! | `message=TEXT` `task_error=CODE` | `message` of a failed task; it ends with an `error` object instead of a state |
+//! | `poll_N=NAME` | the Nth poll is answered with `401`, `missing`, `html` (502), or a name of `fail` |
+//! | `gone=N` | after N polls the task is not found |
+//! | `v1=404\|html\|json` `v2=…` | this route is switched off: `/api/v1/tasks/status/`, `/api/v2/task/status/` |
+//! | `task_id=none\|detail\|flat` | the answer lacks the task id: it is nowhere, in the chat, or at `data.task_id` |
+//! | `detail=1` `reads` `draw_ms` | the chat has the video (as soon as these say) |
+//! | `lost=reset\|hang\|empty\|html` | the job is accepted, its answer lost |
+//! | `fail=video_quota` | JSON `RateLimited` |
+//!
 //! A step is a percent-encoded text or a whole percent-encoded directive with its brackets; [`steps`] writes the key. The chat
 //! remembers its steps, as later prompts lack the directive. A prompt with the same steps goes on, one with others starts anew,
 //! one with a directive without steps uses none; after the last step the fake repeats the last line again. With `id=ID` all chats
@@ -43,7 +78,7 @@ pub(super) struct Directive {
 }
 
 /// Keys that make a turn fail; they are ignored after `times` requests.
-const FAILING: &[&str] = &["fail", "status", "cut", "cut_clean", "hang", "stall", "reset", "first_ms"];
+const FAILING: &[&str] = &["fail", "status", "cut", "cut_clean", "hang", "stall", "reset", "first_ms", "lost"];
 
 const OPEN: &str = "[[fake ";
 const CLOSE: &str = "]]";

@@ -92,6 +92,17 @@ pub(super) fn named(name: &str, num: Option<u64>, request_id: &str) -> Option<Re
             Some(hours) => return Some(daily_limit(hours, request_id)),
             None => limited("You have reached the daily usage limit. Please try again later."),
         },
+        "picture_quota" => {
+            let hours = num.unwrap_or(6);
+            let data = json!({"code": "RateLimited", "details": "今日生图额度已用完，请明天再试", "num": hours});
+            return Some(refusal_with(200, request_id, &data));
+        }
+        "video_quota" => {
+            let hours = num.unwrap_or(6);
+            let data = json!({"code": "RateLimited", "details": "今日视频生成额度已用完，请明天再试", "num": hours});
+            return Some(refusal_with(200, request_id, &data));
+        }
+        "overload" => limited("目前服务访问量较大，请稍后再试"),
         "rate_limited_busy" => limited("The service is busy right now, please retry later."),
         "unauthorized" => plain("Unauthorized", "Your session has expired, please sign in again."),
         "unauthorized_401" => {
@@ -113,6 +124,7 @@ pub(super) fn named(name: &str, num: Option<u64>, request_id: &str) -> Option<Re
         }
         "chat_not_found" => chat_deleted(request_id),
         "parent_not_found" => plain("PARENT_NOT_FOUND", "The parent message does not exist."),
+        "not_found_html" => not_found_page(),
         "http_429" => Reply::whole(429, "text/plain", "Too Many Requests"),
         "http_500" => Reply::whole(500, "text/plain", "Internal Server Error"),
         "bad_gateway_html" => Reply::whole(502, "text/html", BAD_GATEWAY),
@@ -156,6 +168,11 @@ pub(super) fn in_stream(code: &str, response_id: &str, request_id: &str) -> Stri
             r#"{"error": {"code": "invalid_input", "details": "The value of the enable_thinking parameter is restricted to True."}}"#.to_owned()
         }
         "quota_limit" => r#"{"error": {"code": "quota_limit", "detail": "Allocated quota exceeded, please try again later."}}"#.to_owned(),
+        "picture_quota" => r#"{"error": {"code": "quota_limit", "detail": "今日生图额度已用完，请明天再试"}}"#.to_owned(),
+        "overload" => r#"{"error": {"code": "quota_limit", "detail": "目前服务访问量较大，请稍后再试"}}"#.to_owned(),
+        "inspection_input" => format!(
+            r#"{{"error": {{"code": "data_inspection_failed", "modality": ["text"], "stage": "input", "details": "Input data may contain inappropriate content."}}, "response_id": "{response_id}", "response_index": 0}}"#
+        ),
         "data_inspection_failed" => format!(
             r#"{{"error": {{"code": "data_inspection_failed", "modality": ["text"], "stage": "output", "details": "Output data may contain inappropriate content."}}, "response_id": "{response_id}", "response_index": 0}}"#
         ),

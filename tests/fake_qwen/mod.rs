@@ -3,6 +3,9 @@
 //! It stores chats, checks requests in the order of the upstream, and sends the stream or failure that the prompt requests with
 //! a `[[fake key=value …]]` directive (see [`directive`]). It verifies the signatures of uploads; [`Fake::set_storage_fault`]
 //! makes them fail. [`Fake::set_directive`] sets a directive for prompts without one. Below `/web/` it is a foreign host with the pages of [`Fake::serve_page`].
+//!
+//! It draws pictures and makes videos (see [`media`]); their files are below `/output/`, in the place of the CDN.
+//! [`Fake::violations`] has what clients do wrong in such requests, [`Fake::media_jobs`] what was begun.
 
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "a shared module; each binary uses a part of it")]
 #![allow(
@@ -25,6 +28,7 @@ mod failures;
 mod fixtures;
 mod inspect;
 mod log;
+mod media;
 #[path = "../refusals/table.rs"]
 mod recorded;
 mod routes;
@@ -41,7 +45,7 @@ mod web;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
@@ -53,6 +57,7 @@ pub use chats::ChatNode;
 pub use directive::{encoded, steps};
 pub use fixtures::Fixture;
 pub use log::{Outcome, RecordedRequest};
+pub use media::{MediaJob, Output};
 pub(crate) use recorded::{Row, all as recorded};
 pub use storage::{FaultKind, Object, Stage, StorageFault};
 pub use web::Page;
@@ -63,6 +68,7 @@ struct Shared {
     log: log::Log,
     accounts: Mutex<accounts::Accounts>,
     chats: Mutex<chats::Chats>,
+    media: Mutex<media::Media>,
     storage: Mutex<storage::Storage>,
     web: Mutex<web::Pages>,
     standing: Mutex<standing::Standing>,
@@ -80,6 +86,20 @@ struct Shared {
 }
 
 impl Shared {
+    /// The address of this fake for a client on the same machine.
+    fn endpoint(&self) -> String {
+        let mut addr = *self.addr.get().expect("the address is set before the first request");
+        if addr.ip().is_unspecified() {
+            addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        }
+        addr.to_string()
+    }
+
+    /// What links to this fake begin with.
+    fn origin(&self) -> String {
+        format!("http://{}", self.endpoint())
+    }
+
     /// Counts a use of `key`; returns its number, from 1.
     fn count(&self, key: &str) -> u64 {
         let mut counters = self.counters.lock().unwrap();

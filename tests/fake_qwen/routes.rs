@@ -16,6 +16,7 @@ use super::catalogue;
 use super::completions;
 use super::failures;
 use super::inspect;
+use super::media;
 use super::standing;
 use super::stop;
 use super::storage;
@@ -71,7 +72,8 @@ impl Call {
 
 pub(super) fn answer(shared: &Arc<Shared>, call: &Call) -> Reply {
     let own = web::answer(shared, call).or_else(|| standing::answer(shared, call));
-    if let Some(reply) = own.or_else(|| inspect::answer(shared, call)) {
+    let own = own.or_else(|| inspect::answer(shared, call)).or_else(|| media::inspect(shared, call));
+    if let Some(reply) = own {
         return reply;
     }
     let failure = {
@@ -139,7 +141,7 @@ fn route(shared: &Arc<Shared>, call: &Call) -> Reply {
         ("POST", "/api/v2/chat/completions") => return completions::answer(shared, call),
         _ => {}
     }
-    if let Some(reply) = storage::answer_api(shared, call) {
+    if let Some(reply) = storage::answer_api(shared, call).or_else(|| media::answer(shared, call)) {
         return reply;
     }
     let Some(route) = find(&call.method, &call.path) else {
@@ -199,6 +201,10 @@ fn new_chat(shared: &Shared, call: &Call, account: &str) -> Reply {
             return failures::named(name, None, &call.request_id).unwrap_or_else(|| failures::unknown(name));
         }
     }
+    let needs_text_model = media::is_media(body["chat_type"].as_str().unwrap_or_default());
+    if media::is_image_model(model) || needs_text_model && catalogue::find(model).is_none() {
+        return failures::refusal(200, &call.request_id, "Not_Found", "Model not found");
+    }
     let id = shared.chats.lock().unwrap().create(account, &body);
     call.success(&json!({"id": id}))
 }
@@ -212,7 +218,10 @@ fn chat(shared: &Shared, call: &Call, account: &str, id: &str) -> Reply {
         chats.delete(id);
         return call.success(&json!({"status": true}));
     }
-    call.success(&chats.detail(id))
+    let mut media = shared.media.lock().unwrap();
+    let mut detail = chats.detail(id, call.query_number("limit"), &mut |response_id| media.message(response_id));
+    media.renew(&shared.origin(), &mut detail);
+    call.success(&detail)
 }
 
 /// `GET https://auth.qwen.ai/api/v2/auths/refresh`

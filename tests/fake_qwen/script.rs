@@ -10,7 +10,7 @@ use super::directive::{Directive, last_line};
 use super::failures;
 use super::fixtures::{self, Fixture};
 use super::recorded;
-use super::streams::{self, Shape, Style};
+use super::streams::{self, Shape, Stream, Style};
 use super::tools::{self, Part, split_text};
 use super::transcript;
 use super::turn::{Exchange, Turn};
@@ -34,42 +34,54 @@ const STREAM_FAILURES: &[&str] = &[
     "error_after",
 ];
 
+/// What an answer consists of.
+pub(super) enum Answer<'a> {
+    /// Text as the directive has it, or a file of `tests/streams`.
+    Text(&'a Allowed),
+    /// The events of pictures, or a file of `tests/streams`.
+    Drawn(Stream),
+}
+
 /// The format that the request asks for.
 pub(super) struct Allowed {
     pub(super) thinking: bool,
     pub(super) phases: bool,
     pub(super) cumulative: bool,
+    /// Events of the site's own tool, before the text.
+    pub(super) tool_events: Vec<String>,
 }
 
 /// The response to a completion that passed all checks.
-pub(super) fn play(
-    shared: &Shared,
-    mut directive: Directive,
-    turn: Turn,
-    allowed: &Allowed,
-    request_id: &str,
-) -> Reply {
+pub(super) fn play(shared: &Shared, directive: Directive, turn: Turn, answer: Answer<'_>, request_id: &str) -> Reply {
+    let reply = canned(&directive, turn.exchange(), request_id).unwrap_or_else(|| {
+        stream(
+            &directive,
+            turn.exchange(),
+            answer,
+            request_id,
+            shared.default_delay_ms.load(std::sync::atomic::Ordering::Relaxed),
+        )
+    });
+    finish(&directive, turn, reply)
+}
+
+/// Removes the failing keys after the first `times` requests.
+pub(super) fn expire_failures(shared: &Shared, directive: &mut Directive) {
     if let Some(times) = directive.number("times")
         && !shared.is_among_first(directive.id(), times)
     {
         directive.remove_failures();
     }
-    let mut reply = canned(&directive, turn.exchange(), request_id).unwrap_or_else(|| {
-        stream(
-            &directive,
-            turn.exchange(),
-            allowed,
-            request_id,
-            shared.default_delay_ms.load(std::sync::atomic::Ordering::Relaxed),
-        )
-    });
+}
+
+/// The response with its turn, and with the pauses around it.
+pub(super) fn finish(directive: &Directive, mut turn: Turn, mut reply: Reply) -> Reply {
     if let Start::After(wait) = &mut reply.start {
-        *wait = millis(&directive, "first_ms");
+        *wait = millis(directive, "first_ms");
     }
-    let mut turn = turn;
-    turn.set_linger(millis(&directive, "linger_ms"));
+    turn.set_linger(millis(directive, "linger_ms"));
     if directive.on("busy_until_stop") {
-        turn.stay_busy(length(&reply.steps).map(|length| length + millis(&directive, "first_ms")));
+        turn.stay_busy(length(&reply.steps).map(|length| length + millis(directive, "first_ms")));
     }
     turn.complete_at(complete_at(&reply.steps, &turn.exchange().response_id));
     reply.turn = Some(turn);
@@ -121,11 +133,11 @@ fn recorded_response(directive: &Directive, exchange: &Exchange) -> Reply {
 fn stream(
     directive: &Directive,
     exchange: &Exchange,
-    allowed: &Allowed,
+    answer: Answer<'_>,
     request_id: &str,
     default_delay_ms: u64,
 ) -> Reply {
-    let (mut events, pauses) = events(directive, exchange, allowed, request_id);
+    let (mut events, pauses) = events(directive, exchange, answer, request_id);
     if directive.on("done") {
         events.push(b"data: [DONE]\n\n".to_vec());
     }
@@ -143,7 +155,7 @@ fn stream(
 fn events(
     directive: &Directive,
     exchange: &Exchange,
-    allowed: &Allowed,
+    answer: Answer<'_>,
     request_id: &str,
 ) -> (Vec<Vec<u8>>, Vec<(usize, Duration)>) {
     let (mut events, amid, after, pauses) = match directive.get("stream").and_then(Fixture::load) {
@@ -153,7 +165,10 @@ fn events(
             (events, amid, after, Vec::new())
         }
         None => {
-            let stream = streams::generate(&shape(directive, exchange, allowed), exchange);
+            let stream = match answer {
+                Answer::Text(allowed) => streams::generate(&shape(directive, exchange, allowed), exchange),
+                Answer::Drawn(stream) => stream,
+            };
             let events = stream.events.into_iter().map(|event| format!("{event}\n\n").into_bytes());
             (events.collect(), stream.amid, stream.after, stream.pauses)
         }
@@ -181,13 +196,16 @@ fn shape(directive: &Directive, exchange: &Exchange, allowed: &Allowed) -> Shape
     let numbered = |count: u64| (1..=count.min(MAX_DELTAS)).map(|number| format!("{number} ")).collect::<Vec<_>>();
     let numbered_answer = |count: u64| numbered(count).into_iter().map(Part::Text).collect();
     let has_calls = !directive.calls().is_empty();
-    let answer = match (directive.get("say"), directive.number("n")) {
+    let mut answer = match (directive.get("say"), directive.number("n")) {
         (Some(text), _) => tools::of_text(directive, text),
         (None, Some(count)) => numbered_answer(count),
         (None, None) if name == "count" => numbered_answer(10),
         (None, None) if has_calls => Vec::new(),
         (None, None) => tools::of_text(directive, &last_line(&exchange.prompt)),
     };
+    if !allowed.tool_events.is_empty() {
+        answer.insert(0, Part::Events(allowed.tool_events.clone()));
+    }
     let thinking = match (directive.get("think"), directive.number("thinking")) {
         _ if !allowed.thinking || name == "plain" => Vec::new(),
         (Some(text), _) => split_text(text, directive.size("piece")),
@@ -260,7 +278,7 @@ fn length(steps: &[Step]) -> Option<Duration> {
     steps.iter().try_fold(Duration::ZERO, |sum, step| match step {
         Step::Pause(pause) => Some(sum + *pause),
         Step::Bytes(_) | Step::Abort => Some(sum),
-        Step::Repeat(..) | Step::Stall => None,
+        Step::Fill { .. } | Step::Repeat(..) | Step::Stall => None,
     })
 }
 
@@ -336,7 +354,9 @@ fn complete_at(steps: &[Step], response_id: &str) -> Option<usize> {
         match step {
             Step::Bytes(piece) => bytes.extend_from_slice(piece),
             Step::Pause(_) => {}
-            Step::Repeat(..) | Step::Stall | Step::Abort => return transcript::end_of_answer(&bytes, response_id),
+            Step::Fill { .. } | Step::Repeat(..) | Step::Stall | Step::Abort => {
+                return transcript::end_of_answer(&bytes, response_id);
+            }
         }
     }
     transcript::end_of_answer(&bytes, response_id).or(Some(bytes.len()))

@@ -26,6 +26,7 @@ pub(super) fn answer(shared: &Shared, call: &Call, account: &str) -> Reply {
         Err(Obstacle::Deleted) => return failures::chat_deleted(&call.request_id),
     }
     chats.stop(id, body["response_id"].as_str());
+    shared.media.lock().unwrap().cancel(id);
     Reply { start: Start::After(AFTER_STOP), ..call.success(&json!({"status": true})) }
 }
 

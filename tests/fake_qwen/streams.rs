@@ -76,6 +76,7 @@ pub(super) fn generate(shape: &Shape, exchange: &Exchange) -> Stream {
             Part::Thinking(pieces) => writer.thinking(pieces),
             Part::Call(call) => writer.call(call),
             Part::Refusal(refusal) => writer.refusal(refusal),
+            Part::Events(events) => writer.events.extend(events.iter().cloned()),
             Part::Pause(pause) => pauses.push((writer.events.len(), *pause)),
         }
     }
@@ -95,7 +96,8 @@ pub(super) fn generate(shape: &Shape, exchange: &Exchange) -> Stream {
     Stream { events: writer.events, amid, after, pauses }
 }
 
-fn created(style: Style, exchange: &Exchange) -> String {
+/// The first event.
+pub(super) fn created(style: Style, exchange: &Exchange) -> String {
     let index = if style == Style::Summary { r#","response_index":"0""# } else { "" };
     format!(
         r#"data: {{"response.created":{{"chat_id":"{}","parent_id":"{}","response_id":"{}"{index}}}}} "#,

@@ -27,6 +27,8 @@ pub(super) enum Part {
     Call(Call),
     Refusal(Refusal),
     Pause(Duration),
+    /// Whole events.
+    Events(Vec<String>),
 }
 
 /// How the arguments of a call arrive.

@@ -23,6 +23,8 @@ pub(super) struct ToolPart {
     name: String,
     phase: String,
     content: Content,
+    /// The `extra` of a result with pictures.
+    extra: Value,
 }
 
 enum Content {
@@ -37,6 +39,10 @@ impl ToolPart {
             Content::Arguments(arguments) => json!({
                 "phase": self.phase, "content": "", "status": "finished", "role": "assistant",
                 "function_call": {"name": self.name, "arguments": arguments}
+            }),
+            Content::Result(_) if !self.extra.is_null() => json!({
+                "phase": self.phase, "content": "", "status": "finished", "role": "function", "name": self.name,
+                "extra": self.extra
             }),
             Content::Result(content) => json!({
                 "phase": self.phase, "content": content, "status": "finished", "role": "function", "name": self.name
@@ -113,6 +119,7 @@ impl Transcript {
             name: name.unwrap_or_default().to_owned(),
             phase: delta["phase"].as_str().unwrap_or("answer").to_owned(),
             content,
+            extra: if delta["extra"]["image_list"].is_array() { delta["extra"].clone() } else { Value::Null },
         };
         if delta["role"] == "function" {
             let content = delta["content"].as_str().filter(|content| !content.is_empty());

@@ -42,6 +42,8 @@ pub(super) struct Turn {
     stopped: Option<oneshot::Receiver<()>>,
     sent: Vec<u8>,
     completed: bool,
+    /// Whether the chat has the messages already.
+    recorded: bool,
 }
 
 impl Turn {
@@ -58,12 +60,20 @@ impl Turn {
             stopped: Some(stopped),
             sent: Vec::new(),
             completed: false,
+            recorded: false,
         })
     }
 
     /// Completes the turn before the byte `at` is sent, so that a client that reacts at once finds the chat idle.
     pub(super) fn complete_at(&mut self, at: Option<usize>) {
         self.complete_at = at;
+    }
+
+    /// Puts the messages into the chat at once, whatever is sent.
+    pub(super) fn record_now(&mut self) {
+        self.recorded = true;
+        let answer = Transcript { begun: true, finished: true, ..Transcript::default() };
+        self.shared.chats.lock().unwrap().record(&self.exchange, answer);
     }
 
     /// Keeps the chat busy for this long after the turn.
@@ -103,7 +113,7 @@ impl Turn {
         let sent = std::mem::take(&mut self.sent);
         let transcript = Transcript::of(&sent, &self.exchange.response_id, self.exchange.incremental);
         let mut chats = self.shared.chats.lock().unwrap();
-        if transcript.begun {
+        if transcript.begun && !self.recorded {
             chats.record(&self.exchange, transcript);
         }
         chats.end(&self.exchange.chat_id, &self.exchange.response_id, self.linger);

@@ -147,7 +147,7 @@ impl Case {
             Product::Worker => {
                 all.push((ISOLATES, "2"));
                 let one = self.start_with(fake, &all).await;
-                let two = one.at(&one.others[0]);
+                let two = one.at(&one.process.others[0]);
                 [one, two]
             }
         }
@@ -169,13 +169,18 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A running server.
+/// A handle of a running server, which ends when the last handle is dropped: with its case at the latest.
 pub struct Server {
     pub http: Http,
     pub url: String,
-    running: tokio::sync::Mutex<Option<Running>>,
     /// The id of the server process: the native server, or workerd.
     pub pid: u32,
+    process: Arc<Process>,
+}
+
+/// What all handles of a server share.
+struct Process {
+    running: tokio::sync::Mutex<Option<Running>>,
     /// The URLs of the Worker's other isolates.
     others: Vec<String>,
     /// A folder that is removed together with the server.
@@ -231,8 +236,7 @@ impl Server {
         let log = Arc::new(Mutex::new(log));
         tokio::spawn(follow(lines, Arc::clone(&log)));
         let pid = child.id().unwrap();
-        let running = Running::Native { child, log, folder };
-        Ok(Self { running: Some(running).into(), ..Self::at_url(&url, pid) })
+        Ok(Self::new(&url, pid, Process::new(Running::Native { child, log, folder }, Vec::new())))
     }
 
     async fn start_worker(harness: Arc<WorkerHarness>, settings: &HashMap<&str, String>) -> Self {
@@ -246,17 +250,16 @@ impl Server {
         let others = answer["others"].as_array().unwrap().iter().map(|url| url.as_str().unwrap().to_owned()).collect();
         let instance = answer["instance"].as_str().unwrap().to_owned();
         let pid = answer["pid"].as_u64().unwrap().try_into().unwrap();
-        Self { running: Some(Running::Worker { harness, instance }).into(), others, ..Self::at_url(&url, pid) }
+        Self::new(&url, pid, Process::new(Running::Worker { harness, instance }, others))
     }
 
-    /// A server that runs at `url` and that another handle stops.
-    fn at_url(url: &str, pid: u32) -> Self {
-        let url = url.to_owned();
-        Self { http: Http::new(&url), url, running: None.into(), pid, others: Vec::new(), data_folder: None.into() }
+    fn new(url: &str, pid: u32, process: Arc<Process>) -> Self {
+        Self { http: Http::new(url), url: url.to_owned(), pid, process }
     }
 
+    /// Another handle, whose requests go to `url`.
     fn at(&self, url: &str) -> Arc<Self> {
-        Arc::new(Self::at_url(url, self.pid))
+        Arc::new(Self::new(url, self.pid, Arc::clone(&self.process)))
     }
 
     /// A handle of the same server whose client has no open connections.
@@ -265,12 +268,12 @@ impl Server {
     }
 
     pub async fn own(&self, folder: tempfile::TempDir) {
-        *self.data_folder.lock().await = Some(folder);
+        *self.process.data_folder.lock().await = Some(folder);
     }
 
     /// The lines logged so far.
     pub async fn log(&self) -> Vec<String> {
-        match &*self.running.lock().await {
+        match &*self.process.running.lock().await {
             Some(Running::Native { log, .. }) => log.lock().unwrap().clone(),
             Some(Running::Worker { harness, instance }) => {
                 let answer = harness.call(json!({ "op": "logs", "instance": instance })).await;
@@ -282,20 +285,20 @@ impl Server {
 
     /// Runs the Worker's cron handler.
     pub async fn scheduled(&self) {
-        let running = self.running.lock().await;
+        let running = self.process.running.lock().await;
         let Some(Running::Worker { harness, instance }) = &*running else { panic!("not a Worker") };
         harness.call(json!({ "op": "scheduled", "instance": instance, "cron": "*/10 * * * *" })).await;
     }
 
     /// Runs SQL statements, one per line, in the Worker's database.
     pub async fn sql(&self, sql: &str) {
-        let running = self.running.lock().await;
+        let running = self.process.running.lock().await;
         let Some(Running::Worker { harness, instance }) = &*running else { panic!("not a Worker") };
         harness.call(json!({ "op": "sql", "instance": instance, "sql": sql })).await;
     }
 
     pub async fn stop(&self) {
-        match self.running.lock().await.take() {
+        match self.process.running.lock().await.take() {
             Some(Running::Native { mut child, folder, .. }) => {
                 child.kill().await.unwrap();
                 drop(folder);
@@ -309,7 +312,7 @@ impl Server {
 
     /// Sends the native server a signal. The returned future waits for its exit and returns whether it succeeded.
     pub async fn signal(&self, signal: &str) -> impl Future<Output = bool> + use<> {
-        let Some(Running::Native { mut child, folder, .. }) = self.running.lock().await.take() else {
+        let Some(Running::Native { mut child, folder, .. }) = self.process.running.lock().await.take() else {
             panic!("not a native server")
         };
         let sent = Command::new("kill").args([format!("-{signal}"), self.pid.to_string()]).status().await.unwrap();
@@ -324,7 +327,7 @@ impl Server {
     /// Memory use in bytes: the resident memory of the native server, or the live memory of the Worker's isolate after a
     /// garbage collection. The resident memory of workerd depends on when V8 last collected.
     pub async fn memory_bytes(&self) -> u64 {
-        if let Some(Running::Worker { harness, instance }) = &*self.running.lock().await {
+        if let Some(Running::Worker { harness, instance }) = &*self.process.running.lock().await {
             let answer = harness.call(json!({ "op": "memory", "instance": instance })).await;
             return ["heap", "buffers", "wasm"].iter().map(|part| answer[part].as_u64().unwrap()).sum();
         }
@@ -348,6 +351,21 @@ impl Server {
 
     pub fn auth_headers() -> [(&'static str, &'static str); 2] {
         [("authorization", "Bearer sk-test-key"), ("content-type", "application/json")]
+    }
+}
+
+impl Process {
+    fn new(running: Running, others: Vec<String>) -> Arc<Self> {
+        Arc::new(Self { running: Some(running).into(), others, data_folder: None.into() })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The native server is killed by the drop of its `Child`; only the harness can stop a Worker.
+        if let Some(Running::Worker { harness, instance }) = self.running.get_mut().take() {
+            tokio::spawn(async move { harness.call(json!({ "op": "stop", "instance": instance })).await });
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! The file routes of the web app: credentials, links, parsing.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use serde_json::{Value, json};
 
 use super::super::Shared;
@@ -66,7 +64,7 @@ fn token(shared: &Shared, call: &Call, account: &str) -> Reply {
         }
         *left -= 1;
     }
-    let endpoint = endpoint(shared);
+    let endpoint = shared.endpoint();
     let (file, credential) = storage.issue(account, name);
     let (id, key) = (file.id.clone(), file.key.clone());
     let mut data = json!({
@@ -88,15 +86,6 @@ fn token(shared: &Shared, call: &Call, account: &str) -> Reply {
 fn missing(call: &Call, field: &str) -> Reply {
     let details = format!("Field '{field}': Field required");
     failures::refusal(200, &call.request_id, "RequestValidationError", &details).header("x-actual-status-code", "400")
-}
-
-/// The address of this fake for a client on the same machine.
-fn endpoint(shared: &Shared) -> String {
-    let mut addr = *shared.addr.get().expect("the address is set before the first request");
-    if addr.ip().is_unspecified() {
-        addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    }
-    addr.to_string()
 }
 
 /// A signed URL of `key` with new credentials, valid for [`LINK_SECONDS`].
@@ -126,7 +115,7 @@ fn link(shared: &Shared, call: &Call, account: &str) -> Reply {
     let mut storage = shared.storage.lock().unwrap();
     let key = storage.key_of(account, body["file_id"].as_str(), body["fileUrl"].as_str());
     let Some(key) = key.filter(|key| storage.object(key).is_some()) else { return not_found(call) };
-    let url = signed_url(&mut storage, &endpoint(shared), &key);
+    let url = signed_url(&mut storage, &shared.endpoint(), &key);
     failures::success(&call.request_id, &json!({"fileUrl": url, "file_url": url}))
 }
 

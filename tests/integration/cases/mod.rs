@@ -13,6 +13,7 @@ mod disconnect;
 mod document;
 mod errors;
 mod examples;
+mod fake_media;
 mod fake_site;
 mod files;
 mod history;
@@ -412,6 +413,13 @@ cases! {
     }
     signatures {
         the_fake_storage_rejects_any_flipped_bit (Native: "the case starts no server"),
+    }
+    fake_media {
+        pictures_are_drawn (Native: "the case starts no server"),
+        misuse_is_refused_and_recorded (Native: "the case starts no server"),
+        pictures_fail_as_told (Native: "the case starts no server"),
+        the_cdn_behaves_as_told (Native: "the case starts no server"),
+        videos_are_tasks (Native: "the case starts no server"),
     }
     fake_site {
         native_calls_are_refused (Native: "the case starts no server"),
