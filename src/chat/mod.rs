@@ -37,6 +37,6 @@ pub use conversations::{ConversationHint, ConversationMatch, Conversations, Resu
 pub use delivery::{Answer, Timing};
 pub use generation_options::{GenerationOptions, generation_options};
 pub use kept_response::KeptResponse;
-pub use opening::{Plan, Services};
+pub use opening::{Plan, Services, upload_attachments};
 pub use tool_rules::ToolRules;
 pub use translator::{AnswerToRecord, Progress, Translator};

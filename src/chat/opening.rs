@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use super::{
     answer_format::AnswerFormat,
-    attachments::{Entries, Uploader},
+    attachments::{Attachments, Entries, Uploader},
     conversations::{ConversationMatch, Conversations},
     generation_options::GenerationOptions,
     kept_response::KeptResponse,
@@ -18,7 +18,7 @@ use crate::{
     platform::{Platform, Reach, StoreHealth},
     store::conversations::Anchor,
     upstream::{
-        Ask, FileEntry, Lease, Opened, RenderedPrompt, Upstream, correction_text, prompt_file, without_missing,
+        Ask, FileEntry, Lease, Opened, Owner, RenderedPrompt, Upstream, correction_text, prompt_file, without_missing,
     },
 };
 
@@ -56,6 +56,25 @@ pub struct Plan {
     pub kept: Option<KeptResponse>,
     /// Makes links to the pictures that the model draws; without it they are left out.
     pub links: Option<LinkMaker>,
+}
+
+/// Uploads attachments, unless that was done, and returns their entries in their order.
+///
+/// # Errors
+/// Those of a file, and any refusal.
+pub async fn upload_attachments<P: Platform>(
+    platform: &P,
+    services: &Services,
+    (owner, reach): (&Owner, Reach),
+    attachments: &Attachments,
+) -> Result<Vec<FileEntry>> {
+    if attachments.is_empty() {
+        return Ok(Vec::new());
+    }
+    let _permit = services.attachment_limiters.acquire(platform, owner.scope.as_str()).await?;
+    let Services { upstream, store_health, media_links: links, .. } = services;
+    let uploader = Uploader { platform, upstream, store_health, links, owner, reach };
+    Ok(attachments.entries(&uploader, 0).await?.files)
 }
 
 /// What an earlier attempt showed.
@@ -217,7 +236,7 @@ impl<'a, P: Platform> Opening<'a, P> {
     /// Uploads what is too long for a message, and what is attached to messages that the chat does not know. The text names
     /// the attachments that are no longer available.
     async fn upload(&self, prompt: &'a RenderedPrompt, known: usize) -> Result<Input<'a>> {
-        let Self { platform, services: Services { upstream, store_health, .. }, plan } = self;
+        let Self { platform, services: Services { upstream, store_health, media_links: links, .. }, plan } = self;
         let ConversationMatch { attachments, owner, .. } = &plan.conversation;
         let mut files = Vec::new();
         if let Some(file) = prompt_file(prompt) {
@@ -225,7 +244,7 @@ impl<'a, P: Platform> Opening<'a, P> {
             files.push(Box::pin(upstream.upload(*platform, owner, file)).await?.entry(*platform));
         }
         let Entries { files: attached, missing } = attachments
-            .entries(&Uploader { platform: *platform, upstream, store_health, owner, reach: plan.reach }, known)
+            .entries(&Uploader { platform: *platform, upstream, store_health, links, owner, reach: plan.reach }, known)
             .await?;
         files.extend(attached);
         Ok(Input { text: without_missing(&prompt.text, &missing), files })

@@ -112,6 +112,15 @@ pub struct Resolved {
     expires_at: UnixMillis,
 }
 
+impl Resolved {
+    /// What the site has just made: nothing of it is kept.
+    #[must_use]
+    pub fn new(owner: &Owner, chat_id: String, response_id: String, link: String) -> Self {
+        let account = of_account(&owner.account);
+        Self { id: String::new(), account, chat_id, response_id, link, expires_at: UnixMillis::default() }
+    }
+}
+
 impl std::fmt::Debug for Resolved {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Resolved").field("chat_id", &self.chat_id).finish_non_exhaustive()
@@ -221,7 +230,8 @@ impl MediaLinks {
         if newer == old.link {
             return None;
         }
-        if let (Ok(one), Ok(other)) = (platform.random(), platform.random())
+        if !old.id.is_empty()
+            && let (Ok(one), Ok(other)) = (platform.random(), platform.random())
             && let Some(sealed) = self.cipher.encrypt(&newer, &old.id, [one, other])
         {
             let renewed = table::renew_link(platform, &old.id, &sealed).await;

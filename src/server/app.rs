@@ -33,7 +33,12 @@ pub struct App {
     pub(super) cipher: Arc<Cipher>,
     /// This server's links to pictures and videos.
     pub(super) media_links: Arc<MediaLinks>,
+    /// Limits how many of them are followed at once: the route needs no key.
+    pub(super) media_limiter: Arc<ConcurrencyLimiter>,
 }
+
+/// How many pictures and videos are passed on at once, and how many requests for one wait.
+const MEDIA_AT_ONCE: usize = 100;
 
 impl App {
     /// Creates the state from the configuration.
@@ -60,6 +65,7 @@ impl App {
                 Arc::clone(&store_health),
                 config.conversation_ttl,
             )),
+            media_limiter: Arc::new(ConcurrencyLimiter::new(MEDIA_AT_ONCE, MEDIA_AT_ONCE)),
             cipher,
             store_health,
             config,

@@ -18,8 +18,10 @@ pub mod fuzzing;
 #[cfg(not(target_arch = "wasm32"))]
 mod history;
 mod housekeeping;
+mod images;
 mod info;
 mod local;
+mod media_files;
 mod messages_models;
 mod models;
 #[cfg(test)]
@@ -149,6 +151,11 @@ async fn answer<P: Platform>(
             Box::pin(responses::input_items(app, platform, key, &id, query)).await
         }
         Endpoint::CancelResponse => responses::cancel(),
+        Endpoint::Generations => Box::pin(images::generations(app, platform, key, request)).await,
+        Endpoint::Edits => Box::pin(images::edits(app, platform, key, request)).await,
+        Endpoint::MediaFile => {
+            Box::pin(media_files::show(app, platform, &argument.unwrap_or_default(), &request)).await
+        }
         Endpoint::ImageChat => Box::pin(upload_and_chat::image(app, platform, key, request)).await,
         Endpoint::VideoChat => Box::pin(upload_and_chat::video(app, platform, key, request)).await,
         Endpoint::Upload => Box::pin(files::upload(app, platform, key, request)).await,

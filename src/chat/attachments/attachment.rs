@@ -14,6 +14,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     llm::{Media, MediaClass, MediaSource},
+    media::{self, Downloads, MediaLinks, media_id},
     media_type::{MediaKind, extension, matches_kind},
     platform::{Platform, Reach, StoreHealth},
     store::files as table,
@@ -73,7 +74,7 @@ impl Attachment {
 
     /// Returns the entry for the upstream; uploads the attachment unless that was done.
     pub(super) async fn entry<P: Platform>(&self, uploader: &Uploader<'_, P>) -> Result<FileEntry> {
-        let Uploader { platform, upstream, owner, reach, store_health: _ } = *uploader;
+        let Uploader { platform, upstream, owner, reach, links, store_health: _ } = *uploader;
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (expected, param) = (self.expected, self.param.clone());
         let entry = match source {
@@ -86,7 +87,18 @@ impl Attachment {
             Source::Link(url) => match upstream.entry_for(platform, &url, expected) {
                 Some(entry) => entry,
                 None => {
-                    let new = remote::open(platform, url, expected, &param, reach).await?;
+                    let made_here = match media_id(&url) {
+                        Some(id) => links.find(platform, id).await,
+                        None => None,
+                    };
+                    let new = match made_here {
+                        Some(found) => {
+                            let downloads = Downloads { upstream, links, owner, reach };
+                            let opened = media::open(platform, downloads, &found, None).await?;
+                            remote::made_here(opened, &self.name, expected, &param)
+                        }
+                        None => remote::open(platform, url, expected, &param, reach).await?,
+                    };
                     upstream.upload(platform, owner, new).await?.entry(platform)
                 }
             },
@@ -98,7 +110,7 @@ impl Attachment {
 
     /// Returns a file that the client uploaded before.
     async fn kept<P: Platform>(&self, uploader: &Uploader<'_, P>, id: &str) -> Result<File> {
-        let Uploader { platform, upstream, owner, reach: _, store_health } = *uploader;
+        let Uploader { platform, upstream, owner, reach: _, links: _, store_health } = *uploader;
         let found = table::find(platform, owner.scope.as_str(), id).await.map_err(Error::store_unavailable)?;
         let Some(row) = found else {
             let id: String = id.chars().take(100).collect();
@@ -130,6 +142,8 @@ pub(in crate::chat) struct Uploader<'a, P> {
     pub(in crate::chat) platform: &'a P,
     pub(in crate::chat) upstream: &'a Upstream,
     pub(in crate::chat) store_health: &'a StoreHealth,
+    /// This server's links to pictures and videos.
+    pub(in crate::chat) links: &'a MediaLinks,
     pub(in crate::chat) owner: &'a Owner,
     /// Which hosts links may lead to.
     pub(in crate::chat) reach: Reach,

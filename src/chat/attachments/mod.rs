@@ -15,7 +15,7 @@ pub use kept_files::{from_row, to_row};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    llm::{Message, Part, Role},
+    llm::{Media, Message, Part, Role},
     platform::Platform,
     upstream::{File, FileEntry},
 };
@@ -77,6 +77,31 @@ impl Attachments {
             }
         }
         Ok(Self { all, newest_turn })
+    }
+
+    /// What goes along with a request that has no messages.
+    ///
+    /// # Errors
+    /// `invalid_request` for what has no content, or content that cannot be read.
+    pub fn of_media(media: Vec<Media>) -> Result<Self> {
+        let all = media.into_iter().map(|media| attachment(0, media)).collect::<Result<_>>()?;
+        Ok(Self { all, newest_turn: 0 })
+    }
+
+    /// Adds an uploaded file behind the others.
+    pub fn push_uploaded(&mut self, platform: &impl Platform, file: &File) {
+        self.all.extend(Self::uploaded(platform, file).all);
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// What identifies each.
+    pub fn fingerprints(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(Attachment::fingerprint)
     }
 
     /// An uploaded file, attached to the first message.

@@ -10,6 +10,7 @@ use url::Url;
 use crate::{
     content_encoding::{Coding, decoded},
     error::{Error, Result},
+    media,
     media_type::{MediaKind, extension},
     platform::telemetry::UpstreamKind,
     platform::{self, ByteStream, FetchError, FetchErrorKind, FetchResponse, Payload, Platform, Reach},
@@ -161,6 +162,24 @@ fn file<P: Platform>(
         length: text(header::CONTENT_LENGTH).filter(|_| coding.is_none()).and_then(|length| length.parse().ok()),
         declared,
         expected,
+        hash: None,
+        param: param.to_owned(),
+        body: Box::pin(body.map_err(broken)),
+    }
+}
+
+/// A picture or video of this server's own, as a file to upload.
+pub(super) fn made_here(opened: media::Opened, name: &str, expected: Option<MediaKind>, param: &str) -> NewFile {
+    let media::Opened { length, body, .. } = opened;
+    let broken = {
+        let param = param.to_owned();
+        move |error: FetchError| not_fetched(&param, reason(error.kind)).with_detail(error.detail)
+    };
+    NewFile {
+        name: name.to_owned(),
+        declared: None,
+        expected,
+        length,
         hash: None,
         param: param.to_owned(),
         body: Box::pin(body.map_err(broken)),

@@ -54,6 +54,7 @@ pub struct Client {
     pub(super) store_health: Arc<StoreHealth>,
     pub(super) aliases: BTreeMap<String, String>,
     pub(super) default_model: String,
+    pub(super) media_text_model: String,
     pub(super) model_cache: ModelCache,
 }
 
@@ -71,6 +72,7 @@ impl Client {
             store_health,
             aliases: config.model_aliases.clone(),
             default_model: config.default_model.clone(),
+            media_text_model: config.media_text_model.clone(),
             model_cache: ModelCache::default(),
         }
     }

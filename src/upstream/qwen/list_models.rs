@@ -14,13 +14,14 @@ use super::{
     client::Client,
     errors,
     model_cache::{Failure, Next, RETRY_PAUSE},
-    models::{self, Choice, Model, ModelList, Names},
+    models::{self, Choice, Model, ModelList, Names, PictureChoice},
     poll::Poll,
     session::CredentialsLease,
     wire,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    llm::Quality,
     platform,
     unix_time::UnixMillis,
     upstream::Host,
@@ -66,6 +67,24 @@ impl Client {
         let choice = models::choose(name, names);
         let model = list.and_then(|list| list.get(&choice.id).cloned());
         (choice, model)
+    }
+
+    /// What a client's name of an image model means. Never fails.
+    pub async fn choose_picture<P: Host>(
+        self: &Arc<Self>,
+        platform: &P,
+        name: &str,
+        quality: Quality,
+    ) -> PictureChoice {
+        let list = self.any_models(platform, CHAT_TIMEOUT).await;
+        let names = Names { live: list.as_ref(), aliases: &self.aliases, default: &self.default_model };
+        models::choose_picture(name, quality, &self.media_text_model, names)
+    }
+
+    /// Whether a name of a chat's model means that the answer is a picture.
+    #[must_use]
+    pub fn draws(&self, name: &str) -> bool {
+        models::draws(name, &self.aliases)
     }
 
     /// The live list: from memory while fresh, else from the site, else the last good one, kept in the store across restarts.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::llm::Quality;
+
 /// How long the list counts as new.
 pub(super) const FRESH: Duration = Duration::from_secs(10 * 60);
 
@@ -194,6 +196,67 @@ pub(super) fn choose(name: &str, names: Names<'_>) -> Choice {
         }
     }
     known.unwrap_or(Choice { id: name.to_owned(), thinking: None, search: false })
+}
+
+/// What a name of an image model means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PictureChoice {
+    /// The upstream id of the text model that carries the request.
+    pub text_model: String,
+    /// The site's name of the image model; `None` = its default.
+    pub image_model: Option<String>,
+}
+
+/// The site's image models, the default one first.
+pub const IMAGE_MODELS: &[&str] = &["qwen-image", "qwen-image-3.0-pro", "qwen-image-3.0", "qwen-image-2.0-pro"];
+/// How the names of text models end that are to draw.
+const DRAWS: &str = "-image";
+
+/// What a client's name of an image model means. `text` = the text model that carries what names none.
+pub(super) fn choose_picture(name: &str, quality: Quality, text: &str, names: Names<'_>) -> PictureChoice {
+    let lower = name.trim().to_lowercase();
+    let wanted = names.aliases.get(&lower).map_or(lower, |target| target.trim().to_lowercase());
+    let carried_by = |text_model: String, image_model: Option<String>| PictureChoice { text_model, image_model };
+    let by_quality = match quality {
+        Quality::Auto => None,
+        Quality::Low => Some("qwen-image-3.0".to_owned()),
+        Quality::High => Some("qwen-image-3.0-pro".to_owned()),
+    };
+    let default = || choose(text, names).id;
+    if wanted == "qwen-image" {
+        return carried_by(default(), None);
+    }
+    if wanted.is_empty() || is_other_image_model(&wanted) {
+        return carried_by(default(), by_quality);
+    }
+    if let Some(stem) = wanted.strip_suffix(DRAWS)
+        && let Some(text_model) = known_text_model(stem, names)
+    {
+        return carried_by(text_model, by_quality);
+    }
+    carried_by(default(), Some(wanted))
+}
+
+/// Whether a name of a chat's model means that the answer is a picture.
+pub(super) fn draws(name: &str, aliases: &BTreeMap<String, String>) -> bool {
+    let lower = name.trim().to_lowercase();
+    let wanted = aliases.get(&lower).map_or(lower, |target| target.trim().to_lowercase());
+    wanted.starts_with("qwen-image") || (wanted.len() > DRAWS.len() && wanted.ends_with(DRAWS))
+}
+
+/// Whether OpenAI names its image models so.
+fn is_other_image_model(lower: &str) -> bool {
+    lower.starts_with("gpt-image-") || matches!(lower, "gpt-image" | "chatgpt-image-latest" | "dall-e-2" | "dall-e-3")
+}
+
+/// The text model of this name, if the name is known to be one's: by the list, as an alias, or, without a list, by its look.
+fn known_text_model(stem: &str, names: Names<'_>) -> Option<String> {
+    let choice = choose(stem, names);
+    let is_known = match names.live {
+        Some(live) => live.named(&choice.id).is_some(),
+        None => choice.id != stem || stem.starts_with("qwen"),
+    };
+    is_known.then_some(choice.id)
 }
 
 enum Meaning {
@@ -401,6 +464,54 @@ mod tests {
         let gone = |name, default| choose(name, Names { live: Some(&live), aliases: &own, default }).id;
         assert_eq!(gone("qwen3", "qwen3"), "qwen3-max", "a default that is itself such an alias");
         assert_eq!(gone("gpt-9", "qwen3"), "qwen3-max");
+    }
+
+    #[test]
+    fn names_of_image_models_are_understood() {
+        let live = list(&["qwen3-max", "qwen3.7-plus"]);
+        let own = BTreeMap::from([
+            ("painter".to_owned(), "qwen-image-2.0-pro".to_owned()),
+            ("artist".to_owned(), "qwen3.7-plus-image".to_owned()),
+        ]);
+        let (auto, low, high) = (Quality::Auto, Quality::Low, Quality::High);
+        for (name, quality, text, image) in [
+            ("", auto, "qwen3-max", None),
+            ("qwen-image", auto, "qwen3-max", None),
+            ("Qwen-Image", high, "qwen3-max", None),
+            ("qwen-image-3.0-pro", low, "qwen3-max", Some("qwen-image-3.0-pro")),
+            ("qwen-image-9", auto, "qwen3-max", Some("qwen-image-9")),
+            ("gpt-image-1", auto, "qwen3-max", None),
+            ("gpt-image-1", low, "qwen3-max", Some("qwen-image-3.0")),
+            ("gpt-image-2-2026-04-21", high, "qwen3-max", Some("qwen-image-3.0-pro")),
+            ("chatgpt-image-latest", auto, "qwen3-max", None),
+            ("dall-e-3", high, "qwen3-max", Some("qwen-image-3.0-pro")),
+            ("dall-e-2", auto, "qwen3-max", None),
+            ("qwen3.7-plus-image", auto, "qwen3.7-plus", None),
+            ("qwen3.7-plus-image", high, "qwen3.7-plus", Some("qwen-image-3.0-pro")),
+            ("qwen3-image", auto, "qwen3-max", None),
+            ("wan2.7-image", auto, "qwen3-max", Some("wan2.7-image")),
+            ("flux", auto, "qwen3-max", Some("flux")),
+            ("painter", high, "qwen3-max", Some("qwen-image-2.0-pro")),
+            ("Artist", auto, "qwen3.7-plus", None),
+        ] {
+            let expected = PictureChoice { text_model: text.to_owned(), image_model: image.map(str::to_owned) };
+            assert_eq!(choose_picture(name, quality, "qwen3-max", names(Some(&live), &own)), expected, "{name}");
+        }
+        for (name, expected) in [
+            ("qwen-image", true),
+            ("QWEN-IMAGE-3.0", true),
+            ("qwen3.7-plus-image", true),
+            ("wan2.7-image", true),
+            ("painter", true),
+            ("artist", true),
+            ("-image", false),
+            ("image", false),
+            ("gpt-image-1", false),
+            ("qwen3-max", false),
+            ("qwen3-image-x", false),
+        ] {
+            assert_eq!(draws(name, &own), expected, "{name}");
+        }
     }
 
     #[test]
