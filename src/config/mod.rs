@@ -212,7 +212,7 @@ impl Config {
             public_url: env.url("PUBLIC_URL")?,
             media_text_model: env.text_or("MEDIA_TEXT_MODEL", &default_model),
             max_images: env.number("MAX_IMAGES", 4, 1..=10).map(|count| usize::try_from(count).unwrap_or(1))?,
-            media_ttl: env.seconds("MEDIA_TTL_SECONDS", 3600, 60..=86_400)?,
+            media_ttl: env.seconds("MEDIA_TTL_SECONDS", 3600, 1..=86_400)?,
             video_timeout: env.seconds("VIDEO_TIMEOUT_SECONDS", 900, 1..=86_400)?,
             base_url,
             auth_url: env.url_or("QWEN_AUTH_URL", "https://auth.qwen.ai")?,

@@ -106,7 +106,8 @@ async fn read<P: Platform>(platform: &P, answer: platform::FetchResponse) -> Res
     }
     let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let has_ranges = status == StatusCode::PARTIAL_CONTENT || text(header::ACCEPT_RANGES) == Some("bytes");
-    let mut body = platform::patient(platform, body, PIECE_TIMEOUT);
+    // Fused: what is read to its end here is polled once more behind its beginning.
+    let mut body = platform::patient(platform, body, PIECE_TIMEOUT).fuse();
     let (mut pieces, mut begin) = (Vec::new(), Vec::new());
     while begin.len() < HEAD_BYTES {
         match body.next().await {

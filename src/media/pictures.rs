@@ -66,6 +66,8 @@ pub struct Drawn {
     pub chat_id: String,
     /// The upstream message that it is in; empty when that is not known.
     pub response_id: String,
+    /// The token counts that the upstream reported.
+    pub usage: Usage,
 }
 
 /// What comes of a request.
@@ -114,6 +116,14 @@ impl Pictures {
 /// A name that nobody else has.
 fn name(platform: &impl Platform) -> String {
     crate::digest::key(crate::digest::link([0; 32], b'h', &crate::platform::unique(platform)))
+}
+
+/// What was seen of a picture's stream.
+enum Seen {
+    /// Nothing: another process has asked for it.
+    Nothing,
+    /// Its end without a picture, and why.
+    End(Option<Error>),
 }
 
 /// One request, as one process works on it.
@@ -228,7 +238,7 @@ impl<P: Platform> Job<P> {
             }
             self.draw(index).await
         } else {
-            self.recover(index, None).await
+            self.recover(index, Seen::Nothing).await
         };
         let drawn = drawn.map_err(|error| picture_error(error));
         {
@@ -274,12 +284,12 @@ impl<P: Platform> Job<P> {
         match error {
             _ if is_drawn => Ok(()),
             Some(error) if is_refusal(&error) => Err(error.without_repeat()),
-            error => self.recover(index, error).await,
+            error => self.recover(index, Seen::End(error)).await,
         }
     }
 
     /// Looks for a picture that did not come in the stream: it may be drawn, and is paid for.
-    async fn recover(&self, index: usize, lost: Option<Error>) -> Result<()> {
+    async fn recover(&self, index: usize, seen: Seen) -> Result<()> {
         let Self { platform, pictures: Pictures { upstream, .. }, order, .. } = self;
         let slot = self.state().record.slots.get(index).cloned().unwrap_or_default();
         let parent = order.node.as_ref().and_then(|(_, parent)| parent.as_deref());
@@ -307,7 +317,7 @@ impl<P: Platform> Job<P> {
                     });
                     return Ok(());
                 }
-                if !is_finished && !is_late {
+                if !is_finished && !is_late && matches!(seen, Seen::Nothing) {
                     // It is still being drawn.
                     platform.sleep(READ_INTERVAL).await;
                     continue;
@@ -319,6 +329,10 @@ impl<P: Platform> Job<P> {
             }
             platform.sleep(READ_INTERVAL).await;
         }
+        let lost = match seen {
+            Seen::Nothing => None,
+            Seen::End(error) => error,
+        };
         let is_late =
             platform.now() >= ends_at || lost.as_ref().is_some_and(|it| it.kind() == ErrorKind::UpstreamTimeout);
         let error = if is_late { too_late() } else { nothing_drawn(&slot) };
@@ -432,8 +446,9 @@ impl<P: Platform> Job<P> {
         let was_told = self.state().told.get_mut(index).map(|told| std::mem::replace(told, true));
         if was_told == Some(false) {
             for picture in slot.drawn() {
-                let Slot { chat_id, response_id, .. } = slot.clone();
-                let _ = self.sender.unbounded_send(Progress::Picture(Drawn { picture, chat_id, response_id }));
+                let (chat_id, response_id) = (slot.chat_id.clone(), slot.response_id.clone());
+                let drawn = Drawn { picture, chat_id, response_id, usage: slot.usage() };
+                let _ = self.sender.unbounded_send(Progress::Picture(drawn));
             }
         }
     }

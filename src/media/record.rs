@@ -109,6 +109,12 @@ impl Slot {
         self.pictures = pictures.into_iter().map(|DrawnPicture { link, size }| StoredPicture { link, size }).collect();
     }
 
+    /// Its token counts.
+    pub(super) fn usage(&self) -> Usage {
+        let (prompt, completion, total) = self.tokens;
+        Usage { prompt, completion, total, ..Usage::default() }
+    }
+
     pub(super) fn drawn(&self) -> impl Iterator<Item = DrawnPicture> {
         self.pictures.iter().map(|StoredPicture { link, size }| DrawnPicture { link: link.clone(), size: *size })
     }

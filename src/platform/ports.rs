@@ -28,6 +28,10 @@ pub enum Reach {
 
 /// Requests to other servers.
 pub trait Http {
+    /// Whether [`super::FetchErrorKind::Connect`] means that nothing was sent. The Worker reports it also for connections that
+    /// broke after that.
+    const KNOWS_WHAT_WAS_SENT: bool;
+
     /// Sends a request and returns when the head of the answer has arrived. Follows no redirect.
     fn fetch(
         &self,

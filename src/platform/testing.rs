@@ -148,6 +148,8 @@ pub(crate) fn streamed(
 }
 
 impl<const WAKES: bool> Http for Sim<WAKES> {
+    const KNOWS_WHAT_WAS_SENT: bool = true;
+
     async fn fetch(&self, request: http::Request<Payload>) -> Answer {
         let before = {
             let mut requests = locked(&self.shared.requests);

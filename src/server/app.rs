@@ -9,8 +9,7 @@ use crate::{
     config::Config,
     limiter::{ConcurrencyLimiter, KeyedLimiters},
     media::{MediaLinks, Pictures},
-    platform::Platform,
-    platform::StoreHealth,
+    platform::{Platform, Reach, StoreHealth},
     sealing::Cipher,
     secret::Secret,
     upstream::{Upstream, qwen::Client},
@@ -92,6 +91,11 @@ impl App {
             cipher: Arc::clone(&self.cipher),
             store_health: Arc::clone(&self.store_health),
         }
+    }
+
+    /// Returns which hosts links may lead to.
+    pub(super) fn reach(&self) -> Reach {
+        if self.config.allow_private_urls { Reach::Any } else { Reach::PublicOnly }
     }
 
     /// Returns the caller who sent this key, with the account's current session.

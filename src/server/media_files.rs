@@ -12,7 +12,7 @@ use crate::{
     limiter::Permit,
     media::{self, Downloads, Opened, Resolved},
     media_type,
-    platform::{Body, Platform, Reach, Request},
+    platform::{Body, Platform, Request},
 };
 
 /// How long a browser may keep a picture or video.
@@ -44,12 +44,8 @@ pub(super) async fn pass_on<P: Platform>(
 ) -> Result<Response<Body>> {
     let caller = app.caller(platform, KeyId::of("")).await;
     let services = app.services(&caller.account);
-    let downloads = Downloads {
-        upstream: &services.upstream,
-        links: &app.media_links,
-        owner: &caller.owner,
-        reach: if app.config.allow_private_urls { Reach::Any } else { Reach::PublicOnly },
-    };
+    let downloads =
+        Downloads { upstream: &services.upstream, links: &app.media_links, owner: &caller.owner, reach: app.reach() };
     let Opened { status, length, content_range, has_ranges, head, body } =
         media::open(platform, downloads, found, range).await?;
     // The beginning of a part tells nothing.
@@ -70,8 +66,8 @@ pub(super) async fn pass_on<P: Platform>(
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("inline"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE));
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
     }
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
     if has_ranges {
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     }

@@ -21,6 +21,7 @@ mod housekeeping;
 mod images;
 mod info;
 mod local;
+mod made;
 mod media_files;
 mod messages_models;
 mod models;

@@ -14,7 +14,7 @@ use crate::{
     },
     error::{Error, Result},
     media::LinkMaker,
-    platform::{Body, Headers, Platform, Reach},
+    platform::{Body, Headers, Platform},
 };
 
 /// The longest name of a model, in bytes. The site limits the size of requests, and each chunk contains the name.
@@ -104,7 +104,7 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     let meta = AnswerMeta { id, created: platform.now().seconds(), model: model_name };
     let is_stream = delivery.is_stream();
     let encoder = Encoder::new(meta, delivery);
-    let reach = if app.config.allow_private_urls { Reach::Any } else { Reach::PublicOnly };
+    let reach = app.reach();
     // Ids that could be guessed are no ids: without randomness the answer shows no pictures.
     let links = platform.random().ok().map(|seed| LinkMaker::new(base, seed));
     let plan = Plan { options, conversation, reach, tools: rules, format, kept, links };

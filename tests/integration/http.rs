@@ -29,11 +29,14 @@ const EXPECTED_HEADERS: &[&str] = &[
     "access-control-allow-origin",
     "access-control-expose-headers",
     "access-control-max-age",
+    "accept-ranges",
     "allow",
     "cache-control",
     "connection",
+    "content-disposition",
     "content-encoding",
     "content-length",
+    "content-range",
     "content-security-policy",
     "content-type",
     "cross-origin-opener-policy",
@@ -48,6 +51,7 @@ const EXPECTED_HEADERS: &[&str] = &[
     "x-accel-buffering",
     "x-content-type-options",
     "x-conversation-id",
+    "x-images",
     "x-request-id",
     "x-should-retry",
 ];
@@ -146,10 +150,12 @@ impl Http {
             assert!(expected, "{method} {path}: unexpected header {name}: {:?}", reply.headers);
         }
         assert!(reply.headers.contains_key("x-request-id"), "{method} {path}: no request id");
-        // Caches may store pages and revalidate them; API responses are private.
-        let is_page = reply.headers.contains_key("content-security-policy");
+        // Caches may store pages and revalidate them; browsers may keep pictures and videos; API responses are private.
+        let is_media = reply.headers.contains_key("content-disposition");
+        let is_page = reply.headers.contains_key("content-security-policy") && !is_media;
         let is_stream = reply.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
         let expected = match (is_page, is_stream) {
+            _ if is_media => "private, max-age=3600",
             (true, _) => "no-cache",
             (_, true) => "no-store, no-transform",
             _ => "no-store",

@@ -82,6 +82,8 @@ impl Native {
 }
 
 impl Http for Native {
+    const KNOWS_WHAT_WAS_SENT: bool = true;
+
     async fn fetch(&self, request: http::Request<Payload>) -> Result<FetchResponse, FetchError> {
         self.shared.fetcher.fetch(request).await
     }

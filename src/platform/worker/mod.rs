@@ -69,6 +69,8 @@ impl Worker {
 }
 
 impl Http for Worker {
+    const KNOWS_WHAT_WAS_SENT: bool = false;
+
     async fn fetch(&self, request: http::Request<Payload>) -> Result<FetchResponse, FetchError> {
         fetch::fetch(request, self.client.as_ref()).await
     }

@@ -29,6 +29,10 @@ const MAX_LINK: usize = 4096;
 /// The longest of the codes below, and some more.
 const MAX_CODE: usize = 40;
 
+/// Words of a refusal that lasts for hours, and of one that lasts for a moment, in lower case.
+const QUOTA_WORDS: &[&str] = &["quota", "daily", "today", "usage limit", "额度", "上限", "今日"];
+const BUSY_WORDS: &[&str] = &["busy", "retry later", "try again later", "稍后", "繁忙", "访问量较大"];
+
 const SLIDER_MARKS: &[&str] = &["aliyun_waf", "aliyuncaptcha"];
 const CHALLENGE_MARKS: &[&str] =
     &["rgv587", "fail_sys_user_validate", "_____tmd_____", "punish", "x5secdata", "captcha"];
@@ -347,11 +351,12 @@ fn by_code(code: &str, text: &str, hours: Option<u64>, wait: Option<Duration>) -
         "modelnotfound" => unknown_model(),
         "datainspectionfailed" => filtered(),
         "ratelimited" => {
-            let of_quota = says(text, &["quota", "daily", "today", "usage limit", "额度", "上限", "今日"]);
-            let of_moment = says(text, &["busy", "retry later", "try again later", "稍后", "繁忙"]);
             let in_hours = hours.is_some() || says(text, &["hour", "小时"]);
-            if of_quota || (in_hours && !of_moment) { quota(hours, wait, text) } else { busy(wait, text) }
+            let is_quota = says(text, QUOTA_WORDS) || (in_hours && !says(text, BUSY_WORDS));
+            if is_quota { quota(hours, wait, text) } else { busy(wait, text) }
         }
+        // The site uses this code also when it has no room for a picture at the moment.
+        "quotalimited" | "quotalimit" if says(text, BUSY_WORDS) && !says(text, QUOTA_WORDS) => busy(wait, text),
         "quotalimited" | "quotalimit" | "exceedlimit" | "quotaexhausted" => quota(hours, wait, text),
         "parallellimited" | "toomanyrequests" => busy(wait, text),
         "unauthorized" | "invalidtoken" | "tokenexpired" => Error::session_expired(),

@@ -142,9 +142,9 @@ impl HttpClient {
     }
 
     /// Sends a request that must not be sent twice, and waits for the head of the answer, at most `limit`.
-    pub(super) async fn send_once(
+    pub(super) async fn send_once<P: Host>(
         &self,
-        platform: &impl Host,
+        platform: &P,
         request: http::Request<Payload>,
         limit: Duration,
     ) -> Result<Sent> {
@@ -154,7 +154,12 @@ impl HttpClient {
                 self.clock.observe(answer.headers(), platform.now());
                 Ok(Sent::Answered(answer))
             }
-            Some(Err(error)) if error.kind == FetchErrorKind::Broken => Ok(Sent::Lost(unreachable_error(&error))),
+            Some(Err(error))
+                if error.kind == FetchErrorKind::Broken
+                    || (error.kind == FetchErrorKind::Connect && !P::KNOWS_WHAT_WAS_SENT) =>
+            {
+                Ok(Sent::Lost(unreachable_error(&error)))
+            }
             Some(Err(error)) => Err(unreachable_error(&error)),
             None => Ok(Sent::Lost(Error::new(
                 ErrorKind::UpstreamTimeout,

@@ -18,6 +18,7 @@ mod fake_site;
 mod files;
 mod history;
 mod hostile;
+mod images;
 mod lenient;
 mod messages;
 mod models;
@@ -413,6 +414,25 @@ cases! {
     }
     signatures {
         the_fake_storage_rejects_any_flipped_bit (Native: "the case starts no server"),
+    }
+    images {
+        a_picture_is_drawn,
+        fields_decide_what_is_drawn,
+        wrong_fields_are_refused_before_the_site_is_asked,
+        each_failure_is_one_job_and_the_right_error,
+        a_challenge_or_an_ended_session_draws_nothing,
+        a_lost_stream_is_looked_up,
+        several_pictures_have_a_chat_each,
+        equal_requests_share_a_picture,
+        a_picture_outlives_its_client,
+        a_restart_loses_no_picture (Native: "the harness removes the database of a stopped Worker"),
+        pictures_are_edited,
+        streams_send_an_event_for_each_picture,
+        links_lead_to_the_picture,
+        the_storage_is_asked_again,
+        links_begin_with_the_servers_address,
+        a_broken_store_keeps_nobody_from_drawing,
+        pictures_in_chats_have_links_of_this_server,
     }
     fake_media {
         pictures_are_drawn (Native: "the case starts no server"),

@@ -1,0 +1,365 @@
+//! `/v1/images/…`: pictures from a text, or from a text and pictures.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use futures::{
+    StreamExt as _,
+    channel::mpsc::UnboundedReceiver,
+    future::{Either, select},
+    stream,
+};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+
+use super::{
+    App, address,
+    body::{self, Reservation},
+    form::{Field, Form, Texts},
+    made::{self, Made},
+    reply,
+};
+use crate::{
+    accounts::{Caller, KeyId},
+    api::openai::images::{
+        self, Content, FORM_TEXTS, ImagesDelivery, ImagesMeta, ImagesRequest, Operation, Picture, ResultForm,
+    },
+    chat::{Attachments, upload_attachments},
+    error::{Error, ErrorKind, Result},
+    llm::{self, MediaClass, MediaSource, PictureRequest, Ratio},
+    media::{Order, Outcome, Progress, request_key},
+    media_type::MediaKind,
+    platform::{self, Body, BoxFuture, FetchError, Platform, Request},
+    upstream::{File, NewFile},
+};
+
+/// The limit of a request without pictures.
+const TEXT_LIMIT: body::Limit = body::Limit { bytes: 1024 * 1024, advice: "a prompt has at most 32,000 characters" };
+/// The most pictures that one is drawn from.
+const MAX_INPUTS: usize = 16;
+/// How many of the wanted pictures were drawn, where some failed.
+const IMAGES: HeaderName = HeaderName::from_static("x-images");
+/// The shape of pictures of the model that cannot choose one.
+const WITHOUT_AUTO: (&str, Ratio) = ("qwen-image-2.0-pro", Ratio::Square);
+
+/// A request for pictures, and what goes along.
+struct Asked {
+    base: Arc<str>,
+    is_fresh: bool,
+    caller: Option<Caller>,
+    pictures: PictureRequest,
+    delivery: ImagesDelivery,
+    attachments: Attachments,
+    /// The request's share of the memory, kept until its pictures are uploaded.
+    reservation: Reservation,
+}
+
+pub(super) async fn generations<P: Platform>(
+    app: &Arc<App>,
+    platform: &P,
+    key: KeyId,
+    request: Request,
+) -> Result<Response<Body>> {
+    let (base, is_fresh) = (address::base(&app.config, &request), is_fresh(&request));
+    let body = body::collect(&app.memory, platform, &request.headers, request.body, TEXT_LIMIT).await?;
+    let ImagesRequest { pictures, delivery } = images::parse_generation(&body, app.config.max_images)?;
+    let (caller, attachments, reservation) = (None, Attachments::default(), body.into_reservation());
+    let asked = Asked { base, is_fresh, caller, pictures, delivery, attachments, reservation };
+    answer(app, platform, key, asked).await
+}
+
+pub(super) async fn edits<P: Platform>(
+    app: &Arc<App>,
+    platform: &P,
+    key: KeyId,
+    request: Request,
+) -> Result<Response<Body>> {
+    let content_type = request.headers.get("content-type").unwrap_or_default().to_ascii_lowercase();
+    if content_type.trim_start().starts_with("multipart/") {
+        return edit_form(app, platform, key, request).await;
+    }
+    let (base, is_fresh) = (address::base(&app.config, &request), is_fresh(&request));
+    let limit = body::chat_limit(&app.config.product);
+    let body = body::collect(&app.memory, platform, &request.headers, request.body, limit).await?;
+    let max_images = app.config.max_images;
+    let (pictures, delivery, attachments, reservation) = platform::work_on(platform, body.len(), move || {
+        let ImagesRequest { mut pictures, delivery } = images::parse_edit(&body, max_images)?;
+        let attachments = Attachments::of_media(std::mem::take(&mut pictures.inputs))?;
+        Ok::<_, Error>((pictures, delivery, attachments, body.into_reservation()))
+    })
+    .await?;
+    let asked = Asked { base, is_fresh, caller: None, pictures, delivery, attachments, reservation };
+    answer(app, platform, key, asked).await
+}
+
+/// Reads a form; its pictures are uploaded as they arrive.
+async fn edit_form<P: Platform>(app: &Arc<App>, platform: &P, key: KeyId, request: Request) -> Result<Response<Body>> {
+    let (base, is_fresh) = (address::base(&app.config, &request), is_fresh(&request));
+    let limit = app.config.max_image_bytes.saturating_mul(MAX_INPUTS as u64);
+    let Request { headers, body, .. } = request;
+    let mut form = Form::open(platform, &headers, body, limit)?;
+    app.qwen.session().ready(platform).await?;
+    let caller = app.caller(platform, key).await;
+    let (mut files, mut texts) = (Vec::new(), Texts::new(FORM_TEXTS, app.memory.reservation()));
+    while let Some(field) = form.next().await? {
+        let is_file = field.file_name.is_some();
+        if is_file && images::is_input_field(&field.name) {
+            if files.len() >= MAX_INPUTS {
+                return Err(Error::invalid("image", format!("At most {MAX_INPUTS} pictures are possible.")));
+            }
+            let file = upload(app, platform, &caller, field).await?;
+            files.push(media_of(platform, &file));
+        } else if is_file && field.name == "mask" {
+            return Err(images::mask_unsupported());
+        } else {
+            texts.add(field).await?;
+        }
+    }
+    let ImagesRequest { mut pictures, delivery } =
+        images::parse_form(Operation::Edit, app.config.max_images, files, |name| texts.take(name))?;
+    let attachments = Attachments::of_media(std::mem::take(&mut pictures.inputs))?;
+    let (caller, reservation) = (Some(caller), texts.into_reservation());
+    answer(app, platform, key, Asked { base, is_fresh, caller, pictures, delivery, attachments, reservation }).await
+}
+
+/// Uploads the file of a field.
+pub(super) async fn upload(app: &App, platform: &impl Platform, caller: &Caller, field: Field) -> Result<File> {
+    let new = NewFile {
+        name: field.file_name.clone().unwrap_or_default(),
+        declared: field.content_type.clone(),
+        expected: Some(MediaKind::Image),
+        length: None,
+        hash: None,
+        param: field.name.clone(),
+        body: field.content(),
+    };
+    app.qwen.upload(platform, &caller.owner, new).await
+}
+
+/// An uploaded file as what goes along with a request.
+pub(super) fn media_of(platform: &impl Platform, file: &File) -> llm::Media {
+    llm::Media {
+        class: MediaClass::Image,
+        source: MediaSource::Entry(file.entry(platform).json().to_string().into()),
+        filename: Some(file.name.clone()),
+        format: None,
+        param: "image".to_owned(),
+        word: "image".into(),
+    }
+}
+
+/// Whether the client wants new pictures although it got the same a short while ago.
+pub(super) fn is_fresh(request: &Request) -> bool {
+    request.headers.get("x-fresh").is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
+}
+
+async fn answer<P: Platform>(app: &Arc<App>, platform: &P, key: KeyId, asked: Asked) -> Result<Response<Body>> {
+    let Asked { base, is_fresh, caller, pictures, delivery, attachments, reservation } = asked;
+    let PictureRequest { model, prompt, ratio, quality, count, inputs: _ } = pictures;
+    app.qwen.session().ready(platform).await?;
+    let caller = match caller {
+        Some(caller) => caller,
+        None => app.caller(platform, key).await,
+    };
+    let model = model.unwrap_or_default();
+    let choice = app.qwen.choose_picture(platform, &model, quality).await;
+    {
+        let request_metrics = platform.request_metrics();
+        let mut record = request_metrics.record();
+        record.model = Some(if model.is_empty() { "qwen-image".to_owned() } else { model.chars().take(200).collect() });
+        record.stream = Some(delivery.is_stream);
+    }
+    let (services, reach) = (app.services(&caller.account), app.reach());
+    let files = upload_attachments(platform, &services, (&caller.owner, reach), &attachments).await.map_err(refused)?;
+    drop(reservation);
+    let (text_model, image_model) = (choice.text_model, choice.image_model);
+    let ratio = ratio.or_else(|| (image_model.as_deref() == Some(WITHOUT_AUTO.0)).then_some(WITHOUT_AUTO.1));
+    let count_text = count.to_string();
+    let fixed = [
+        "images",
+        &prompt,
+        &text_model,
+        image_model.as_deref().unwrap_or_default(),
+        ratio.map_or("", Ratio::as_str),
+        &count_text,
+    ];
+    let request_key = request_key(caller.scope(), fixed.into_iter().chain(attachments.fingerprints()));
+    let order = Order {
+        owner: caller.owner.clone(),
+        key: request_key,
+        is_fresh,
+        text_model,
+        image_model,
+        ratio,
+        prompt,
+        files,
+        count,
+        node: None,
+    };
+    let progress = app.pictures(&caller.account).draw(platform, order);
+    let delivering = Delivering { app: Arc::clone(app), platform: platform.clone(), caller, base, delivery };
+    if delivering.delivery.is_stream { delivering.stream(progress).await } else { delivering.whole(progress).await }
+}
+
+/// The content inspection's refusal, as clients of pictures know it.
+fn refused(error: Error) -> Error {
+    if error.kind() == ErrorKind::ContentFilter { error.of_kind(ErrorKind::PictureRefused) } else { error }
+}
+
+/// What a picture is delivered with.
+struct Delivering<P> {
+    app: Arc<App>,
+    platform: P,
+    caller: Caller,
+    base: Arc<str>,
+    delivery: ImagesDelivery,
+}
+
+/// What the next step of a stream brings, and what is left of it.
+type Step<P> = (Option<BytesMut>, Option<(Delivering<P>, UnboundedReceiver<Progress>)>);
+
+impl<P: Platform> Delivering<P> {
+    /// Answers with all pictures at once.
+    async fn whole(self, mut progress: UnboundedReceiver<Progress>) -> Result<Response<Body>> {
+        let (mut drawn, mut outcome) = (Vec::new(), None);
+        while let Some(next) = progress.next().await {
+            match next {
+                Progress::Picture(picture) => drawn.push(picture),
+                Progress::Ended(ended) => outcome = Some(ended.map_err(refused)?),
+            }
+        }
+        let Outcome { drawn: count, wanted, usage } = outcome.ok_or_else(made::interrupted)?;
+        let mut reservation = self.app.memory.reservation();
+        let mut all = Vec::new();
+        let mut failure = None;
+        for picture in drawn {
+            match made::fetch(
+                &self.app,
+                &self.platform,
+                &self.caller,
+                &self.base,
+                picture,
+                self.is_url(),
+                &mut reservation,
+            )
+            .await
+            {
+                Ok(made) => all.push(made),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        let delivered = count.min(all.len());
+        if let (true, Some(error)) = (all.is_empty(), failure) {
+            return Err(error);
+        }
+        for made in &all {
+            self.delivery.check_format(made.format)?;
+        }
+        let meta = ImagesMeta { created: self.platform.now().seconds(), quality: self.delivery.quality, usage };
+        let pictures: Vec<Picture<'_>> = all.iter().map(picture_of).collect();
+        let mut out = BytesMut::new();
+        images::write_object(&mut out, &meta, &pictures);
+        let mut answer = reply::json_bytes(StatusCode::OK, out.freeze());
+        if delivered < wanted
+            && let Ok(value) = HeaderValue::from_str(&format!("{delivered}/{wanted}"))
+        {
+            answer.headers_mut().insert(IMAGES, value);
+        }
+        Ok(answer)
+    }
+
+    /// Answers with an event for each picture. The status line waits for the first of them, or for a refusal, as it does in
+    /// chats.
+    async fn stream(self, progress: UnboundedReceiver<Progress>) -> Result<Response<Body>> {
+        let (first_byte, heartbeat) = (self.app.timing.first_byte, self.app.timing.heartbeat);
+        let platform = self.platform.clone();
+        let mut work: BoxFuture<Result<Step<P>>> = Box::pin(self.step(progress));
+        let mut begun = None;
+        match select(work.as_mut(), platform.sleep(first_byte)).await {
+            Either::Left((step, _)) => begun = Some(step?),
+            Either::Right(_) => {}
+        }
+        let rest = match begun {
+            Some((bytes, rest)) => {
+                Rest { bytes, work: rest.map(|(this, progress)| -> BoxFuture<_> { Box::pin(this.step(progress)) }) }
+            }
+            None => Rest { bytes: None, work: Some(work) },
+        };
+        let body = stream::unfold(rest, move |rest| {
+            let platform = platform.clone();
+            async move { rest.next(&platform, heartbeat).await }
+        });
+        Ok(reply::event_stream(Body::Stream(Box::pin(body))))
+    }
+
+    /// Waits for the next picture or the end.
+    async fn step(self, mut progress: UnboundedReceiver<Progress>) -> Result<Step<P>> {
+        match progress.next().await {
+            None => Err(made::interrupted()),
+            Some(Progress::Ended(Ok(_))) => Ok((None, None)),
+            Some(Progress::Ended(Err(error))) => Err(refused(error)),
+            Some(Progress::Picture(picture)) => {
+                let mut reservation = self.app.memory.reservation();
+                let made = made::fetch(
+                    &self.app,
+                    &self.platform,
+                    &self.caller,
+                    &self.base,
+                    picture,
+                    self.is_url(),
+                    &mut reservation,
+                )
+                .await?;
+                self.delivery.check_format(made.format)?;
+                let usage = made.usage;
+                let meta = ImagesMeta { created: self.platform.now().seconds(), quality: self.delivery.quality, usage };
+                let mut out = BytesMut::new();
+                images::write_event(&mut out, self.delivery.operation, &meta, &picture_of(&made));
+                Ok((Some(out), Some((self, progress))))
+            }
+        }
+    }
+
+    fn is_url(&self) -> bool {
+        self.delivery.form == ResultForm::Url
+    }
+}
+
+fn picture_of(made: &Made) -> Picture<'_> {
+    let content = match &made.url {
+        Some(url) => Content::Url(url),
+        None => Content::Bytes(&made.bytes),
+    };
+    Picture { content, pixels: made.pixels, format: made.format }
+}
+
+/// A stream that has begun: bytes that wait, and the work on those that follow.
+struct Rest<P> {
+    bytes: Option<BytesMut>,
+    work: Option<BoxFuture<Result<Step<P>>>>,
+}
+
+impl<P: Platform> Rest<P> {
+    async fn next(mut self, platform: &P, heartbeat: Duration) -> Option<(Result<Bytes, FetchError>, Self)> {
+        if let Some(bytes) = self.bytes.take() {
+            return Some((Ok(bytes.freeze()), self));
+        }
+        let mut work = self.work.take()?;
+        let mut out = BytesMut::new();
+        match select(work.as_mut(), platform.sleep(heartbeat)).await {
+            Either::Left((Ok((bytes, rest)), _)) => {
+                out = bytes?;
+                self.work = rest.map(|(this, progress)| -> BoxFuture<_> { Box::pin(this.step(progress)) });
+            }
+            Either::Left((Err(error), _)) => {
+                tracing::warn!(%error, "a stream of pictures ended with an error");
+                platform.request_metrics().record().code = Some(error.kind().code());
+                images::write_error(&mut out, &error);
+            }
+            Either::Right(_) => {
+                images::write_heartbeat(&mut out);
+                self.work = Some(work);
+            }
+        }
+        Some((Ok(out.freeze()), self))
+    }
+}
