@@ -307,6 +307,9 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
         Endpoint::DeleteResponse => responses::delete(),
         Endpoint::ResponseInput => responses::input_items(),
         Endpoint::CancelResponse => responses::cancel(),
+        Endpoint::Generations => about("createImage", "Images", "Draw pictures", "OpenAI's Images API."),
+        Endpoint::Edits => about("editImage", "Images", "Draw pictures from pictures", "OpenAI's Images API."),
+        Endpoint::MediaFile => about("media", "Images", "A picture or video that was made here", ""),
         Endpoint::Root => Operation {
             answers: vec![Answer {
                 status: 200,
