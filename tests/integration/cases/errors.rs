@@ -11,6 +11,8 @@ use crate::{
 
 /// The error code after which no upstream request is sent.
 const CHALLENGE: &str = "qwen_challenge";
+/// The error code after which the session is refused for a while.
+const EXPIRED: &str = "qwen_session_expired";
 /// The number of rows tested concurrently.
 const CONCURRENCY: usize = 6;
 
@@ -50,9 +52,13 @@ pub async fn each_recorded_error_is_returned(case: Arc<Case>) {
     let server = case.start(&[]).await;
     let rows = recorded().into_iter().filter(|row| row.answer.as_ref().is_some_and(|answer| answer.code != CHALLENGE));
     let checks = futures::stream::iter(rows).map(|row| {
-        let server = Arc::clone(&server);
+        let (case, shared) = (Arc::clone(&case), Arc::clone(&server));
         async move {
+            let ends_session = row.answer.as_ref().is_some_and(|answer| answer.code == EXPIRED);
             for stream in [false, true] {
+                // A session that ends needs an account of its own.
+                let own_fake = Fake::start();
+                let server = if ends_session { case.start_with(&own_fake, &[]).await } else { Arc::clone(&shared) };
                 assert_error_of_row(&row, &ask(&server, &row, "", stream).await, stream);
             }
         }
