@@ -2,7 +2,8 @@
 // with chat completions, Codex with Responses, Claude Code with Messages. The fake site plays the model: an answer with a call of
 // the agent's own tool, then a sentence.
 //
-// The environment names the server (BASE_URL, API_KEY), the fake site behind it (SITE_URL) and a folder for everything (FOLDER).
+// The environment names the server (ORIGIN, API_KEY), another one whose session the site refuses (ENDED_ORIGIN), the fake site behind
+// both (SITE_URL) and a folder for everything (FOLDER).
 // With arguments: only these agents; `pi` and `opencode` stand for their dialects too.
 // Prints `ok` or `FAILED` an agent and a variant, and exits with 1 if one failed.
 
@@ -13,7 +14,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { call, clean, directive, entry, native, siteChats } from "./fake_site.mjs";
 
-const { BASE_URL, API_KEY, FOLDER } = process.env;
+const { ORIGIN, ENDED_ORIGIN, API_KEY, FOLDER } = process.env;
 const CONTENT = 'Hello from "the edge" 🙂\n';
 const END = "The file is written.";
 const PIECE = 7;
@@ -22,18 +23,17 @@ const TIME_LIMIT = 180_000;
 const THOUGHT = "A tool can write it.";
 
 const model = { id: "qwen3-max", name: "Q" };
-const ORIGIN = BASE_URL.replace(/\/v1$/, "");
 
 /** pi with one of its APIs. */
-function pi(api, baseUrl) {
+function pi(api, base = "/v1") {
   return {
     program: "pi",
     arguments: (prompt) => ["--provider", "edge", "--model", model.id, "--no-session", "-p", prompt],
     environment: (home) => ({ PI_CODING_AGENT_DIR: home, EDGE_KEY: API_KEY }),
-    prepare({ home }) {
+    prepare({ home, origin }) {
       const limits = { contextWindow: 256_000, maxTokens: 32_000, cost: { input: 0, output: 0, cacheRead: 0, cacheWrite: 0 } };
       const models = [{ ...model, reasoning: true, input: ["text"], ...limits }];
-      const edge = { baseUrl, api, apiKey: "EDGE_KEY", models };
+      const edge = { baseUrl: origin + base, api, apiKey: "EDGE_KEY", models };
       writeFileSync(path.join(home, "models.json"), JSON.stringify({ providers: { edge } }));
     },
     tool: "write",
@@ -50,8 +50,8 @@ function opencode(npm) {
       OPENCODE_DISABLE_MODELS_FETCH: "1",
       ...Object.fromEntries(["CONFIG", "DATA", "CACHE", "STATE"].map((kind) => [`XDG_${kind}_HOME`, path.join(home, kind)])),
     }),
-    prepare({ work }) {
-      const options = { baseURL: BASE_URL, apiKey: API_KEY };
+    prepare({ work, origin }) {
+      const options = { baseURL: `${origin}/v1`, apiKey: API_KEY };
       const models = { [model.id]: { name: model.name, limit: { context: 256_000, output: 32_000 } } };
       const provider = { edge: { npm, options, models } };
       const name = `edge/${model.id}`;
@@ -65,9 +65,9 @@ function opencode(npm) {
 
 // `thoughts`: it prints what the model thinks.
 const agents = {
-  pi: pi("openai-completions", BASE_URL),
-  "pi-responses": pi("openai-responses", BASE_URL),
-  "pi-messages": pi("anthropic-messages", ORIGIN),
+  pi: pi("openai-completions"),
+  "pi-responses": pi("openai-responses"),
+  "pi-messages": pi("anthropic-messages", ""),
 
   opencode: opencode("@ai-sdk/openai-compatible"),
   "opencode-responses": opencode("@ai-sdk/openai"),
@@ -76,7 +76,7 @@ const agents = {
   "qwen-code": {
     program: "qwen",
     arguments: (prompt) => ["--auth-type", "openai", "-y", "-p", prompt],
-    environment: () => ({ OPENAI_API_KEY: API_KEY, OPENAI_BASE_URL: BASE_URL, OPENAI_MODEL: model.id }),
+    environment: (home, origin) => ({ OPENAI_API_KEY: API_KEY, OPENAI_BASE_URL: `${origin}/v1`, OPENAI_MODEL: model.id }),
     prepare() {},
     tool: "write_file",
     input: (file) => ({ file_path: file, content: CONTENT }),
@@ -86,12 +86,12 @@ const agents = {
     program: "codex",
     arguments: (prompt) => ["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--json", prompt],
     environment: (home) => ({ CODEX_HOME: home, EDGE_KEY: API_KEY }),
-    prepare({ home }) {
+    prepare({ home, origin }) {
       const settings = `model = "${model.id}"
 model_provider = "edge"
 [model_providers.edge]
 name = "edge"
-base_url = "${BASE_URL}"
+base_url = "${origin}/v1"
 env_key = "EDGE_KEY"
 wire_api = "responses"
 `;
@@ -107,8 +107,8 @@ wire_api = "responses"
     program: "claude",
     arguments: (prompt) =>
       ["-p", prompt, "--output-format", "stream-json", "--verbose", "--permission-mode", "bypassPermissions"],
-    environment: (home) => ({
-      ANTHROPIC_BASE_URL: ORIGIN,
+    environment: (home, origin) => ({
+      ANTHROPIC_BASE_URL: origin,
       ANTHROPIC_AUTH_TOKEN: API_KEY,
       ANTHROPIC_MODEL: model.id,
       ANTHROPIC_DEFAULT_HAIKU_MODEL: model.id,
@@ -145,22 +145,29 @@ function output(program, args, options) {
   });
 }
 
-async function attempt(agent, variant) {
+/** Prepares a task at a server. Returns its folder, its word, its prompt, and how to run it. */
+function task(agent, origin) {
   const [home, work] = ["home", "work"].map((name) => path.join(FOLDER, randomUUID(), name));
   for (const folder of [home, work]) mkdirSync(folder, { recursive: true });
   execFileSync("git", ["init", "--quiet", work]);
-  agent.prepare({ home, work });
+  agent.prepare({ home, work, origin });
+  const word = `task-${randomUUID()}`;
+  const prompt = `Write the file hello.txt (${word}).`;
+  // Nothing else of this process: neither the settings of the server nor those of whoever runs this.
+  const environment = { PATH: process.env.PATH, HOME: home, ...agent.environment(home, origin) };
+  const run = () => output(agent.program, agent.arguments(prompt), { cwd: work, env: environment });
+  return { work, word, prompt, run };
+}
+
+async function attempt(agent, variant) {
+  const { work, word, prompt, run } = task(agent, ORIGIN);
   const names = variant.startsWith("two") ? ["hello.txt", "again.txt"] : ["hello.txt"];
   const files = names.map((name) => path.join(work, name));
   const first = variants[variant](agent.tool, files.map(agent.input));
   // The model can only call what it was told of. Side calls, which have no tools, get another answer.
   await directive(entry(agent.tool), [first, END], { piece: PIECE });
 
-  const word = `task-${randomUUID()}`;
-  const prompt = `Write the file hello.txt (${word}).`;
-  // Nothing else of this process: neither the settings of the server nor those of whoever runs this.
-  const environment = { PATH: process.env.PATH, HOME: home, ...agent.environment(home) };
-  const { code, text } = await output(agent.program, agent.arguments(prompt), { cwd: work, env: environment });
+  const { code, text } = await run();
   const told = `exit code ${code}, output: ${text}`;
   assert.equal(code, 0, told);
   for (const file of files) assert(existsSync(file) && readFileSync(file, "utf8") === CONTENT, `${file}: ${told}`);
@@ -182,14 +189,53 @@ async function attempt(agent, variant) {
   return `${chats.length - 1} side calls, prompts of ${asked.map((turn) => turn.length).join(" and ")} characters`;
 }
 
+/** An error in the middle of the first answer: the agent tries again, or tells of it. */
+async function amid(agent) {
+  const { work, run } = task(agent, ORIGIN);
+  const file = path.join(work, "hello.txt");
+  const error = "[[fake say=I%20begin%20with%20the%20file. fail=error_amid]]";
+  // The agent may try again in another chat.
+  const answers = [error, `I write it.\n${call(agent.tool, agent.input(file))}`, END];
+  await directive(entry(agent.tool), answers, { piece: PIECE, id: randomUUID() });
+  const { code, text } = await run();
+  const told = `exit code ${code}, output: ${text}`;
+  clean(text);
+  if (existsSync(file)) {
+    assert(code === 0 && readFileSync(file, "utf8") === CONTENT && text.includes(END), told);
+    return "tried again";
+  }
+  assert(text.includes("reports a fault of its own"), told);
+  return `told of it, exit code ${code}`;
+}
+
+/** How many requests a server has sent to the site, by its metrics. */
+async function requests(origin) {
+  const reply = await fetch(`${origin}/metrics`, { headers: { authorization: `Bearer ${API_KEY}` } });
+  const lines = (await reply.text()).split("\n").filter((line) => line.startsWith("qwen_edge_upstream_seconds_count"));
+  return lines.reduce((sum, line) => sum + Number(line.split(" ").pop()), 0);
+}
+
+/** The session has ended: the agent tells what to do, and the site is not asked, however often the agent asks. */
+async function ended(agent) {
+  const { run } = task(agent, ENDED_ORIGIN);
+  const before = await requests(ENDED_ORIGIN);
+  const { text } = await run();
+  assert(text.includes("The Qwen session has ended"), text);
+  const asked = (await requests(ENDED_ORIGIN)) - before;
+  // One each half minute, as the site may have been wrong.
+  assert(asked <= 1, `${asked} requests to the site`);
+  return `${asked} requests to the site`;
+}
+
 const wanted = process.argv.slice(2);
 for (const name of wanted) assert(agents[name], `the agents are ${Object.keys(agents).join(", ")}`);
 for (const [name, agent] of Object.entries(agents)) {
   if (wanted.length > 0 && !wanted.some((chosen) => name === chosen || name.startsWith(`${chosen}-`))) continue;
-  for (const variant of Object.keys(variants)) {
+  const cases = Object.keys(variants).map((variant) => [variant, () => attempt(agent, variant)]);
+  for (const [variant, run] of [...cases, ["error amid", () => amid(agent)], ["ended session", () => ended(agent)]]) {
     const start = Date.now();
     try {
-      const told = await attempt(agent, variant);
+      const told = await run();
       console.log(`ok ${name}, ${variant}: ${told}, ${((Date.now() - start) / 1000).toFixed(1)} s`);
     } catch (error) {
       process.exitCode = 1;
