@@ -231,8 +231,10 @@ const wanted = process.argv.slice(2);
 for (const name of wanted) assert(agents[name], `the agents are ${Object.keys(agents).join(", ")}`);
 for (const [name, agent] of Object.entries(agents)) {
   if (wanted.length > 0 && !wanted.some((chosen) => name === chosen || name.startsWith(`${chosen}-`))) continue;
-  const cases = Object.keys(variants).map((variant) => [variant, () => attempt(agent, variant)]);
-  for (const [variant, run] of [...cases, ["error amid", () => amid(agent)], ["ended session", () => ended(agent)]]) {
+  const cases = Object.fromEntries(Object.keys(variants).map((variant) => [variant, () => attempt(agent, variant)]));
+  cases["error amid"] = () => amid(agent);
+  cases["ended session"] = () => ended(agent);
+  for (const [variant, run] of Object.entries(cases)) {
     const start = Date.now();
     try {
       const told = await run();
