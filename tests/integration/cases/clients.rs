@@ -19,11 +19,14 @@ async fn run(case: &Case, program: &str, script: &str) {
     // A challenge blocks the server and the account, so this case gets its own server and fake.
     let challenging_fake = Fake::start();
     let challenged = case.start_with(&challenging_fake, &[]).await;
+    // A refused session is not tried again for a while, so this one is of an account of its own.
+    let ended = case.start(&[]).await;
     let sessionless = case.start(&[("QWEN_COOKIES", "")]).await;
     let impatient = case.start(&[("UPSTREAM_IDLE_SECONDS", "1")]).await;
     let mut command = command(program, script, &server);
     command
         .env("CHALLENGED_URL", format!("{}/v1", challenged.url))
+        .env("ENDED_URL", format!("{}/v1", ended.url))
         .env("SESSIONLESS_URL", format!("{}/v1", sessionless.url))
         .env("HASTY_URL", format!("{}/v1", impatient.url))
         // The setting of the server: the scripts then require comment lines.

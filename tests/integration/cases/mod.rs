@@ -169,6 +169,7 @@ cases! {
         content_inspection_mid_answer_is_a_finish_reason,
         a_challenge_stops_upstream_calls,
         a_missing_or_expired_session_returns_401,
+        a_refused_session_stops_upstream_calls,
         an_idle_upstream_times_out,
         an_unreachable_upstream_returns_502,
         an_error_before_the_first_byte_timeout_is_a_status,
