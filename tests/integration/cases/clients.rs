@@ -96,6 +96,10 @@ pub async fn langchain(case: Arc<Case>) {
     run_with_tools(&case, &python(), "tools_langchain.py", 8).await;
 }
 
+pub async fn langchain_anthropic(case: Arc<Case>) {
+    run_with_tools(&case, &python(), "tools_langchain_anthropic.py", 10).await;
+}
+
 pub async fn pydantic_ai(case: Arc<Case>) {
     run_with_tools(&case, &python(), "tools_pydantic_ai.py", 10).await;
 }
@@ -105,7 +109,7 @@ pub async fn instructor(case: Arc<Case>) {
 }
 
 pub async fn ai_sdk(case: Arc<Case>) {
-    run_with_tools(&case, "node", "tools_ai_sdk.mjs", 18).await;
+    run_with_tools(&case, "node", "tools_ai_sdk.mjs", 27).await;
 }
 
 /// Runs a script of the Responses API.

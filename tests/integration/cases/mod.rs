@@ -389,6 +389,7 @@ cases! {
         tools_of_openai_python,
         tools_of_openai_node,
         langchain,
+        langchain_anthropic,
         pydantic_ai,
         instructor,
         ai_sdk,
