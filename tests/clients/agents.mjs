@@ -1,6 +1,6 @@
-// Coding agents that write a file through the server, for scripts/clients: pi and opencode in each of the three dialects, Qwen Code
-// with chat completions, Codex with Responses, Claude Code with Messages. The fake site plays the model: an answer with a call of
-// the agent's own tool, then a sentence.
+// Coding agents that write a file through the server, for scripts/clients: pi and opencode in each of the three dialects, Qwen Code,
+// Cline and Continue with chat completions, Codex with Responses, Claude Code with Messages. The fake site plays the model: an answer
+// with a call of the agent's own tool, then a sentence.
 //
 // The environment names the server (ORIGIN, API_KEY), another one whose session the site refuses (ENDED_ORIGIN), the fake site behind
 // both (SITE_URL) and a folder for everything (FOLDER).
@@ -20,6 +20,8 @@ const END = "The file is written.";
 const PIECE = 7;
 const TIME_LIMIT = 180_000;
 
+// 429 with `Retry-After: 7`.
+const TOO_MANY = "[[fake fail=recorded name=http_429_with_a_wait]]";
 const THOUGHT = "A tool can write it.";
 
 const model = { id: "qwen3-max", name: "Q" };
@@ -82,6 +84,34 @@ const agents = {
     input: (file) => ({ file_path: file, content: CONTENT }),
   },
 
+  cline: {
+    program: "cline",
+    arguments: (prompt, home) =>
+      ["--data-dir", home, "--json", "--auto-approve", "true", "-P", "openai-compatible", "-m", model.id, "-k", API_KEY, prompt],
+    environment: () => ({}),
+    prepare({ home, origin }) {
+      const settings = ["openai-compatible", "-k", API_KEY, "-m", model.id, "-b", `${origin}/v1`, "--data-dir", home];
+      execFileSync("cline", ["auth", ...settings], { env: { PATH: process.env.PATH, HOME: home }, stdio: "ignore" });
+    },
+    tool: "editor",
+    input: (file) => ({ path: file, new_text: CONTENT }),
+    thoughts: true,
+  },
+
+  continue: {
+    program: "cn",
+    arguments: (prompt, home) => ["-p", "--auto", "--config", path.join(home, "edge.json"), prompt],
+    environment: (home) => ({ CONTINUE_GLOBAL_DIR: home }),
+    prepare({ home, origin }) {
+      const edge = { provider: "openai", model: model.id, apiBase: `${origin}/v1`, apiKey: API_KEY, capabilities: ["tool_use"] };
+      const settings = { name: "edge", version: "0.0.1", schema: "v1", models: [{ name: model.name, roles: ["chat"], ...edge }] };
+      // Every JSON text is YAML.
+      writeFileSync(path.join(home, "edge.json"), JSON.stringify(settings));
+    },
+    tool: "Write",
+    input: (file) => ({ filepath: file, content: CONTENT }),
+  },
+
   codex: {
     program: "codex",
     arguments: (prompt) => ["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--json", prompt],
@@ -128,6 +158,9 @@ wire_api = "responses"
 /** The first answers of the site, by variant: what calls the tool with each input. */
 const variants = {
   taught: (tool, [input]) => `I write it.\n${call(tool, input)}`,
+  // The server says each second that it is still there; the first status comes before the site's.
+  slow: (tool, [input]) => `[[fake first_ms=2500 gap_ms=2500 say=${encodeURIComponent(call(tool, input))}]]`,
+  limited: (tool, [input]) => `I write it.\n${call(tool, input)}`,
   native: (tool, [input]) => native([tool, input]),
   thinking: (tool, [input]) => `[[fake think=${encodeURIComponent(THOUGHT)} say=${encodeURIComponent(call(tool, input))}]]`,
   two: (tool, inputs) => `I write both.\n${inputs.map((input) => call(tool, input)).join("\n")}`,
@@ -155,7 +188,7 @@ function task(agent, origin) {
   const prompt = `Write the file hello.txt (${word}).`;
   // Nothing else of this process: neither the settings of the server nor those of whoever runs this.
   const environment = { PATH: process.env.PATH, HOME: home, ...agent.environment(home, origin) };
-  const run = () => output(agent.program, agent.arguments(prompt), { cwd: work, env: environment });
+  const run = () => output(agent.program, agent.arguments(prompt, home), { cwd: work, env: environment });
   return { work, word, prompt, run };
 }
 
@@ -165,7 +198,13 @@ async function attempt(agent, variant) {
   const files = names.map((name) => path.join(work, name));
   const first = variants[variant](agent.tool, files.map(agent.input));
   // The model can only call what it was told of. Side calls, which have no tools, get another answer.
-  await directive(entry(agent.tool), [first, END], { piece: PIECE });
+  const answers = { piece: PIECE };
+  if (variant === "limited") {
+    // The agent sends the refused request again, and that begins another chat.
+    await directive(entry(agent.tool), [TOO_MANY, first, END], { ...answers, id: randomUUID() });
+  } else {
+    await directive(entry(agent.tool), [first, END], answers);
+  }
 
   const { code, text } = await run();
   const told = `exit code ${code}, output: ${text}`;
