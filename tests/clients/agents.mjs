@@ -2,8 +2,8 @@
 // Cline and Continue with chat completions, Codex with Responses, Claude Code with Messages. The fake site plays the model: an answer
 // with a call of the agent's own tool, then a sentence.
 //
-// The environment names the server (ORIGIN, API_KEY), another one whose session the site refuses (ENDED_ORIGIN), the fake site behind
-// both (SITE_URL) and a folder for everything (FOLDER).
+// The environment names the server (ORIGIN, API_KEY), another one whose session the site refuses (ENDED_ORIGIN), one that nothing
+// else uses (CHALLENGED_ORIGIN), the fake site behind all (SITE_URL) and a folder for everything (FOLDER).
 // With arguments: only these agents; `pi` and `opencode` stand for their dialects too.
 // Prints `ok` or `FAILED` an agent and a variant, and exits with 1 if one failed.
 
@@ -14,7 +14,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { call, clean, directive, entry, native, siteChats } from "./fake_site.mjs";
 
-const { ORIGIN, ENDED_ORIGIN, API_KEY, FOLDER } = process.env;
+const { ORIGIN, ENDED_ORIGIN, CHALLENGED_ORIGIN, API_KEY, FOLDER } = process.env;
 const CONTENT = 'Hello from "the edge" 🙂\n';
 const END = "The file is written.";
 const PIECE = 7;
@@ -124,6 +124,8 @@ name = "edge"
 base_url = "${origin}/v1"
 env_key = "EDGE_KEY"
 wire_api = "responses"
+# Else it waits for the end of a captcha cooldown, five times.
+${origin === CHALLENGED_ORIGIN ? "stream_max_retries = 0" : ""}
 `;
       writeFileSync(path.join(home, "config.toml"), settings);
     },
@@ -266,6 +268,19 @@ async function ended(agent) {
   return `${asked} requests to the site`;
 }
 
+/** The site asks for a human check: the agent says so, and the site is not asked again. */
+async function challenged(agent) {
+  const { word, run } = task(agent, CHALLENGED_ORIGIN);
+  await directive(word, ["[[fake fail=recorded name=waf_json]]"], { id: randomUUID() });
+  const before = await requests(CHALLENGED_ORIGIN);
+  const { text } = await run();
+  assert(text.includes("human check"), text);
+  const asked = (await requests(CHALLENGED_ORIGIN)) - before;
+  // The first agent makes a chat and asks in it; the captcha cooldown is for all of them.
+  assert(asked <= 2, `${asked} requests to the site`);
+  return `${asked} requests to the site`;
+}
+
 const wanted = process.argv.slice(2);
 for (const name of wanted) assert(agents[name], `the agents are ${Object.keys(agents).join(", ")}`);
 for (const [name, agent] of Object.entries(agents)) {
@@ -273,6 +288,7 @@ for (const [name, agent] of Object.entries(agents)) {
   const cases = Object.fromEntries(Object.keys(variants).map((variant) => [variant, () => attempt(agent, variant)]));
   cases["error amid"] = () => amid(agent);
   cases["ended session"] = () => ended(agent);
+  cases["human check"] = () => challenged(agent);
   for (const [variant, run] of Object.entries(cases)) {
     const start = Date.now();
     try {
