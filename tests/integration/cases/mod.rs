@@ -214,6 +214,7 @@ cases! {
         a_tool_loop_in_function_mode_stays_in_its_chat,
         title_and_tag_requests_do_not_join_conversations,
         explicit_conversation_ids_take_precedence,
+        session_ids_and_cache_keys_alone_lead_nowhere,
         long_histories_are_uploaded_as_a_file,
         deleted_chats_are_recreated_transparently,
         busy_chats_are_retried_then_replaced,
