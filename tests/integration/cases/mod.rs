@@ -20,6 +20,7 @@ mod hostile;
 mod lenient;
 mod messages;
 mod models;
+mod n8n;
 mod operation;
 mod pages;
 mod process;
@@ -304,6 +305,12 @@ cases! {
         a_codex_run_uses_one_chat,
         a_very_long_response_is_not_kept,
         a_kept_response_costs_one_more_row (Worker: "the native server does not count rows"),
+    }
+    n8n {
+        the_openai_node_runs_its_tools_in_one_chat,
+        the_openai_nodes_options_are_accepted,
+        the_openai_node_sends_pictures_and_files,
+        the_chat_model_node_runs_an_agent_in_one_chat,
     }
     files {
         an_upload_returns_a_usable_file_object,
