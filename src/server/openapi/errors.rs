@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use crate::{
-    api::{Dialect, anthropic, openai},
+    api::{
+        Dialect, anthropic,
+        openai::{self, images},
+    },
     error::{Error, ErrorKind, ErrorKind as K},
     server::{
         auth, body,
@@ -42,6 +45,10 @@ pub(super) const TURN: &[ErrorKind] = &[
 /// The further errors of a turn with tools, or with a form that its answer has to have.
 pub(super) const FORMS: &[ErrorKind] = &[K::ToolChoiceUnsatisfied, K::InvalidStructuredOutput];
 
+/// The errors of pictures alone.
+pub(super) const PICTURES: &[ErrorKind] =
+    &[K::UnsupportedValue, K::PictureRefused, K::UpstreamOverloaded, K::MediaUnavailable];
+
 /// Returns an example of an error. Its message is also the summary of the example.
 fn example_error(kind: ErrorKind) -> Error {
     match kind {
@@ -51,6 +58,7 @@ fn example_error(kind: ErrorKind) -> Error {
         K::AdminDisabled => auth::no_admin_token(),
         K::SessionExpired => Error::session_expired(),
         K::Overloaded => body::overloaded(),
+        K::UnsupportedValue => images::mask_unsupported(),
         K::ToolChoiceUnsatisfied => Error::tool_choice_unsatisfied(Some("get_weather")),
         K::InvalidStructuredOutput => Error::invalid_structured_output("/age must be of type integer, and is a string"),
         K::InvalidRequest => Error::invalid("messages", sample_message(kind)),
@@ -120,6 +128,7 @@ const ALL: &[&[ErrorKind]] = &[
         K::StoreFailed,
         K::Configuration,
     ],
+    PICTURES,
 ];
 
 /// Returns an example of each error, by its code.
@@ -133,7 +142,7 @@ pub(super) fn examples() -> Json {
     let kinds = ALL.iter().copied().flatten().copied();
     let chat = kinds.clone().map(|kind| example(Dialect::ChatCompletions, kind));
     let others = [K::AdminDisabled, K::NotFound, K::StoreFailed, K::PreviousResponseNotFound];
-    let of_messages = |kind: &ErrorKind| !others.contains(kind);
+    let of_messages = |kind: &ErrorKind| !others.contains(kind) && !PICTURES.contains(kind);
     let messages = kinds.filter(of_messages).map(|kind| example(Dialect::Messages, kind));
     chat.chain(messages).collect::<serde_json::Map<_, _>>().into()
 }
@@ -142,6 +151,8 @@ pub(super) fn examples() -> Json {
 fn example_name(dialect: Dialect, kind: ErrorKind) -> String {
     match dialect {
         Dialect::Messages => format!("messages.{}", kind.code()),
+        // Its code is that of a refused text.
+        Dialect::ChatCompletions | Dialect::Responses if kind == K::PictureRefused => format!("images.{}", kind.code()),
         Dialect::ChatCompletions | Dialect::Responses => kind.code().to_owned(),
     }
 }
@@ -184,9 +195,12 @@ fn response(route: &Route, status: u16, kinds: &[ErrorKind]) -> Json {
     if route.dialect == Dialect::Messages {
         headers["request-id"] = json!({ "$ref": "#/components/headers/RequestId" });
     }
+    // What was drawn is paid for.
+    let draws = matches!(route.endpoint, Endpoint::Generations | Endpoint::Edits | Endpoint::MediaFile);
+    let final_statuses: &[u16] = if draws { &[400, 401, 403, 429, 500, 502, 504] } else { &[401, 403, 429, 500] };
     for (name, component, statuses) in [
         ("retry-after", "RetryAfter", &[403, 429, 502, 503, 504][..]),
-        ("x-should-retry", "ShouldRetry", &[401, 403, 429, 500]),
+        ("x-should-retry", "ShouldRetry", final_statuses),
         ("www-authenticate", "WwwAuthenticate", &[401]),
     ] {
         if statuses.contains(&status) {

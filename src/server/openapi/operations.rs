@@ -5,12 +5,12 @@ use serde_json::{Value as Json, json};
 use super::{
     super::router::Endpoint,
     errors::{FORMS, SITE, TURN},
-    messages, responses,
+    images, messages, responses,
 };
 use crate::error::{ErrorKind, ErrorKind as K};
 
 /// A media type with its schema and an example.
-type Content = (&'static str, Json, Json);
+pub(super) type Content = (&'static str, Json, Json);
 
 /// A response that is not an error.
 pub(super) struct Answer {
@@ -307,9 +307,6 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
         Endpoint::DeleteResponse => responses::delete(),
         Endpoint::ResponseInput => responses::input_items(),
         Endpoint::CancelResponse => responses::cancel(),
-        Endpoint::Generations => about("createImage", "Images", "Draw pictures", "OpenAI's Images API."),
-        Endpoint::Edits => about("editImage", "Images", "Draw pictures from pictures", "OpenAI's Images API."),
-        Endpoint::MediaFile => about("media", "Images", "A picture or video that was made here", ""),
         Endpoint::Root => Operation {
             answers: vec![Answer {
                 status: 200,
@@ -385,6 +382,9 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
         },
         Endpoint::Messages => messages::create(),
         Endpoint::CountTokens => messages::count_tokens(),
+        Endpoint::Generations => images::generations(),
+        Endpoint::Edits => images::edits(),
+        Endpoint::MediaFile => images::media_file(),
         Endpoint::Models => Operation {
             parameters: vec![
                 version(),
