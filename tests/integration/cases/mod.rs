@@ -407,6 +407,10 @@ cases! {
         responses_of_openai_node,
         responses_of_agents_and_langchain,
         responses_of_the_ai_sdk,
+        pictures_of_openai_python,
+        pictures_of_openai_node,
+        pictures_of_the_ai_sdk,
+        pictures_of_chat_programs,
     }
     process {
         an_invalid_variable_is_named,
