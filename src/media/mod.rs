@@ -10,4 +10,4 @@ mod record;
 pub use download::{Downloads, Opened, open};
 pub use links::{LinkMaker, MadeIn, MediaLinks, NewLink, Resolved, markdown, media_id};
 pub use order::{Order, request_key};
-pub use pictures::{Drawn, Outcome, Pictures, Progress};
+pub use pictures::{Drawn, Outcome, Pictures, Progress, REPEATS};
