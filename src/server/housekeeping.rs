@@ -11,6 +11,14 @@ impl App {
         chats::clean_up(self, platform).await;
         let expired = store::files::expire_uploads(platform, platform.now()).await;
         self.store_health.ok_or_log("deleting uploads whose links have expired", expired);
+        self.follow_videos(platform).await;
+        let before = self.conversations.not_before(platform.now());
+        self.videos(&self.account).expire(platform, before).await;
+    }
+
+    /// Follows some of the videos in the making. Called every few seconds where there is a timer for it.
+    pub async fn follow_videos(&self, platform: &impl Platform) {
+        self.videos(&self.account).follow(platform, self.qwen.session().identity()).await;
     }
 
     /// Waits for a running renewal of the session. Called before the process ends.
