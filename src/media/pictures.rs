@@ -240,7 +240,7 @@ impl<P: Platform> Job<P> {
         } else {
             self.recover(index, Seen::Nothing).await
         };
-        let drawn = drawn.map_err(|error| picture_error(error));
+        let drawn = drawn.map_err(picture_error);
         {
             let mut state = self.state();
             if let (Some(slot), Err(error)) = (state.record.slots.get_mut(index), &drawn) {

@@ -252,7 +252,6 @@ async def keys(sdk):
 
 async def upstream_errors(sdk):
     for name, kind, status, code in (
-        ("unauthorized", anthropic.AuthenticationError, 401, "qwen_session_expired"),
         ("rate_limited_hours", anthropic.RateLimitError, 429, "quota_exceeded"),
         ("data_inspection", anthropic.BadRequestError, 400, "content_filter"),
         ("model_not_found", anthropic.NotFoundError, 404, "model_not_found"),
@@ -285,6 +284,17 @@ async def retry(sdk):
         same(text_of(message), "Healed")
 
 
+async def ended_session(sdk):
+    if "ENDED_URL" not in os.environ:
+        return
+    async with Sdk(sdk.name, os.environ["ENDED_URL"], max_retries=2) as ended:
+        # The site refuses the session once; the server answers from then on.
+        for directive in ("fail=recorded name=unauthorized", "say=no"):
+            for wishes in ({}, {"stream": True}):
+                error = await refusal(anthropic.AuthenticationError, 401, ended.create, directive, **wishes)
+                same(error["code"], "qwen_session_expired")
+
+
 async def no_session(sdk):
     if "SESSIONLESS_URL" not in os.environ:
         return
@@ -307,7 +317,7 @@ async def challenge(sdk):
 CASES = [
     models_list, models_retrieve, plain, no_thinking, stream_helper, stream_events, heartbeat, stop, limit, tools,
     forced_tool, tool_runner, parse, images, count_tokens, wrong_fields, keys, upstream_errors, error_amid, retry,
-    no_session, challenge,
+    ended_session, no_session, challenge,
 ]  # fmt: skip
 
 

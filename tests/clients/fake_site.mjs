@@ -43,8 +43,10 @@ export const entry = (name) => `{"type":"function","function":{"name":"${name}"`
 export class Again extends Array {}
 
 /** Sets the answers to a chat whose first prompt contains the marker. */
-export async function directive(marker, answers, { piece = 5 } = {}) {
-  const body = JSON.stringify({ marker, directive: `steps=${answers.map(encodeURIComponent).join("|")} piece=${piece}` });
+export async function directive(marker, answers, { piece = 5, id = "" } = {}) {
+  const steps = `steps=${answers.map(encodeURIComponent).join("|")} piece=${piece}`;
+  // With an id all chats count their steps together.
+  const body = JSON.stringify({ marker, directive: id ? `${steps} id=${id}` : steps });
   const headers = { "content-type": "application/json" };
   const reply = await fetch(`${SITE_URL}/fake/directive`, { method: "POST", headers, body });
   assert.equal(reply.status, 200);

@@ -5,7 +5,7 @@ import { randomUUID } from "node:crypto";
 import OpenAI from "openai";
 import { PLAIN, chunksOf, contentOf, create, newClient, prompt, refusal, withoutWaiting } from "./node_sdk.mjs";
 
-const { CHALLENGED_URL, HASTY_URL, SESSIONLESS_URL } = process.env;
+const { CHALLENGED_URL, ENDED_URL, HASTY_URL, SESSIONLESS_URL } = process.env;
 const {
   APIError, AuthenticationError, BadRequestError, InternalServerError, NotFoundError, PermissionDeniedError,
   RateLimitError,
@@ -13,7 +13,6 @@ const {
 
 // Errors that a retry does not fix.
 const FINAL = [
-  ["unauthorized", AuthenticationError, 401, "qwen_session_expired"],
   ["rate_limited_hours", RateLimitError, 429, "quota_exceeded"],
   ["rate_limited_quota_without_num", RateLimitError, 429, "quota_exceeded"],
   ["http_429_with_a_longer_wait", RateLimitError, 429, "rate_limit_exceeded"],
@@ -130,6 +129,17 @@ export const errors = {
         const ask = () => create(patient, directive, form);
         const { error } = await refused(patient, PermissionDeniedError, 403, "qwen_challenge", 1, ask);
         assert.match(error.error.verify_url, /_____tmd_____\/punish/);
+      }
+  },
+
+  async error_of_an_ended_session() {
+    if (!ENDED_URL) return;
+    const patient = newPatient({ baseURL: ENDED_URL });
+    // The site refuses the session once; the server answers from then on.
+    for (const directive of [recorded("unauthorized"), "say=no"])
+      for (const form of FORMS) {
+        const ask = () => create(patient, directive, form);
+        await refused(patient, AuthenticationError, 401, "qwen_session_expired", 1, ask);
       }
   },
 

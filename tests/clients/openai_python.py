@@ -4,8 +4,8 @@
 
 The server's upstream must be the fake (`tests/fake_qwen`), which follows the directives in the prompts. With
 HEARTBEAT_SECONDS=1, the setting of the server, the `heartbeat` case requires comment lines. Some errors need separate servers:
-CHALLENGED_URL in front of an upstream that no other server uses, SESSIONLESS_URL without a Qwen session, HASTY_URL with
-UPSTREAM_IDLE_SECONDS=1.
+CHALLENGED_URL in front of an upstream that no other server uses, ENDED_URL with an account that no other server uses,
+SESSIONLESS_URL without a Qwen session, HASTY_URL with UPSTREAM_IDLE_SECONDS=1.
 Prints `ok NAME` or `FAILED NAME: reason` for each case and exits 1 if any failed.
 """
 

@@ -10,7 +10,6 @@ from python_sdk import Sdk, check, content_of, refusal, same
 
 # Errors that a retry does not fix.
 FINAL = [
-    ("unauthorized", openai.AuthenticationError, 401, "qwen_session_expired"),
     ("rate_limited_hours", openai.RateLimitError, 429, "quota_exceeded"),
     ("rate_limited_quota_without_num", openai.RateLimitError, 429, "quota_exceeded"),
     ("http_429_with_a_longer_wait", openai.RateLimitError, 429, "rate_limit_exceeded"),
@@ -152,6 +151,18 @@ async def error_of_a_challenge(sdk):
                 check("/_____tmd_____/punish" in error.body["verify_url"], f"verify_url: {error.body}")
 
 
+async def error_of_an_ended_session(sdk):
+    if "ENDED_URL" not in os.environ:
+        return
+    async with Patient(sdk.name, base_url=os.environ["ENDED_URL"]) as patient:
+        # The site refuses the session once; the server answers from then on.
+        for directive in (recorded("unauthorized"), "say=no"):
+            for wishes in ({}, {"stream": True}):
+                await patient.refused(
+                    openai.AuthenticationError, 401, "qwen_session_expired", 1, patient.create, directive, **wishes
+                )
+
+
 async def error_without_a_session(sdk):
     if "SESSIONLESS_URL" not in os.environ:
         return
@@ -163,5 +174,5 @@ async def error_without_a_session(sdk):
 
 CASES = [
     errors_that_are_final, errors_of_the_request, errors_to_repeat_later, errors_to_repeat_soon,
-    error_of_a_silent_site, error_of_a_challenge, error_without_a_session,
+    error_of_a_silent_site, error_of_a_challenge, error_of_an_ended_session, error_without_a_session,
 ]  # fmt: skip

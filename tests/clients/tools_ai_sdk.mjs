@@ -1,7 +1,8 @@
-// The Vercel AI SDK with its two providers for chat completions: tools in several steps, objects. Called as fake_site.mjs says;
-// prints `ok` or `FAILED` a case.
+// The Vercel AI SDK with its two providers for chat completions and the one for Messages: tools in several steps, objects. Called as
+// fake_site.mjs says; prints `ok` or `FAILED` a case.
 
 import assert from "node:assert/strict";
+import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { NoObjectGeneratedError, Output, generateObject, generateText, isStepCount, streamObject, streamText, tool } from "ai";
@@ -13,7 +14,14 @@ const openai = createOpenAI({ baseURL, apiKey });
 const compatible = createOpenAICompatible({ name: "edge", baseURL, apiKey, includeUsage: true, supportsStructuredOutputs: true });
 // It sends `json_object`, and no schema.
 const plain = createOpenAICompatible({ name: "edge", baseURL, apiKey });
-const PROVIDERS = { openai: (name) => openai.chat(name), compatible: (name) => compatible(name) };
+const anthropic = createAnthropic({ baseURL, apiKey });
+const PROVIDERS = {
+  openai: (name) => openai.chat(name),
+  compatible: (name) => compatible(name),
+  anthropic: (name) => anthropic(name),
+};
+// For a model that it does not know, the provider for Messages else has a tool of its own take the object.
+const once = { maxRetries: 0, providerOptions: { anthropic: { structuredOutputMode: /** @type {const} */ ("outputFormat") } } };
 const THINKER = "qwen3-max";
 const PLAIN = "qwen3-coder-plus";
 
@@ -38,7 +46,7 @@ const tools = {
 };
 const ANSWERS = [`I look.\n${call("get_weather", ROME)}\n${call("clock", {})}`, call("get_weather", BONN), "It is sunny."];
 const wishes = (model, talk) => ({
-  model, prompt: talk.prompt, tools, instructions: "Be brief.", stopWhen: isStepCount(8), maxRetries: 0,
+  model, prompt: talk.prompt, tools, instructions: "Be brief.", stopWhen: isStepCount(8), ...once,
 });
 
 /** Checks the steps of a loop, and what reached the site. */
@@ -50,7 +58,8 @@ async function checkLoop(steps, talk) {
   clean(steps.map(({ text, reasoningText, toolCalls }) => [text, reasoningText, toolCalls]));
   await talk.reached(
     ["Be brief.", entry("get_weather"), entry("clock"), talk.prompt],
-    [result(1, "get_weather", 'sun in Rome "centro"'), "[TOOL RESULT #2: clock]", "it is broken"],
+    // Messages says that a result is an error.
+    [result(1, "get_weather", 'sun in Rome "centro"'), "[TOOL RESULT #2: clock", "it is broken"],
     [result(1, "get_weather", "sun in Bonn")],
   );
 }
@@ -106,7 +115,7 @@ const casesOf = (name, model) => ({
   async [`${name}_generate_object`]() {
     for (const answers of [[FENCED], [UNFIT, FENCED]]) {
       const talk = await Talk.of(answers);
-      const { object } = await generateObject({ model: model(PLAIN), schema: Event, prompt: talk.prompt, maxRetries: 0 });
+      const { object } = await generateObject({ model: model(PLAIN), schema: Event, prompt: talk.prompt, ...once });
       assert.deepEqual(object, EVENT);
       const later = answers.slice(1).map(() => Again.of("does not fit the schema"));
       await talk.reached([talk.prompt, "fits the following JSON schema", '"enum":["public","private"]'], ...later);
@@ -115,7 +124,7 @@ const casesOf = (name, model) => ({
 
   async [`${name}_stream_object`]() {
     const talk = await Talk.of([FENCED], { piece: 3 });
-    const got = streamObject({ model: model(THINKER), schema: Event, prompt: talk.prompt, maxRetries: 0 });
+    const got = streamObject({ model: model(THINKER), schema: Event, prompt: talk.prompt, ...once });
     const partial = await all(got.partialObjectStream);
     assert.deepEqual([await got.object, partial.at(-1)], [EVENT, EVENT]);
     assert(partial.length > 5, `${partial.length} partial objects`);
@@ -134,6 +143,20 @@ const casesOf = (name, model) => ({
 const cases = {
   ...casesOf("openai", PROVIDERS.openai),
   ...casesOf("compatible", PROVIDERS.compatible),
+  ...casesOf("anthropic", PROVIDERS.anthropic),
+
+  /** The tool that takes the object is the only one, and has to be called: the bare object counts as well. */
+  async anthropic_object_by_tool() {
+    for (const answer of [call("json", EVENT), JSON.stringify(EVENT)]) {
+      const talk = await Talk.of([answer, answer], { piece: 3 });
+      const asked = { model: PROVIDERS.anthropic(PLAIN), schema: Event, prompt: talk.prompt, maxRetries: 0 };
+      assert.deepEqual((await generateObject(asked)).object, EVENT);
+      await talk.reached([entry("json"), "[Call at least one", talk.prompt]);
+      const again = await Talk.of([answer]);
+      const got = streamObject({ ...asked, prompt: again.prompt });
+      assert.deepEqual((await all(got.partialObjectStream)).at(-1), EVENT);
+    }
+  },
 
   async json_object() {
     const talk = await Talk.of([FENCED]);

@@ -312,6 +312,9 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
         Endpoint::Video => videos::retrieve(),
         Endpoint::DeleteVideo => videos::delete(),
         Endpoint::VideoContent => videos::content(),
+        Endpoint::Generations => about("createImage", "Images", "Draw pictures", "OpenAI's Images API."),
+        Endpoint::Edits => about("editImage", "Images", "Draw pictures from pictures", "OpenAI's Images API."),
+        Endpoint::MediaFile => about("media", "Images", "A picture or video that was made here", ""),
         Endpoint::Root => Operation {
             answers: vec![Answer {
                 status: 200,

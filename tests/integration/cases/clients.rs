@@ -19,11 +19,14 @@ async fn run(case: &Case, program: &str, script: &str) {
     // A challenge blocks the server and the account, so this case gets its own server and fake.
     let challenging_fake = Fake::start();
     let challenged = case.start_with(&challenging_fake, &[]).await;
+    // A refused session is not tried again for a while, so this one is of an account of its own.
+    let ended = case.start(&[]).await;
     let sessionless = case.start(&[("QWEN_COOKIES", "")]).await;
     let impatient = case.start(&[("UPSTREAM_IDLE_SECONDS", "1")]).await;
     let mut command = command(program, script, &server);
     command
         .env("CHALLENGED_URL", format!("{}/v1", challenged.url))
+        .env("ENDED_URL", format!("{}/v1", ended.url))
         .env("SESSIONLESS_URL", format!("{}/v1", sessionless.url))
         .env("HASTY_URL", format!("{}/v1", impatient.url))
         // The setting of the server: the scripts then require comment lines.
@@ -93,6 +96,10 @@ pub async fn langchain(case: Arc<Case>) {
     run_with_tools(&case, &python(), "tools_langchain.py", 8).await;
 }
 
+pub async fn langchain_anthropic(case: Arc<Case>) {
+    run_with_tools(&case, &python(), "tools_langchain_anthropic.py", 10).await;
+}
+
 pub async fn pydantic_ai(case: Arc<Case>) {
     run_with_tools(&case, &python(), "tools_pydantic_ai.py", 10).await;
 }
@@ -102,7 +109,7 @@ pub async fn instructor(case: Arc<Case>) {
 }
 
 pub async fn ai_sdk(case: Arc<Case>) {
-    run_with_tools(&case, "node", "tools_ai_sdk.mjs", 18).await;
+    run_with_tools(&case, "node", "tools_ai_sdk.mjs", 27).await;
 }
 
 /// Runs a script of the Responses API.

@@ -356,6 +356,32 @@ pub async fn explicit_conversation_ids_take_precedence(case: Arc<Case>) {
     }
 }
 
+/// Sub-agents share the session id of their agent, and programs share a cache key among all their users.
+pub async fn session_ids_and_cache_keys_alone_lead_nowhere(case: Arc<Case>) {
+    let fake = Fake::start();
+    let server = case.start_with(&fake, &[]).await;
+    let session = "01a2163f-eeb9-7710-82db-fe2454e0293a";
+    let mut headers = Server::auth_headers().to_vec();
+    headers.extend(["session-id", "thread-id", "x-claude-code-session-id"].map(|name| (name, session)));
+    let hints = json!({ "prompt_cache_key": session, "user": session, "metadata": { "user_id": json!({ "session_id": session }).to_string() } });
+    let mut chats = 0;
+    for (path, field) in
+        [("/v1/chat/completions", "messages"), ("/v1/responses", "input"), ("/v1/messages", "messages")]
+    {
+        for history in [&[][..], &[], &["a question", "an answer that nobody gave"]] {
+            let texts = history.iter().copied().chain(["what now?"]);
+            let messages: Vec<Value> = texts
+                .enumerate()
+                .map(|(index, text)| json!({ "role": if index % 2 == 0 { "user" } else { "assistant" }, "content": text }))
+                .collect();
+            let body = with(json!({ "model": "qwen3-max", "max_tokens": 99, field: messages }), hints.clone());
+            assert_eq!(server.http.send("POST", path, &headers, body.to_string()).await.status, 200, "{path}");
+            chats += 1;
+            assert_eq!(fake.chats(), chats, "{path}: {history:?}");
+        }
+    }
+}
+
 pub async fn deleted_chats_are_recreated_transparently(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[]).await;

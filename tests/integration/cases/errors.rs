@@ -11,6 +11,8 @@ use crate::{
 
 /// The error code after which no upstream request is sent.
 const CHALLENGE: &str = "qwen_challenge";
+/// The error code after which the session is refused for a while.
+const EXPIRED: &str = "qwen_session_expired";
 /// The number of rows tested concurrently.
 const CONCURRENCY: usize = 6;
 
@@ -50,10 +52,16 @@ pub async fn each_recorded_error_is_returned(case: Arc<Case>) {
     let server = case.start(&[]).await;
     let rows = recorded().into_iter().filter(|row| row.answer.as_ref().is_some_and(|answer| answer.code != CHALLENGE));
     let checks = futures::stream::iter(rows).map(|row| {
-        let server = Arc::clone(&server);
+        let (case, shared) = (Arc::clone(&case), Arc::clone(&server));
         async move {
+            let ends_session = row.answer.as_ref().is_some_and(|answer| answer.code == EXPIRED);
             for stream in [false, true] {
+                // A session that the site refused is not tried again at once: each such row has an account of its own.
+                let server = if ends_session { case.start(&[]).await } else { Arc::clone(&shared) };
                 assert_error_of_row(&row, &ask(&server, &row, "", stream).await, stream);
+                if ends_session {
+                    server.stop().await;
+                }
             }
         }
     });
@@ -314,6 +322,26 @@ pub async fn a_missing_or_expired_session_returns_401(case: Arc<Case>) {
         }
         assert_eq!(server.get("/ready").await.status, 503);
         assert_eq!(server.get("/v1/models").await.status, 200, "the model list needs no session");
+    }
+}
+
+pub async fn a_refused_session_stops_upstream_calls(case: Arc<Case>) {
+    for fail in ["fail=unauthorized", "fail=recorded name=session_401_empty", "fail=recorded name=stream_unauthorized"]
+    {
+        let fake = Fake::start();
+        let server = case.start_with(&fake, &[]).await;
+        server.chat(&chat(&format!("[[fake {fail}]]"))).await.error(401, EXPIRED);
+        let before = fake.requests().len();
+        // Codex sends a refused request six times within seven seconds.
+        for path in ["/v1/chat/completions", "/v1/responses", "/v1/messages"] {
+            for stream in [false, true] {
+                let fields = json!({ "stream": stream, "input": "hi" });
+                let again = server.post(path, &with(chat("hi"), fields)).await;
+                assert_eq!((again.status.as_u16(), again.header("x-should-retry")), (401, Some("false")), "{fail}");
+                assert_eq!(again.json()["error"]["code"], EXPIRED, "{fail}");
+            }
+        }
+        assert_eq!(fake.requests().len(), before, "{fail}: a request was sent upstream");
     }
 }
 

@@ -439,7 +439,7 @@ pub async fn the_storage_is_asked_again(case: Arc<Case>) {
         let body = json!({ "prompt": format!("[[fake {directive}]] {marker}") });
         let reply = server.post(GENERATIONS, &body).await;
         assert_eq!(pictures(&reply).len(), 1, "{directive}");
-        let expected = if directive.starts_with("type=") { &directive[5..] } else { "png" };
+        let expected = directive.strip_prefix("type=").unwrap_or("png");
         assert_eq!(reply.json()["output_format"], expected, "{directive}");
     }
     let reply = generate(&server, "type=jpeg", json!({ "output_format": "webp" })).await;

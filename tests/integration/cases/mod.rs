@@ -22,6 +22,7 @@ mod images;
 mod lenient;
 mod messages;
 mod models;
+mod n8n;
 mod operation;
 mod pages;
 mod process;
@@ -172,6 +173,7 @@ cases! {
         content_inspection_mid_answer_is_a_finish_reason,
         a_challenge_stops_upstream_calls,
         a_missing_or_expired_session_returns_401,
+        a_refused_session_stops_upstream_calls,
         an_idle_upstream_times_out,
         an_unreachable_upstream_returns_502,
         an_error_before_the_first_byte_timeout_is_a_status,
@@ -216,6 +218,7 @@ cases! {
         a_tool_loop_in_function_mode_stays_in_its_chat,
         title_and_tag_requests_do_not_join_conversations,
         explicit_conversation_ids_take_precedence,
+        session_ids_and_cache_keys_alone_lead_nowhere,
         long_histories_are_uploaded_as_a_file,
         deleted_chats_are_recreated_transparently,
         busy_chats_are_retried_then_replaced,
@@ -306,6 +309,12 @@ cases! {
         a_very_long_response_is_not_kept,
         a_kept_response_costs_one_more_row (Worker: "the native server does not count rows"),
     }
+    n8n {
+        the_openai_node_runs_its_tools_in_one_chat,
+        the_openai_nodes_options_are_accepted,
+        the_openai_node_sends_pictures_and_files,
+        the_chat_model_node_runs_an_agent_in_one_chat,
+    }
     files {
         an_upload_returns_a_usable_file_object,
         file_types_are_detected_by_content,
@@ -391,6 +400,7 @@ cases! {
         tools_of_openai_python,
         tools_of_openai_node,
         langchain,
+        langchain_anthropic,
         pydantic_ai,
         instructor,
         ai_sdk,

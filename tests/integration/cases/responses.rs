@@ -243,9 +243,16 @@ pub async fn heartbeats_are_events(case: Arc<Case>) {
     response.assert_text("healed");
     assert_eq!(case.fake.requests_containing(&marker).len(), 2);
     // An error after them is the last event.
-    let keys = "[[fake first_ms=2500 fail=error_created]]";
-    let response = Response::read(&post(&server, &request(keys, no_thinking)).await);
-    assert_eq!((response.body["error"]["code"].as_str(), response.items().len()), (Some("upstream_error"), 0));
+    for (fail, code) in [
+        ("error_created", "upstream_error"),
+        ("error_created code=quota_limit", "quota_exceeded"),
+        ("recorded name=rate_limited_hours", "quota_exceeded"),
+        ("recorded name=http_429", "rate_limit_exceeded"),
+    ] {
+        let keys = format!("[[fake first_ms=2500 fail={fail}]]");
+        let response = Response::read(&post(&server, &request(keys, no_thinking.clone())).await);
+        assert_eq!((response.body["error"]["code"].as_str(), response.items().len()), (Some(code), 0), "{fail}");
+    }
 }
 
 pub async fn kinds_without_a_meaning_are_ignored(case: Arc<Case>) {

@@ -11,6 +11,8 @@ use crate::{
     upstream::{AccountId, qwen::clock::Clock},
 };
 
+/// How long a session that the site refused is not tried again.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(30);
 /// The pause after the first failed refresh. It doubles with each further failure.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(5);
 const MAX_BACK_OFF: Duration = Duration::from_secs(5 * 60);
@@ -297,9 +299,17 @@ impl State {
         };
         match self.session_state(now) {
             SessionState::Missing => Err(session_missing()),
-            SessionState::Expired if self.credentials.as_ref().is_some_and(is_over) => Err(Error::session_expired()),
+            SessionState::Expired if self.was_refused_lately(now) || self.credentials.as_ref().is_some_and(is_over) => {
+                Err(Error::session_expired())
+            }
             _ => self.captcha_cooldown(now).map_or(Ok(()), Err),
         }
+    }
+
+    /// Whether the site need not be asked again yet. Codex sends a request six times in a few seconds, however it is refused.
+    fn was_refused_lately(&self, now: UnixMillis) -> bool {
+        let status = &self.status;
+        status.refused && status.checked_at.is_some_and(|at| now.since(at.millis()) < REFUSAL_PAUSE)
     }
 
     /// The error of a request during a captcha cooldown.

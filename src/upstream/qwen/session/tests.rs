@@ -82,7 +82,12 @@ fn the_state_follows_the_token_and_the_site() {
     assert!(refuse(&session, &session.current(), &expired()));
     assert!(!refuse(&session, &session.current(), &expired()), "other isolates know already");
     assert_eq!(session.report(later(121_000)).state, SessionState::Expired);
-    assert!(session.check(later(121_000)).is_ok(), "after a refusal the next request asks again");
+    assert_eq!(
+        session.check(later(29_000)).unwrap_err().kind(),
+        ErrorKind::SessionExpired,
+        "clients repeat it at once"
+    );
+    assert!(session.check(later(121_000)).is_ok(), "some time after a refusal a request asks again");
     assert!(accept(&session, &session.current(), later(122_000)), "an acceptance after a refusal is shared");
     assert_eq!(session.report(later(122_000)).state, SessionState::Valid);
 }
