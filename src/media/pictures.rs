@@ -482,7 +482,7 @@ fn is_refusal(error: &Error) -> bool {
 }
 
 /// The error as clients of pictures know it.
-fn picture_error(error: Error) -> Error {
+pub(super) fn picture_error(error: Error) -> Error {
     match error.kind() {
         // Nothing was drawn, and it is worth another try.
         ErrorKind::RateLimited => Error::new(ErrorKind::UpstreamOverloaded, error.message().to_owned())
