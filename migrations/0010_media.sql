@@ -23,14 +23,17 @@ CREATE TABLE drawings (
 
 -- Videos (/v1/videos).
 CREATE TABLE videos (
-    id TEXT PRIMARY KEY NOT NULL, -- 128 random bits
+    id TEXT PRIMARY KEY NOT NULL, -- 'video_' and 128 random bits
     scope TEXT NOT NULL, -- digest of the API key and the account
     account TEXT NOT NULL, -- digest of the account
-    state TEXT NOT NULL, -- 'creating', 'running', 'completed' or 'failed'
-    asked_at INTEGER NOT NULL, -- when its state was last asked of the site
+    request TEXT NOT NULL, -- digest of the API key, the account and the request
+    state TEXT NOT NULL, -- 'creating', 'running', 'completed', 'failed', or 'refused' (never begun, and not listed)
+    held_until INTEGER NOT NULL, -- when somebody may begin it anew or ask for its state, in milliseconds since 1970
     body TEXT NOT NULL, -- the job as JSON, encrypted when SESSION_KEY is set
     created_at INTEGER NOT NULL, -- milliseconds since 1970
-    updated_at INTEGER NOT NULL
-);
+    ended_at INTEGER NOT NULL -- milliseconds since 1970; 0 while it is not over
+) WITHOUT ROWID;
 CREATE INDEX videos_by_scope ON videos (scope, created_at, id);
-CREATE INDEX videos_by_state ON videos (state, asked_at);
+CREATE INDEX videos_by_request ON videos (request);
+CREATE INDEX videos_by_state ON videos (account, state, held_until);
+CREATE INDEX videos_by_end ON videos (ended_at);

@@ -75,6 +75,8 @@ enum Command {
 
 /// The interval of the Worker's cron trigger in `wrangler.toml`.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// How often the videos in the making are followed.
+const VIDEO_INTERVAL: Duration = Duration::from_secs(10);
 /// The exit code for an invalid configuration.
 const BAD_CONFIGURATION: u8 = 2;
 
@@ -204,6 +206,13 @@ async fn listen(config: Config, warnings: &[String]) -> Result<(), String> {
         loop {
             keeper.housekeeping(&runtime).await;
             tokio::time::sleep(HOUSEKEEPING_INTERVAL).await;
+        }
+    });
+    let (follower, runtime) = (Arc::clone(&app), platform.clone());
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(VIDEO_INTERVAL).await;
+            follower.follow_videos(&runtime).await;
         }
     });
     let (closing, runtime) = (Arc::clone(&app), platform.clone());

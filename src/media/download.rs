@@ -51,6 +51,8 @@ pub struct Opened {
     pub head: Bytes,
     /// All of it, the beginning included.
     pub body: ByteStream,
+    /// The site's newer link, if the known one had ended. Never for clients or logs.
+    pub newer_link: Option<String>,
 }
 
 /// Opens what a link leads to, or the part `range` of it. Tries again while the storage does not have it, for 20 s; looks
@@ -71,7 +73,10 @@ pub async fn open<P: Platform>(
         let wanted = MediaRequest { chat_id: &resolved.chat_id, link: &link, range, reach };
         let problem = match upstream.open_media(platform, Some(owner), wanted).await {
             Ok(answer) => match read(platform, answer).await {
-                Ok(opened) => return Ok(opened),
+                Ok(opened) => {
+                    let newer_link = Some(link).filter(|link| *link != resolved.link);
+                    return Ok(Opened { newer_link, ..opened });
+                }
                 Err(problem) => problem,
             },
             Err(error) if error.kind == platform::FetchErrorKind::Forbidden => return Err(unavailable(&error.detail)),
@@ -99,7 +104,8 @@ async fn read<P: Platform>(platform: &P, answer: platform::FetchResponse) -> Res
     let content_range = text(header::CONTENT_RANGE).map(str::to_owned);
     if status == StatusCode::RANGE_NOT_SATISFIABLE {
         let body: ByteStream = Box::pin(stream::empty());
-        return Ok(Opened { status, length: Some(0), content_range, has_ranges: true, head: Bytes::new(), body });
+        let (length, has_ranges, head, newer_link) = (Some(0), true, Bytes::new(), None);
+        return Ok(Opened { status, length, content_range, has_ranges, head, body, newer_link });
     }
     if !matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
         return Err(format!("the storage answered with status {}", status.as_u16()));
@@ -123,7 +129,8 @@ async fn read<P: Platform>(platform: &P, answer: platform::FetchResponse) -> Res
         return Err("the storage answered with a page".to_owned());
     }
     let body: ByteStream = Box::pin(stream::iter(pieces).chain(body));
-    Ok(Opened { status, length, content_range, has_ranges, head: begin.into(), body })
+    let (head, newer_link) = (begin.into(), None);
+    Ok(Opened { status, length, content_range, has_ranges, head, body, newer_link })
 }
 
 /// Whether it is a page, or nothing, instead of a picture or video.

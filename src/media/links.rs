@@ -15,7 +15,7 @@ use crate::{
     sealing::Cipher,
     store::media as table,
     unix_time::UnixMillis,
-    upstream::{Owner, Upstream, WantedAnswer},
+    upstream::{Owner, TaskState, Upstream, WantedAnswer},
 };
 
 /// The route of the links.
@@ -107,6 +107,8 @@ pub struct Resolved {
     /// The chat that it was made in.
     pub chat_id: String,
     response_id: String,
+    /// The task that made it, if it is a video.
+    task_id: String,
     /// The site's link, which may be relative. Never for clients or logs.
     pub link: String,
     expires_at: UnixMillis,
@@ -117,7 +119,14 @@ impl Resolved {
     #[must_use]
     pub fn new(owner: &Owner, chat_id: String, response_id: String, link: String) -> Self {
         let account = of_account(&owner.account);
-        Self { id: String::new(), account, chat_id, response_id, link, expires_at: UnixMillis::default() }
+        let (id, task_id) = (String::new(), String::new());
+        Self { id, account, chat_id, response_id, task_id, link, expires_at: UnixMillis::default() }
+    }
+
+    /// The same, made by this task.
+    #[must_use]
+    pub fn of_task(self, task_id: String) -> Self {
+        Self { task_id, ..self }
     }
 }
 
@@ -181,6 +190,7 @@ impl MediaLinks {
                 account: account.clone(),
                 chat_id: chat_id.to_owned(),
                 response_id: response_id.to_owned(),
+                task_id: String::new(),
                 link: link.clone(),
                 expires_at,
             });
@@ -202,13 +212,15 @@ impl MediaLinks {
             let table::MediaLink { id, account, chat_id, response_id, link, expires_at, .. } = row;
             let read = self.cipher.decrypt(&link, &id);
             let read = read.inspect_err(|problem| tracing::warn!(problem, "a link to a picture cannot be read"));
-            return Some(Resolved { account, chat_id, response_id, link: read.ok()?, expires_at, id });
+            let (link, task_id) = (read.ok()?, String::new());
+            return Some(Resolved { account, chat_id, response_id, task_id, link, expires_at, id });
         }
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.iter().find(|known| known.id == id && known.expires_at > now).cloned()
     }
 
-    /// Looks for a newer link of the site in the chat, after the known one has ended. `owner` = the account as it is now.
+    /// Looks for a newer link of the site, after the known one has ended: in the chat, then by the task. `owner` = the account as
+    /// it is now.
     pub async fn renew<P: Platform>(
         &self,
         platform: &P,
@@ -219,17 +231,10 @@ impl MediaLinks {
         if old.account != of_account(&owner.account) || old.chat_id.is_empty() {
             return None;
         }
-        let wanted = match old.response_id.as_str() {
-            "" => WantedAnswer::After(None),
-            node => WantedAnswer::Node(node),
+        let newer = match link_in_chat(platform, upstream, owner, old).await {
+            Some(link) => link,
+            None => link_of_task(platform, upstream, owner, old).await?,
         };
-        let answer = upstream.chat_answer(platform, owner, &old.chat_id, wanted).await;
-        let answer = answer.inspect_err(|error| tracing::info!(%error, "a picture's chat cannot be read")).ok()??;
-        let path = |link: &str| link.split('?').next().unwrap_or(link).to_owned();
-        let newer = answer.links.into_iter().find(|drawn| path(&drawn.link) == path(&old.link))?.link;
-        if newer == old.link {
-            return None;
-        }
         if !old.id.is_empty()
             && let (Ok(one), Ok(other)) = (platform.random(), platform.random())
             && let Some(sealed) = self.cipher.encrypt(&newer, &old.id, [one, other])
@@ -238,6 +243,34 @@ impl MediaLinks {
             self.store_health.ok_or_log("renewing a link to a picture", renewed);
         }
         Some(Resolved { link: newer, ..old.clone() })
+    }
+}
+
+/// The same link as its chat has it now, if that is another.
+async fn link_in_chat<P: Platform>(platform: &P, upstream: &Upstream, owner: &Owner, old: &Resolved) -> Option<String> {
+    let wanted = match old.response_id.as_str() {
+        "" => WantedAnswer::After(None),
+        node => WantedAnswer::Node(node),
+    };
+    let answer = upstream.chat_answer(platform, owner, &old.chat_id, wanted).await;
+    let answer = answer.inspect_err(|error| tracing::info!(%error, "a picture's chat cannot be read")).ok()??;
+    let path = |link: &str| link.split('?').next().unwrap_or(link).to_owned();
+    let same = answer.links.into_iter().map(|drawn| drawn.link).find(|link| path(link) == path(&old.link));
+    same.filter(|link| *link != old.link)
+}
+
+/// The link that the task of a video reports now, if that is another.
+async fn link_of_task<P: Platform>(platform: &P, upstream: &Upstream, owner: &Owner, old: &Resolved) -> Option<String> {
+    if old.task_id.is_empty() {
+        return None;
+    }
+    match upstream.task(platform, owner, &old.task_id).await {
+        Ok(Some(TaskState::Done(link))) if !link.is_empty() && link != old.link => Some(link),
+        Ok(_) => None,
+        Err(error) => {
+            tracing::info!(%error, "a video's task cannot be read");
+            None
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     chat::{Conversations, Services, Timing},
     config::Config,
     limiter::{ConcurrencyLimiter, KeyedLimiters},
-    media::{MediaLinks, Pictures},
+    media::{MediaLinks, Pictures, Videos},
     platform::{Platform, Reach, StoreHealth},
     sealing::Cipher,
     secret::Secret,
@@ -96,6 +96,17 @@ impl App {
     /// Returns which hosts links may lead to.
     pub(super) fn reach(&self) -> Reach {
         if self.config.allow_private_urls { Reach::Any } else { Reach::PublicOnly }
+    }
+
+    /// Returns what videos need.
+    pub(crate) fn videos(&self, account: &Account) -> Videos {
+        Videos {
+            upstream: Upstream::Qwen(Arc::clone(&account.qwen)),
+            limiter: Arc::clone(&self.limiter),
+            cipher: Arc::clone(&self.cipher),
+            store_health: Arc::clone(&self.store_health),
+            timeout: self.config.video_timeout,
+        }
     }
 
     /// Returns the caller who sent this key, with the account's current session.

@@ -31,22 +31,24 @@ pub(super) async fn show<P: Platform>(
         let message = "There is no such picture or video, or its link has ended. Links live for MEDIA_TTL_SECONDS.";
         Error::new(ErrorKind::NotFound, message)
     })?;
-    pass_on(app, platform, &found, request.headers.get("range").as_deref(), (permit, None)).await
+    let (answer, _) = pass_on(app, platform, &found, request.headers.get("range").as_deref(), (permit, None)).await?;
+    Ok(answer)
 }
 
-/// Opens what the site made and passes it on; `content_type` = what it is, where that is known.
+/// Opens what the site made and passes it on; `content_type` = what it is, where that is known. Returns also the site's newer
+/// link, if the known one had ended.
 pub(super) async fn pass_on<P: Platform>(
     app: &Arc<App>,
     platform: &P,
     found: &Resolved,
     range: Option<&str>,
     (permit, content_type): (Permit, Option<&'static str>),
-) -> Result<Response<Body>> {
+) -> Result<(Response<Body>, Option<String>)> {
     let caller = app.caller(platform, KeyId::of("")).await;
     let services = app.services(&caller.account);
     let downloads =
         Downloads { upstream: &services.upstream, links: &app.media_links, owner: &caller.owner, reach: app.reach() };
-    let Opened { status, length, content_range, has_ranges, head, body } =
+    let Opened { status, length, content_range, has_ranges, head, body, newer_link } =
         media::open(platform, downloads, found, range).await?;
     // The beginning of a part tells nothing.
     let is_part = content_range.as_deref().is_some_and(|range| !range.starts_with("bytes 0-"));
@@ -77,5 +79,5 @@ pub(super) async fn pass_on<P: Platform>(
     if let Some(length) = length {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
-    Ok(answer)
+    Ok((answer, newer_link))
 }

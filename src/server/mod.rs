@@ -33,6 +33,7 @@ mod responses;
 mod router;
 mod turn;
 mod upload_and_chat;
+mod videos;
 
 use std::sync::Arc;
 
@@ -156,6 +157,13 @@ async fn answer<P: Platform>(
         Endpoint::Edits => Box::pin(images::edits(app, platform, key, request)).await,
         Endpoint::MediaFile => {
             Box::pin(media_files::show(app, platform, &argument.unwrap_or_default(), &request)).await
+        }
+        Endpoint::CreateVideo => Box::pin(videos::create(app, platform, key, request)).await,
+        Endpoint::Videos => Box::pin(videos::list(app, platform, key, request.query.as_deref())).await,
+        Endpoint::Video => Box::pin(videos::show(app, platform, key, &argument.unwrap_or_default())).await,
+        Endpoint::DeleteVideo => Box::pin(videos::delete(app, platform, key, &argument.unwrap_or_default())).await,
+        Endpoint::VideoContent => {
+            Box::pin(videos::content(app, platform, key, (&argument.unwrap_or_default(), &request))).await
         }
         Endpoint::ImageChat => Box::pin(upload_and_chat::image(app, platform, key, request)).await,
         Endpoint::VideoChat => Box::pin(upload_and_chat::video(app, platform, key, request)).await,

@@ -63,6 +63,11 @@ pub(super) enum Endpoint {
     Generations,
     Edits,
     MediaFile,
+    CreateVideo,
+    Videos,
+    Video,
+    DeleteVideo,
+    VideoContent,
     Upload,
     Files,
     File,
@@ -119,6 +124,11 @@ const ROUTES: &[Route] = &[
     route("POST", "/v1/images/generations", Access::Keyed, Endpoint::Generations),
     route("POST", "/v1/images/edits", Access::Keyed, Endpoint::Edits),
     route("GET", "/v1/media/{id}", Access::Open, Endpoint::MediaFile),
+    route("POST", "/v1/videos", Access::Keyed, Endpoint::CreateVideo),
+    route("GET", "/v1/videos", Access::Keyed, Endpoint::Videos),
+    route("GET", "/v1/videos/{id}", Access::Keyed, Endpoint::Video),
+    route("DELETE", "/v1/videos/{id}", Access::Keyed, Endpoint::DeleteVideo),
+    route("GET", "/v1/videos/{id}/content", Access::Keyed, Endpoint::VideoContent),
     response_route("POST", "/v1/responses", Endpoint::Responses),
     response_route("POST", "/v1/responses/input_tokens", Endpoint::InputTokens),
     response_route("GET", "/v1/responses/{id}", Endpoint::Response),
@@ -143,10 +153,10 @@ const ROUTES: &[Route] = &[
     route("DELETE", "/admin/session", Access::Admin, Endpoint::DeleteSession),
 ];
 
-/// A route of OpenAI's that this server does not offer, with all paths below it.
+/// A route of OpenAI's that this server does not offer, with all paths below it. A method of a route that it offers goes first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unsupported {
-    /// Its path, less `/v1`.
+    /// Its path, less `/v1`. `{id}` stands for one segment.
     path: &'static str,
     /// Its path, for the log and for metrics.
     pub(super) name: &'static str,
@@ -164,6 +174,26 @@ const UNSUPPORTED: &[Unsupported] = &[
         path: "/images/variations",
         name: "/v1/images/variations",
         instead: "Send the picture with a prompt to POST /v1/images/edits.",
+    },
+    Unsupported {
+        path: "/videos/{id}/remix",
+        name: "/v1/videos/{id}/remix",
+        instead: "Begin another video with POST /v1/videos, with the changed text as its 'prompt'.",
+    },
+    Unsupported {
+        path: "/videos/edits",
+        name: "/v1/videos/edits",
+        instead: "The chat site changes no videos: begin another one with POST /v1/videos.",
+    },
+    Unsupported {
+        path: "/videos/extensions",
+        name: "/v1/videos/extensions",
+        instead: "All videos of the chat site have 5 seconds: send the last picture of one as the 'input_reference' of the next to POST /v1/videos.",
+    },
+    Unsupported {
+        path: "/videos/characters",
+        name: "/v1/videos/characters",
+        instead: "The chat site knows no characters: send a picture as 'input_reference' to POST /v1/videos.",
     },
     Unsupported {
         path: "/audio",
@@ -244,8 +274,11 @@ pub(super) fn find(path: &str, method: &Method, product: &Product) -> Found {
             }
         }
     }
+    if let Some(route) = unsupported(&path) {
+        return Found::Unsupported(route);
+    }
     if allowed.is_empty() {
-        return unsupported(&path).map_or(Found::Nothing, Found::Unsupported);
+        return Found::Nothing;
     }
     allowed.push("OPTIONS");
     Found::OtherMethods(allowed.join(", "))
@@ -266,7 +299,8 @@ fn fits(pattern: &str, path: &str) -> Option<Option<String>> {
 fn unsupported(path: &str) -> Option<&'static Unsupported> {
     let path = without_versions(path);
     let is_below = |route: &&Unsupported| {
-        path.strip_prefix(route.path).is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]))
+        let mut segments = path.split('/');
+        route.path.split('/').all(|wanted| segments.next().is_some_and(|found| wanted == "{id}" || wanted == found))
     };
     UNSUPPORTED.iter().find(is_below)
 }
@@ -326,7 +360,8 @@ mod tests {
     fn routes_that_are_not_offered_say_what_to_use() {
         for Unsupported { path, name, instead } in UNSUPPORTED {
             assert_eq!(*name, format!("/v1{path}"));
-            assert!(instead.ends_with('.') && access(name, &Product::NATIVE).is_none(), "{name}");
+            assert!(instead.ends_with('.'), "{name}");
+            assert_eq!(found("POST", &name.replace("{id}", "x")), format!("not offered: {name}"));
         }
     }
 
@@ -387,6 +422,18 @@ mod tests {
             ("GET", "/v1/fine_tuning/jobs/ft-1/events", "not offered: /v1/fine_tuning"),
             ("POST", "/v1/batches/batch_1/cancel", "not offered: /v1/batches"),
             ("OPTIONS", "/v1/batches", "preflight"),
+            ("POST", "/v1/videos", "CreateVideo"),
+            ("GET", "/videos", "Videos"),
+            ("PUT", "/v1/videos", "POST, GET, HEAD, OPTIONS"),
+            ("GET", "/v1/videos/video_1", "Video video_1"),
+            ("DELETE", "/v1/v1/videos/video_1/", "DeleteVideo video_1"),
+            ("HEAD", "/v1/videos/video_1/content", "VideoContent video_1"),
+            ("POST", "/v1/videos/video_1", "GET, HEAD, DELETE, OPTIONS"),
+            ("POST", "/v1/videos/video_1/content", "GET, HEAD, OPTIONS"),
+            ("POST", "/v1/videos/video_1/remix", "not offered: /v1/videos/{id}/remix"),
+            ("POST", "/videos/edits", "not offered: /v1/videos/edits"),
+            ("POST", "/v1/videos/characters/c", "not offered: /v1/videos/characters"),
+            ("GET", "/v1/videos/edits", "Video edits"),
             ("GET", "/v1/batches2", "nothing"),
             ("GET", "/v1/embeddings.json", "nothing"),
             ("GET", "/v2/embeddings", "nothing"),

@@ -9,6 +9,7 @@ pub mod files;
 pub mod media;
 pub mod responses;
 pub mod session;
+pub mod videos;
 
 use std::time::Duration;
 

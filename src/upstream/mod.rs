@@ -16,4 +16,4 @@ pub use qwen::{
 pub use qwen::{ChatAnswer, Drawing, DrawnPicture, FilmTask, MediaRequest, TaskState, WantedAnswer};
 #[cfg(not(target_arch = "wasm32"))]
 pub use qwen::{PastChat, PastMessage};
-pub use seam::{Ask, Capabilities, Decoder, DrawAsk, Lease, Opened, Upstream, render_prompt};
+pub use seam::{Ask, Capabilities, Decoder, DrawAsk, FilmAsk, Lease, Opened, Upstream, render_prompt};

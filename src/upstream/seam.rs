@@ -7,8 +7,8 @@ use super::{
     owner::Owner,
     ports::{Host, Upload},
     qwen::{
-        self, ChatAnswer, CredentialsLease, Drawing, EventSink, File, FileEntry, MediaRequest, NewFile, PromptMessage,
-        RenderedPrompt, ToolText, TurnStream, WantedAnswer, Work,
+        self, ChatAnswer, CredentialsLease, Drawing, EventSink, File, FileEntry, FilmTask, MediaRequest, NewFile,
+        PromptMessage, RenderedPrompt, TaskState, ToolText, TurnStream, WantedAnswer, Work,
     },
 };
 use url::Url;
@@ -73,6 +73,25 @@ pub struct DrawAsk<'a> {
 impl<'a> DrawAsk<'a> {
     fn work(&self) -> Work<'a> {
         Work::Draw { model: self.image_model, ratio: self.ratio, is_edit: self.is_edit }
+    }
+}
+
+/// One video to an upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct FilmAsk<'a> {
+    /// The upstream id of the text model that carries it.
+    pub text_model: &'a str,
+    /// The shape.
+    pub ratio: Ratio,
+    /// What it shows.
+    pub prompt: &'a str,
+    /// Its first frame, uploaded.
+    pub first_frame: Option<&'a FileEntry>,
+}
+
+impl<'a> FilmAsk<'a> {
+    fn work(&self) -> Work<'a> {
+        Work::Film { ratio: self.ratio, has_frame: self.first_frame.is_some() }
     }
 }
 
@@ -199,6 +218,55 @@ impl Upstream {
                 let echoes: Vec<&str> = ask.files.iter().filter_map(|file| file.json().get("url")?.as_str()).collect();
                 client.draw(platform, owner, &turn, &echoes).await
             }
+        }
+    }
+
+    /// Creates a chat for a video and returns its id.
+    ///
+    /// # Errors
+    /// Any refusal.
+    pub async fn new_film<P: Host>(&self, platform: &P, owner: &Owner, ask: &FilmAsk<'_>) -> Result<String> {
+        match self {
+            Self::Qwen(client) => client.new_chat(platform, owner, ask.text_model, ask.work()).await,
+        }
+    }
+
+    /// Begins a video in a new chat and returns its task; `None` when it may have begun and the answer was lost.
+    ///
+    /// # Errors
+    /// Refusals: the upstream then makes nothing.
+    pub async fn film<P: Host>(
+        &self,
+        platform: &P,
+        owner: &Owner,
+        chat_id: &str,
+        ask: &FilmAsk<'_>,
+    ) -> Result<Option<FilmTask>> {
+        match self {
+            Self::Qwen(client) => {
+                let turn = qwen::Turn {
+                    chat_id,
+                    parent_id: None,
+                    model: ask.text_model,
+                    text: ask.prompt,
+                    files: ask.first_frame.map(std::slice::from_ref).unwrap_or_default(),
+                    reasoning: Reasoning::Off,
+                    search: false,
+                    has_tools: false,
+                    work: ask.work(),
+                };
+                client.film(platform, owner, &turn).await
+            }
+        }
+    }
+
+    /// The state of a video in the making; `None` when nothing was said about it.
+    ///
+    /// # Errors
+    /// Those that a person has to remove, such as an ended session.
+    pub async fn task<P: Host>(&self, platform: &P, owner: &Owner, task_id: &str) -> Result<Option<TaskState>> {
+        match self {
+            Self::Qwen(client) => client.task(platform, owner, task_id).await,
         }
     }
 

@@ -42,6 +42,7 @@ const EXPECTED_HEADERS: &[&str] = &[
     "cross-origin-opener-policy",
     "date",
     "etag",
+    "openai-poll-after-ms",
     "referrer-policy",
     "request-id",
     "retry-after",

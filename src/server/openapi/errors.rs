@@ -9,7 +9,7 @@ use crate::{
         Dialect, anthropic,
         openai::{self, images},
     },
-    error::{Error, ErrorKind, ErrorKind as K},
+    error::{Error, ErrorKind, ErrorKind as K, VideoFault},
     server::{
         auth, body,
         router::{Access, Endpoint, Route},
@@ -112,11 +112,23 @@ const fn sample_message(kind: ErrorKind) -> &'static str {
     }
 }
 
+/// The errors of pictures and videos alone.
+const OF_MEDIA: &[ErrorKind] = &[
+    K::UnsupportedValue,
+    K::UpstreamOverloaded,
+    K::MediaUnavailable,
+    K::VideoNotFound,
+    K::VideoNotReady,
+    K::VideoFailed(VideoFault::Failed),
+    K::VideoFailed(VideoFault::TaskLost),
+];
+
 /// All errors that the document names.
 const ALL: &[&[ErrorKind]] = &[
     SITE,
     TURN,
     FORMS,
+    OF_MEDIA,
     &[
         K::MissingApiKey,
         K::InvalidApiKey,
@@ -141,7 +153,10 @@ pub(super) fn examples() -> Json {
     };
     let kinds = ALL.iter().copied().flatten().copied();
     let chat = kinds.clone().map(|kind| example(Dialect::ChatCompletions, kind));
-    let others = [K::AdminDisabled, K::NotFound, K::StoreFailed, K::PreviousResponseNotFound];
+    let others = [K::AdminDisabled, K::NotFound, K::StoreFailed, K::PreviousResponseNotFound]
+        .into_iter()
+        .chain(OF_MEDIA.iter().copied())
+        .collect::<Vec<_>>();
     let of_messages = |kind: &ErrorKind| !others.contains(kind) && !PICTURES.contains(kind);
     let messages = kinds.filter(of_messages).map(|kind| example(Dialect::Messages, kind));
     chat.chain(messages).collect::<serde_json::Map<_, _>>().into()
@@ -195,12 +210,9 @@ fn response(route: &Route, status: u16, kinds: &[ErrorKind]) -> Json {
     if route.dialect == Dialect::Messages {
         headers["request-id"] = json!({ "$ref": "#/components/headers/RequestId" });
     }
-    // What was drawn is paid for.
-    let draws = matches!(route.endpoint, Endpoint::Generations | Endpoint::Edits | Endpoint::MediaFile);
-    let final_statuses: &[u16] = if draws { &[400, 401, 403, 429, 500, 502, 504] } else { &[401, 403, 429, 500] };
     for (name, component, statuses) in [
         ("retry-after", "RetryAfter", &[403, 429, 502, 503, 504][..]),
-        ("x-should-retry", "ShouldRetry", final_statuses),
+        ("x-should-retry", "ShouldRetry", &[400, 401, 403, 429, 500, 502, 504]),
         ("www-authenticate", "WwwAuthenticate", &[401]),
     ] {
         if statuses.contains(&status) {

@@ -7,6 +7,7 @@ mod images;
 mod messages;
 mod operations;
 mod responses;
+mod videos;
 
 use std::collections::BTreeSet;
 
@@ -29,6 +30,7 @@ use crate::api::{
         chat_completions::{ChatRequest, Chunk, Completion},
         images::{ImagesBody, ImagesObject, PictureEvent},
         responses::ResponseRequest,
+        videos::{DeletedVideo, VideoBody, VideoList},
     },
 };
 use operations::{Answer, Operation, operation};
@@ -42,12 +44,13 @@ answer carries `x-request-id` (the client's own, if it sends a valid one), and e
 on other sites. Unknown fields are ignored; a field of a wrong type is refused by name.
 
 Not offered, and answered with 404 `unsupported_endpoint` and a sentence that says what to use instead, with or without a \
-key: `/v1/embeddings`, `/v1/images/variations`, `/v1/audio/*`, `/v1/moderations`, `/v1/completions`, `/v1/fine_tuning/*` and `/v1/batches`.";
+key: `/v1/embeddings`, `/v1/images/variations`, `/v1/audio/*`, `/v1/moderations`, `/v1/completions`, `/v1/fine_tuning/*`, \
+`/v1/batches`, and for videos `/v1/videos/{id}/remix`, `/v1/videos/edits`, `/v1/videos/extensions` and `/v1/videos/characters`.";
 
 const NO_EFFECT: &str = "Accepted, without effect: the chat site has no such setting.";
 
-/// The requests of turns.
-const TURNS: [&str; 3] = ["ChatRequest", "ResponseRequest", "MessagesRequest"];
+/// The requests of turns and videos.
+const TURNS: [&str; 4] = ["ChatRequest", "ResponseRequest", "MessagesRequest", "VideoRequest"];
 
 /// The requests whose fields are all explained.
 fn requests() -> impl Iterator<Item = &'static str> {
@@ -80,6 +83,9 @@ fn schemas() -> Json {
     add::<anthropic::ErrorBody<'static>>(&mut all);
     add::<count_tokens::TokenCount>(&mut all);
     add::<messages_models::ModelList<'static>>(&mut all);
+    add::<VideoBody>(&mut all);
+    add::<VideoList<'static>>(&mut all);
+    add::<DeletedVideo<'static>>(&mut all);
     add::<info::Information>(&mut all);
     add::<info::Health>(&mut all);
     add::<models::ModelList<'static>>(&mut all);
@@ -203,6 +209,7 @@ fn document() -> Json {
         "tags": [
             { "name": "Chat" },
             { "name": "Models" },
+            { "name": "Videos" },
             { "name": "Files" },
             { "name": "Images" },
             { "name": "Conversations", "description": "The chats that this server created at the site." },
@@ -242,6 +249,10 @@ fn document() -> Json {
                 "WwwAuthenticate": {
                     "description": "`Bearer`, if the request has no API key.",
                     "schema": { "type": "string" },
+                },
+                "PollAfter": {
+                    "description": "After how many milliseconds to ask again. Present while the video is in the making.",
+                    "schema": { "type": "string", "pattern": "^[0-9]+$" },
                 },
                 "ETag": {
                     "description": "Changes when the page does.",

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::{
     super::router::Endpoint,
     errors::{FORMS, SITE, TURN},
-    images, messages, responses,
+    images, messages, responses, videos,
 };
 use crate::error::{ErrorKind, ErrorKind as K};
 
@@ -307,6 +307,11 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
         Endpoint::DeleteResponse => responses::delete(),
         Endpoint::ResponseInput => responses::input_items(),
         Endpoint::CancelResponse => responses::cancel(),
+        Endpoint::CreateVideo => videos::create(),
+        Endpoint::Videos => videos::list(),
+        Endpoint::Video => videos::retrieve(),
+        Endpoint::DeleteVideo => videos::delete(),
+        Endpoint::VideoContent => videos::content(),
         Endpoint::Root => Operation {
             answers: vec![Answer {
                 status: 200,

@@ -81,6 +81,13 @@ impl Client {
         models::choose_picture(name, quality, &self.media_text_model, names)
     }
 
+    /// The upstream id of the text model that carries a video, by a client's name of a video model. Never fails.
+    pub async fn choose_video<P: Host>(self: &Arc<Self>, platform: &P, name: &str) -> String {
+        let list = self.any_models(platform, CHAT_TIMEOUT).await;
+        let names = Names { live: list.as_ref(), aliases: &self.aliases, default: &self.default_model };
+        models::choose_video(name, &self.media_text_model, names)
+    }
+
     /// Whether a name of a chat's model means that the answer is a picture.
     #[must_use]
     pub fn draws(&self, name: &str) -> bool {

@@ -208,7 +208,20 @@ pub struct PictureChoice {
 }
 
 /// The site's image models, the default one first.
-pub const IMAGE_MODELS: &[&str] = &["qwen-image", "qwen-image-3.0-pro", "qwen-image-3.0", "qwen-image-2.0-pro"];
+const IMAGE_MODELS: &[&str] = &["qwen-image", "qwen-image-3.0-pro", "qwen-image-3.0", "qwen-image-2.0-pro"];
+/// The site's image models, and what makes videos: no list of the site names them.
+pub fn media_models() -> impl Iterator<Item = Model> {
+    let model = |id: &str, abilities: &[&str]| Model {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        owned_by: "qwen".to_owned(),
+        capabilities: abilities.iter().map(|ability| ((*ability).to_owned(), true)).collect(),
+        ..Model::default()
+    };
+    let images = IMAGE_MODELS.iter().map(move |id| model(id, &["image_generation", "image_edit"]));
+    images.chain(std::iter::once(model(VIDEO_MODEL, &["video_generation"])))
+}
+
 /// How the names of text models end that are to draw.
 const DRAWS: &str = "-image";
 
@@ -235,6 +248,22 @@ pub(super) fn choose_picture(name: &str, quality: Quality, text: &str, names: Na
         return carried_by(text_model, by_quality);
     }
     carried_by(default(), Some(wanted))
+}
+
+/// How the names of text models end that are to make videos.
+const FILMS: &str = "-video";
+/// The name of the site's way to make videos: it has no models for them.
+pub const VIDEO_MODEL: &str = "qwen-video";
+
+/// The text model that carries a video, by a client's name of a video model: any name is one. `text` = the text model of names
+/// that name none.
+pub(super) fn choose_video(name: &str, text: &str, names: Names<'_>) -> String {
+    let lower = name.trim().to_lowercase();
+    let wanted = names.aliases.get(&lower).map_or(lower, |target| target.trim().to_lowercase());
+    let by_suffix = wanted.strip_suffix(FILMS).filter(|_| wanted != VIDEO_MODEL);
+    let carries = by_suffix.and_then(|stem| known_text_model(stem, names));
+    let live = || names.live?.named(&wanted).map(|model| model.id.clone());
+    carries.or_else(live).unwrap_or_else(|| choose(text, names).id)
 }
 
 /// Whether a name of a chat's model means that the answer is a picture.
@@ -464,6 +493,31 @@ mod tests {
         let gone = |name, default| choose(name, Names { live: Some(&live), aliases: &own, default }).id;
         assert_eq!(gone("qwen3", "qwen3"), "qwen3-max", "a default that is itself such an alias");
         assert_eq!(gone("gpt-9", "qwen3"), "qwen3-max");
+    }
+
+    #[test]
+    fn names_of_video_models_are_understood() {
+        let live = list(&["qwen3-max", "qwen3.7-plus"]);
+        let own = BTreeMap::from([("film".to_owned(), "qwen3.7-plus-video".to_owned())]);
+        for (name, expected) in [
+            ("", "qwen3.7-plus"),
+            ("qwen-video", "qwen3.7-plus"),
+            ("sora-2", "qwen3.7-plus"),
+            ("sora-2-pro", "qwen3.7-plus"),
+            ("wan2.7-t2v", "qwen3.7-plus"),
+            ("gpt-5", "qwen3.7-plus"),
+            ("nobody-video", "qwen3.7-plus"),
+            ("-video", "qwen3.7-plus"),
+            ("qwen3-max-video", "qwen3-max"),
+            ("Qwen3-Max-Video", "qwen3-max"),
+            ("qwen3-video", "qwen3-max"),
+            ("qwen3-max", "qwen3-max"),
+            ("film", "qwen3.7-plus"),
+        ] {
+            assert_eq!(choose_video(name, "qwen3.7-plus", names(Some(&live), &own)), expected, "{name}");
+        }
+        assert_eq!(choose_video("qwen9-video", "qwen3-max", names(None, &own)), "qwen9", "without a list");
+        assert_eq!(choose_video("wan-video", "qwen3-max", names(None, &own)), "qwen3-max");
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod tool_loops;
 mod tool_rules;
 mod tools;
 mod upstream;
+mod videos;
 
 use std::time::Duration;
 
@@ -447,6 +448,33 @@ cases! {
         links_begin_with_the_servers_address,
         a_broken_store_keeps_nobody_from_drawing,
         pictures_in_chats_have_links_of_this_server,
+        models_that_draw_answer_in_each_dialect,
+        a_conversation_of_pictures_goes_on,
+        image_models_are_listed,
+    }
+    videos {
+        a_video_is_made,
+        fields_decide_what_is_made,
+        a_picture_becomes_the_first_frame,
+        a_refusal_stores_nothing,
+        without_a_store_nothing_is_begun,
+        a_lost_answer_is_looked_up,
+        each_word_of_the_site_is_a_state,
+        answers_that_say_nothing_change_nothing,
+        an_ended_session_fails_no_job,
+        the_site_is_asked_by_one_at_a_time,
+        a_lost_task_is_looked_up_and_fails,
+        a_video_that_takes_too_long_fails,
+        the_bytes_are_passed_on,
+        an_ended_link_is_renewed,
+        jobs_are_listed_and_forgotten,
+        equal_requests_share_a_job,
+        a_job_outlives_its_client,
+        a_restart_loses_no_job (Native: "the harness removes the database of a stopped Worker"),
+        jobs_are_followed_without_a_client,
+        old_jobs_are_forgotten,
+        a_large_video_uses_bounded_memory,
+        what_the_site_cannot_do_is_told,
     }
     fake_media {
         pictures_are_drawn (Native: "the case starts no server"),

@@ -115,7 +115,8 @@ impl Client {
     /// Begins a video and returns its task; `None` when the site has taken the request and named no task.
     ///
     /// # Errors
-    /// Refusals, after which the site makes nothing. Whether a request whose connection broke has arrived is unknown: `None`.
+    /// Refusals, after which the site makes nothing. Whether a request has arrived whose connection broke, or that a gateway
+    /// answered, is unknown: `None`.
     pub async fn film(&self, platform: &impl Host, owner: &Owner, turn: &Turn<'_>) -> Result<Option<FilmTask>> {
         let path = wire::completions(turn.chat_id);
         let body = wire::turn_body(turn, platform)?;
@@ -128,11 +129,14 @@ impl Client {
             };
             let Ok((head, body)) = self.http.whole(platform, answer).await else { return Ok(None) };
             let json = crate::json::from_bytes::<Json>(&body).ok().filter(|json| {
-                head.status.is_success()
-                    && json.get("success") != Some(&Json::Bool(false))
-                    && json.get("data").is_some()
+                let is_taken = json.get("success") == Some(&Json::Bool(true)) || task::begun(json).is_some();
+                head.status.is_success() && is_taken && json.get("success") != Some(&Json::Bool(false))
             });
-            let Some(json) = json else { return Err(self.refused(platform, &used, &head, &body)) };
+            let Some(json) = json else {
+                let error = self.refused(platform, &used, &head, &body);
+                let is_lost = !is_refusal(&head, &body) && is_vague(&error);
+                return if is_lost { Ok(None) } else { Err(error) };
+            };
             self.session.accepted(platform, &used);
             Ok(task::begun(&json))
         })
@@ -162,4 +166,22 @@ impl Client {
         }
         Ok(is_unknown.then_some(TaskState::Unknown))
     }
+}
+
+/// Whether the site itself says no, in its own form or by a status of the client's fault.
+fn is_refusal(head: &http::response::Parts, body: &[u8]) -> bool {
+    let says_no = |json: Json| json.get("success") == Some(&Json::Bool(false));
+    head.status.is_client_error() || crate::json::from_bytes::<Json>(body).is_ok_and(says_no)
+}
+
+/// Whether an error leaves open what became of the request.
+fn is_vague(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::UpstreamError
+            | ErrorKind::UpstreamEmpty
+            | ErrorKind::UpstreamInvalid
+            | ErrorKind::UpstreamTimeout
+            | ErrorKind::UpstreamTruncated
+    )
 }

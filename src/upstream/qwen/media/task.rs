@@ -10,7 +10,8 @@ use crate::upstream::qwen::{ids, pictures::is_link};
 pub enum TaskState {
     /// It runs, or is in a state that is not known.
     Running,
-    /// It is done: the site's link to the video. Never for clients or logs: it holds the account's id.
+    /// It is done: the site's link to the video, empty where it names none. Never for clients or logs: it holds the account's
+    /// id.
     Done(String),
     /// It has failed, for this reason; the reason may be empty.
     Failed(String),
@@ -67,15 +68,14 @@ pub(super) fn read(body: &[u8]) -> Option<TaskState> {
         words.unwrap_or_default().to_owned()
     };
     if data.get("error").is_some_and(|error| error.is_object()) {
-        return Some(TaskState::Failed(reason()));
+        // The code tells more than the words, which may be for everything.
+        let code = text(data, &["/error/code"]).filter(|code| *code != reason());
+        return Some(TaskState::Failed(code.map_or_else(reason, |code| format!("{code}: {}", reason()))));
     }
     let word = text(data, &["/task_status", "/status"])?.to_ascii_lowercase();
     let link = text(data, &["/content", "/video_url", "/url"]).filter(|link| link.starts_with("http") || is_link(link));
     Some(match word.as_str() {
-        word if DONE.contains(&word) => link.map_or_else(
-            || TaskState::Failed("The site made a video and names no link to it.".to_owned()),
-            |link| TaskState::Done(link.to_owned()),
-        ),
+        word if DONE.contains(&word) => TaskState::Done(link.unwrap_or_default().to_owned()),
         word if FAILED.contains(&word) => TaskState::Failed(reason()),
         _ => TaskState::Running,
     })
@@ -110,14 +110,14 @@ mod tests {
         }
         let failed =
             json!({ "success": true, "data": { "task_status": "running", "error": { "code": "x", "message": "no" } } });
-        assert_eq!(read(failed.to_string().as_bytes()), Some(TaskState::Failed("no".to_owned())));
+        assert_eq!(read(failed.to_string().as_bytes()), Some(TaskState::Failed("x: no".to_owned())));
         let lost = json!({ "success": false, "data": { "code": "Not_Found", "details": "Task not found" } });
         assert_eq!(read(lost.to_string().as_bytes()), Some(TaskState::Unknown));
         for nothing in ["", "<html>", "[]", "{}", "7", r#"{"success":false,"data":{"code":"Unauthorized"}}"#] {
             assert_eq!(read(nothing.as_bytes()), None, "{nothing}");
         }
         let without_link = json!({ "task_status": "success", "content": "" });
-        assert!(matches!(read(without_link.to_string().as_bytes()), Some(TaskState::Failed(_))));
+        assert_eq!(read(without_link.to_string().as_bytes()), Some(TaskState::Done(String::new())));
     }
 
     #[test]
