@@ -183,6 +183,25 @@ async def an_equal_request_gets_the_same_picture_unless_it_is_fresh(sdk):
     same(asked(prompt)["requests"], 2, "requests")
 
 
+async def an_equal_edit_gets_the_same_picture(sdk):
+    prompt = words()
+    image = ("sea.png", (FILES / "truecolor.png").read_bytes(), "image/png")
+    one, two = await sdk.edit(image, prompt), await sdk.edit(image, prompt)
+    same(bytes_of(one.data[0]), bytes_of(two.data[0]), "pictures")
+    same(asked(prompt)["requests"], 1, "requests")
+    await sdk.edit(FILES / "lossy.webp", prompt)
+    same(asked(prompt)["requests"], 2, "requests")
+
+
+async def a_timed_out_edit_gets_its_picture_when_it_is_repeated(sdk):
+    prompt = words("first_ms=2500")
+    hasty = sdk.client.with_options(timeout=1.5)
+    made = await settle(hasty.images.edit(image=FILES / "animated.png", prompt=prompt))
+    same(bytes_of(made.data[0])[:4], PNG, "picture")
+    check(len(sdk.sent) > 1, "the client has asked again")
+    same(asked(prompt)["requests"], 1, "requests to the site")
+
+
 async def what_the_site_cannot_do_is_refused(sdk):
     picture = FILES / "truecolor.png"
     for wishes, param in (
@@ -212,6 +231,8 @@ CASES = [
     an_overloaded_site_is_asked_again_after_a_pause,
     a_timed_out_request_gets_its_picture_when_it_is_repeated,
     an_equal_request_gets_the_same_picture_unless_it_is_fresh,
+    an_equal_edit_gets_the_same_picture,
+    a_timed_out_edit_gets_its_picture_when_it_is_repeated,
     what_the_site_cannot_do_is_refused,
 ]
 

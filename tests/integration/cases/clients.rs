@@ -145,7 +145,7 @@ async fn run_drawing(case: &Case, program: &str, script: &str, cases: usize) {
 }
 
 pub async fn pictures_of_openai_python(case: Arc<Case>) {
-    run_drawing(&case, &python(), "images_openai.py", 24).await;
+    run_drawing(&case, &python(), "images_openai.py", 32).await;
 }
 
 pub async fn pictures_of_openai_node(case: Arc<Case>) {
