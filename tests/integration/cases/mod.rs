@@ -451,6 +451,7 @@ cases! {
         models_that_draw_answer_in_each_dialect,
         a_conversation_of_pictures_goes_on,
         image_models_are_listed,
+        large_pictures_use_bounded_memory,
     }
     videos {
         a_video_is_made,
