@@ -122,14 +122,26 @@ async fn run(case: &Case, server: &Server, fake: &Fake, folder: &Path, block: &s
             text.lines().filter(|line| !line.contains("/metrics")).map(|line| format!("{line}\n")).collect()
         }
     };
+    // A video that is there as soon as it is asked for.
+    let video = if text.contains("VIDEO_ID") {
+        format!(
+            "VIDEO_ID=$(command curl -s '{}/v1/videos' -H 'authorization: Bearer {KEY}' -H 'x-fresh: true' -d '{{\"prompt\":\"[[fake polls=0]] a kite\"}}' | sed 's/.*\"id\":\"\\(video_[^\"]*\\).*/\\1/')\n",
+            server.url
+        )
+    } else {
+        String::new()
+    };
     let script = format!(
         "set -euo pipefail\n\
          curl() {{ command curl --fail-with-body --silent --show-error --max-time 60 \"$@\" >>answers; echo >>answers; }}\n\
          FILE_ID=$(command curl -s '{}/v1/files' -H 'authorization: Bearer {KEY}' -F file=@photo.jpg | sed 's/.*\"id\":\"\\([^\"]*\\)\".*/\\1/')\n\
-         RESPONSE_ID=$(command curl -s '{}/v1/responses' -H 'authorization: Bearer {KEY}' -d '{{\"input\":\"hi\"}}' | sed 's/.*\"id\":\"\\(resp_[^\"]*\\)\".*/\\1/')\n{}",
+         RESPONSE_ID=$(command curl -s '{}/v1/responses' -H 'authorization: Bearer {KEY}' -d '{{\"input\":\"hi\"}}' | sed 's/.*\"id\":\"\\(resp_[^\"]*\\)\".*/\\1/')\n{video}{}",
         server.url,
         server.url,
-        text.replace("FILE_ID", "$FILE_ID").replace("RESPONSE_ID", "$RESPONSE_ID").replace("MEDIA_ID", NEWEST_PICTURE)
+        text.replace("FILE_ID", "$FILE_ID")
+            .replace("RESPONSE_ID", "$RESPONSE_ID")
+            .replace("MEDIA_ID", NEWEST_PICTURE)
+            .replace("VIDEO_ID", "$VIDEO_ID")
     );
     let run = Command::new("bash")
         .args(["-c", &script])
