@@ -22,10 +22,10 @@ PNG = b"\x89PNG"
 
 
 class Drawer(Sdk):
-    """A client that retries as it does by default."""
+    """A client that retries as it does by default, and checks answers by their types."""
 
     def __init__(self, name):
-        super().__init__(name, max_retries=2)
+        super().__init__(name, max_retries=2, _strict_response_validation=True)
 
     @property
     def images(self):
@@ -75,6 +75,7 @@ async def generated_with_a_prompt_alone(sdk):
     prompt = words()
     made = await sdk.generate(prompt)
     same([bytes_of(image)[:4] for image in made.data], [PNG], "pictures")
+    same(made.quality, None, "no word of OpenAI's")
     same(shape(prompt), [("t2i", None, "auto", 0)], "jobs")
 
 

@@ -60,7 +60,7 @@ pub async fn a_picture_is_drawn(case: Arc<Case>) {
     for (field, expected) in [
         ("size", json!("1664x928")),
         ("output_format", json!("png")),
-        ("quality", json!("auto")),
+        ("quality", Value::Null),
         ("background", json!("opaque")),
         (
             "usage",

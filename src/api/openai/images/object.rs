@@ -43,7 +43,9 @@ struct ObjectFields<'a> {
     created: u64,
     background: &'static str,
     output_format: &'static str,
-    quality: &'static str,
+    /// OpenAI's object knows no `auto` here; its events do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality: Option<&'static str>,
     size: &'a str,
     usage: ImagesUsage,
 }
@@ -124,7 +126,7 @@ pub fn object(meta: &ImagesMeta, pictures: &[Picture<'_>]) -> Pieces {
         created: created.get(),
         background: BACKGROUND,
         output_format: first.map_or(PictureFormat::Png, |picture| picture.format).as_str(),
-        quality,
+        quality: (quality != "auto").then_some(quality),
         size: &first.map_or_else(|| "auto".to_owned(), Picture::size),
         usage: usage.into(),
     };
