@@ -8,6 +8,7 @@ mod citations;
 mod coalesce;
 mod conversations;
 mod delivery;
+mod drawing;
 mod engine;
 #[cfg(test)]
 mod engine_tests;
@@ -33,8 +34,11 @@ mod translator;
 pub use answer_format::AnswerFormat;
 pub use attachments::{Attachments, from_row, to_row};
 pub use check::check;
-pub use conversations::{ConversationHint, ConversationMatch, Conversations, Resumed, TurnTools, history_key};
+pub use conversations::{
+    ConversationHint, ConversationMatch, Conversations, Resumed, TurnTools, history_key, is_drawn, shown_conversation,
+};
 pub use delivery::{Answer, Timing};
+pub use drawing::{DrawPlan, DrawnAnswer, draw_prompt};
 pub use generation_options::{GenerationOptions, generation_options};
 pub use kept_response::KeptResponse;
 pub use opening::{Plan, Services, upload_attachments};

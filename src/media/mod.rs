@@ -16,5 +16,5 @@ pub use film_creation::VideoOrder;
 pub use film_record::{VideoFailure, VideoJob, VideoState};
 pub use links::{LinkMaker, MadeIn, MediaLinks, NewLink, Resolved, markdown, media_id};
 pub use order::{Order, request_key};
-pub use pictures::{Drawn, Outcome, Pictures, Progress};
+pub use pictures::{Drawn, Outcome, Pictures, Progress, REPEATS};
 pub use videos::Videos;

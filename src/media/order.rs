@@ -29,14 +29,9 @@ pub struct Order {
     pub count: usize,
     /// The chat and the answer in it to go on from, if an earlier picture is to be changed.
     pub node: Option<(String, Option<String>)>,
-}
-
-impl Order {
-    /// Whether it changes pictures instead of drawing from nothing.
-    #[must_use]
-    pub fn is_edit(&self) -> bool {
-        !self.files.is_empty() || self.node.is_some()
-    }
+    /// Whether the chat is one that began with pictures of the client's. The upstream has two types of chats for pictures, and
+    /// each message has the type of its chat.
+    pub is_edit: bool,
 }
 
 /// The digest of a request for pictures: of all that decides what is drawn. `parts` are its texts, in a fixed order, with a

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// For how long an equal request gets the same answer.
-const REPEATS: Duration = Duration::from_secs(10 * 60);
+pub const REPEATS: Duration = Duration::from_secs(10 * 60);
 /// How many pictures of one request are drawn at once.
 const CONCURRENT: usize = 2;
 /// How long a request belongs to whoever works on it, and how often that is renewed.
@@ -348,7 +348,7 @@ impl<P: Platform> Job<P> {
             ratio: *ratio,
             prompt,
             files,
-            is_edit: self.order.is_edit(),
+            is_edit: self.order.is_edit,
         }
     }
 

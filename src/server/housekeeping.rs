@@ -1,7 +1,7 @@
 //! Work at the start of the program, at intervals, and at its end.
 
 use super::{app::App, chats};
-use crate::{platform::Platform, store};
+use crate::{media::REPEATS, platform::Platform, store};
 
 impl App {
     /// Checks the session and runs one bounded step of the clean-up. Called every ten minutes.
@@ -11,9 +11,12 @@ impl App {
         chats::clean_up(self, platform).await;
         let expired = store::files::expire_uploads(platform, platform.now()).await;
         self.store_health.ok_or_log("deleting uploads whose links have expired", expired);
+        let now = platform.now();
+        let (not_before, drawn_before) = (self.conversations.not_before(now), now.saturating_sub(REPEATS));
+        let expired = store::media::expire(platform, now, not_before, drawn_before).await;
+        self.store_health.ok_or_log("deleting links to pictures", expired);
         self.follow_videos(platform).await;
-        let before = self.conversations.not_before(platform.now());
-        self.videos(&self.account).expire(platform, before).await;
+        self.videos(&self.account).expire(platform, not_before).await;
     }
 
     /// Follows some of the videos in the making. Called every few seconds where there is a timer for it.

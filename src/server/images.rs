@@ -147,6 +147,11 @@ pub(super) fn media_of(platform: &impl Platform, file: &File) -> llm::Media {
     }
 }
 
+/// The shape of a picture of a model that chooses none itself.
+pub(super) fn default_ratio(image_model: &str) -> Option<Ratio> {
+    (image_model == WITHOUT_AUTO.0).then_some(WITHOUT_AUTO.1)
+}
+
 /// Whether the client wants new pictures although it got the same a short while ago.
 pub(super) fn is_fresh(request: &Request) -> bool {
     request.headers.get("x-fresh").is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
@@ -172,7 +177,7 @@ async fn answer<P: Platform>(app: &Arc<App>, platform: &P, key: KeyId, asked: As
     let files = upload_attachments(platform, &services, (&caller.owner, reach), &attachments).await.map_err(refused)?;
     drop(reservation);
     let (text_model, image_model) = (choice.text_model, choice.image_model);
-    let ratio = ratio.or_else(|| (image_model.as_deref() == Some(WITHOUT_AUTO.0)).then_some(WITHOUT_AUTO.1));
+    let ratio = ratio.or_else(|| default_ratio(image_model.as_deref()?));
     let count_text = count.to_string();
     let fixed = [
         "images",
@@ -191,6 +196,7 @@ async fn answer<P: Platform>(app: &Arc<App>, platform: &P, key: KeyId, asked: As
         image_model,
         ratio,
         prompt,
+        is_edit: !files.is_empty(),
         files,
         count,
         node: None,

@@ -10,7 +10,7 @@ use crate::{
     api::Dialect,
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform},
-    upstream::qwen::Model,
+    upstream::qwen::{Model, media_models},
 };
 
 /// A model of the account.
@@ -62,17 +62,24 @@ pub(super) async fn list(
     query: Option<&str>,
 ) -> Result<Response<Body>> {
     let models = app.qwen.models(platform).await?;
+    // The site's list names the text models alone.
+    let more: Vec<Model> = media_models().filter(|model| models.get(&model.id).is_none()).collect();
+    let all = models.iter().chain(&more);
     if dialect == Dialect::Messages {
-        return messages_models::list(models.iter(), query);
+        return messages_models::list(all, query);
     }
-    let data = models.iter().map(object).collect();
+    let data = all.map(object).collect();
     Ok(reply::json(StatusCode::OK, &ModelList { object: "list", data }))
 }
 
 pub(super) async fn one(app: &App, platform: &impl Platform, dialect: Dialect, name: &str) -> Result<Response<Body>> {
     // Fetches the list if it is stale, so that a new model is found.
     app.qwen.models(platform).await?;
-    match app.qwen.choose(platform, name).await.1 {
+    let found = match app.qwen.choose(platform, name).await.1 {
+        None => media_models().find(|model| model.id.eq_ignore_ascii_case(name.trim())),
+        found => found,
+    };
+    match found {
         Some(model) if dialect == Dialect::Messages => Ok(messages_models::one(&model)),
         Some(model) => Ok(reply::json(StatusCode::OK, &object(&model))),
         None => {

@@ -21,7 +21,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MESSAGES_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const CONVERSATION_ID: HeaderName = HeaderName::from_static("x-conversation-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-const EXPOSED: &str = "x-request-id, request-id, x-conversation-id, retry-after, x-should-retry, openai-poll-after-ms";
+const EXPOSED: &str =
+    "x-request-id, request-id, x-conversation-id, x-images, retry-after, x-should-retry, openai-poll-after-ms";
 /// The longest `Retry-After` that SDKs respect. After a longer one they retry at once.
 const MAX_SDK_WAIT: Duration = Duration::from_secs(60);
 /// How long a browser may cache the response to a preflight: a day.

@@ -23,7 +23,7 @@ use crate::{
         Parsed,
         openai::responses::{self, Draft, read_draft},
     },
-    chat::{Attachments, KeptResponse, Resumed},
+    chat::{Attachments, KeptResponse, Resumed, is_drawn},
     error::{Error, ErrorKind, Result},
     llm::{Message, estimate_tokens},
     platform::{self, Body, Headers, Platform, Request},
@@ -89,7 +89,9 @@ pub(super) async fn create<P: Platform>(
     let row = table::find(platform, &previous_key, not_before).await.map_err(Error::store_unavailable)?;
     let row = row.ok_or_else(not_found)?;
     let Row { anchor, body: kept, .. } = row;
-    if !anchor.chat_id.is_empty() && anchor.unseen == 0 {
+    // A chat that draws goes on with pictures alone.
+    let draws = app.qwen.draws(draft.model().unwrap_or(&app.config.default_model));
+    if !anchor.chat_id.is_empty() && anchor.unseen == 0 && is_drawn(&anchor) == draws {
         let earlier = kept.and_then(|kept| read_kept(app, &previous_key, &kept));
         let earlier = earlier.map(|kept| responses::messages_of(output(&kept).iter().map(|item| item.get())));
         let resumed = Resumed { anchor, salt: previous.clone(), known: 0 };

@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 
-use super::{app::App, body::Reservation, reply};
+use super::{app::App, body::Reservation, images::default_ratio, reply};
 use crate::{
     accounts::{Caller, KeyId},
     api::{AnswerMeta, Encoder, Parsed},
     chat::{
-        Answer, AnswerFormat, Attachments, ConversationHint, KeptResponse, Plan, Resumed, ToolRules, TurnTools, check,
-        generation_options,
+        Answer, AnswerFormat, Attachments, ConversationHint, DrawPlan, DrawnAnswer, KeptResponse, Plan, Resumed,
+        Timing, ToolRules, TurnTools, check, draw_prompt, generation_options, shown_conversation,
     },
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
+    llm::Quality,
     media::LinkMaker,
     platform::{Body, Headers, Platform},
+    upstream::qwen::PictureChoice,
 };
 
 /// The longest name of a model, in bytes. The site limits the size of requests, and each chunk contains the name.
@@ -57,7 +59,7 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     let Parsed { mut request, delivery } = parsed;
     check(delivery.messages_field(), &request.messages, &attachments)?;
     let format = AnswerFormat::new(&request)?;
-    let hint = hint(request.conversation_id.take(), headers)?;
+    let mut hint = hint(request.conversation_id.take(), headers)?;
     let model_name = request.model.as_deref().map(str::trim).filter(|model| !model.is_empty());
     let model_name = model_name.unwrap_or(default_model).to_owned();
     if model_name.len() > MAX_MODEL_NAME {
@@ -66,6 +68,9 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
             format!("The field 'model' is longer than {MAX_MODEL_NAME} bytes; GET /v1/models lists the models."),
         ));
     }
+    let is_drawing = app.qwen.draws(&model_name);
+    hint.is_drawing = is_drawing;
+    let prompt = is_drawing.then(|| draw_prompt(delivery.messages_field(), &request.messages)).transpose()?;
     app.qwen.session().ready(platform).await?;
     let (choice, model) = app.qwen.choose(platform, &model_name).await;
     let options = generation_options(&request, choice, model.as_ref());
@@ -103,10 +108,35 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     });
     let meta = AnswerMeta { id, created: platform.now().seconds(), model: model_name };
     let is_stream = delivery.is_stream();
+    let model_name = meta.model.clone();
     let encoder = Encoder::new(meta, delivery);
     let reach = app.reach();
     // Ids that could be guessed are no ids: without randomness the answer shows no pictures.
     let links = platform.random().ok().map(|seed| LinkMaker::new(base, seed));
+    if let Some(prompt) = prompt {
+        let choice = app.qwen.choose_picture(platform, &model_name, Quality::Auto).await;
+        let PictureChoice { text_model, image_model } = choice;
+        let plan = DrawPlan {
+            conversation,
+            prompt,
+            text_model,
+            ratio: image_model.as_deref().and_then(default_ratio),
+            image_model,
+            is_fresh: headers.get("x-fresh").is_some_and(|value| value.trim().eq_ignore_ascii_case("true")),
+            reach,
+            links: links.ok_or_else(no_randomness)?,
+            kept,
+        };
+        let answer = DrawnAnswer::new(platform, services, app.pictures(&caller.account), plan, encoder);
+        drop(reservation);
+        let response = if is_stream {
+            let Timing { first_byte, heartbeat, .. } = app.timing;
+            reply::event_stream(Body::Stream(answer.events(first_byte, heartbeat).await?))
+        } else {
+            reply::json_bytes(StatusCode::OK, answer.whole().await?)
+        };
+        return Ok(reply::with_conversation(response, shown_conversation(&conversation_id)));
+    }
     let plan = Plan { options, conversation, reach, tools: rules, format, kept, links };
     let mut answer = Answer::new(platform.clone(), services, plan, encoder, app.timing);
     let response = if is_stream {
@@ -136,7 +166,12 @@ fn hint(field: Option<String>, headers: &Headers) -> Result<ConversationHint> {
     let field = checked("conversation_id", field)?;
     let header = checked("x-conversation-id", headers.get("x-conversation-id"))?;
     let open_webui = headers.get("x-openwebui-chat-id").filter(|id| is_valid(id));
-    Ok(ConversationHint { explicit: field.or(header), open_webui })
+    Ok(ConversationHint { explicit: field.or(header), open_webui, is_drawing: false })
+}
+
+/// The error of a link whose id could be guessed.
+fn no_randomness() -> Error {
+    Error::new(ErrorKind::Configuration, "The machine's source of randomness fails, so no links can be made.")
 }
 
 /// Starts a refresh of a stale list of models. This request uses the stale list.

@@ -16,6 +16,7 @@ pub use kept_files::{from_row, to_row};
 use crate::{
     error::{Error, ErrorKind, Result},
     llm::{Media, Message, Part, Role},
+    media_type::MediaKind,
     platform::Platform,
     upstream::{File, FileEntry},
 };
@@ -91,6 +92,23 @@ impl Attachments {
     /// Adds an uploaded file behind the others.
     pub fn push_uploaded(&mut self, platform: &impl Platform, file: &File) {
         self.all.extend(Self::uploaded(platform, file).all);
+    }
+
+    /// Checks that nothing but pictures is attached from this message on.
+    ///
+    /// # Errors
+    /// `unsupported_file_type`, which names the part.
+    pub(in crate::chat) fn check_pictures(&self, message: usize) -> Result<()> {
+        let is_other = |attachment: &&Attachment| {
+            attachment.message >= message && attachment.expected.is_some_and(|expected| expected != MediaKind::Image)
+        };
+        match self.all.iter().find(is_other) {
+            Some(other) => {
+                let problem = "This model draws, and takes pictures alone along with the text.";
+                Err(Error::new(ErrorKind::UnsupportedFileType, problem).with_param(other.param.clone()))
+            }
+            None => Ok(()),
+        }
     }
 
     /// How many there are.
@@ -189,7 +207,6 @@ fn is_of_the_file(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media_type::MediaKind;
 
     fn taken(parts: &str) -> Result<Vec<String>> {
         let body = format!(r#"{{"messages":[{{"role":"user","content":[{parts}]}}]}}"#);

@@ -55,6 +55,24 @@ pub struct ConversationHint {
     pub explicit: Option<String>,
     /// Open WebUI's chat id. Its side calls carry the same id.
     pub open_webui: Option<String>,
+    /// Whether the answer is a picture. Chats that draw are other chats than those that answer in text, and neither goes on
+    /// in the other's.
+    pub is_drawing: bool,
+}
+
+/// How the ids of conversations begin, in the store, whose answers are pictures; and what their histories are salted with.
+const DRAWINGS: &str = "drawn:";
+
+/// The id of a conversation as clients know it.
+#[must_use]
+pub fn shown_conversation(id: &str) -> &str {
+    id.strip_prefix(DRAWINGS).unwrap_or(id)
+}
+
+/// Whether the answers of a conversation are pictures.
+#[must_use]
+pub fn is_drawn(anchor: &Anchor) -> bool {
+    anchor.conversation.starts_with(DRAWINGS)
 }
 
 /// What a request continues.
@@ -121,6 +139,11 @@ impl ConversationMatch {
     pub fn is_known(&self) -> bool {
         self.anchor.is_some()
     }
+
+    /// Notes what the chat is, for the turns that follow. Only where the upstream is told of no tools.
+    pub(in crate::chat) fn note_chat(&mut self, kind: &str) {
+        kind.clone_into(&mut self.tools);
+    }
 }
 
 impl Conversations {
@@ -147,7 +170,12 @@ impl Conversations {
     ) -> ConversationMatch {
         let length = messages.iter().map(Message::text_length).fold(0, usize::saturating_add);
         let scope = owner.scope.clone();
-        let salt = resumed.as_ref().map(|resumed| resumed.salt.clone()).unwrap_or_default();
+        let own_salt = if hint.is_drawing { DRAWINGS } else { "" };
+        let salt =
+            resumed.as_ref().map_or_else(|| own_salt.to_owned(), |resumed| format!("{own_salt}{}", resumed.salt));
+        let stored = |id: String| if hint.is_drawing { format!("{DRAWINGS}{id}") } else { id };
+        let (explicit, new_id) = (hint.explicit.clone().map(stored), stored(new_id));
+        let hint = &ConversationHint { explicit, ..hint.clone() };
         let (transcript, history, full_prompt, tools) = platform::work_on(platform, length, move || {
             let (names, answers) = (speaker_names(&messages), answered_calls(&messages));
             let transcript = Transcript { names, answers, messages, attachments };
@@ -158,7 +186,7 @@ impl Conversations {
         })
         .await;
         let mut conversation = ConversationMatch {
-            id: hint.explicit.clone().or_else(|| hint.open_webui.clone()).unwrap_or_else(|| new_id.clone()),
+            id: hint.explicit.clone().or_else(|| hint.open_webui.clone().map(stored)).unwrap_or_else(|| new_id.clone()),
             anchor: None,
             delta: RenderedPrompt::default(),
             full_prompt,

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use crate::{
-    api::{Dialect, anthropic, openai},
+    api::{
+        Dialect, anthropic,
+        openai::{self, images},
+    },
     error::{Error, ErrorKind, ErrorKind as K, VideoFault},
     server::{
         auth, body,
@@ -42,6 +45,10 @@ pub(super) const TURN: &[ErrorKind] = &[
 /// The further errors of a turn with tools, or with a form that its answer has to have.
 pub(super) const FORMS: &[ErrorKind] = &[K::ToolChoiceUnsatisfied, K::InvalidStructuredOutput];
 
+/// The errors of pictures alone.
+pub(super) const PICTURES: &[ErrorKind] =
+    &[K::UnsupportedValue, K::PictureRefused, K::UpstreamOverloaded, K::MediaUnavailable];
+
 /// Returns an example of an error. Its message is also the summary of the example.
 fn example_error(kind: ErrorKind) -> Error {
     match kind {
@@ -51,6 +58,7 @@ fn example_error(kind: ErrorKind) -> Error {
         K::AdminDisabled => auth::no_admin_token(),
         K::SessionExpired => Error::session_expired(),
         K::Overloaded => body::overloaded(),
+        K::UnsupportedValue => images::mask_unsupported(),
         K::ToolChoiceUnsatisfied => Error::tool_choice_unsatisfied(Some("get_weather")),
         K::InvalidStructuredOutput => Error::invalid_structured_output("/age must be of type integer, and is a string"),
         K::InvalidRequest => Error::invalid("messages", sample_message(kind)),
@@ -132,6 +140,7 @@ const ALL: &[&[ErrorKind]] = &[
         K::StoreFailed,
         K::Configuration,
     ],
+    PICTURES,
 ];
 
 /// Returns an example of each error, by its code.
@@ -148,7 +157,7 @@ pub(super) fn examples() -> Json {
         .into_iter()
         .chain(OF_MEDIA.iter().copied())
         .collect::<Vec<_>>();
-    let of_messages = |kind: &ErrorKind| !others.contains(kind);
+    let of_messages = |kind: &ErrorKind| !others.contains(kind) && !PICTURES.contains(kind);
     let messages = kinds.filter(of_messages).map(|kind| example(Dialect::Messages, kind));
     chat.chain(messages).collect::<serde_json::Map<_, _>>().into()
 }
@@ -157,6 +166,8 @@ pub(super) fn examples() -> Json {
 fn example_name(dialect: Dialect, kind: ErrorKind) -> String {
     match dialect {
         Dialect::Messages => format!("messages.{}", kind.code()),
+        // Its code is that of a refused text.
+        Dialect::ChatCompletions | Dialect::Responses if kind == K::PictureRefused => format!("images.{}", kind.code()),
         Dialect::ChatCompletions | Dialect::Responses => kind.code().to_owned(),
     }
 }

@@ -3,6 +3,7 @@
 //! `UPDATE=1 cargo test --lib openapi` writes the file.
 
 mod errors;
+mod images;
 mod messages;
 mod operations;
 mod responses;
@@ -27,6 +28,7 @@ use crate::api::{
     openai::{
         ErrorBody,
         chat_completions::{ChatRequest, Chunk, Completion},
+        images::{ImagesBody, ImagesObject, PictureEvent},
         responses::ResponseRequest,
         videos::{DeletedVideo, VideoBody, VideoList},
     },
@@ -42,13 +44,18 @@ answer carries `x-request-id` (the client's own, if it sends a valid one), and e
 on other sites. Unknown fields are ignored; a field of a wrong type is refused by name.
 
 Not offered, and answered with 404 `unsupported_endpoint` and a sentence that says what to use instead, with or without a \
-key: `/v1/embeddings`, `/v1/audio/*`, `/v1/moderations`, `/v1/completions`, `/v1/fine_tuning/*`, `/v1/batches`, and \
-for videos `/v1/videos/{id}/remix`, `/v1/videos/edits`, `/v1/videos/extensions` and `/v1/videos/characters`.";
+key: `/v1/embeddings`, `/v1/images/variations`, `/v1/audio/*`, `/v1/moderations`, `/v1/completions`, `/v1/fine_tuning/*`, \
+`/v1/batches`, and for videos `/v1/videos/{id}/remix`, `/v1/videos/edits`, `/v1/videos/extensions` and `/v1/videos/characters`.";
 
 const NO_EFFECT: &str = "Accepted, without effect: the chat site has no such setting.";
 
 /// The requests of turns and videos.
-const REQUESTS: [&str; 4] = ["ChatRequest", "ResponseRequest", "MessagesRequest", "VideoRequest"];
+const TURNS: [&str; 4] = ["ChatRequest", "ResponseRequest", "MessagesRequest", "VideoRequest"];
+
+/// The requests whose fields are all explained.
+fn requests() -> impl Iterator<Item = &'static str> {
+    TURNS.into_iter().chain(images::REQUESTS)
+}
 
 /// Adds the schema of a type and of all types that it names.
 fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
@@ -67,6 +74,9 @@ fn schemas() -> Json {
     add::<responses_route::DeletedResponse<'static>>(&mut all);
     add::<responses_route::ItemList>(&mut all);
     add::<responses_route::InputTokens>(&mut all);
+    add::<ImagesBody>(&mut all);
+    add::<ImagesObject>(&mut all);
+    add::<PictureEvent>(&mut all);
     add::<MessagesRequest>(&mut all);
     add::<MessageObject<'static>>(&mut all);
     add::<anthropic::schema::StreamEvent>(&mut all);
@@ -90,8 +100,9 @@ fn schemas() -> Json {
     }
     schemas["Response"] = responses::response_schema();
     schemas.as_object_mut().unwrap().values_mut().for_each(move_descriptions_up);
+    images::divide(&mut schemas);
     // A field without a description is accepted for compatibility only.
-    for request in REQUESTS {
+    for request in requests() {
         let properties = &mut schemas[request]["properties"];
         for (name, property) in properties.as_object_mut().unwrap() {
             if property.get("description").is_none() && name != "messages" {
@@ -200,6 +211,7 @@ fn document() -> Json {
             { "name": "Models" },
             { "name": "Videos" },
             { "name": "Files" },
+            { "name": "Images" },
             { "name": "Conversations", "description": "The chats that this server created at the site." },
             { "name": "Server", "description": "The state of the server, and what it offers." },
             { "name": "Administration", "description": "Opened by `ADMIN_TOKEN` only." },
@@ -218,12 +230,20 @@ fn document() -> Json {
                     "description": "The id of the conversation. Clients can send it as the header or the field of that name.",
                     "schema": { "type": "string" },
                 },
+                "Images": {
+                    "description": "How many of the wanted pictures were drawn, such as `1/3`. Present if some failed.",
+                    "schema": { "type": "string", "pattern": "^[0-9]+/[0-9]+$" },
+                },
+                "ContentRange": {
+                    "description": "Which part of the bytes this is, and how many there are.",
+                    "schema": { "type": "string" },
+                },
                 "RetryAfter": {
                     "description": "After how many seconds a client can retry. Present if waiting helps.",
                     "schema": { "type": "integer", "minimum": 1 },
                 },
                 "ShouldRetry": {
-                    "description": "`false`: OpenAI's SDKs must not retry, because only a person or a long wait can help.",
+                    "description": "`false`: OpenAI's SDKs must not retry, because only a person or a long wait can help, or because it would cost another picture.",
                     "schema": { "type": "string", "enum": ["false"] },
                 },
                 "WwwAuthenticate": {
@@ -298,7 +318,7 @@ fn every_operation_and_field_is_explained() {
             }
         }
     }
-    for request in REQUESTS {
+    for request in requests() {
         for (name, property) in document["components"]["schemas"][request]["properties"].as_object().unwrap() {
             assert!(property.get("description").is_some(), "{name} is not explained");
         }

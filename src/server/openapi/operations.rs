@@ -5,12 +5,12 @@ use serde_json::{Value as Json, json};
 use super::{
     super::router::Endpoint,
     errors::{FORMS, SITE, TURN},
-    messages, responses, videos,
+    images, messages, responses, videos,
 };
 use crate::error::{ErrorKind, ErrorKind as K};
 
 /// A media type with its schema and an example.
-type Content = (&'static str, Json, Json);
+pub(super) type Content = (&'static str, Json, Json);
 
 /// A response that is not an error.
 pub(super) struct Answer {
@@ -312,9 +312,6 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
         Endpoint::Video => videos::retrieve(),
         Endpoint::DeleteVideo => videos::delete(),
         Endpoint::VideoContent => videos::content(),
-        Endpoint::Generations => about("createImage", "Images", "Draw pictures", "OpenAI's Images API."),
-        Endpoint::Edits => about("editImage", "Images", "Draw pictures from pictures", "OpenAI's Images API."),
-        Endpoint::MediaFile => about("media", "Images", "A picture or video that was made here", ""),
         Endpoint::Root => Operation {
             answers: vec![Answer {
                 status: 200,
@@ -390,6 +387,9 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
         },
         Endpoint::Messages => messages::create(),
         Endpoint::CountTokens => messages::count_tokens(),
+        Endpoint::Generations => images::generations(),
+        Endpoint::Edits => images::edits(),
+        Endpoint::MediaFile => images::media_file(),
         Endpoint::Models => Operation {
             parameters: vec![
                 version(),

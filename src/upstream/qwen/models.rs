@@ -208,7 +208,20 @@ pub struct PictureChoice {
 }
 
 /// The site's image models, the default one first.
-pub const IMAGE_MODELS: &[&str] = &["qwen-image", "qwen-image-3.0-pro", "qwen-image-3.0", "qwen-image-2.0-pro"];
+const IMAGE_MODELS: &[&str] = &["qwen-image", "qwen-image-3.0-pro", "qwen-image-3.0", "qwen-image-2.0-pro"];
+/// The site's image models, and what makes videos: no list of the site names them.
+pub fn media_models() -> impl Iterator<Item = Model> {
+    let model = |id: &str, abilities: &[&str]| Model {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        owned_by: "qwen".to_owned(),
+        capabilities: abilities.iter().map(|ability| ((*ability).to_owned(), true)).collect(),
+        ..Model::default()
+    };
+    let images = IMAGE_MODELS.iter().map(move |id| model(id, &["image_generation", "image_edit"]));
+    images.chain(std::iter::once(model(VIDEO_MODEL, &["video_generation"])))
+}
+
 /// How the names of text models end that are to draw.
 const DRAWS: &str = "-image";
 

@@ -6,6 +6,7 @@ use qwen_edge::{
         openai::{self, chat_completions::ChatDelivery},
     },
     chat::{ToolRules, Translator},
+    media::LinkMaker,
     unix_time::UnixSeconds,
     upstream::{Decoder, shown_tool_name},
 };
@@ -101,7 +102,9 @@ fn translated(fixture: &Fixture) -> Result<Vec<Value>, u16> {
     let delivery = ChatDelivery { is_stream: true, include_usage: true, ..delivery };
     let encoder = Encoder::new(meta, Delivery::ChatCompletions(delivery));
     let rules = ToolRules::new(&request, &"i".repeat(22), shown_tool_name);
-    let translator = Translator::new(Decoder::qwen(), encoder, request.stop, request.max_tokens);
+    let links = LinkMaker::new("http://server".into(), [0; 16]);
+    let translator =
+        Translator::new(Decoder::qwen(), encoder, request.stop, request.max_tokens).with_links(Some(links));
     let translator = match rules {
         Some(rules) => translator.with_tools(rules, false),
         None => translator,
@@ -110,10 +113,18 @@ fn translated(fixture: &Fixture) -> Result<Vec<Value>, u16> {
     Ok(without_identity(&events(std::str::from_utf8(&bytes).unwrap())))
 }
 
-/// Replaces each upstream id and placeholder by a dash.
+/// Replaces each upstream id and placeholder by a dash, and what links to pictures begin and end with.
 fn without_ids(text: &str) -> String {
     const CALL: &str = "\"call_";
+    const LINK: &str = "/v1/media/";
     let text = text.replace("{response_id}", "-");
+    let mut links = text.split(LINK);
+    let mut text = links.next().unwrap().to_owned();
+    for rest in links {
+        text.truncate(text.rfind("http://").unwrap());
+        text.push_str(LINK);
+        text.push_str(&rest[22..]);
+    }
     let mut parts = text.split(CALL);
     let mut without_calls = parts.next().unwrap().to_owned();
     for part in parts {

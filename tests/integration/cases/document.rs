@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{process::Command, time::timeout};
 
+use super::images::LOOPBACK;
 use crate::{
     Product,
     fake_qwen::{Fake, encoded},
@@ -40,7 +41,8 @@ pub async fn responses_conform_to_the_openapi_document(case: Arc<Case>) {
     let fake = Fake::start();
     // What is to be JSON is: else it would be a server error.
     fake.set_directive("JSON object", &format!("say={}", encoded("{}")));
-    let server = case.start_with(&fake, &[("ADMIN_TOKEN", ADMIN)]).await;
+    // The storage of the fake, where pictures are, is on this machine.
+    let server = case.start_with(&fake, &[("ADMIN_TOKEN", ADMIN), LOOPBACK]).await;
     // The coverage phase sends thousands of requests; one product is enough, because the same code answers on both.
     let phases = match case.product {
         Product::Native => "examples,coverage,fuzzing",

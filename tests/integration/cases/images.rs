@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::files::{answer, fixture, send};
 use crate::{
     Product,
-    fake_qwen::{Fake, encoded},
+    fake_qwen::Fake,
     form::Form,
-    http::{EVENT_STREAM, Http, Reply, chat, eventually, with},
-    server::{BROKEN_STORE, Case, KEY, Server},
+    http::{EVENT_STREAM, Reply, chat, eventually, with},
+    server::{BROKEN_STORE, Case, Server},
 };
 
 const GENERATIONS: &str = "/v1/images/generations";
@@ -510,5 +510,147 @@ pub async fn pictures_in_chats_have_links_of_this_server(case: Arc<Case>) {
     }
     let got = server.get(url.strip_prefix(&server.url).unwrap()).await;
     assert_eq!(got.status.as_u16(), 200, "{got:?}");
-    let _ = (encoded("x"), KEY, Http::new);
+}
+
+/// The links in an answer of any dialect.
+fn links(reply: &Reply) -> Vec<String> {
+    let text = String::from_utf8_lossy(&reply.body).replace("\\n", "\n");
+    let links = text.split("![image](").skip(1).map(|rest| rest.split(')').next().unwrap().to_owned());
+    let mut links: Vec<String> = links.collect();
+    links.dedup();
+    links
+}
+
+/// A model that draws answers with a picture, in each dialect, whole and streamed.
+pub async fn models_that_draw_answer_in_each_dialect(case: Arc<Case>) {
+    let (fake, server) = drawing(&case, &[]).await;
+    for (number, (path, is_stream)) in [
+        ("/v1/chat/completions", false),
+        ("/v1/chat/completions", true),
+        ("/v1/responses", false),
+        ("/v1/responses", true),
+        ("/v1/messages", false),
+        ("/v1/messages", true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let marker = format!("dialect-{number}.");
+        let text = format!("[[fake first_ms=20]] {marker}");
+        let body = match path {
+            "/v1/responses" => json!({ "model": "qwen-image-3.0", "input": text, "stream": is_stream }),
+            _ => with(chat(&text), json!({ "model": "qwen-image-3.0", "stream": is_stream, "max_tokens": 99 })),
+        };
+        let reply = server.post(path, &body).await;
+        assert_eq!(reply.status, 200, "{path}: {reply:?}");
+        assert_no_site_link(&fake, &reply);
+        let links = links(&reply);
+        assert!(!links.is_empty() && links[0].starts_with(&server.url), "{path} {is_stream}: {reply:?}");
+        let got = server.get(links[0].strip_prefix(&server.url).unwrap()).await;
+        assert_eq!((got.status.as_u16(), got.header("content-type")), (200, Some("image/png")), "{path}");
+        let jobs = fake.media_jobs(&marker);
+        assert_eq!((jobs.len(), jobs[0].model.as_deref()), (1, Some("qwen-image-3.0")), "{path}");
+        if path == "/v1/chat/completions" && !is_stream {
+            let object = reply.json();
+            let message = &object["choices"][0]["message"];
+            assert_eq!(message["images"], json!([{ "type": "image_url", "image_url": { "url": links[0] } }]));
+            assert_eq!(object["choices"][0]["finish_reason"], "stop");
+        }
+        if path == "/v1/chat/completions" && is_stream {
+            let texts: Vec<Value> = reply
+                .chunks()
+                .into_iter()
+                .filter(|chunk| chunk["choices"][0]["delta"]["content"].as_str().is_some_and(|text| !text.is_empty()))
+                .collect();
+            assert_eq!(texts.len(), 1, "one content chunk");
+        }
+    }
+    // While it is drawn the client hears that something goes on.
+    let (_fake, server) = drawing(&case, &[("FIRST_BYTE_SECONDS", "0")]).await;
+    let slow = with(chat("[[fake first_ms=1500]] slow"), json!({ "model": "qwen-image", "stream": true }));
+    let text = server.chat(&slow).await.text();
+    let role = text.find("assistant").unwrap();
+    let beat = text.find(": keep-alive").unwrap_or_else(|| panic!("{text}"));
+    assert!(role < beat && beat < text.find("![image]").unwrap());
+    let failing =
+        with(chat("[[fake first_ms=1200 fail=picture_quota]] x"), json!({ "model": "qwen-image", "stream": true }));
+    assert!(server.chat(&failing).await.text().contains("quota_exceeded"));
+    // Refusals are those of the dialect, and say that they must not be repeated.
+    let body = with(chat("[[fake fail=error_before code=picture_quota]] x"), json!({ "model": "qwen-image" }));
+    let (_fake, server) = drawing(&case, &[]).await;
+    let reply = server.chat(&body).await;
+    reply.error(429, "quota_exceeded");
+    assert_eq!(reply.header("x-should-retry"), Some("false"));
+    let no_text = json!({ "model": "qwen-image", "messages": [{ "role": "user", "content": " " }, { "role": "assistant", "content": "x" }] });
+    server.chat(&no_text).await.error(400, "invalid_request");
+}
+
+/// The next turn changes the last picture; its own pictures are what is changed; text has chats of its own.
+pub async fn a_conversation_of_pictures_goes_on(case: Arc<Case>) {
+    let (fake, server) = drawing(&case, &[]).await;
+    let draw = |messages: Value| json!({ "model": "qwen-image", "messages": messages });
+    let first = server.chat(&draw(json!([{ "role": "user", "content": "pic-1. a boat" }]))).await;
+    let answer_1 = answer(&first);
+    let history = json!([
+        { "role": "user", "content": "pic-1. a boat" },
+        { "role": "assistant", "content": answer_1 },
+        { "role": "user", "content": "pic-2. make it night" },
+    ]);
+    let second = server.chat(&draw(history.clone())).await;
+    let answer_2 = answer(&second);
+    assert_ne!(answer_1, answer_2);
+    let (one, two) = (fake.media_jobs("pic-1.")[0].clone(), fake.media_jobs("pic-2.")[0].clone());
+    assert_eq!(one.chat_id, two.chat_id, "it goes on in the chat");
+    assert_eq!(two.prompt, "pic-2. make it night");
+    assert_eq!(first.header("x-conversation-id"), second.header("x-conversation-id"));
+    assert!(!first.header("x-conversation-id").unwrap().contains("drawn"));
+    // By the conversation's id alone.
+    let id = first.header("x-conversation-id").unwrap();
+    let third = server
+        .chat(&with(draw(json!([{ "role": "user", "content": "pic-3. and snow" }])), json!({ "conversation_id": id })))
+        .await;
+    assert_eq!(third.status, 200, "{third:?}");
+    assert_eq!(fake.media_jobs("pic-3.")[0].chat_id, one.chat_id);
+    // A picture of its own, and one of this server's links, are inputs of a new chat.
+    let png = STANDARD.encode(fixture("truecolor.png"));
+    let link = links(&first)[0].clone();
+    for (marker, url) in [("pic-4.", format!("data:image/png;base64,{png}")), ("pic-5.", link)] {
+        let parts = json!([{ "type": "text", "text": marker }, { "type": "image_url", "image_url": { "url": url } }]);
+        let mut messages = history.clone();
+        messages[2] = json!({ "role": "user", "content": parts });
+        let reply = server.chat(&draw(messages)).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let job = fake.media_jobs(marker)[0].clone();
+        assert_eq!((job.chat_type.as_str(), job.files.len()), ("image_edit", 1), "{marker}");
+        assert_ne!(job.chat_id, one.chat_id);
+    }
+    // A text model in the same conversation answers in a chat of its own.
+    let mut messages = history.clone();
+    messages[2]["content"] = "what is on it?".into();
+    let text = server.chat(&json!({ "model": "qwen3-max", "messages": messages })).await;
+    assert_eq!(text.status, 200, "{text:?}");
+    assert!(!answer(&text).contains("![image]"));
+    // What is no picture cannot be drawn from.
+    let parts = json!([{ "type": "text", "text": "x" }, { "type": "input_audio", "input_audio": { "data": "aGk=", "format": "wav" } }]);
+    server.chat(&draw(json!([{ "role": "user", "content": parts }]))).await.error(400, "unsupported_file_type");
+    // Responses go on by their ids.
+    let create = async |body: Value| server.post("/v1/responses", &with(json!({ "model": "qwen-image" }), body)).await;
+    let created = create(json!({ "input": "resp-1. a tree" })).await;
+    let id = created.json()["id"].as_str().unwrap_or_else(|| panic!("{created:?}")).to_owned();
+    let next = create(json!({ "input": "resp-2. in autumn", "previous_response_id": id })).await;
+    assert_eq!(next.status, 200, "{next:?}");
+    assert_eq!(fake.media_jobs("resp-1.")[0].chat_id, fake.media_jobs("resp-2.")[0].chat_id);
+    assert_eq!(fake.violations(""), [""; 0]);
+}
+
+pub async fn image_models_are_listed(case: Arc<Case>) {
+    let (_fake, server) = drawing(&case, &[]).await;
+    let list = server.get("/v1/models").await.json();
+    let find = |id: &str| list["data"].as_array().unwrap().iter().find(|model| model["id"] == id).cloned();
+    for id in ["qwen-image", "qwen-image-3.0-pro", "qwen-image-3.0", "qwen-image-2.0-pro"] {
+        let model = find(id).unwrap_or_else(|| panic!("{id}: {list}"));
+        assert_eq!(model["capabilities"]["image_generation"], true, "{model}");
+        assert_eq!(server.get(&format!("/v1/models/{id}")).await.json(), model);
+    }
+    assert_eq!(find("qwen-video").unwrap()["capabilities"]["video_generation"], true);
 }

@@ -445,6 +445,9 @@ cases! {
         links_begin_with_the_servers_address,
         a_broken_store_keeps_nobody_from_drawing,
         pictures_in_chats_have_links_of_this_server,
+        models_that_draw_answer_in_each_dialect,
+        a_conversation_of_pictures_goes_on,
+        image_models_are_listed,
     }
     videos {
         a_video_is_made,

@@ -195,6 +195,12 @@ pub(in crate::api::openai) fn parse_for_chat(body: &[u8]) -> Result<Parsed> {
 }
 
 impl Draft {
+    /// The model's name as the client wrote it.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        self.request.model.as_deref().map(str::trim).filter(|name| !name.is_empty())
+    }
+
     /// The response that this one goes on from.
     #[must_use]
     pub fn previous_response_id(&self) -> Option<&str> {
