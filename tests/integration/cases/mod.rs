@@ -96,6 +96,7 @@ cases! {
     }
     browser {
         console_works_in_a_browser,
+        pictures_work_in_the_console,
         foreign_pages_have_no_access_without_keys (Native: "a Worker without keys rejects every request"),
     }
     document {
