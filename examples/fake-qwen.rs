@@ -77,4 +77,4 @@ It thinks and then repeats the last line of the prompt. A directive in the promp
   [[fake run_ms=20000]]                      a video that takes 20 s
   [[fake cut=900]]   [[fake hang]]   [[fake stall=4]]   [[fake gap_ms=30000 keepalive_ms=5000]]
 
-Ctrl-C stops it.";
+Pictures and videos are on this machine, too: qwen-edge fetches them with ALLOW_PRIVATE_URLS=true only. Ctrl-C stops it.";

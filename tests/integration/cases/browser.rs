@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::{process::Command, time::timeout};
 
+use super::images::drawing;
 use crate::{
     fake_qwen::Fake,
     server::{Case, KEY, unique},
@@ -23,6 +24,31 @@ pub async fn console_works_in_a_browser(case: Arc<Case>) {
     )
     .await;
     assert!(output.lines().filter(|line| line.starts_with("ok ")).count() >= 15, "{output}");
+}
+
+pub async fn pictures_work_in_the_console(case: Arc<Case>) {
+    let (fake, server) = drawing(&case, &[]).await;
+    let output = run("pictures.mjs", &[("BASE_URL", &server.url), ("API_KEY", KEY)]).await;
+    assert!(output.lines().filter(|line| line.starts_with("ok ")).count() >= 14, "{output}");
+    let jobs = |text: &str| fake.media_jobs(text);
+    let two = jobs("number two");
+    assert_eq!((two.len(), two[0].model.as_deref()), (4, Some("qwen-image-3.0-pro")), "the same again is drawn anew");
+    let tall = jobs("a tall one");
+    assert_eq!((tall[0].model.as_deref(), tall[0].size.as_deref()), (Some("qwen-image-2.0-pro"), Some("1:1")));
+    for (text, kind, files) in [
+        ("a red kite above", "t2i", 0),
+        ("dropped-edit", "image_edit", 1),
+        ("result-edit", "image_edit", 2),
+        ("left-alone", "t2i", 0),
+        ("a kite rises", "i2v", 1),
+    ] {
+        let jobs = jobs(text);
+        assert_eq!(jobs.len(), 1, "{text}: drawn once");
+        assert_eq!((jobs[0].chat_type.as_str(), jobs[0].files.len()), (kind, files), "{text}");
+    }
+    assert_eq!(jobs("a red kite above")[0].size.as_deref(), Some("16:9"));
+    assert!(jobs("not sent").is_empty() && jobs("in itself").is_empty());
+    assert_eq!(fake.violations(""), [""; 0]);
 }
 
 pub async fn foreign_pages_have_no_access_without_keys(case: Arc<Case>) {

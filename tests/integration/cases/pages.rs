@@ -24,6 +24,7 @@ pub async fn pages_are_served_with_csp_and_gzip(case: Arc<Case>) {
         assert!(page.body == file(name), "{path} is not its file");
         let policy = page.header("content-security-policy").unwrap();
         assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+        assert!(policy.contains("img-src 'self' data: blob:; media-src 'self' blob:;"), "{policy}");
         assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
         assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
 

@@ -1,18 +1,33 @@
 // Requests to the server. Keys stay in this tab.
-import { $, word } from "./page.js";
+import { $, make, time, word } from "./page.js";
 
 /** An error that the server returned, or a failed connection. */
 export class ApiError extends Error {
   /**
    * @param {number} status
    * @param {{ message?: string, code?: string, verify_url?: string }} error
+   * @param {string | null} wait The seconds until a repetition may succeed.
    */
-  constructor(status, { message, code, verify_url: link } = {}) {
+  constructor(status, { message, code, verify_url: link } = {}, wait = null) {
     super(message ?? (status ? word("badAnswer", { status }) : word("unreachable")));
     this.status = status;
     this.code = code;
     this.link = link;
+    this.wait = Number(wait) || 0;
   }
+}
+
+/**
+ * What the page says of an error of a keyed route: what went wrong, and what to do next.
+ * @param {ApiError} error
+ */
+export function explained({ message, status, code, link, wait }) {
+  /** @type {(Node | string)[]} */
+  const parts = [message];
+  if ([401, 403].includes(status) && /api_key/.test(code ?? "")) parts.push(` ${word("needKey")}`);
+  if (status === 429 && wait >= 60) parts.push(` ${word("backAt", { time: time(Date.now() / 1000 + wait) })}`);
+  if (link) parts.push(" ", make("a", { href: link, target: "_blank", rel: "noopener noreferrer" }, word("openCheck")));
+  return parts;
 }
 
 /** Keeps the value of an input in the tab's storage. */
@@ -37,11 +52,11 @@ const bearer = (input) => {
 export const apiKey = () => bearer("key");
 export const adminKey = () => bearer("admin-key");
 
-export function errorOf(status, text) {
+export function errorOf(status, text, wait) {
   try {
-    return new ApiError(status, JSON.parse(text).error);
+    return new ApiError(status, JSON.parse(text).error, wait);
   } catch {
-    return new ApiError(status);
+    return new ApiError(status, {}, wait);
   }
 }
 
@@ -61,7 +76,7 @@ export async function ask(path, options = {}) {
     if (hasStopped(error)) throw error;
     throw new ApiError(0);
   }
-  if (!response.ok) throw errorOf(response.status, await response.text().catch(() => ""));
+  if (!response.ok) throw errorOf(response.status, await response.text().catch(() => ""), response.headers.get("retry-after"));
   return response;
 }
 

@@ -1,7 +1,7 @@
 // The playground: a conversation with the server, streamed.
-import { ApiError, apiKey, ask, hasStopped, keepInTab } from "./api.js";
+import { ApiError, apiKey, ask, explained, hasStopped, keepInTab } from "./api.js";
 import { events } from "./events.js";
-import { startFiles, take } from "./files.js";
+import { Attachments } from "./files.js";
 import { render } from "./markdown.js";
 import { $, announce, copyButton, make, notice, word } from "./page.js";
 import { Calls, declaredTools, startTools } from "./tools.js";
@@ -10,6 +10,8 @@ import { Calls, declaredTools, startTools } from "./tools.js";
 let messages = [];
 /** @type {AbortController | null} */
 let running = null;
+/** @type {Attachments} */
+let attachments;
 
 /** Scrolls to the newest message, unless the reader has scrolled back. */
 function follow(change) {
@@ -90,11 +92,8 @@ class Answer {
     if (links.length) this.foot.append(make("ol", { className: "sources" }, ...links));
     if (this.text) this.foot.append(copyButton(() => this.text, () => this.content));
     if (problem) {
-      const parts = [problem.message];
-      if ([401, 403].includes(problem.status) && /api_key/.test(problem.code)) parts.push(` ${word("needKey")}`);
-      if (problem.link) parts.push(" ", make("a", { href: problem.link, target: "_blank", rel: "noopener noreferrer" }, word("openCheck")));
       const box = make("p");
-      notice(box, parts, "bad");
+      notice(box, explained(problem), "bad");
       const again = make("button", { type: "button", data: { word: "again" } }, word("again"));
       again.addEventListener("click", () => running || (this.article.remove(), answer()));
       this.foot.append(box, again);
@@ -175,16 +174,24 @@ function busy(is) {
   $("new").disabled = is;
 }
 
+const PARTS = {
+  image: ({ url, file_info }) => ({ type: "image_url", image_url: { url }, file_info }),
+  video: ({ url, file_info }) => ({ type: "video_url", video_url: { url }, file_info }),
+  audio: ({ url, file_info }) => ({ type: "audio_url", audio_url: { url }, file_info }),
+  file: ({ id, file_info }) => ({ type: "file", file: { file_id: id }, file_info }),
+};
+
 async function send() {
   const text = $("question").value.trim();
   if (running || !(text || $("files").children.length) || declaredTools() === null) return;
   $("send").disabled = true;
-  const attached = await take().finally(() => ($("send").disabled = false));
+  const attached = await attachments.ready().finally(() => ($("send").disabled = false));
   if (!attached) {
     announce(word("uploadFailed"));
     return;
   }
-  const parts = attached.map(({ part }) => part);
+  attachments.clear();
+  const parts = attached.map(({ done }) => (PARTS[done.filetype] ?? PARTS.file)(done));
   messages.push({ role: "user", content: parts.length ? [...(text ? [{ type: "text", text }] : []), ...parts] : text });
   const names = attached.map(({ name }) => make("span", { className: "tag" }, name));
   bubble("user", make("p", { className: "said" }, text), ...(names.length ? [make("p", {}, ...names)] : []));
@@ -200,7 +207,7 @@ function focusNext() {
 
 export function startChat() {
   keepInTab($("key"));
-  startFiles();
+  attachments = new Attachments({ zone: $("chat"), list: $("files"), button: $("attach"), picker: $("picker"), text: $("question") });
   startTools();
   $("ask").addEventListener("submit", (event) => {
     event.preventDefault();

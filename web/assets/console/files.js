@@ -1,48 +1,32 @@
 // Attachments: files are chosen, dropped or pasted, and uploaded with a progress bar.
 import { ApiError, apiKey, errorOf } from "./api.js";
-import { $, announce, make, onLanguage, size, word } from "./page.js";
+import { announce, make, onLanguage, size, word } from "./page.js";
 
-/** One file. `done` is the server's object for it after the upload. */
-const attachments = [];
+/**
+ * A file, or a picture by its link. `done` is the server's object for it after the upload.
+ * @typedef {{ name: string, file?: File, link?: string, shown?: string, sent: number, done?: any, problem?: Error | null,
+ *   request?: XMLHttpRequest, progress?: HTMLProgressElement, ended?: Promise<void> }} Attachment
+ */
 
-function show() {
-  $("files").replaceChildren(
-    ...attachments.map((attachment) => {
-      const { file, problem, done, sent } = attachment;
-      const remove = make("button", { type: "button", "aria-label": word("remove", { name: file.name }) }, "×");
-      remove.addEventListener("click", () => drop(attachment));
-      const line = make("li", {}, make("span", { className: "name" }, file.name), make("span", { className: "hint" }, size(file.size)));
-      if (problem) line.append(make("span", { className: "bad", role: "alert" }, problem.message));
-      else if (!done) {
-        const progress = make("progress", { max: 1, "aria-label": word("uploading", { name: file.name }) });
-        progress.value = sent;
-        attachment.progress = progress;
-        line.append(progress);
-      } else line.append(make("span", { className: "good" }, "✓"));
-      line.append(remove);
-      return line;
-    }),
-  );
-}
-
-function drop(attachment) {
-  attachment.request?.abort();
-  attachments.splice(attachments.indexOf(attachment), 1);
-  show();
-  $("question").focus();
-}
-
-/** Uploads the file. Only `XMLHttpRequest` reports the progress. */
-function upload(attachment) {
+/**
+ * Uploads the file of an attachment. Only `XMLHttpRequest` reports the progress.
+ * @param {Attachment} attachment
+ * @param {() => void} show
+ * @param {string} [wanted] The kind that the file must be of.
+ */
+function upload(attachment, show, wanted) {
   const request = new XMLHttpRequest();
   const form = new FormData();
-  form.append("file", attachment.file, attachment.file.name || "pasted");
+  if (attachment.file) form.append("file", attachment.file, attachment.name || "pasted");
   attachment.request = request;
   return /** @type {Promise<void>} */ (new Promise((resolve) => {
+    /** @type {(problem: Error | null, done?: any) => void} */
     const end = (problem, done) => {
+      // The server goes by the bytes.
+      if (wanted && done && done.filetype !== wanted) problem = new Error(word("noPicture"));
       Object.assign(attachment, { problem, done });
       if (problem) announce(problem.message);
-      else announce(word("uploaded", { name: attachment.file.name }));
+      else announce(word("uploaded", { name: attachment.name }));
       show();
       resolve();
     };
@@ -66,60 +50,124 @@ function upload(attachment) {
   }));
 }
 
-function add(files) {
-  for (const file of files) {
-    const attachment = { file, sent: 0 };
-    attachments.push(attachment);
-    attachment.ended = upload(attachment);
-  }
-  show();
-}
+/** The attachments of one form. */
+export class Attachments {
+  /** @type {Attachment[]} */
+  all = [];
 
-const PARTS = {
-  image: ({ url, file_info }) => ({ type: "image_url", image_url: { url }, file_info }),
-  video: ({ url, file_info }) => ({ type: "video_url", video_url: { url }, file_info }),
-  audio: ({ url, file_info }) => ({ type: "audio_url", audio_url: { url }, file_info }),
-  file: ({ id, file_info }) => ({ type: "file", file: { file_id: id }, file_info }),
-};
-
-/** Waits for all uploads. Returns the content parts and empties the list, or returns nothing if an upload failed. */
-export async function take() {
-  await Promise.all(attachments.map(({ ended }) => ended));
-  if (attachments.some(({ problem }) => problem)) return null;
-  const taken = attachments.splice(0);
-  show();
-  return taken.map(({ file, done }) => ({ name: file.name, part: (PARTS[done.filetype] ?? PARTS.file)(done) }));
-}
-
-export function startFiles() {
-  const zone = $("chat");
-  const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
-  for (const name of ["dragenter", "dragover"]) {
-    zone.addEventListener(name, (event) => {
+  /**
+   * @param {object} elements
+   * @param {HTMLElement} elements.zone Where files are dropped.
+   * @param {HTMLElement} elements.list
+   * @param {HTMLButtonElement} elements.button Opens the picker.
+   * @param {HTMLInputElement} elements.picker
+   * @param {HTMLTextAreaElement} elements.text Where files are pasted.
+   * @param {boolean} [elements.arePictures] Only pictures are possible, and they are shown.
+   * @param {() => void} [elements.changed] Called after each change.
+   */
+  constructor({ zone, list, button, picker, text, arePictures = false, changed = () => {} }) {
+    this.list = list;
+    this.text = text;
+    this.arePictures = arePictures;
+    this.changed = changed;
+    /** @type {(event: DragEvent) => boolean} */
+    const hasFiles = ({ dataTransfer }) => [...(dataTransfer?.types ?? [])].includes("Files");
+    for (const name of /** @type {const} */ (["dragenter", "dragover"])) {
+      zone.addEventListener(name, (event) => {
+        if (!hasFiles(event)) return;
+        event.preventDefault();
+        zone.classList.add("dropping");
+      });
+    }
+    zone.addEventListener("dragleave", ({ relatedTarget: to }) => {
+      if (!(to instanceof Node && zone.contains(to))) zone.classList.remove("dropping");
+    });
+    zone.addEventListener("drop", (event) => {
       if (!hasFiles(event)) return;
       event.preventDefault();
-      zone.classList.add("dropping");
+      zone.classList.remove("dropping");
+      this.add(event.dataTransfer?.files ?? []);
     });
+    text.addEventListener("paste", (event) => {
+      const files = event.clipboardData?.files ?? [];
+      if (!files.length) return;
+      event.preventDefault();
+      this.add(files);
+    });
+    button.addEventListener("click", () => picker.click());
+    picker.addEventListener("change", () => {
+      this.add(picker.files ?? []);
+      picker.value = "";
+    });
+    onLanguage(() => this.show());
   }
-  zone.addEventListener("dragleave", ({ relatedTarget: to }) => {
-    if (!(to instanceof Node && zone.contains(to))) zone.classList.remove("dropping");
-  });
-  zone.addEventListener("drop", (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    zone.classList.remove("dropping");
-    add(event.dataTransfer?.files ?? []);
-  });
-  $("question").addEventListener("paste", (event) => {
-    const files = event.clipboardData?.files ?? [];
-    if (!files.length) return;
-    event.preventDefault();
-    add(files);
-  });
-  $("attach").addEventListener("click", () => $("picker").click());
-  $("picker").addEventListener("change", () => {
-    add($("picker").files);
-    $("picker").value = "";
-  });
-  onLanguage(show);
+
+  show() {
+    this.list.replaceChildren(...this.all.map((attachment) => this.line(attachment)));
+    this.changed();
+  }
+
+  /** @param {Attachment} attachment */
+  line(attachment) {
+    const { name, file, shown, problem, done, link, sent } = attachment;
+    const remove = make("button", { type: "button", "aria-label": word("remove", { name }) }, "×");
+    remove.addEventListener("click", () => {
+      this.drop(attachment);
+      this.text.focus();
+    });
+    const line = make("li");
+    if (shown) line.append(make("img", { src: shown, alt: "" }));
+    line.append(make("span", { className: "name" }, name));
+    if (file) line.append(make("span", { className: "hint" }, size(file.size)));
+    if (problem) line.append(make("span", { className: "bad", role: "alert" }, problem.message));
+    else if (done || link) line.append(make("span", { className: "good" }, "✓"));
+    else {
+      const progress = make("progress", { max: 1, "aria-label": word("uploading", { name }) });
+      progress.value = sent;
+      attachment.progress = progress;
+      line.append(progress);
+    }
+    line.append(remove);
+    return line;
+  }
+
+  /** @param {Iterable<File>} files */
+  add(files) {
+    for (const file of files) {
+      /** @type {Attachment} */
+      const attachment = { name: file.name, file, sent: 0 };
+      this.all.push(attachment);
+      if (this.arePictures && file.type && !file.type.startsWith("image/")) {
+        attachment.problem = new Error(word("noPicture"));
+        continue;
+      }
+      if (this.arePictures) attachment.shown = URL.createObjectURL(file);
+      attachment.ended = upload(attachment, () => this.show(), this.arePictures ? "image" : undefined);
+    }
+    this.show();
+  }
+
+  /** Adds a picture that needs no upload. */
+  addLink(link, name) {
+    this.all.push({ name, link, shown: link, sent: 1 });
+    this.show();
+  }
+
+  /** @param {Attachment} attachment */
+  drop(attachment) {
+    attachment.request?.abort();
+    if (attachment.file && attachment.shown) URL.revokeObjectURL(attachment.shown);
+    this.all.splice(this.all.indexOf(attachment), 1);
+    this.show();
+  }
+
+  clear() {
+    for (const attachment of [...this.all]) this.drop(attachment);
+  }
+
+  /** Waits for all uploads. Returns the attachments, or nothing if one failed. */
+  async ready() {
+    await Promise.all(this.all.map(({ ended }) => ended));
+    return this.all.some(({ problem }) => problem) ? null : [...this.all];
+  }
 }

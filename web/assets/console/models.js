@@ -2,14 +2,22 @@
 import { json } from "./api.js";
 import { $, make, notice, onLanguage, word } from "./page.js";
 
-let models = [];
+let list = [];
 /** @type {Error | null} */
 let problem = null;
+/** @type {Promise<any[]> | null} */
+let asked = null;
+
+/** Returns the models; none if they cannot be listed. */
+export async function models() {
+  asked ??= json("/v1/models").then(({ data }) => data);
+  return asked.catch(() => []);
+}
 
 function show() {
   notice($("models-problem"), problem && word("modelsFail", { why: problem.message }), "bad");
   const wanted = $("filter").value.trim().toLowerCase();
-  const found = models.filter(({ id, name, capabilities }) =>
+  const found = list.filter(({ id, name, capabilities }) =>
     [id, name, ...Object.keys(capabilities).filter((ability) => capabilities[ability])].join(" ").toLowerCase().includes(wanted),
   );
   $("model-list").replaceChildren(
@@ -26,17 +34,14 @@ function show() {
       return make("li", {}, make("div", {}, make("code", {}, id), " ", name === id ? "" : name), make("div", { className: "tags" }, ...window, ...tags), use);
     }),
   );
-  if (models.length && !found.length) $("model-list").append(make("li", { className: "hint" }, word("noneFits")));
+  if (list.length && !found.length) $("model-list").append(make("li", { className: "hint" }, word("noneFits")));
 }
 
 export async function startModels() {
   $("filter").addEventListener("input", show);
   onLanguage(show);
-  try {
-    models = (await json("/v1/models")).data;
-  } catch (error) {
-    problem = /** @type {Error} */ (error);
-  }
-  $("model-ids").replaceChildren(...models.map(({ id }) => make("option", { value: id })));
+  list = await models();
+  await asked?.catch((error) => (problem = error));
+  $("model-ids").replaceChildren(...list.map(({ id }) => make("option", { value: id })));
   show();
 }

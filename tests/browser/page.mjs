@@ -1,0 +1,100 @@
+// Opens pages in a headless Chromium, and checks what every page must keep to.
+//
+//   BASE_URL=… API_KEY=… [SCREENSHOTS=folder] [CHROMIUM=path]
+
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+
+import { launch } from "./chromium.mjs";
+
+export const { BASE_URL, API_KEY, SCREENSHOTS } = process.env;
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const TIMEOUT_MS = 20_000;
+
+export const browser = await launch(["--lang=en-US"]);
+/** What no check expects. @type {string[]} */
+export const problems = [];
+
+/** Opens a page; records unexpected console messages, exceptions and requests to other origins. */
+export async function open(where, viewport = { width: 1100, height: 900 }) {
+  const context = await browser.createBrowserContext();
+  await context.overridePermissions(BASE_URL, ["clipboard-read", "clipboard-write", "clipboard-sanitized-write"]);
+  // `expected`: parts of the console errors that a check expects.
+  const page = Object.assign(await context.newPage(), { expected: /** @type {string[]} */ ([]) });
+  page.setDefaultTimeout(TIMEOUT_MS);
+  await page.setViewport(viewport);
+  page.on("console", (message) => {
+    if (!["error", "warn", "issue"].includes(message.type())) return;
+    const text = `${message.text()} ${message.location().url ?? ""}`;
+    // Chromium reports each error response; a check may expect one.
+    if (!page.expected.some((expected) => text.includes(expected))) problems.push(`console: ${text}`);
+  });
+  page.on("pageerror", (error) => problems.push(`exception: ${error instanceof Error ? error.stack : error}`));
+  page.on("requestfailed", (request) => {
+    if (request.failure().errorText !== "net::ERR_ABORTED") problems.push(`failed: ${request.url()}`);
+  });
+  page.on("request", (request) => {
+    const url = new URL(request.url());
+    if (url.origin !== BASE_URL && !["data:", "blob:"].includes(url.protocol)) problems.push(`request to another origin: ${url}`);
+  });
+  await page.goto(BASE_URL + where, { waitUntil: "networkidle0" });
+  return page;
+}
+
+export const text = (page, selector) => page.$eval(selector, (element) => element.textContent);
+export const waitForText = (page, selector, expected) =>
+  page.waitForFunction((selector, expected) => document.querySelector(selector)?.textContent.includes(expected), {}, selector, expected);
+export const setValue = (page, selector, value) =>
+  page.$eval(
+    selector,
+    (input, value) => {
+      input.value = value;
+      input.dispatchEvent(new Event("input", { bubbles: true }));
+    },
+    value,
+  );
+
+export async function assertAccessible(page, what) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+  const violationTexts = serious.map(({ id, help, nodes }) => `${id}: ${help}\n  ${nodes.map(({ html, failureSummary }) => `${html}\n  ${failureSummary}`).join("\n  ")}`);
+  assert.equal(serious.length, 0, `${what}: ${violationTexts.join("\n")}`);
+}
+
+export async function screenshot(page, name) {
+  if (!SCREENSHOTS) return;
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  await page.screenshot({ path: path.join(SCREENSHOTS, `${name}.png`), fullPage: true });
+}
+
+/** A prompt with a directive for the fake upstream. */
+export const fake = (directive, rest = "x") => {
+  const pairs = Object.entries(directive).map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
+  return `[[fake ${pairs.join(" ")}]] ${rest}`;
+};
+
+/** Runs a check; fails if it records a problem. */
+export async function check(name, work) {
+  await work();
+  assert.deepEqual(problems, [], name);
+  console.log(`ok ${name}`);
+}
+
+/** A picture of one pixel. */
+export const PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
+/** Runs the checks of a script. Exits with 1 at the first failure. */
+export async function run(checks) {
+  try {
+    await checks();
+  } catch (error) {
+    for (const problem of problems) console.error(problem);
+    console.error(error);
+    process.exitCode = 1;
+  } finally {
+    await browser.close();
+  }
+}
