@@ -129,6 +129,8 @@ impl Videos {
             }
             match VideoState::named(&row.state) {
                 Some(VideoState::Creating) => {}
+                // The site was never asked.
+                Some(VideoState::Failed) if record.chat_id.is_empty() => return Ok(None),
                 Some(VideoState::Failed) => return Err(record.failure().map_or_else(interrupted, |it| it.error())),
                 Some(_) => return Ok(self.job(platform, &row)),
                 None => return Ok(None),
@@ -172,7 +174,9 @@ impl<P: Platform> Creation<P> {
             loop {
                 match select(work.as_mut(), self.platform.sleep(RENEWAL)).await {
                     Either::Left((done, _)) => break done,
-                    Either::Right(_) => self.write(VideoState::Creating.as_str()).await,
+                    Either::Right(_) => {
+                        self.write(VideoState::Creating.as_str()).await;
+                    }
                 }
             }
         };
@@ -203,7 +207,10 @@ impl<P: Platform> Creation<P> {
         let ask = FilmAsk { text_model, ratio: *ratio, prompt, first_frame: first_frame.as_ref() };
         let chat_id = upstream.new_film(platform, owner, &ask).await.map_err(picture_error)?;
         self.state().record.chat_id.clone_from(&chat_id);
-        self.write(VideoState::Creating.as_str()).await;
+        // A row without a chat is the proof that no video was begun.
+        if !self.write(VideoState::Creating.as_str()).await {
+            return Err(Error::store_unavailable("the chat of a video was not written"));
+        }
         match upstream.film(platform, owner, &chat_id, &ask).await.map_err(picture_error)? {
             Some(task) => self.begun(task),
             None => self.recover(&chat_id).await?,
@@ -243,26 +250,28 @@ impl<P: Platform> Creation<P> {
         Err(Error::new(ErrorKind::UpstreamEmpty, message).without_repeat())
     }
 
-    /// Writes the job down as it is. Where the store fails, the row says less than is known; the chat tells the rest later.
-    async fn write(&self, state: &str) {
+    /// Writes the job down as it is. Returns whether it is written; else the row says less than is known, and the chat tells the
+    /// rest later.
+    async fn write(&self, state: &str) -> bool {
         let now = self.platform.now();
         let (id, held, record) = {
             let state = self.state();
             (state.row.id.clone(), state.row.held_until, state.record.clone())
         };
-        let Ok(body) = self.videos.seal(&self.platform, &id, &record) else { return };
+        let Ok(body) = self.videos.seal(&self.platform, &id, &record) else { return false };
         let is_creating = state == VideoState::Creating.as_str();
         let is_open = is_creating || state == VideoState::Running.as_str();
         let held_until = if is_creating { now.saturating_add(HOLD) } else { now };
         let ended_at = if is_open { UnixMillis::default() } else { now };
         let change = Change { state, held_until, body: &body, ended_at };
         let written = table::write(&self.platform, &id, held, change).await;
-        let written = self.videos.store_health.ok_or_log("writing a video", written);
+        let is_written = self.videos.store_health.ok_or_log("writing a video", written) == Some(true);
         let row = &mut self.state().row;
-        if written == Some(true) {
+        if is_written {
             row.held_until = held_until;
         }
         (row.state, row.body, row.ended_at) = (state.to_owned(), body, ended_at);
+        is_written
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

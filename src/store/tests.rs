@@ -32,6 +32,10 @@ async fn a_row_of_an_unexpected_shape_is_an_error() {
     is_unexpected(conversations::by_chat(&platform, "s", "i").await, "conversations");
     is_unexpected(conversations::page(&platform, ("", ""), 9).await, "conversations");
     is_unexpected(conversations::imported(&platform).await, "imported_chats");
+    is_unexpected(videos::find(&platform, "s", "i").await, "videos");
+    is_unexpected(videos::list(&platform, "s", None, true, 9).await, "videos");
+    is_unexpected(videos::due(&platform, "a", NOW, 9).await, "videos");
+    is_unexpected(videos::take(&platform, "i", NOW, (NOW, NOW)).await, "videos");
     assert_eq!(conversations::expire_turns(&platform, "", NOW, 9).await.ok(), Some(None), "no turns have no last key");
 }
 
