@@ -9,7 +9,7 @@ use futures::{
     future::{Either, select},
     stream,
 };
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response};
 
 use super::{
     App, address,
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     accounts::{Caller, KeyId},
     api::openai::images::{
-        self, Content, FORM_TEXTS, ImagesDelivery, ImagesMeta, ImagesRequest, Operation, Picture, ResultForm,
+        self, Content, FORM_TEXTS, ImagesDelivery, ImagesMeta, ImagesRequest, Operation, Picture, Pieces, ResultForm,
     },
     chat::{Attachments, upload_attachments},
     error::{Error, ErrorKind, Result},
@@ -221,7 +221,13 @@ struct Delivering<P> {
 }
 
 /// What the next step of a stream brings, and what is left of it.
-type Step<P> = (Option<BytesMut>, Option<(Delivering<P>, UnboundedReceiver<Progress>)>);
+type Step<P> = (Option<Event>, Option<(Delivering<P>, UnboundedReceiver<Progress>)>);
+
+/// The event of a picture on its way, and its share of the memory.
+struct Event {
+    pieces: Pieces,
+    _reservation: Reservation,
+}
 
 impl<P: Platform> Delivering<P> {
     /// Answers with all pictures at once.
@@ -262,9 +268,13 @@ impl<P: Platform> Delivering<P> {
         }
         let meta = ImagesMeta { created: self.platform.now().seconds(), quality: self.delivery.quality, usage };
         let pictures: Vec<Picture<'_>> = all.iter().map(picture_of).collect();
-        let mut out = BytesMut::new();
-        images::write_object(&mut out, &meta, &pictures);
-        let mut answer = reply::json_bytes(StatusCode::OK, out.freeze());
+        let pieces = images::object(&meta, &pictures);
+        let body = stream::iter(pieces.map(move |piece| {
+            // Held until the last piece is made.
+            let _ = &reservation;
+            Ok(piece)
+        }));
+        let mut answer = reply::json_stream(Box::pin(body));
         if delivered < wanted
             && let Ok(value) = HeaderValue::from_str(&format!("{delivered}/{wanted}"))
         {
@@ -285,10 +295,8 @@ impl<P: Platform> Delivering<P> {
             Either::Right(_) => {}
         }
         let rest = match begun {
-            Some((bytes, rest)) => {
-                Rest { bytes, work: rest.map(|(this, progress)| -> BoxFuture<_> { Box::pin(this.step(progress)) }) }
-            }
-            None => Rest { bytes: None, work: Some(work) },
+            Some(step) => Rest::of(step),
+            None => Rest { event: None, work: Some(work) },
         };
         let body = stream::unfold(rest, move |rest| {
             let platform = platform.clone();
@@ -318,9 +326,8 @@ impl<P: Platform> Delivering<P> {
                 self.delivery.check_format(made.format)?;
                 let usage = made.usage;
                 let meta = ImagesMeta { created: self.platform.now().seconds(), quality: self.delivery.quality, usage };
-                let mut out = BytesMut::new();
-                images::write_event(&mut out, self.delivery.operation, &meta, &picture_of(&made));
-                Ok((Some(out), Some((self, progress))))
+                let event = images::event(self.delivery.operation, &meta, &picture_of(&made));
+                Ok((Some(Event { pieces: event, _reservation: reservation }), Some((self, progress))))
             }
         }
     }
@@ -338,34 +345,40 @@ fn picture_of(made: &Made) -> Picture<'_> {
     Picture { content, pixels: made.pixels, format: made.format }
 }
 
-/// A stream that has begun: bytes that wait, and the work on those that follow.
+/// A stream that has begun: the event that is being sent, and the work on those that follow.
 struct Rest<P> {
-    bytes: Option<BytesMut>,
+    event: Option<Event>,
     work: Option<BoxFuture<Result<Step<P>>>>,
 }
 
 impl<P: Platform> Rest<P> {
+    fn of((event, rest): Step<P>) -> Self {
+        Self { event, work: rest.map(|(this, progress)| -> BoxFuture<_> { Box::pin(this.step(progress)) }) }
+    }
+
     async fn next(mut self, platform: &P, heartbeat: Duration) -> Option<(Result<Bytes, FetchError>, Self)> {
-        if let Some(bytes) = self.bytes.take() {
-            return Some((Ok(bytes.freeze()), self));
+        loop {
+            if let Some(piece) = self.event.as_mut().and_then(|event| event.pieces.next()) {
+                return Some((Ok(piece), self));
+            }
+            let mut work = self.work.take()?;
+            let mut out = BytesMut::new();
+            match select(work.as_mut(), platform.sleep(heartbeat)).await {
+                Either::Left((Ok(step), _)) => {
+                    self = Self::of(step);
+                    continue;
+                }
+                Either::Left((Err(error), _)) => {
+                    tracing::warn!(%error, "a stream of pictures ended with an error");
+                    platform.request_metrics().record().code = Some(error.kind().code());
+                    images::write_error(&mut out, &error);
+                }
+                Either::Right(_) => {
+                    images::write_heartbeat(&mut out);
+                    self.work = Some(work);
+                }
+            }
+            return Some((Ok(out.freeze()), self));
         }
-        let mut work = self.work.take()?;
-        let mut out = BytesMut::new();
-        match select(work.as_mut(), platform.sleep(heartbeat)).await {
-            Either::Left((Ok((bytes, rest)), _)) => {
-                out = bytes?;
-                self.work = rest.map(|(this, progress)| -> BoxFuture<_> { Box::pin(this.step(progress)) });
-            }
-            Either::Left((Err(error), _)) => {
-                tracing::warn!(%error, "a stream of pictures ended with an error");
-                platform.request_metrics().record().code = Some(error.kind().code());
-                images::write_error(&mut out, &error);
-            }
-            Either::Right(_) => {
-                images::write_heartbeat(&mut out);
-                self.work = Some(work);
-            }
-        }
-        Some((Ok(out.freeze()), self))
     }
 }

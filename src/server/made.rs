@@ -19,8 +19,6 @@ use crate::{
 
 /// The largest picture that becomes base64.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
-/// What base64 adds to a picture's bytes, as a divisor.
-const BASE64_SHARE: usize = 3;
 
 /// A picture as a client gets it.
 pub(super) struct Made {
@@ -97,7 +95,7 @@ async fn whole(mut body: ByteStream, length: Option<u64>, reservation: &mut Rese
     if length.is_some_and(|length| length > MAX_BYTES as u64) {
         return Err(too_large());
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0));
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(|error| {
             let message =
@@ -107,7 +105,7 @@ async fn whole(mut body: ByteStream, length: Option<u64>, reservation: &mut Rese
         if bytes.len().saturating_add(piece.len()) > MAX_BYTES {
             return Err(too_large());
         }
-        reservation.grow(piece.len().saturating_add(piece.len().div_ceil(BASE64_SHARE)))?;
+        reservation.grow(piece.len())?;
         bytes.extend_from_slice(&piece);
     }
     Ok(bytes.into())

@@ -58,6 +58,11 @@ pub(super) fn json_bytes(status: StatusCode, json: Bytes) -> Response<Body> {
     answer(status, "application/json", Body::Full(json))
 }
 
+/// Returns JSON that is made while it is sent.
+pub(super) fn json_stream(body: platform::ByteStream) -> Response<Body> {
+    answer(StatusCode::OK, "application/json", Body::Stream(body))
+}
+
 pub(super) fn metrics(text: String) -> Response<Body> {
     answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Body::Full(text.into()))
 }

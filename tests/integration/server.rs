@@ -364,7 +364,12 @@ impl Drop for Process {
     fn drop(&mut self) {
         // The native server is killed by the drop of its `Child`; only the harness can stop a Worker.
         if let Some(Running::Worker { harness, instance }) = self.running.get_mut().take() {
-            tokio::spawn(async move { harness.call(json!({ "op": "stop", "instance": instance })).await });
+            tokio::spawn(async move {
+                // The end of the suite stops all that are left.
+                if harness.input.lock().await.is_some() {
+                    harness.call(json!({ "op": "stop", "instance": instance })).await;
+                }
+            });
         }
     }
 }

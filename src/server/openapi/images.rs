@@ -53,7 +53,6 @@ fn pictures() -> Json {
         "created": 1_795_507_200,
         "background": "opaque",
         "output_format": "png",
-        "quality": "auto",
         "size": "1664x928",
         "usage": usage(),
         "data": [{ "b64_json": "iVBORw0KGgo…" }],

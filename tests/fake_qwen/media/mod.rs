@@ -166,12 +166,14 @@ pub(super) fn answer(shared: &Shared, call: &Call) -> Option<Reply> {
     Some(media.outputs.answer(call, &path))
 }
 
-/// `GET /fake/media?word=WORD`: the jobs whose prompt contains the word, and the violations.
+/// `GET /fake/media?word=WORD`: the jobs whose prompt contains the word, how many requests for them came, refused ones too, and
+/// the violations.
 pub(super) fn inspect(shared: &Shared, call: &Call) -> Option<Reply> {
     if call.path != INSPECT {
         return None;
     }
     let word = call.query_text("word").unwrap_or_default();
+    let requests = requests(shared, word).len();
     let media = shared.media.lock().unwrap();
     let jobs = media.jobs.iter().filter(|job| job.prompt.contains(word)).map(|job| {
         json!({
@@ -179,8 +181,21 @@ pub(super) fn inspect(shared: &Shared, call: &Call) -> Option<Reply> {
             "files": job.files.len(), "task_id": job.task_id
         })
     });
-    let body = json!({"jobs": jobs.collect::<Value>(), "violations": media.violations(word)});
+    let body = json!({
+        "jobs": jobs.collect::<Value>(), "requests": requests, "violations": media.violations(word)
+    });
     Some(Reply::whole(200, "application/json", body.to_string()))
+}
+
+/// The completions of a media type whose body contains `marker`, oldest first.
+fn requests(shared: &Shared, marker: &str) -> Vec<Arc<RecordedRequest>> {
+    let mut requests = shared.log.all();
+    requests.retain(|request| {
+        request.body.contains(marker)
+            && request.path_and_query.split('?').next() == Some("/api/v2/chat/completions")
+            && request.json()["messages"][0]["chat_type"].as_str().is_some_and(is_media)
+    });
+    requests
 }
 
 impl Media {
@@ -236,12 +251,7 @@ impl Fake {
 
     /// The completions of a media type, refused ones too, whose body contains `marker`, oldest first.
     pub fn media_requests(&self, marker: &str) -> Vec<Arc<RecordedRequest>> {
-        let mut requests = self.requests_containing(marker);
-        requests.retain(|request| {
-            request.path_and_query.split('?').next() == Some("/api/v2/chat/completions")
-                && request.json()["messages"][0]["chat_type"].as_str().is_some_and(is_media)
-        });
-        requests
+        requests(&self.shared, marker)
     }
 
     /// What clients did wrong in requests for pictures and videos, with `marker` in the prompt or in the text: the site refuses

@@ -7,6 +7,7 @@ use std::{
 
 use tokio::process::Command;
 
+use super::images::drawing;
 use crate::{
     fake_qwen::Fake,
     server::{Case, KEY, Server},
@@ -132,4 +133,29 @@ pub async fn responses_of_agents_and_langchain(case: Arc<Case>) {
 
 pub async fn responses_of_the_ai_sdk(case: Arc<Case>) {
     run_responses(&case, "node", "responses_ai_sdk.mjs", 4).await;
+}
+
+/// Runs a script that draws: its own site, so that nobody else's pictures count.
+async fn run_drawing(case: &Case, program: &str, script: &str, cases: usize) {
+    let (fake, server) = drawing(case, &[]).await;
+    let mut command = command(program, script, &server);
+    command.env("SITE_URL", fake.url());
+    succeed(command, cases).await;
+    assert_eq!(fake.violations(""), [""; 0]);
+}
+
+pub async fn pictures_of_openai_python(case: Arc<Case>) {
+    run_drawing(&case, &python(), "images_openai.py", 32).await;
+}
+
+pub async fn pictures_of_openai_node(case: Arc<Case>) {
+    run_drawing(&case, "node", "images_openai.mjs", 9).await;
+}
+
+pub async fn pictures_of_the_ai_sdk(case: Arc<Case>) {
+    run_drawing(&case, "node", "images_ai_sdk.mjs", 5).await;
+}
+
+pub async fn pictures_of_chat_programs(case: Arc<Case>) {
+    run_drawing(&case, "node", "images_apps.mjs", 12).await;
 }

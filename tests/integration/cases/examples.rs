@@ -52,6 +52,9 @@ curl --location --request POST 'http://127.0.0.1:8000/v1/video/upload_and_chat' 
 ```
 "#;
 
+/// The id in the newest link to a picture among the answers.
+const NEWEST_PICTURE: &str = r"$(sed -n 's|.*/v1/media/\([A-Za-z0-9_-]*\).*|\1|p' answers | tail -n 1)";
+
 /// The code blocks of a document that call curl.
 fn blocks(document: &str) -> Vec<String> {
     let mut blocks = Vec::new();
@@ -93,7 +96,7 @@ fn check(block: &str, answers: &str) {
         let choice = &answer()["choices"][0];
         assert_eq!(choice["message"]["tool_calls"][0]["function"]["name"], "get_weather", "{answers}");
         assert_eq!(choice["finish_reason"], "tool_calls", "{answers}");
-    } else if block.contains("response_format") {
+    } else if block.contains("json_schema") {
         assert_eq!(answer()["choices"][0]["message"]["content"], "{\"name\": \"Bob\", \"age\": 42}", "{answers}");
     }
 }
@@ -119,14 +122,26 @@ async fn run(case: &Case, server: &Server, fake: &Fake, folder: &Path, block: &s
             text.lines().filter(|line| !line.contains("/metrics")).map(|line| format!("{line}\n")).collect()
         }
     };
+    // A video that is there as soon as it is asked for.
+    let video = if text.contains("VIDEO_ID") {
+        format!(
+            "VIDEO_ID=$(command curl -s '{}/v1/videos' -H 'authorization: Bearer {KEY}' -H 'x-fresh: true' -d '{{\"prompt\":\"[[fake polls=0]] a kite\"}}' | sed 's/.*\"id\":\"\\(video_[^\"]*\\).*/\\1/')\n",
+            server.url
+        )
+    } else {
+        String::new()
+    };
     let script = format!(
         "set -euo pipefail\n\
          curl() {{ command curl --fail-with-body --silent --show-error --max-time 60 \"$@\" >>answers; echo >>answers; }}\n\
          FILE_ID=$(command curl -s '{}/v1/files' -H 'authorization: Bearer {KEY}' -F file=@photo.jpg | sed 's/.*\"id\":\"\\([^\"]*\\)\".*/\\1/')\n\
-         RESPONSE_ID=$(command curl -s '{}/v1/responses' -H 'authorization: Bearer {KEY}' -d '{{\"input\":\"hi\"}}' | sed 's/.*\"id\":\"\\(resp_[^\"]*\\)\".*/\\1/')\n{}",
+         RESPONSE_ID=$(command curl -s '{}/v1/responses' -H 'authorization: Bearer {KEY}' -d '{{\"input\":\"hi\"}}' | sed 's/.*\"id\":\"\\(resp_[^\"]*\\)\".*/\\1/')\n{video}{}",
         server.url,
         server.url,
-        text.replace("FILE_ID", "$FILE_ID").replace("RESPONSE_ID", "$RESPONSE_ID")
+        text.replace("FILE_ID", "$FILE_ID")
+            .replace("RESPONSE_ID", "$RESPONSE_ID")
+            .replace("MEDIA_ID", NEWEST_PICTURE)
+            .replace("VIDEO_ID", "$VIDEO_ID")
     );
     let run = Command::new("bash")
         .args(["-c", &script])
@@ -144,6 +159,10 @@ async fn run(case: &Case, server: &Server, fake: &Fake, folder: &Path, block: &s
         String::from_utf8_lossy(&output.stderr)
     );
     check(&text, &answers);
+    if text.contains("kite.png") {
+        assert!(std::fs::read(folder.join("kite.png")).unwrap().starts_with(b"\x89PNG"));
+        assert_eq!(answers.matches(&format!("{}/v1/media/", server.url)).count(), 2, "{answers}");
+    }
     std::fs::remove_file(folder.join("answers")).unwrap();
     text.lines().filter(|line| line.starts_with("curl ")).count()
 }
@@ -167,7 +186,7 @@ pub async fn every_curl_example_works(case: Arc<Case>) {
     for block in blocks(QWEN_REVERSE_FASTAPI) {
         count += run(&case, &server, &fake, folder.path(), &block).await;
     }
-    assert!(count > 51, "only {count} examples");
+    assert!(count > 57, "only {count} examples");
     // Every route has an example.
     let routes = server.get("/").await.json();
     let text = ["README.md", "README.zh-CN.md"].map(|name| std::fs::read_to_string(root.join(name)).unwrap());

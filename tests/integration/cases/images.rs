@@ -60,7 +60,7 @@ pub async fn a_picture_is_drawn(case: Arc<Case>) {
     for (field, expected) in [
         ("size", json!("1664x928")),
         ("output_format", json!("png")),
-        ("quality", json!("auto")),
+        ("quality", Value::Null),
         ("background", json!("opaque")),
         (
             "usage",
@@ -653,4 +653,45 @@ pub async fn image_models_are_listed(case: Arc<Case>) {
         assert_eq!(server.get(&format!("/v1/models/{id}")).await.json(), model);
     }
     assert_eq!(find("qwen-video").unwrap()["capabilities"]["video_generation"], true);
+}
+
+/// A large picture passes through without being kept, and takes little more than its bytes as base64.
+pub async fn large_pictures_use_bounded_memory(case: Arc<Case>) {
+    const MIB: u64 = 1024 * 1024;
+    let (_fake, server) = drawing(&case, &[]).await;
+    let reply = generate(&server, &format!("bytes={}", 30 * MIB), json!({ "response_format": "url" })).await;
+    let url = reply.json()["data"][0]["url"].as_str().unwrap_or_else(|| panic!("{reply:?}")).to_owned();
+    let path = url.strip_prefix(&server.url).unwrap().to_owned();
+    let before = server.memory_bytes().await;
+    let highest = async |work: std::pin::Pin<Box<dyn Future<Output = Reply> + Send + '_>>| {
+        let mut work = work;
+        let mut highest = 0;
+        loop {
+            let pause = Box::pin(tokio::time::sleep(std::time::Duration::from_millis(10)));
+            match futures::future::select(work, pause).await {
+                futures::future::Either::Left((reply, _)) => return (reply, highest),
+                futures::future::Either::Right(((), rest)) => {
+                    highest = highest.max(server.memory_bytes().await);
+                    work = rest;
+                }
+            }
+        }
+    };
+    for _ in 0..3 {
+        let (reply, highest) = highest(Box::pin(server.get(&path))).await;
+        assert_eq!((reply.status.as_u16(), reply.body.len() as u64), (200, 30 * MIB));
+        let more = highest.saturating_sub(before) / MIB;
+        assert!(more < 10, "{more} MiB more");
+        if case.product == Product::Worker {
+            assert!(highest < 48 * MIB, "{highest}");
+        }
+    }
+    let (reply, highest) = highest(Box::pin(generate(&server, &format!("bytes={}", 30 * MIB), json!({})))).await;
+    assert_eq!(pictures(&reply)[0].len() as u64, 30 * MIB);
+    let more = highest.saturating_sub(before) / MIB;
+    assert!(more < 75, "{more} MiB more");
+    // More than a picture ever has.
+    let reply = generate(&server, &format!("bytes={}", 33 * MIB), json!({})).await;
+    reply.error(502, "media_unavailable");
+    assert_eq!(server.get("/health").await.status, 200);
 }

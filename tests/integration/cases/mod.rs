@@ -409,6 +409,10 @@ cases! {
         responses_of_openai_node,
         responses_of_agents_and_langchain,
         responses_of_the_ai_sdk,
+        pictures_of_openai_python,
+        pictures_of_openai_node,
+        pictures_of_the_ai_sdk,
+        pictures_of_chat_programs,
     }
     process {
         an_invalid_variable_is_named,
@@ -448,6 +452,7 @@ cases! {
         models_that_draw_answer_in_each_dialect,
         a_conversation_of_pictures_goes_on,
         image_models_are_listed,
+        large_pictures_use_bounded_memory,
     }
     videos {
         a_video_is_made,

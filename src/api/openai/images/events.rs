@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::{
     ImagesMeta, Operation, Picture,
-    object::{BACKGROUND, ImagesUsage, around, write_open},
+    object::{BACKGROUND, ImagesUsage, write_open},
+    pieces::Pieces,
 };
 use crate::{api::openai::error::write_error_event, error::Error};
 
@@ -32,13 +33,14 @@ impl Operation {
     }
 }
 
-/// Writes the event of a picture.
-pub fn write_event(out: &mut BytesMut, operation: Operation, meta: &ImagesMeta, picture: &Picture<'_>) {
+/// The event of a picture.
+#[must_use]
+pub fn event(operation: Operation, meta: &ImagesMeta, picture: &Picture<'_>) -> Pieces {
     let ImagesMeta { created, quality, usage } = *meta;
     let kind = operation.completed();
-    out.reserve(around(picture.length()));
+    let mut out = Pieces::default();
     for part in ["event: ", kind, "\ndata: "] {
-        out.extend_from_slice(part.as_bytes());
+        out.text().extend_from_slice(part.as_bytes());
     }
     let fields = EventFields {
         kind,
@@ -49,9 +51,10 @@ pub fn write_event(out: &mut BytesMut, operation: Operation, meta: &ImagesMeta, 
         size: &picture.size(),
         usage: usage.into(),
     };
-    write_open(out, &fields);
-    picture.write(out);
-    out.extend_from_slice(b"}\n\n");
+    write_open(out.text(), &fields);
+    picture.write(&mut out);
+    out.text().extend_from_slice(b"}\n\n");
+    out
 }
 
 /// Writes a comment that keeps proxies and clients waiting.

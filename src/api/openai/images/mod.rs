@@ -2,6 +2,7 @@
 
 mod events;
 mod object;
+mod pieces;
 mod request;
 #[cfg(test)]
 mod schema;
@@ -13,8 +14,9 @@ mod object_tests;
 #[cfg(test)]
 mod tests;
 
-pub use events::{write_error, write_event, write_heartbeat};
-pub use object::{Content, ImagesMeta, Picture, write_object};
+pub use events::{event, write_error, write_heartbeat};
+pub use object::{Content, ImagesMeta, Picture, object};
+pub use pieces::Pieces;
 #[cfg(test)]
 pub(crate) use request::ImagesBody;
 pub use request::{

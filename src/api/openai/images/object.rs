@@ -1,10 +1,9 @@
 //! The object that answers a request for pictures.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 
-use super::PictureFormat;
+use super::{PictureFormat, pieces::Pieces};
 use crate::{json::write_line, llm::Usage, unix_time::UnixSeconds};
 
 /// A picture that was made.
@@ -22,7 +21,7 @@ pub struct Picture<'a> {
 #[derive(Clone, Copy, Debug)]
 pub enum Content<'a> {
     /// Its bytes, which become base64.
-    Bytes(&'a [u8]),
+    Bytes(&'a Bytes),
     /// A link to it.
     Url(&'a str),
 }
@@ -44,7 +43,9 @@ struct ObjectFields<'a> {
     created: u64,
     background: &'static str,
     output_format: &'static str,
-    quality: &'static str,
+    /// OpenAI's object knows no `auto` here; its events do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality: Option<&'static str>,
     size: &'a str,
     usage: ImagesUsage,
 }
@@ -86,49 +87,26 @@ impl From<Usage> for ImagesUsage {
 /// The background of all pictures.
 pub(super) const BACKGROUND: &str = "opaque";
 
-/// How many bytes the fields beside the content of pictures take at most, and those around each content.
-const FIELD_BYTES: usize = 512;
-const CONTENT_FIELD_BYTES: usize = 16;
-
 impl Picture<'_> {
     /// Its size as OpenAI writes it; `auto` where it is not known.
     pub(super) fn size(&self) -> String {
         self.pixels.map_or_else(|| "auto".to_owned(), |(width, height)| format!("{width}x{height}"))
     }
 
-    /// About how many bytes its content takes in JSON, so that memory is taken once.
-    pub(super) fn length(&self) -> usize {
-        let content = match self.content {
-            Content::Bytes(bytes) => base64::encoded_len(bytes.len(), true).unwrap_or(usize::MAX),
-            Content::Url(url) => url.len(),
-        };
-        content.saturating_add(CONTENT_FIELD_BYTES)
-    }
-
     /// Writes the field with its content: `"b64_json":"…"` or `"url":"…"`.
-    pub(super) fn write(&self, out: &mut BytesMut) {
+    pub(super) fn write(&self, out: &mut Pieces) {
         match self.content {
             Content::Bytes(bytes) => {
-                out.extend_from_slice(b"\"b64_json\":\"");
-                write_base64(out, bytes);
-                out.extend_from_slice(b"\"");
+                out.text().extend_from_slice(b"\"b64_json\":\"");
+                out.picture(bytes.clone());
+                out.text().extend_from_slice(b"\"");
             }
             Content::Url(url) => {
-                out.extend_from_slice(b"\"url\":");
-                write_line(out, url);
+                out.text().extend_from_slice(b"\"url\":");
+                write_line(out.text(), url);
             }
         }
     }
-}
-
-/// Encodes into the answer itself: a picture has up to 32 MiB.
-fn write_base64(out: &mut BytesMut, bytes: &[u8]) {
-    let start = out.len();
-    let end = start.saturating_add(base64::encoded_len(bytes.len(), true).unwrap_or(0));
-    out.resize(end, 0);
-    // The place is as long as the text, so this cannot fail.
-    let written = out.get_mut(start..end).and_then(|place| STANDARD.encode_slice(bytes, place).ok());
-    out.truncate(start.saturating_add(written.unwrap_or(0)));
 }
 
 /// Writes fields as an object that is still open: more fields follow.
@@ -138,30 +116,27 @@ pub(super) fn write_open(out: &mut BytesMut, fields: &impl Serialize) {
     out.extend_from_slice(b",");
 }
 
-/// How many bytes an answer takes about, beside the content of its pictures.
-pub(super) const fn around(content: usize) -> usize {
-    content.saturating_add(FIELD_BYTES)
-}
-
-/// Writes the object of an answer, on one line. Its size and format are those of the first picture.
-pub fn write_object(out: &mut BytesMut, meta: &ImagesMeta, pictures: &[Picture<'_>]) {
+/// The object of an answer, on one line. Its size and format are those of the first picture.
+#[must_use]
+pub fn object(meta: &ImagesMeta, pictures: &[Picture<'_>]) -> Pieces {
     let ImagesMeta { created, quality, usage } = *meta;
-    out.reserve(around(pictures.iter().map(Picture::length).fold(0, usize::saturating_add)));
+    let mut out = Pieces::default();
     let first = pictures.first();
     let fields = ObjectFields {
         created: created.get(),
         background: BACKGROUND,
         output_format: first.map_or(PictureFormat::Png, |picture| picture.format).as_str(),
-        quality,
+        quality: (quality != "auto").then_some(quality),
         size: &first.map_or_else(|| "auto".to_owned(), Picture::size),
         usage: usage.into(),
     };
-    write_open(out, &fields);
-    out.extend_from_slice(b"\"data\":[");
+    write_open(out.text(), &fields);
+    out.text().extend_from_slice(b"\"data\":[");
     for (at, picture) in pictures.iter().enumerate() {
-        out.extend_from_slice(if at == 0 { b"{" } else { b",{" });
-        picture.write(out);
-        out.extend_from_slice(b"}");
+        out.text().extend_from_slice(if at == 0 { b"{" } else { b",{" });
+        picture.write(&mut out);
+        out.text().extend_from_slice(b"}");
     }
-    out.extend_from_slice(b"]}");
+    out.text().extend_from_slice(b"]}");
+    out
 }

@@ -14,8 +14,9 @@ pub(crate) struct ImagesObject {
     background: &'static str,
     /// What the bytes of the first picture are: `png`, `jpeg` or `webp`.
     output_format: &'static str,
-    /// As asked for: `low`, `medium`, `high` or `auto`.
-    quality: &'static str,
+    /// As asked for: `low`, `medium` or `high`; left out for `auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality: Option<&'static str>,
     /// The pixels of the first picture, such as `1024x1024`.
     size: String,
     usage: ImagesUsage,
