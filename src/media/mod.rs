@@ -11,6 +11,8 @@ mod links;
 mod order;
 mod pictures;
 mod record;
+#[cfg(test)]
+mod tests;
 mod videos;
 
 pub use download::{Downloads, Opened, open};
