@@ -209,9 +209,12 @@ pub struct PictureChoice {
 
 /// The site's image models, the default one first.
 const IMAGE_MODELS: &[&str] = &["qwen-image", "qwen-image-3.0-pro", "qwen-image-3.0", "qwen-image-2.0-pro"];
-/// The site's image models, and what makes videos: no list of the site names them.
-pub fn media_models() -> impl Iterator<Item = Model> {
-    let model = |id: &str, abilities: &[&str]| Model {
+/// The site's image models, and what makes videos: no list of the site names them. Their time is that of the newest of `listed`,
+/// since clients want one.
+pub fn media_models(listed: &ModelList) -> impl Iterator<Item = Model> {
+    let created = listed.iter().map(|model| model.created).max().unwrap_or(0);
+    let model = move |id: &str, abilities: &[&str]| Model {
+        created,
         id: id.to_owned(),
         name: id.to_owned(),
         owned_by: "qwen".to_owned(),
