@@ -13,8 +13,8 @@ use futures::{
 
 use super::{
     digests::of_account,
+    drawing::picture_error,
     film_record::{FilmRecord, VideoJob, VideoState},
-    pictures::picture_error,
     record::Failure,
     videos::{REPEATS, Videos},
 };

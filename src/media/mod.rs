@@ -2,19 +2,24 @@
 
 mod digests;
 mod download;
+mod drawing;
 mod film_creation;
 mod film_record;
 mod film_state;
+mod job;
 mod links;
 mod order;
 mod pictures;
 mod record;
+#[cfg(test)]
+mod tests;
 mod videos;
 
 pub use download::{Downloads, Opened, open};
 pub use film_creation::VideoOrder;
 pub use film_record::{VideoFailure, VideoJob, VideoState};
+pub use job::{Drawn, Outcome, Pictures, Progress};
 pub use links::{LinkMaker, MadeIn, MediaLinks, NewLink, Resolved, markdown, media_id};
 pub use order::{Order, request_key};
-pub use pictures::{Drawn, Outcome, Pictures, Progress, REPEATS};
+pub use pictures::REPEATS;
 pub use videos::Videos;

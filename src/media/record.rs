@@ -69,6 +69,7 @@ const KINDS: &[ErrorKind] = &[
     ErrorKind::UpstreamRejected,
     ErrorKind::UpstreamEmpty,
     ErrorKind::UpstreamInvalid,
+    ErrorKind::UpstreamTruncated,
     ErrorKind::UpstreamTimeout,
     ErrorKind::UpstreamError,
 ];

@@ -202,7 +202,15 @@ async fn answer<P: Platform>(app: &Arc<App>, platform: &P, key: KeyId, asked: As
         node: None,
     };
     let progress = app.pictures(&caller.account).draw(platform, order);
-    let delivering = Delivering { app: Arc::clone(app), platform: platform.clone(), caller, base, delivery };
+    let delivering = Delivering {
+        app: Arc::clone(app),
+        platform: platform.clone(),
+        caller,
+        base,
+        delivery,
+        has_picture: false,
+        failure: None,
+    };
     if delivering.delivery.is_stream { delivering.stream(progress).await } else { delivering.whole(progress).await }
 }
 
@@ -218,6 +226,10 @@ struct Delivering<P> {
     caller: Caller,
     base: Arc<str>,
     delivery: ImagesDelivery,
+    /// Whether a stream has a picture.
+    has_picture: bool,
+    /// Why a picture that was drawn could not be delivered.
+    failure: Option<Error>,
 }
 
 /// What the next step of a stream brings, and what is left of it.
@@ -305,29 +317,35 @@ impl<P: Platform> Delivering<P> {
         Ok(reply::event_stream(Body::Stream(Box::pin(body))))
     }
 
-    /// Waits for the next picture or the end.
-    async fn step(self, mut progress: UnboundedReceiver<Progress>) -> Result<Step<P>> {
-        match progress.next().await {
-            None => Err(made::interrupted()),
-            Some(Progress::Ended(Ok(_))) => Ok((None, None)),
-            Some(Progress::Ended(Err(error))) => Err(refused(error)),
-            Some(Progress::Picture(picture)) => {
-                let mut reservation = self.app.memory.reservation();
-                let made = made::fetch(
-                    &self.app,
-                    &self.platform,
-                    &self.caller,
-                    &self.base,
-                    picture,
-                    self.is_url(),
-                    &mut reservation,
-                )
-                .await?;
-                self.delivery.check_format(made.format)?;
-                let usage = made.usage;
-                let meta = ImagesMeta { created: self.platform.now().seconds(), quality: self.delivery.quality, usage };
-                let event = images::event(self.delivery.operation, &meta, &picture_of(&made));
-                Ok((Some(Event { pieces: event, _reservation: reservation }), Some((self, progress))))
+    /// Waits for the next picture or the end. A picture that cannot be delivered keeps no other back.
+    async fn step(mut self, mut progress: UnboundedReceiver<Progress>) -> Result<Step<P>> {
+        loop {
+            let picture = match progress.next().await.ok_or_else(made::interrupted)? {
+                Progress::Picture(picture) => picture,
+                Progress::Ended(ended) => {
+                    ended.map_err(refused)?;
+                    return match self.failure.take() {
+                        Some(failure) if !self.has_picture => Err(failure),
+                        _ => Ok((None, None)),
+                    };
+                }
+            };
+            let mut reservation = self.app.memory.reservation();
+            let (as_link, base) = (self.is_url(), &self.base);
+            let made =
+                made::fetch(&self.app, &self.platform, &self.caller, base, picture, as_link, &mut reservation).await;
+            match made.and_then(|made| self.delivery.check_format(made.format).map(|()| made)) {
+                Ok(made) => {
+                    let (created, quality) = (self.platform.now().seconds(), self.delivery.quality);
+                    let meta = ImagesMeta { created, quality, usage: made.usage };
+                    let pieces = images::event(self.delivery.operation, &meta, &picture_of(&made));
+                    self.has_picture = true;
+                    return Ok((Some(Event { pieces, _reservation: reservation }), Some((self, progress))));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a picture could not be delivered");
+                    self.failure.get_or_insert(error);
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Links to pictures and videos, and requests for pictures.
 
-use super::{Storage, columns, integer, moment, rows, run, text, unexpected_row};
+use super::{Storage, columns, exists, integer, moment, rows, run, text, unexpected_row};
 use crate::platform::{DatabaseError, Row, Statement, Value};
 use crate::unix_time::UnixMillis;
 
@@ -106,6 +106,15 @@ pub async fn expire(
     not_before: UnixMillis,
     drawn_before: UnixMillis,
 ) -> Result<(), DatabaseError> {
+    // A read first: a locked database would hold up each write, and there is seldom anything to remove.
+    let any = Statement {
+        sql: "SELECT EXISTS (SELECT 1 FROM media WHERE expires_at <= ?1) \
+              OR EXISTS (SELECT 1 FROM drawings WHERE updated_at < ?2) AS found",
+        parameters: vec![integer(now), integer(drawn_before)],
+    };
+    if !exists(platform, any).await? {
+        return Ok(());
+    }
     let links = Statement {
         sql: "DELETE FROM media WHERE expires_at <= ?1 AND NOT EXISTS (SELECT 1 FROM conversations c \
               WHERE c.scope = media.scope AND c.id = media.conversation AND c.updated_at >= ?2)",

@@ -65,6 +65,12 @@ async fn rows(platform: &impl Storage, statement: Statement) -> Result<Vec<Row>,
     Ok(run(platform, vec![statement]).await?.pop().unwrap_or_default())
 }
 
+/// Whether a statement whose only column says whether something exists says so.
+async fn exists(platform: &impl Storage, statement: Statement) -> Result<bool, DatabaseError> {
+    let found = rows(platform, statement).await?.pop().unwrap_or_default();
+    Ok(found.first().is_some_and(|found| *found != Value::Integer(0)))
+}
+
 fn text(value: &str) -> Value {
     Value::Text(value.to_owned())
 }

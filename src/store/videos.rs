@@ -1,7 +1,7 @@
 //! Videos: jobs, and who works on them. Whoever works on a job holds it until a moment; that moment is also what tells one
 //! holder from the next, so that a late one changes nothing.
 
-use super::{Storage, columns, integer, moment, rows, run, text, unexpected_row};
+use super::{Storage, columns, exists, integer, moment, rows, run, text, unexpected_row};
 use crate::platform::{DatabaseError, Row, Statement, Value};
 use crate::unix_time::UnixMillis;
 
@@ -217,6 +217,15 @@ pub async fn expire(
     (before, refused_before): (UnixMillis, UnixMillis),
     limit: u32,
 ) -> Result<(), DatabaseError> {
+    // A read first: a locked database would hold up each write, and there is seldom anything to remove.
+    let any = Statement {
+        sql: "SELECT EXISTS (SELECT 1 FROM videos WHERE ended_at < ?1 AND created_at < ?1) \
+              OR EXISTS (SELECT 1 FROM videos WHERE ended_at > 0 AND ended_at < ?2 AND state = 'refused') AS found",
+        parameters: vec![integer(before), integer(refused_before)],
+    };
+    if !exists(platform, any).await? {
+        return Ok(());
+    }
     let remove = Statement {
         sql: "DELETE FROM videos WHERE id IN (SELECT id FROM videos WHERE ended_at < ?1 AND created_at < ?1 \
               UNION ALL SELECT id FROM videos WHERE ended_at > 0 AND ended_at < ?2 AND state = 'refused' LIMIT ?3)",

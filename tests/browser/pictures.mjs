@@ -233,6 +233,24 @@ await run(async () => {
     await release();
   });
 
+  await check("a picture in a chat is shown", async () => {
+    await setValue(page, "#model", "qwen-image");
+    await page.focus("#question");
+    await page.keyboard.type(fake({ px: "800x600" }, "in a chat"));
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("article.assistant:not([aria-busy]) .content img");
+    await page.waitForFunction(() => /** @type {HTMLImageElement} */ (document.querySelector(".content img")).naturalWidth === 800);
+  });
+
+  await check("a model that draws is used for drawing", async () => {
+    await setValue(page, "#filter", "image-2.0");
+    await page.click("#model-list button");
+    assert.equal(await page.$eval("#picture-model", (/** @type {HTMLSelectElement} */ { value }) => value), "qwen-image-2.0-pro");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "picture-prompt");
+    await setValue(page, "#filter", "");
+    await page.select("#picture-model", "");
+  });
+
   await check("a failed video says why", async () => {
     await page.select("#kind", "video");
     await order(page, fake({ polls: 0, end_state: "failed", message: "the kite has no string" }, "a fall"));

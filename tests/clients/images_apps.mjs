@@ -26,7 +26,9 @@ function form(...fields) {
   return data;
 }
 
+/** @returns {[Uint8Array<ArrayBuffer>, string, string]} */
 const sea = () => [fixture("truecolor.png"), "sea.png", "image/png"];
+/** @returns {[Uint8Array<ArrayBuffer>, string, string]} */
 const boat = () => [fixture("gif87a.gif"), "boat.gif", "image/gif"];
 
 async function okay(answer) {
@@ -97,8 +99,11 @@ const cases = {
   async lobehub_generates() {
     // What its runtime leaves in: `auto` is taken out, other parameters of the model stay.
     const prompt = words();
-    const made = await newClient().images.generate({ model: "qwen-image", n: 1, prompt, seed: 7, cfg: 4.5, aspectRatio: "1:1" });
+    /** @type {any} */
+    const more = { model: "qwen-image", n: 1, prompt, seed: 7, cfg: 4.5, aspectRatio: "1:1" };
+    const made = await newClient().images.generate(more);
     assert(isPng(bytesOf(made.data[0])));
+    /** @type {any} */
     const old = { model: "dall-e-3", n: 1, prompt: words(), response_format: "b64_json", size: "1024x1024", quality: "standard" };
     assert(isPng(bytesOf((await newClient().images.generate(old)).data[0])));
   },

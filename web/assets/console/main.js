@@ -3,7 +3,7 @@ import { startChat } from "./chat.js";
 import { startClients } from "./clients.js";
 import { startModels } from "./models.js";
 import { startChoices } from "./page.js";
-import { startPictures } from "./pictures.js";
+import { startPictures, useModel } from "./pictures.js";
 import { startSession } from "./session.js";
 
 startChoices();
@@ -11,4 +11,4 @@ startSession();
 startChat();
 startPictures();
 startClients();
-startModels();
+startModels(useModel);

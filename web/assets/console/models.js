@@ -7,6 +7,10 @@ let list = [];
 let problem = null;
 /** @type {Promise<any[]> | null} */
 let asked = null;
+/** Called with a model that makes pictures or videos. @type {(model: any) => void} */
+let onMaker = () => {};
+
+const makes = ({ capabilities }) => capabilities.image_generation || capabilities.video_generation;
 
 /** Returns the models; none if they cannot be listed. */
 export async function models() {
@@ -21,9 +25,11 @@ function show() {
     [id, name, ...Object.keys(capabilities).filter((ability) => capabilities[ability])].join(" ").toLowerCase().includes(wanted),
   );
   $("model-list").replaceChildren(
-    ...found.map(({ id, name, context_length: length, capabilities }) => {
+    ...found.map((model) => {
+      const { id, name, context_length: length, capabilities } = model;
       const use = make("button", { type: "button", "aria-label": `${word("use")} ${id}` }, word("use"));
       use.addEventListener("click", () => {
+        if (makes(model)) return onMaker(model);
         $("model").value = id;
         $("model").dispatchEvent(new Event("input", { bubbles: true }));
         $("question").focus();
@@ -37,7 +43,9 @@ function show() {
   if (list.length && !found.length) $("model-list").append(make("li", { className: "hint" }, word("noneFits")));
 }
 
-export async function startModels() {
+/** @param {(model: any) => void} maker */
+export async function startModels(maker) {
+  onMaker = maker;
   $("filter").addEventListener("input", show);
   onLanguage(show);
   list = await models();

@@ -6,7 +6,7 @@ import { addFilm, addPicture, startGallery } from "./gallery.js";
 import { models } from "./models.js";
 import { $, announce, make, notice, onLanguage, word } from "./page.js";
 
-/** The site's image models; a server may list more. */
+/** The site's image models, for a server that cannot list any now. */
 const MODELS = ["qwen-image", "qwen-image-3.0-pro", "qwen-image-3.0", "qwen-image-2.0-pro"];
 /** While its store fails, the server sends pictures of up to 32 MiB as base64. */
 const LONGEST = 48_000_000;
@@ -113,8 +113,16 @@ async function draw() {
 }
 
 async function listModels() {
-  const listed = (await models()).map(({ id }) => id).filter((id) => /^qwen-image|-image$/.test(id));
-  $("picture-model").append(...[...new Set([...MODELS, ...listed])].map((id) => make("option", { value: id }, id)));
+  const listed = (await models()).filter(({ capabilities }) => capabilities.image_generation).map(({ id }) => id);
+  $("picture-model").append(...(listed.length ? listed : MODELS).map((id) => make("option", { value: id }, id)));
+}
+
+/** Chooses what a model makes, and the model. */
+export function useModel({ id, capabilities }) {
+  $("kind").value = capabilities.video_generation ? "video" : "picture";
+  if (capabilities.image_generation) $("picture-model").value = id;
+  fit();
+  $("picture-prompt").focus();
 }
 
 export function startPictures() {

@@ -161,6 +161,9 @@ const en = {
   can_thinking_budget: "thinking budget",
   can_search: "search",
   can_citations: "citations",
+  can_image_generation: "draws",
+  can_image_edit: "edits pictures",
+  can_video_generation: "makes videos",
 
   clientsHow: "Any program for the OpenAI API will do: give it this address and one of the server's keys.",
   withKey: "Put my key in",
@@ -347,6 +350,9 @@ const zh = {
   can_thinking_budget: "思考预算",
   can_search: "搜索",
   can_citations: "引用",
+  can_image_generation: "生成图片",
+  can_image_edit: "编辑图片",
+  can_video_generation: "生成视频",
 
   clientsHow: "任何支持 OpenAI API 的程序都可以使用：填入下面的地址和本服务的一个密钥即可。",
   withKey: "填入我的密钥",

@@ -50,6 +50,7 @@ impl Client {
             let credentials = used.credentials.as_deref();
             let purpose = Purpose::Turn { chat_id: turn.chat_id };
             let request = self.http.request(platform, credentials, Method::POST, &path, purpose, body.clone())?;
+            let begun = platform.elapsed();
             let answer = match self.http.send_once(platform, request, DRAW_TIMEOUT).await? {
                 Sent::Answered(answer) => answer,
                 Sent::Lost(error) => return Ok(Drawing { error: Some(error), ..Drawing::default() }),
@@ -73,7 +74,8 @@ impl Client {
                 }
                 decoder.finish(&mut drawing)
             };
-            let ended = platform::timeout(platform, DRAW_TIMEOUT, read).await.unwrap_or_else(|| Err(silent()));
+            let left = DRAW_TIMEOUT.saturating_sub(platform.elapsed().saturating_sub(begun));
+            let ended = platform::timeout(platform, left, read).await.unwrap_or_else(|| Err(silent()));
             decoder.end_pictures(&mut drawing);
             drawing.response_id = decoder.response_id().map(str::to_owned);
             drawing.usage = decoder.usage();
