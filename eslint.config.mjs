@@ -14,7 +14,7 @@ export default [
       "prefer-const": "error",
     },
   },
-  { files: ["src/platform/worker/**", "benches/javascript/**"], languageOptions: { globals: { ...globals.serviceworker, IdentityTransformStream: false } } },
+  { files: ["src/platform/worker/**", "benches/javascript/**"], languageOptions: { globals: { ...globals.serviceworker, FixedLengthStream: false, IdentityTransformStream: false } } },
   { files: ["web/**"], languageOptions: { globals: { ...globals.browser, SwaggerUIBundle: false } } },
   // Some of their functions run in a page.
   { files: ["tests/**"], languageOptions: { globals: { ...globals.nodeBuiltin, ...globals.browser } } },

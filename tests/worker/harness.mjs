@@ -171,7 +171,10 @@ async function inspect(url, work) {
     return await work(call, message);
   } finally {
     socket.removeEventListener("close", ended);
+    // workerd ends a session that begins before the last one is closed.
+    const closed = new Promise((resolve) => socket.addEventListener("close", resolve));
     socket.close();
+    if (socket.readyState !== WebSocket.CLOSED) await closed;
   }
 }
 

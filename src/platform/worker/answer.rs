@@ -18,7 +18,11 @@ extern "C" {
     type JsWriter;
 
     #[wasm_bindgen(constructor, js_class = Writer)]
-    fn new(client: Option<&web_sys::AbortSignal>, on_settled: &Closure<dyn FnMut(bool)>) -> JsWriter;
+    fn new(
+        client: Option<&web_sys::AbortSignal>,
+        on_settled: &Closure<dyn FnMut(bool)>,
+        length: Option<f64>,
+    ) -> JsWriter;
 
     #[wasm_bindgen(method, getter, js_class = Writer)]
     fn readable(this: &JsWriter) -> web_sys::ReadableStream;
@@ -56,7 +60,9 @@ pub(crate) fn to_js(
         }
         Body::Native(stream) => web_sys::Response::new_with_opt_readable_stream_and_init(Some(&stream), &init),
         Body::Stream(stream) => {
-            let writing = Writing::new(stream, Some(client));
+            let length = head.headers.get(http::header::CONTENT_LENGTH);
+            let length = length.and_then(|length| length.to_str().ok()?.parse::<u32>().ok()).map(f64::from);
+            let writing = Writing::new(stream, Some(client), length);
             let readable = writing.readable();
             context.wait_until(writing);
             web_sys::Response::new_with_opt_readable_stream_and_init(Some(&readable), &init)
@@ -85,7 +91,8 @@ pub(super) struct Writing {
 }
 
 impl Writing {
-    pub(super) fn new(stream: ByteStream, client: Option<&web_sys::AbortSignal>) -> Self {
+    /// `length` = how many bytes the stream will have, if that is known.
+    pub(super) fn new(stream: ByteStream, client: Option<&web_sys::AbortSignal>, length: Option<f64>) -> Self {
         let state = Rc::<RefCell<State>>::default();
         let settled = Rc::clone(&state);
         let on_settled = Closure::new(move |is_written: bool| {
@@ -99,7 +106,7 @@ impl Writing {
                 waker.wake();
             }
         });
-        let writer = JsWriter::new(client, &on_settled);
+        let writer = JsWriter::new(client, &on_settled, length);
         Self { writer, stream, next: None, state, _on_settled: on_settled }
     }
 

@@ -4,12 +4,13 @@
 export class Writer {
   /**
    * `client` is aborted when the client leaves. `onSettled` receives whether a write succeeded, and `false` when the client has
-   * left.
+   * left. With `length`, the number of bytes that will come, the answer has a `Content-Length`.
    * @param {AbortSignal | undefined} client
    * @param {(isWritten: boolean) => void} onSettled
+   * @param {number | undefined} length
    */
-  constructor(client, onSettled) {
-    const { readable, writable } = new IdentityTransformStream();
+  constructor(client, onSettled, length) {
+    const { readable, writable } = length === undefined ? new IdentityTransformStream() : new FixedLengthStream(length);
     this.readable = readable;
     this.writer = writable.getWriter();
     /** @type {typeof onSettled | undefined} */
