@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{
     api::Encoder,
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     llm::{Answer, Event, FinishReason, Message, Ratio, Role, Usage},
-    media::{Drawn, LinkMaker, MadeIn, Order, Outcome, Pictures, Progress, markdown, request_key},
+    media::{Drawn, LinkMaker, MadeIn, Order, Outcome, Pictures, Progress, interrupted, markdown, request_key},
     platform::{BoxFuture, ByteStream, FetchError, Platform, Reach},
 };
 
@@ -262,10 +262,6 @@ async fn draw<P: Platform>(platform: P, services: Services, pictures: Pictures, 
             }
         }
     }
-    let interrupted = || {
-        let message = "This server was interrupted while the picture was drawn. Send the request again.";
-        Error::new(ErrorKind::UpstreamError, message)
-    };
     let usage = usage.ok_or_else(interrupted)?;
     let (chat_id, response_id) = drawn
         .first()

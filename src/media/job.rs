@@ -12,7 +12,7 @@ use super::{
     record::{Record, Slot},
 };
 use crate::{
-    error::Result,
+    error::{Error, ErrorKind, Result},
     limiter::ConcurrencyLimiter,
     llm::Usage,
     platform::{DatabaseError, Platform, StoreHealth},
@@ -69,6 +69,13 @@ pub struct Outcome {
     pub wanted: usize,
     /// The token counts of all.
     pub usage: Usage,
+}
+
+/// The error of pictures whose drawing ended without a word.
+#[must_use]
+pub fn interrupted() -> Error {
+    let message = "This server was interrupted while the picture was drawn. Send the request again.";
+    Error::new(ErrorKind::UpstreamError, message)
 }
 
 /// One request, as one process works on it.

@@ -18,7 +18,7 @@ mod videos;
 pub use download::{Downloads, Opened, open};
 pub use film_creation::VideoOrder;
 pub use film_record::{VideoFailure, VideoJob, VideoState};
-pub use job::{Drawn, Outcome, Pictures, Progress};
+pub use job::{Drawn, Outcome, Pictures, Progress, interrupted};
 pub use links::{LinkMaker, MadeIn, MediaLinks, NewLink, Resolved, markdown, media_id};
 pub use order::{Order, request_key};
 pub use pictures::REPEATS;

@@ -26,7 +26,7 @@ use crate::{
     chat::{Attachments, upload_attachments},
     error::{Error, ErrorKind, Result},
     llm::{self, MediaClass, MediaSource, PictureRequest, Ratio},
-    media::{Order, Outcome, Progress, request_key},
+    media::{self, Order, Outcome, Progress, request_key},
     media_type::MediaKind,
     platform::{self, Body, BoxFuture, FetchError, Platform, Request},
     upstream::{File, NewFile},
@@ -251,7 +251,7 @@ impl<P: Platform> Delivering<P> {
                 Progress::Ended(ended) => outcome = Some(ended.map_err(refused)?),
             }
         }
-        let Outcome { drawn: count, wanted, usage } = outcome.ok_or_else(made::interrupted)?;
+        let Outcome { drawn: count, wanted, usage } = outcome.ok_or_else(media::interrupted)?;
         let mut reservation = self.app.memory.reservation();
         let mut all = Vec::new();
         let mut failure = None;
@@ -320,7 +320,7 @@ impl<P: Platform> Delivering<P> {
     /// Waits for the next picture or the end. A picture that cannot be delivered keeps no other back.
     async fn step(mut self, mut progress: UnboundedReceiver<Progress>) -> Result<Step<P>> {
         loop {
-            let picture = match progress.next().await.ok_or_else(made::interrupted)? {
+            let picture = match progress.next().await.ok_or_else(media::interrupted)? {
                 Progress::Picture(picture) => picture,
                 Progress::Ended(ended) => {
                     ended.map_err(refused)?;

@@ -32,14 +32,6 @@ pub(super) struct Made {
     pub(super) usage: Usage,
 }
 
-/// The error of pictures whose drawing ended without a word.
-pub(super) fn interrupted() -> Error {
-    Error::new(
-        ErrorKind::UpstreamError,
-        "This server was interrupted while the picture was drawn. Send the request again.",
-    )
-}
-
 /// Gets a picture from the site: all of it, or its beginning and a link. While the store keeps no links, a `data:` link.
 pub(super) async fn fetch<P: Platform>(
     app: &Arc<App>,
