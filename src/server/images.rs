@@ -28,7 +28,7 @@ use crate::{
     llm::{self, MediaClass, MediaSource, PictureRequest, Ratio},
     media::{self, Order, Outcome, Progress, request_key},
     media_type::MediaKind,
-    platform::{self, Body, BoxFuture, FetchError, Platform, Request},
+    platform::{self, Body, BoxFuture, FetchError, Headers, Platform, Request},
     upstream::{File, NewFile},
 };
 
@@ -59,7 +59,7 @@ pub(super) async fn generations<P: Platform>(
     key: KeyId,
     request: Request,
 ) -> Result<Response<Body>> {
-    let (base, is_fresh) = (address::base(&app.config, &request), is_fresh(&request));
+    let (base, is_fresh) = (address::base(&app.config, &request), is_fresh(&request.headers));
     let body = body::collect(&app.memory, platform, &request.headers, request.body, TEXT_LIMIT).await?;
     let ImagesRequest { pictures, delivery } = images::parse_generation(&body, app.config.max_images)?;
     let (caller, attachments, reservation) = (None, Attachments::default(), body.into_reservation());
@@ -77,7 +77,7 @@ pub(super) async fn edits<P: Platform>(
     if content_type.trim_start().starts_with("multipart/") {
         return edit_form(app, platform, key, request).await;
     }
-    let (base, is_fresh) = (address::base(&app.config, &request), is_fresh(&request));
+    let (base, is_fresh) = (address::base(&app.config, &request), is_fresh(&request.headers));
     let limit = body::chat_limit(&app.config.product);
     let body = body::collect(&app.memory, platform, &request.headers, request.body, limit).await?;
     let max_images = app.config.max_images;
@@ -93,7 +93,7 @@ pub(super) async fn edits<P: Platform>(
 
 /// Reads a form; its pictures are uploaded as they arrive.
 async fn edit_form<P: Platform>(app: &Arc<App>, platform: &P, key: KeyId, request: Request) -> Result<Response<Body>> {
-    let (base, is_fresh) = (address::base(&app.config, &request), is_fresh(&request));
+    let (base, is_fresh) = (address::base(&app.config, &request), is_fresh(&request.headers));
     let limit = app.config.max_image_bytes.saturating_mul(MAX_INPUTS as u64);
     let Request { headers, body, .. } = request;
     let mut form = Form::open(platform, &headers, body, limit)?;
@@ -153,8 +153,8 @@ pub(super) fn default_ratio(image_model: &str) -> Option<Ratio> {
 }
 
 /// Whether the client wants new pictures although it got the same a short while ago.
-pub(super) fn is_fresh(request: &Request) -> bool {
-    request.headers.get("x-fresh").is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
+pub(super) fn is_fresh(headers: &Headers) -> bool {
+    headers.get("x-fresh").is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }
 
 async fn answer<P: Platform>(app: &Arc<App>, platform: &P, key: KeyId, asked: Asked) -> Result<Response<Body>> {

@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 
-use super::{app::App, body::Reservation, images::default_ratio, reply};
+use super::{
+    app::App,
+    body::Reservation,
+    images::{default_ratio, is_fresh},
+    reply,
+};
 use crate::{
     accounts::{Caller, KeyId},
     api::{AnswerMeta, Encoder, Parsed},
@@ -122,7 +127,7 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
             text_model,
             ratio: image_model.as_deref().and_then(default_ratio),
             image_model,
-            is_fresh: headers.get("x-fresh").is_some_and(|value| value.trim().eq_ignore_ascii_case("true")),
+            is_fresh: is_fresh(headers),
             reach,
             links: links.ok_or_else(no_randomness)?,
             kept,

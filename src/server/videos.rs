@@ -87,7 +87,7 @@ pub(super) async fn create<P: Platform>(
 }
 
 async fn read_json<P: Platform>(app: &App, platform: &P, request: Request) -> Result<Asked> {
-    let is_fresh = is_fresh(&request);
+    let is_fresh = is_fresh(&request.headers);
     let limit = body::chat_limit(&app.config.product);
     let body = body::collect(&app.memory, platform, &request.headers, request.body, limit).await?;
     platform::work_on(platform, body.len(), move || {
@@ -100,7 +100,7 @@ async fn read_json<P: Platform>(app: &App, platform: &P, request: Request) -> Re
 
 /// Reads a form; its picture is uploaded as it arrives.
 async fn read_form<P: Platform>(app: &App, platform: &P, key: KeyId, request: Request) -> Result<Asked> {
-    let is_fresh = is_fresh(&request);
+    let is_fresh = is_fresh(&request.headers);
     let Request { headers, body, .. } = request;
     let mut form = Form::open(platform, &headers, body, app.config.max_image_bytes)?;
     app.qwen.session().ready(platform).await?;
