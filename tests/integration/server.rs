@@ -364,12 +364,8 @@ impl Drop for Process {
     fn drop(&mut self) {
         // The native server is killed by the drop of its `Child`; only the harness can stop a Worker.
         if let Some(Running::Worker { harness, instance }) = self.running.get_mut().take() {
-            tokio::spawn(async move {
-                // The end of the suite stops all that are left.
-                if harness.input.lock().await.is_some() {
-                    harness.call(json!({ "op": "stop", "instance": instance })).await;
-                }
-            });
+            // The end of the suite stops all that are left.
+            tokio::spawn(async move { harness.answer(json!({ "op": "stop", "instance": instance })).await });
         }
     }
 }
@@ -414,16 +410,21 @@ impl WorkerHarness {
         Self { input: Some(child.stdin.take().unwrap()).into(), child: child.into(), waiting, next: AtomicU64::new(1) }
     }
 
-    async fn call(&self, mut operation: Value) -> Value {
+    async fn call(&self, operation: Value) -> Value {
+        let answer = self.answer(operation.clone()).await.expect("the harness is running, and answers");
+        assert_eq!(answer["ok"], true, "{operation}: {answer}");
+        answer
+    }
+
+    /// The answer to an operation; `None` when the harness has ended, or does not answer.
+    async fn answer(&self, mut operation: Value) -> Option<Value> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         operation["id"] = id.into();
         let (sender, answer) = oneshot::channel();
         self.waiting.lock().unwrap().insert(id, sender);
         let line = format!("{operation}\n");
-        self.input.lock().await.as_mut().expect("the harness is running").write_all(line.as_bytes()).await.unwrap();
-        let answer = timeout(TIMEOUT, answer).await.expect("the harness does not answer").expect("the harness exited");
-        assert_eq!(answer["ok"], true, "{operation}: {answer}");
-        answer
+        self.input.lock().await.as_mut()?.write_all(line.as_bytes()).await.ok()?;
+        timeout(TIMEOUT, answer).await.ok()?.ok()
     }
 
     /// Stops the harness and its Workers by closing its input; a kill would leave the Workers running.

@@ -484,7 +484,8 @@ pub async fn a_video_that_takes_too_long_fails(case: Arc<Case>) {
 pub async fn the_bytes_are_passed_on(case: Arc<Case>) {
     let (fake, server) = filming(&case, &[]).await;
     let id = begin(&server, "polls=0 bytes=300000").await;
-    // The content itself asks for the state.
+    // The content itself asks for the state, unless the timer does at this moment.
+    eventually("it is made", || async { content(&server, &id, &[]).await.status == 200 }).await;
     let whole = content(&server, &id, &[]).await;
     assert_eq!((whole.status.as_u16(), whole.body.len()), (200, 300_000), "{whole:?}");
     assert_eq!((whole.header("content-type"), whole.header("accept-ranges")), (Some("video/mp4"), Some("bytes")));
@@ -526,6 +527,8 @@ pub async fn an_ended_link_is_renewed(case: Arc<Case>) {
         let (fake, server) = (&fake, &server);
         async move {
             let id = begin(server, &format!("{directive} polls=0 bytes=5000")).await;
+            // The timer may be asking for it at this moment.
+            eventually("it is made", || async { content(server, &id, &[]).await.status == 200 }).await;
             assert_eq!(content(server, &id, &[]).await.body.len(), 5_000, "{directive}");
             let output = fake.outputs(directive).pop().unwrap();
             fake.end_links(&output.chat_id, if status == 200 { 403 } else { 404 });
