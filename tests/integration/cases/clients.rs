@@ -135,7 +135,7 @@ pub async fn responses_of_the_ai_sdk(case: Arc<Case>) {
     run_responses(&case, "node", "responses_ai_sdk.mjs", 4).await;
 }
 
-/// Runs a script that draws: its own site, so that nobody else's pictures count.
+/// Runs a script that draws or films: its own site, so that nobody else's pictures count.
 async fn run_drawing(case: &Case, program: &str, script: &str, cases: usize) {
     let (fake, server) = drawing(case, &[]).await;
     let mut command = command(program, script, &server);
@@ -158,4 +158,12 @@ pub async fn pictures_of_the_ai_sdk(case: Arc<Case>) {
 
 pub async fn pictures_of_chat_programs(case: Arc<Case>) {
     run_drawing(&case, "node", "images_apps.mjs", 12).await;
+}
+
+pub async fn videos_of_openai_python(case: Arc<Case>) {
+    run_drawing(&case, &python(), "videos_openai.py", 14).await;
+}
+
+pub async fn videos_of_openai_node(case: Arc<Case>) {
+    run_drawing(&case, "node", "videos_openai.mjs", 6).await;
 }

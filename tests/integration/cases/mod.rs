@@ -413,6 +413,8 @@ cases! {
         pictures_of_openai_node,
         pictures_of_the_ai_sdk,
         pictures_of_chat_programs,
+        videos_of_openai_python,
+        videos_of_openai_node,
     }
     process {
         an_invalid_variable_is_named,
