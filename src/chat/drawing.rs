@@ -10,10 +10,9 @@ use futures::{
 };
 
 use super::{
-    attachments::{Entries, Uploader},
     conversations::{ConversationMatch, RecordedAnswer, is_drawn},
     kept_response::KeptResponse,
-    opening::Services,
+    opening::{Services, upload_attachments},
 };
 use crate::{
     api::Encoder,
@@ -227,16 +226,8 @@ async fn draw<P: Platform>(platform: P, services: Services, pictures: Pictures, 
     ];
     let key = request_key(conversation.owner.scope.as_str(), fixed.into_iter().chain(attached.iter().copied()));
     let is_edit = anchor.map_or(!attached.is_empty(), |anchor| anchor.tools == EDITS);
-    let files = if attached.is_empty() {
-        Vec::new()
-    } else {
-        let owner = &conversation.owner;
-        let _permit = services.attachment_limiters.acquire(&platform, owner.scope.as_str()).await?;
-        let Services { upstream, store_health, media_links: links, .. } = &services;
-        let uploader = Uploader { platform: &platform, upstream, store_health, links, owner, reach: plan.reach };
-        let Entries { files, .. } = conversation.attachments.entries(&uploader, at).await?;
-        files
-    };
+    let account = (&conversation.owner, plan.reach);
+    let files = upload_attachments(&platform, &services, account, (&conversation.attachments, at)).await?;
     let order = Order {
         owner: conversation.owner.clone(),
         key,

@@ -58,7 +58,7 @@ pub struct Plan {
     pub links: Option<LinkMaker>,
 }
 
-/// Uploads attachments, unless that was done, and returns their entries in their order.
+/// Uploads the attachments of the messages from `first` on, unless that was done, and returns their entries in their order.
 ///
 /// # Errors
 /// Those of a file, and any refusal.
@@ -66,15 +66,15 @@ pub async fn upload_attachments<P: Platform>(
     platform: &P,
     services: &Services,
     (owner, reach): (&Owner, Reach),
-    attachments: &Attachments,
+    (attachments, first): (&Attachments, usize),
 ) -> Result<Vec<FileEntry>> {
-    if attachments.is_empty() {
+    if attachments.sent(first).next().is_none() {
         return Ok(Vec::new());
     }
     let _permit = services.attachment_limiters.acquire(platform, owner.scope.as_str()).await?;
     let Services { upstream, store_health, media_links: links, .. } = services;
     let uploader = Uploader { platform, upstream, store_health, links, owner, reach };
-    Ok(attachments.entries(&uploader, 0).await?.files)
+    Ok(attachments.entries(&uploader, first).await?.files)
 }
 
 /// What an earlier attempt showed.

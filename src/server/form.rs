@@ -34,6 +34,12 @@ const MAX_NAME_CHARS: usize = 100;
 /// The maximum size of all text fields together, in bytes.
 const MAX_TEXT_BYTES: usize = 8 * 1024 * 1024;
 
+/// Whether the body of a request is a form with parts.
+pub(super) fn is_form(headers: &Headers) -> bool {
+    let content_type = headers.get("content-type").unwrap_or_default().to_ascii_lowercase();
+    content_type.trim_start().starts_with("multipart/")
+}
+
 /// A form whose fields are still to be read.
 pub(super) struct Form {
     multipart: Multipart<'static>,

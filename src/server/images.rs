@@ -14,7 +14,7 @@ use http::{HeaderName, HeaderValue, Response};
 use super::{
     App, address,
     body::{self, Reservation},
-    form::{Field, Form, Texts},
+    form::{Field, Form, Texts, is_form},
     made::{self, Made},
     reply,
 };
@@ -73,8 +73,7 @@ pub(super) async fn edits<P: Platform>(
     key: KeyId,
     request: Request,
 ) -> Result<Response<Body>> {
-    let content_type = request.headers.get("content-type").unwrap_or_default().to_ascii_lowercase();
-    if content_type.trim_start().starts_with("multipart/") {
+    if is_form(&request.headers) {
         return edit_form(app, platform, key, request).await;
     }
     let (base, is_fresh) = (address::base(&app.config, &request), is_fresh(&request.headers));
@@ -174,7 +173,8 @@ async fn answer<P: Platform>(app: &Arc<App>, platform: &P, key: KeyId, asked: As
         record.stream = Some(delivery.is_stream);
     }
     let (services, reach) = (app.services(&caller.account), app.reach());
-    let files = upload_attachments(platform, &services, (&caller.owner, reach), &attachments).await.map_err(refused)?;
+    let files =
+        upload_attachments(platform, &services, (&caller.owner, reach), (&attachments, 0)).await.map_err(refused)?;
     drop(reservation);
     let (text_model, image_model) = (choice.text_model, choice.image_model);
     let ratio = ratio.or_else(|| default_ratio(image_model.as_deref()?));

@@ -8,7 +8,7 @@ use url::form_urlencoded;
 use super::{
     App,
     body::{self, Reservation},
-    form::{Form, Texts},
+    form::{Form, Texts, is_form},
     images::{is_fresh, media_of, upload},
     media_files, reply,
 };
@@ -51,8 +51,7 @@ pub(super) async fn create<P: Platform>(
     key: KeyId,
     request: Request,
 ) -> Result<Response<Body>> {
-    let content_type = request.headers.get("content-type").unwrap_or_default().to_ascii_lowercase();
-    let asked = if content_type.trim_start().starts_with("multipart/") {
+    let asked = if is_form(&request.headers) {
         read_form(app, platform, key, request).await?
     } else {
         read_json(app, platform, request).await?
@@ -68,7 +67,7 @@ pub(super) async fn create<P: Platform>(
     platform.request_metrics().record().model = Some(model.clone());
     let text_model = app.qwen.choose_video(platform, &model).await;
     let services = app.services(&caller.account);
-    let files = upload_attachments(platform, &services, (&caller.owner, app.reach()), &attachments).await?;
+    let files = upload_attachments(platform, &services, (&caller.owner, app.reach()), (&attachments, 0)).await?;
     drop(reservation);
     let ratio = ratio.unwrap_or(Ratio::Wide);
     let fixed = ["videos", &prompt, &text_model, ratio.as_str()];
