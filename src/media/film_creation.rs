@@ -250,7 +250,7 @@ impl<P: Platform> Creation<P> {
         Err(Error::new(ErrorKind::UpstreamEmpty, message).without_repeat())
     }
 
-    /// Writes the job down as it is. Returns whether it is written; else the row says less than is known, and the chat tells the
+    /// Writes the job down as it is. Returns whether it is written; else the row says less than is known, and the chat shows the
     /// rest later.
     async fn write(&self, state: &str) -> bool {
         let now = self.platform.now();

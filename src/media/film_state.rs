@@ -30,7 +30,7 @@ const CREATION_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// How the paths of videos end.
 const VIDEO_SUFFIXES: &[&str] = &[".mp4", ".webm", ".mov"];
 
-/// What a chat tells of its video.
+/// What a chat shows of its video.
 #[derive(Debug, Default)]
 pub(super) struct InChat {
     /// The site's link to it.

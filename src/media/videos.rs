@@ -189,6 +189,6 @@ fn not_found() -> Error {
 fn not_ready() -> Error {
     Error::new(
         ErrorKind::VideoNotReady,
-        "The video is still being made. GET /v1/videos/{id} tells when its status is 'completed'.",
+        "The video is still being made. GET /v1/videos/{id} shows when its status is 'completed'.",
     )
 }

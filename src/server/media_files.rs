@@ -50,7 +50,7 @@ pub(super) async fn pass_on<P: Platform>(
         Downloads { upstream: &services.upstream, links: &app.media_links, owner: &caller.owner, reach: app.reach() };
     let Opened { status, length, content_range, has_ranges, head, body, newer_link } =
         media::open(platform, downloads, found, range).await?;
-    // The beginning of a part tells nothing.
+    // The beginning of a part says nothing of the type.
     let is_part = content_range.as_deref().is_some_and(|range| !range.starts_with("bytes 0-"));
     let by_bytes = || media_type::detect(&head, None, "").filter(|_| !is_part).map(|found| found.content_type);
     let name = found.link.split(['?', '#']).next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Videos: jobs, and who works on them. Whoever works on a job holds it until a moment; that moment is also what tells one
+//! Videos: jobs, and who works on them. Whoever works on a job holds it until a moment; that moment also distinguishes one
 //! holder from the next, so that a late one changes nothing.
 
 use super::{Storage, columns, exists, integer, moment, rows, run, text, unexpected_row};

@@ -48,7 +48,7 @@ pub(super) enum Refusal {
     UnknownModel,
 }
 
-/// Reads and checks the one message of a body. `continues` tells that the chat has a picture already.
+/// Reads and checks the one message of a body. `continues` = whether the chat has a picture already.
 pub(super) fn order(body: &Value, chat: &ChatKind, continues: bool) -> Result<Order, Refusal> {
     let message = &body["messages"][0];
     let meta = &message["extra"]["meta"];

@@ -86,7 +86,7 @@ pub struct VideoObject<'a> {
 /// The length of all videos.
 const SECONDS: &str = "5";
 
-/// The size that stands for a shape: OpenAI's own where it has the shape. The site tells none before the video is there.
+/// The size that stands for a shape: OpenAI's own where it has the shape. The site reports none before the video is there.
 const fn size(ratio: Option<Ratio>) -> &'static str {
     match ratio {
         None | Some(Ratio::Wide) => "1280x720",

@@ -68,7 +68,7 @@ pub(super) fn read(body: &[u8]) -> Option<TaskState> {
         words.unwrap_or_default().to_owned()
     };
     if data.get("error").is_some_and(|error| error.is_object()) {
-        // The code tells more than the words, which may be for everything.
+        // The code says more than the words, which may be for everything.
         let code = text(data, &["/error/code"]).filter(|code| *code != reason());
         return Some(TaskState::Failed(code.map_or_else(reason, |code| format!("{code}: {}", reason()))));
     }
