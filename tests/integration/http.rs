@@ -151,6 +151,11 @@ impl Http {
             assert!(expected, "{method} {path}: unexpected header {name}: {:?}", reply.headers);
         }
         assert!(reply.headers.contains_key("x-request-id"), "{method} {path}: no request id");
+        // The site's links to what it made hold the account's id.
+        let bytes = &reply.body;
+        let shown = bytes.get(..bytes.len().min(1 << 20)).unwrap_or_default();
+        let has_link = String::from_utf8_lossy(shown).contains("/output/");
+        assert!(!has_link, "{method} {path}: a link of the site: {reply:?}");
         // Caches may store pages and revalidate them; browsers may keep pictures and videos; API responses are private.
         let is_media = reply.headers.contains_key("content-disposition");
         let is_page = reply.headers.contains_key("content-security-policy") && !is_media;
