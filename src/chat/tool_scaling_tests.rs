@@ -1,4 +1,4 @@
-//! The same for what reads calls, JSON and schemas, and for what tells the site of tools: twice the input takes twice the time.
+//! The same for what reads calls, JSON and schemas, and for what describes tools to the site.
 
 use std::{hint::black_box, ops::ControlFlow};
 
