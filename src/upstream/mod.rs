@@ -1,9 +1,11 @@
 //! Where answers come from.
 
+mod fields;
 mod owner;
 mod ports;
 pub mod qwen;
 mod seam;
+mod sse;
 
 pub use owner::{AccountId, Owner, ScopeKey};
 pub use ports::{Cache, Host, SessionStore, StoredSession, Upload, UploadStore};
@@ -17,3 +19,4 @@ pub use qwen::{ChatAnswer, Drawing, DrawnPicture, FilmTask, MediaRequest, TaskSt
 #[cfg(not(target_arch = "wasm32"))]
 pub use qwen::{PastChat, PastMessage};
 pub use seam::{Ask, Capabilities, Decoder, DrawAsk, FilmAsk, Lease, Opened, Upstream, render_prompt};
+pub use sse::{Flow, SseItem, SseReader};
