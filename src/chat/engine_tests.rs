@@ -148,7 +148,7 @@ pub(super) async fn prepared_for(
         .find_match(
             platform,
             (owner, services.upstream.capabilities()),
-            (request.messages, super::Attachments::default(), turn_tools),
+            (request.messages.into(), super::Attachments::default(), turn_tools),
             (&hint, None),
             "conv".to_owned(),
         )
@@ -162,7 +162,8 @@ pub(super) async fn prepared_for(
     };
     let meta = AnswerMeta { id: "id".to_owned(), created: START.seconds(), model: "m".to_owned() };
     let encoder = Encoder::new(meta, Delivery::ChatCompletions(delivery));
-    let plan = Plan { options, conversation, reach: Reach::PublicOnly, tools, format, kept: None, links: None };
+    let plan =
+        Plan { options, conversation, reach: Reach::PublicOnly, tools, format, kept: None, links: None, second: None };
     Answer::new(platform.clone(), services.clone(), plan, encoder, timing)
 }
 
@@ -330,7 +331,7 @@ async fn a_busy_chat_is_waited_for_and_then_left() {
                 },
             );
         let services = services();
-        let answer = second_question(&platform, &services).await;
+        let mut answer = second_question(&platform, &services).await;
         let begun = platform.elapsed();
         answer.whole().await.unwrap();
         assert_eq!((platform.elapsed() - begun).as_millis(), waited, "busy {busy} times");
@@ -385,7 +386,7 @@ async fn a_session_replaced_amid_a_request_gets_nothing_of_the_old_accounts_chat
     let messages =
         r#"[{"role":"user","content":"hi"},{"role":"assistant","content":"a"},{"role":"user","content":"and?"}]"#;
     // The request has begun, and waits for the site.
-    let begun = turn(messages).await;
+    let mut begun = turn(messages).await;
     let two = CredentialsInput { token: Some(Secret::new(token("two"))), ..CredentialsInput::default() };
     app.qwen.give_session(&platform, two).await.unwrap();
     let before = platform.requests().len();

@@ -1,5 +1,6 @@
 //! Where answers come from.
 
+pub mod compatible;
 mod fields;
 mod owner;
 mod ports;
@@ -7,6 +8,7 @@ pub mod qwen;
 mod seam;
 mod sse;
 
+pub use compatible::{Attached, AttachedContent, WholeAsk};
 pub use owner::{AccountId, Owner, ScopeKey};
 pub use ports::{Cache, Host, SessionStore, StoredSession, Upload, UploadStore};
 pub(crate) use qwen::DRAW_TIMEOUT;
