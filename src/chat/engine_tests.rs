@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures::StreamExt as _;
 
-use super::{Answer, ConversationHint, Plan, Services, Timing, test_requests::request};
+use super::{Answer, ConversationHint, Plan, Second, Services, Timing, test_requests::request};
 use crate::{
     accounts::KeyId,
     api::{
@@ -64,7 +64,7 @@ fn comment(pause: Duration) -> Piece {
     (pause, Ok(Bytes::from_static(b": ping\n\n")))
 }
 
-fn broken(pause: Duration) -> Piece {
+pub(super) fn broken(pause: Duration) -> Piece {
     (pause, Err(FetchError { kind: FetchErrorKind::Broken, detail: "reset".to_owned() }))
 }
 
@@ -76,7 +76,7 @@ pub(super) fn json(status: u16, json: &str) -> FetchResponse {
     streamed(status, "application/json", [(Duration::ZERO, Ok(Bytes::from(json.to_owned())))])
 }
 
-fn refusal(code: &str, details: &str) -> FetchResponse {
+pub(super) fn refusal(code: &str, details: &str) -> FetchResponse {
     json(200, &format!(r#"{{"success":false,"data":{{"code":"{code}","details":"{details}"}}}}"#))
 }
 
@@ -139,6 +139,18 @@ pub(super) async fn prepared_for(
     delivery: ChatDelivery,
     timing: Timing,
 ) -> Answer<Sim> {
+    prepared_with(platform, services, owner, request, delivery, (timing, None)).await
+}
+
+/// The same with a second upstream.
+pub(super) async fn prepared_with(
+    platform: &Sim,
+    services: &Services,
+    owner: Owner,
+    request: Request,
+    delivery: ChatDelivery,
+    (timing, second): (Timing, Option<Second>),
+) -> Answer<Sim> {
     let tools = super::ToolRules::new(&request, &"s".repeat(22), shown_tool_name);
     let format = super::AnswerFormat::new(&request).unwrap();
     let turn_tools = super::TurnTools::new(&request, false);
@@ -162,8 +174,7 @@ pub(super) async fn prepared_for(
     };
     let meta = AnswerMeta { id: "id".to_owned(), created: START.seconds(), model: "m".to_owned() };
     let encoder = Encoder::new(meta, Delivery::ChatCompletions(delivery));
-    let plan =
-        Plan { options, conversation, reach: Reach::PublicOnly, tools, format, kept: None, links: None, second: None };
+    let plan = Plan { options, conversation, reach: Reach::PublicOnly, tools, format, kept: None, links: None, second };
     Answer::new(platform.clone(), services.clone(), plan, encoder, timing)
 }
 

@@ -24,6 +24,8 @@ mod opening;
 mod scaling_tests;
 mod second;
 #[cfg(test)]
+mod second_tests;
+#[cfg(test)]
 mod stream_tests;
 #[cfg(test)]
 mod test_requests;
