@@ -115,7 +115,7 @@ fn compose(directive: &Directive, body: &Value, messages: &[Value]) -> Answer {
         (None, None) => String::new(),
     };
     let choice = &body["tool_choice"];
-    if body["tools"].is_array() && choice != "none" {
+    if (body["tools"].is_array() || body["functions"].is_array()) && choice != "none" {
         take_calls(&mut text, &mut calls);
         let forced = choice["function"]["name"].as_str().or_else(|| {
             (choice == "required").then(|| body["tools"][0]["function"]["name"].as_str().unwrap_or_default())

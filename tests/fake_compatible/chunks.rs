@@ -32,6 +32,11 @@ const BEFORE_CUT: Duration = Duration::from_millis(20);
 const ARGUMENTS_PIECE: usize = 6;
 
 pub(super) fn reply(directive: &Directive, body: &Value, answer: &Answer) -> Reply {
+    let mut directive = directive.clone();
+    if body["functions"].is_array() && !body["tools"].is_array() {
+        directive.set("calls", "legacy");
+    }
+    let directive = &directive;
     let form = Form { directive, model: body["model"].clone(), id: format!("chatcmpl-{}", id(27)), answer };
     if body["stream"] != true || directive.on("whole") {
         return Reply::json(200, &form.whole());

@@ -419,6 +419,10 @@ cases! {
         pictures_of_chat_programs,
         videos_of_openai_python,
         videos_of_openai_node,
+        second_upstream_with_openai_python,
+        second_upstream_with_tools_of_openai_python,
+        second_upstream_with_anthropic_python,
+        second_upstream_with_langchain,
     }
     process {
         an_invalid_variable_is_named,
