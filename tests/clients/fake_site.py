@@ -2,6 +2,9 @@
 
 The environment names the server (BASE_URL, API_KEY) and the fake site behind it (SITE_URL). The fake plays the model: each talk
 has answers, one a turn, which stand at the site under the talk's unique word. What the model was asked is read from the site.
+
+With SECOND_UPSTREAM=1 the fake behind the server is the second upstream, which knows tools and formats by itself: a call in an
+answer is a native one there, and each turn brings the whole conversation.
 """
 
 import asyncio
@@ -18,6 +21,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 BASE_URL, API_KEY, SITE_URL = (os.environ[name] for name in ("BASE_URL", "API_KEY", "SITE_URL"))
+IS_SECOND = os.environ.get("SECOND_UPSTREAM") == "1"
 THINKER, PLAIN = "qwen3-max", "qwen3-coder-plus"
 # Parts of the prompts and of the site's refusals; no client may see them.
 MARKERS = ("TOOL CALL", "TOOL RESULT", "<tool_call", "<tools>", "<function=", "does not exist")
@@ -100,6 +104,9 @@ class Talk:
 
     def reached(self, *turns):
         """Checks what reached the site: one chat, these texts in each turn, and in later turns nothing but their news."""
+        if IS_SECOND:
+            self.reached_second(len(turns))
+            return
         before = (None, "")
         for number, ((parent, prompt), texts) in enumerate(zip(self.turns(len(turns)), turns, strict=True), 1):
             for text in texts:
@@ -110,6 +117,14 @@ class Talk:
                 for text in (self.word, "<tools>"):
                     check(text not in prompt, f"turn {number} repeats {text!r}: {prompt!r}")
             before = (parent, prompt)
+
+    def reached_second(self, count):
+        """Checks that the second upstream got so many turns, each with all that was said before."""
+        with urllib.request.urlopen(f"{SITE_URL}/fake/asked?word={self.word}", timeout=30) as answer:
+            asked = [body["messages"] for body in json.load(answer)]
+        same(len(asked), count, "turns")
+        for before, after in zip(asked, asked[1:], strict=False):
+            check(after[: len(before)] == before and len(after) > len(before), f"{after} does not go on from {before}")
 
 
 def clean(*shown):

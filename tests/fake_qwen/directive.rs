@@ -72,7 +72,7 @@ use std::fmt::Write as _;
 
 /// The keys of a directive; values are percent-decoded (`+` stays a plus) except `steps`, a key without a value counts as `1`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Directive {
+pub(crate) struct Directive {
     pairs: Vec<(String, String)>,
     source: String,
 }
@@ -84,7 +84,7 @@ const OPEN: &str = "[[fake ";
 const CLOSE: &str = "]]";
 
 impl Directive {
-    pub(super) fn last_of(prompt: &str) -> Directive {
+    pub(crate) fn last_of(prompt: &str) -> Directive {
         match prompt.rfind(OPEN).map(|at| &prompt[at + OPEN.len()..]) {
             Some(source) => Directive::parse(source.split(CLOSE).next().unwrap_or_default()),
             None => Directive::default(),
@@ -92,7 +92,7 @@ impl Directive {
     }
 
     /// Reads a directive without its brackets.
-    pub(super) fn parse(source: &str) -> Directive {
+    pub(crate) fn parse(source: &str) -> Directive {
         let pairs = source.split_whitespace().map(|word| {
             let (key, value) = word.split_once('=').unwrap_or((word, "1"));
             (key.to_owned(), if key == "steps" { value.to_owned() } else { percent_decoded(value) })
@@ -100,34 +100,34 @@ impl Directive {
         Directive { pairs: pairs.collect(), source: source.to_owned() }
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<&str> {
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.pairs.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn number(&self, key: &str) -> Option<u64> {
+    pub(crate) fn number(&self, key: &str) -> Option<u64> {
         self.get(key)?.parse().ok()
     }
 
-    pub(super) fn size(&self, key: &str) -> Option<usize> {
+    pub(crate) fn size(&self, key: &str) -> Option<usize> {
         self.get(key)?.parse().ok()
     }
 
-    pub(super) fn on(&self, key: &str) -> bool {
+    pub(crate) fn on(&self, key: &str) -> bool {
         self.get(key).is_some_and(|value| value != "0")
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
     /// Puts the keys of `base` before these, which override them.
-    pub(super) fn after(mut self, base: &Directive) -> Directive {
+    pub(crate) fn after(mut self, base: &Directive) -> Directive {
         self.pairs.splice(..0, base.pairs.iter().cloned());
         self
     }
 
     /// The calls in their order: name, arguments, and the result if the site runs the tool.
-    pub(super) fn calls(&self) -> Vec<(String, String, Option<String>)> {
+    pub(crate) fn calls(&self) -> Vec<(String, String, Option<String>)> {
         let mut calls: Vec<(String, String, Option<String>)> = Vec::new();
         for (key, value) in &self.pairs {
             match (key.as_str(), calls.last_mut()) {
@@ -142,7 +142,7 @@ impl Directive {
     }
 
     /// The directive of a step; empty after the last one.
-    pub(super) fn step(&self, number: usize) -> Directive {
+    pub(crate) fn step(&self, number: usize) -> Directive {
         let Some(step) = self.get("steps").and_then(|steps| steps.split('|').nth(number)) else {
             return Directive::default();
         };
@@ -154,22 +154,22 @@ impl Directive {
     }
 
     /// The key under which `times` counts.
-    pub(super) fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         self.get("id").unwrap_or(&self.source)
     }
 
-    pub(super) fn set(&mut self, key: &str, value: &str) {
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
         self.pairs.push((key.to_owned(), value.to_owned()));
     }
 
     /// Removes the failing keys.
-    pub(super) fn remove_failures(&mut self) {
+    pub(crate) fn remove_failures(&mut self) {
         self.pairs.retain(|(key, _)| !FAILING.contains(&key.as_str()));
     }
 }
 
 /// The last line of the prompt that has text besides directives.
-pub(super) fn last_line(prompt: &str) -> String {
+pub(crate) fn last_line(prompt: &str) -> String {
     let mut plain = String::new();
     let mut rest = prompt;
     while let Some((before, after)) = rest.split_once(OPEN) {

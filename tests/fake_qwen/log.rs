@@ -61,7 +61,7 @@ impl RecordedRequest {
 }
 
 #[derive(Default)]
-pub(super) struct Log(Mutex<Entries>);
+pub(crate) struct Log(Mutex<Entries>);
 
 #[derive(Default)]
 struct Entries {
@@ -72,7 +72,7 @@ struct Entries {
 }
 
 impl Log {
-    pub(super) fn record(&self, parts: &Parts, body: &[u8]) -> OutcomeGuard {
+    pub(crate) fn record(&self, parts: &Parts, body: &[u8]) -> OutcomeGuard {
         let headers = parts
             .headers
             .iter()
@@ -95,28 +95,32 @@ impl Log {
         OutcomeGuard(request)
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<RecordedRequest>> {
+    pub(crate) fn all(&self) -> Vec<Arc<RecordedRequest>> {
         self.0.lock().unwrap().requests.iter().cloned().collect()
     }
 
-    pub(super) fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.0.lock().unwrap().total
     }
 }
 
 /// Sets the outcome of a request. Dropping it before the response has ended means that the client disconnected.
-pub(super) struct OutcomeGuard(Arc<RecordedRequest>);
+pub(crate) struct OutcomeGuard(Arc<RecordedRequest>);
 
 impl OutcomeGuard {
-    pub(super) fn answered(&self) {
+    pub(crate) fn request(&self) -> Arc<RecordedRequest> {
+        Arc::clone(&self.0)
+    }
+
+    pub(crate) fn answered(&self) {
         self.set(Outcome::Answered);
     }
 
-    pub(super) fn finished(&self) {
+    pub(crate) fn finished(&self) {
         self.set(Outcome::Finished);
     }
 
-    pub(super) fn closed_by_fake(&self) {
+    pub(crate) fn closed_by_fake(&self) {
         self.set(Outcome::ClosedByFake);
     }
 

@@ -23,11 +23,11 @@ mod body;
 mod catalogue;
 mod chats;
 mod completions;
-mod directive;
+pub(crate) mod directive;
 mod failures;
 mod fixtures;
 mod inspect;
-mod log;
+pub(crate) mod log;
 mod media;
 #[path = "../refusals/table.rs"]
 mod recorded;

@@ -55,6 +55,7 @@ const EXPECTED_HEADERS: &[&str] = &[
     "x-images",
     "x-request-id",
     "x-should-retry",
+    "x-upstream",
 ];
 
 pub struct Reply {

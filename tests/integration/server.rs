@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     Product,
+    fake_compatible::{self, Compatible},
     fake_qwen::Fake,
     http::{Http, Reply, TIMEOUT},
 };
@@ -130,6 +131,14 @@ impl Case {
             Product::Native => Server::start_native(&all).await.unwrap_or_else(|problem| panic!("{problem}")),
             Product::Worker => Server::start_worker(self.suite.worker_harness().await, &all).await,
         })
+    }
+
+    /// Like [`Case::start_with`], with a second upstream beside the site.
+    pub async fn start_with_second(&self, fake: &Fake, second: &Compatible, settings: &[(&str, &str)]) -> Arc<Server> {
+        let url = second.url();
+        let mut all = vec![("FALLBACK_BASE_URL", url.as_str()), ("FALLBACK_API_KEY", fake_compatible::KEY)];
+        all.extend(settings);
+        self.start_with(fake, &all).await
     }
 
     /// Starts two servers with one database: two native processes, or two isolates of the Worker.

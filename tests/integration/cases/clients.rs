@@ -9,6 +9,7 @@ use tokio::process::Command;
 
 use super::images::drawing;
 use crate::{
+    fake_compatible::Compatible,
     fake_qwen::Fake,
     server::{Case, KEY, Server},
 };
@@ -166,4 +167,92 @@ pub async fn videos_of_openai_python(case: Arc<Case>) {
 
 pub async fn videos_of_openai_node(case: Arc<Case>) {
     run_drawing(&case, "node", "videos_openai.mjs", 6).await;
+}
+
+/// Runs cases of a script with the second upstream alone: no session, and the site has nothing to say. Left out are those about
+/// the site's chats, files, refusals and prompts.
+async fn run_with_second(case: &Case, script: &str, names: &[&str], cases: usize) {
+    let second = Compatible::start();
+    let settings = [("FALLBACK_ON", "always"), ("QWEN_COOKIES", "")];
+    let server = case.start_with_second(&case.fake, &second, &settings).await;
+    let mut command = command(&python(), script, &server);
+    command.args(names).env("SITE_URL", second.origin()).env("SECOND_UPSTREAM", "1").env("HEARTBEAT_SECONDS", "1");
+    succeed(command, cases).await;
+    assert_eq!(second.violations(), [""; 0]);
+}
+
+pub async fn second_upstream_with_openai_python(case: Arc<Case>) {
+    let names = [
+        "models_list",
+        "models_retrieve",
+        "plain",
+        "no_thinking",
+        "stream",
+        "stream_without_usage",
+        "stream_helper",
+        "heartbeat",
+        "limit",
+        "wrong_fields",
+        "keys",
+        "unknown_routes",
+        "all_parameters",
+        "roles",
+        "request_id",
+        "parallel",
+    ];
+    run_with_second(&case, "openai_python.py", &names, 2 * names.len()).await;
+}
+
+pub async fn second_upstream_with_tools_of_openai_python(case: Arc<Case>) {
+    let names = [
+        "tools_whole",
+        "tools_streamed",
+        "no_call_needed",
+        "stream_helper",
+        "custom_tool",
+        "legacy_functions",
+        "parsed_model",
+        "streamed_model",
+        "json_object",
+        "tools_and_a_model",
+        "synchronous_client",
+    ];
+    run_with_second(&case, "tools_openai.py", &names, names.len()).await;
+}
+
+pub async fn second_upstream_with_anthropic_python(case: Arc<Case>) {
+    let names = [
+        "models_list",
+        "models_retrieve",
+        "plain",
+        "no_thinking",
+        "stream_helper",
+        "stream_events",
+        "heartbeat",
+        "stop",
+        "limit",
+        "tools",
+        "forced_tool",
+        "tool_runner",
+        "parse",
+        "count_tokens",
+        "wrong_fields",
+        "keys",
+    ];
+    run_with_second(&case, "anthropic_python.py", &names, 2 * names.len()).await;
+}
+
+pub async fn second_upstream_with_langchain(case: Arc<Case>) {
+    let names = [
+        "bind_tools",
+        "bind_tools_streamed",
+        "tool_choice",
+        "structured_function_calling",
+        "structured_json_mode",
+        "structured_json_schema",
+        "structured_streams",
+    ];
+    run_with_second(&case, "tools_langchain.py", &names, names.len()).await;
+    let names = ["plain", "bind_tools", "tool_choice", "structured_function_calling", "structured_json_schema"];
+    run_with_second(&case, "tools_langchain_anthropic.py", &names, names.len()).await;
 }

@@ -22,7 +22,7 @@ async fn send(server: &Server, body: &Value) -> Reply {
 
 /// The data of each event; checks their names.
 #[track_caller]
-fn events(reply: &Reply) -> Vec<Value> {
+pub fn events(reply: &Reply) -> Vec<Value> {
     assert_eq!((reply.status.as_u16(), reply.header("content-type")), (200, Some(EVENT_STREAM)), "{reply:?}");
     let text = reply.text();
     let event = |event: &str| {
@@ -77,7 +77,7 @@ fn accumulated(events: &[Value]) -> Value {
 
 /// The answer, whole or of a stream.
 #[track_caller]
-fn message(reply: &Reply) -> Value {
+pub fn message(reply: &Reply) -> Value {
     assert_eq!(reply.status, 200, "{reply:?}");
     if reply.header("content-type") == Some(EVENT_STREAM) { accumulated(&events(reply)) } else { reply.json() }
 }

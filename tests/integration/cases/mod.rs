@@ -9,12 +9,15 @@ mod chat;
 mod clients;
 mod conversations;
 mod day;
+mod dialects;
 mod disconnect;
 mod document;
 mod errors;
 mod examples;
+mod fake_compatible;
 mod fake_media;
 mod fake_site;
+mod fallback;
 mod files;
 mod history;
 mod hostile;
@@ -30,6 +33,7 @@ mod response_reader;
 mod responses;
 mod responses_store;
 mod routes;
+mod second_upstream;
 mod session;
 mod signatures;
 mod structured;
@@ -415,6 +419,10 @@ cases! {
         pictures_of_chat_programs,
         videos_of_openai_python,
         videos_of_openai_node,
+        second_upstream_with_openai_python,
+        second_upstream_with_tools_of_openai_python,
+        second_upstream_with_anthropic_python,
+        second_upstream_with_langchain,
     }
     process {
         an_invalid_variable_is_named,
@@ -432,6 +440,41 @@ cases! {
     }
     signatures {
         the_fake_storage_rejects_any_flipped_bit (Native: "the case starts no server"),
+    }
+    fallback {
+        each_listed_code_is_answered_by_the_second_upstream,
+        other_codes_stay_the_sites,
+        the_list_of_codes_is_configurable,
+        nothing_is_asked_there_once_something_was_sent,
+        heartbeats_do_not_rule_it_out,
+        a_silent_repeat_at_the_site_comes_first,
+        uploaded_files_keep_a_turn_at_the_site,
+        what_the_site_makes_stays_its_own,
+        a_conversation_goes_on_at_the_site,
+        turns_of_the_second_upstream_are_no_turns_of_the_site,
+        a_tool_loop_goes_on_elsewhere,
+        a_previous_response_is_gone_on_from_either_upstream,
+        a_client_that_leaves_ends_it,
+    }
+    second_upstream {
+        a_name_leads_there,
+        models_are_mapped_after_aliases_and_suffixes,
+        wrong_settings_are_named,
+        everything_arrives_natively,
+        choices_and_switches_arrive,
+        loose_requests_become_strict_ones,
+        each_form_of_a_stream_is_read,
+        deltas_are_passed_on_as_they_come,
+        stop_texts_and_limits_end_the_answer,
+        each_form_of_a_call_is_a_call,
+        other_kinds_of_tools_come_back_as_they_were_declared,
+        its_refusals_have_their_status_and_code,
+        errors_amid_its_stream_end_it,
+        a_silent_or_absent_upstream_is_an_error,
+        silence_before_its_answer_has_heartbeats,
+        it_may_have_no_key_and_a_path_of_its_own,
+        log_lines_and_metrics_name_it,
+        its_key_appears_in_no_output,
     }
     images {
         a_picture_is_drawn,
@@ -486,6 +529,11 @@ cases! {
         pictures_fail_as_told (Native: "the case starts no server"),
         the_cdn_behaves_as_told (Native: "the case starts no server"),
         videos_are_tasks (Native: "the case starts no server"),
+    }
+    fake_compatible {
+        it_repeats_what_it_was_asked (Native: "the case starts no server"),
+        it_plays_a_model (Native: "the case starts no server"),
+        it_refuses_what_official_servers_refuse (Native: "the case starts no server"),
     }
     fake_site {
         native_calls_are_refused (Native: "the case starts no server"),
