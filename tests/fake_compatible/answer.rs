@@ -16,8 +16,10 @@
 //! end the answer, a `[TOOL CALL]` block in the text becomes a call where tools are declared, a bare object is a call of the
 //! tool that has to be called, and with a `response_format` the text is reduced to its object.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Shared;
@@ -117,7 +119,8 @@ fn compose(directive: &Directive, body: &Value, messages: &[Value]) -> Answer {
     let choice = &body["tool_choice"];
     if (body["tools"].is_array() || body["functions"].is_array()) && choice != "none" {
         take_calls(&mut text, &mut calls);
-        let forced = choice["function"]["name"].as_str().or_else(|| {
+        let named = choice["function"]["name"].as_str().or(body["function_call"]["name"].as_str());
+        let forced = named.or_else(|| {
             (choice == "required").then(|| body["tools"][0]["function"]["name"].as_str().unwrap_or_default())
         });
         if let Some(name) = forced.filter(|_| calls.is_empty()) {
@@ -214,8 +217,10 @@ fn take_calls(text: &mut String, calls: &mut Vec<(String, String)>) {
     let mut rest = text.as_str();
     while let Some((before, after)) = rest.split_once(CALL_OPEN) {
         let (call, after) = after.split_once(CALL_CLOSE).expect("the end of a call");
-        let call: Value = serde_json::from_str(call).expect("a call");
-        calls.push((call["name"].as_str().expect("a name").to_owned(), call["arguments"].to_string()));
+        // The arguments stay as they are written.
+        let call: HashMap<&str, &RawValue> = serde_json::from_str(call).expect("a call");
+        let name = serde_json::from_str(call["name"].get()).expect("a name");
+        calls.push((name, call["arguments"].get().to_owned()));
         kept.push_str(before);
         rest = after;
     }

@@ -60,9 +60,13 @@ impl Form<'_> {
         if self.directive.get("as") == Some("reasoning") { "reasoning" } else { "reasoning_content" }
     }
 
+    fn is_legacy(&self) -> bool {
+        self.directive.get("calls") == Some("legacy") && self.answer.finish == "tool_calls"
+    }
+
     fn finish(&self) -> Value {
         match self.directive.get("finish") {
-            None if self.directive.get("calls") == Some("legacy") => json!("function_call"),
+            None if self.is_legacy() => json!("function_call"),
             None => json!(self.answer.finish),
             Some("null") => Value::Null,
             Some("empty") => json!(""),
@@ -102,7 +106,7 @@ impl Form<'_> {
                 message[field] = message[field].clone();
             }
         }
-        if self.directive.get("calls") == Some("legacy") {
+        if self.is_legacy() {
             message["function_call"] = calls[0]["function"].clone();
         } else if !calls.is_empty() {
             message["tool_calls"] = calls.into();
