@@ -29,9 +29,8 @@ use qwen_edge::{
     secret::Secret,
     unix_time::UnixSeconds,
     upstream::{
-        Decoder, PromptMessage, RenderedPrompt, ToolAsk, ToolText, answered_calls,
-        qwen::{Flow, SseReader},
-        render_prompt, shown_tool_name, speaker_names,
+        Decoder, Flow, PromptMessage, RenderedPrompt, SseReader, ToolAsk, ToolText, answered_calls, render_prompt,
+        shown_tool_name, speaker_names,
     },
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -91,7 +90,8 @@ fn begun(asks: Asks, delivery: Delivery) -> Translator {
         Asks::Json => {
             request.tools = Arc::default();
             let schema = r#"{"type":"object","properties":{"text":{"type":"string"}},"required":["text"]}"#;
-            request.format = Some(OutputFormat { schema: Some(schema.into()), param: "response_format" });
+            request.format =
+                Some(OutputFormat { schema: Some(schema.into()), param: "response_format", ..OutputFormat::default() });
         }
     }
     let mut translator = translator_for(&request, delivery);

@@ -62,6 +62,8 @@ pub enum ErrorKind {
     UpstreamInvalid,
     /// The response that the request goes on from is not known.
     PreviousResponseNotFound,
+    /// The second upstream does not accept this server's key, or does not allow what it asks for.
+    FallbackRefused,
     /// The model did not call the tool that the request asks for.
     ToolChoiceUnsatisfied,
     /// The answer is not the JSON that the request asks for.
@@ -153,6 +155,7 @@ impl ErrorKind {
             Self::UpstreamEmpty => "upstream_empty",
             Self::UpstreamInvalid => "upstream_invalid",
             Self::PreviousResponseNotFound => "previous_response_not_found",
+            Self::FallbackRefused => "fallback_refused",
             Self::ToolChoiceUnsatisfied => "tool_choice_unsatisfied",
             Self::InvalidStructuredOutput => "invalid_structured_output",
             Self::UpstreamTruncated => "upstream_truncated",
@@ -166,6 +169,34 @@ impl ErrorKind {
             Self::VideoNotReady => "video_not_ready",
             Self::VideoFailed(fault) => fault.code(),
         }
+    }
+
+    /// Whether it is chat.qwen.ai that refuses or fails, unless the error says otherwise.
+    const fn is_of_site(self) -> bool {
+        matches!(
+            self,
+            Self::SessionMissing
+                | Self::SessionExpired
+                | Self::Challenge
+                | Self::QuotaExceeded
+                | Self::RateLimited
+                | Self::ChatGone
+                | Self::ChatBusy
+                | Self::ContentFilter
+                | Self::ModelNotFound
+                | Self::UpstreamRejected
+                | Self::UpstreamEmpty
+                | Self::UpstreamInvalid
+                | Self::ToolChoiceUnsatisfied
+                | Self::InvalidStructuredOutput
+                | Self::UpstreamTruncated
+                | Self::UpstreamError
+                | Self::UpstreamTimeout
+                | Self::UpstreamOverloaded
+                | Self::PictureRefused
+                | Self::MediaUnavailable
+                | Self::VideoFailed(_)
+        )
     }
 }
 
@@ -185,7 +216,16 @@ struct Inner {
     retry_after: Option<Duration>,
     retryable: bool,
     is_final: bool,
+    /// Who refused the request; `None` where the kind says so.
+    origin: Option<Origin>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// Who refused a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    ThisServer,
+    Fallback,
 }
 
 /// A result with the program's error.
@@ -203,6 +243,7 @@ impl Error {
             retry_after: None,
             retryable: false,
             is_final: false,
+            origin: None,
             source: None,
         }))
     }
@@ -323,6 +364,20 @@ impl Error {
         self
     }
 
+    /// Marks an error of a kind that upstreams report too, but that this server has decided.
+    #[must_use]
+    pub fn of_this_server(mut self) -> Self {
+        self.0.origin = Some(Origin::ThisServer);
+        self
+    }
+
+    /// Marks an error of the second upstream.
+    #[must_use]
+    pub fn of_fallback(mut self) -> Self {
+        self.0.origin = Some(Origin::Fallback);
+        self
+    }
+
     /// Sets the cause, for the log.
     #[must_use]
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
@@ -376,6 +431,16 @@ impl Error {
     #[must_use]
     pub fn is_final(&self) -> bool {
         self.0.is_final
+    }
+
+    /// Returns the upstream that refused the request, as the header `x-upstream` names it; `None` where none did.
+    #[must_use]
+    pub fn upstream(&self) -> Option<&'static str> {
+        match self.0.origin {
+            Some(Origin::ThisServer) => None,
+            Some(Origin::Fallback) => Some("fallback"),
+            None => self.kind().is_of_site().then_some("qwen"),
+        }
     }
 
     /// Whether only a person can remove the cause, so that SDKs must not retry.

@@ -200,6 +200,7 @@ impl Drop for Permit {
 fn busy(problem: &str) -> Error {
     Error::new(ErrorKind::RateLimited, format!("Too many requests at once: {problem}. Send the request again later."))
         .with_retry_after(RETRY_AFTER)
+        .of_this_server()
 }
 
 #[cfg(test)]

@@ -8,6 +8,28 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+/// Any JSON object, as its text.
+#[derive(Debug)]
+pub(crate) struct ObjectText(Box<str>);
+
+impl<'de> Deserialize<'de> for ObjectText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&RawValue>::deserialize(deserializer)?.get();
+        // The reader's own error for a value of another type names that type.
+        serde_json::from_str::<Object>(text).map_err(|_| de::Error::custom("invalid type, expected an object"))?;
+        Ok(Self(text.into()))
+    }
+}
+
+/// Lists the fields of these values that a request has, as JSON text by their names.
+pub(crate) fn present<const N: usize>(
+    numbers: [(&'static str, Option<Number>); N],
+    object: Option<(&'static str, ObjectText)>,
+) -> Vec<(&'static str, Box<str>)> {
+    let numbers = numbers.into_iter().filter_map(|(name, number)| number.map(|Number(text)| (name, text)));
+    numbers.chain(object.map(|(name, ObjectText(text))| (name, text))).collect()
+}
+
 /// Any JSON object, unread.
 #[derive(Debug)]
 pub(crate) struct Object;
@@ -74,15 +96,15 @@ impl<'de> Deserialize<'de> for Whole {
     }
 }
 
-/// Any number, unread: one without a meaning here may be larger than all that can be counted.
+/// Any number, as its text: one without a meaning here may be larger than all that can be counted.
 #[derive(Debug)]
-pub(crate) struct Number;
+pub(crate) struct Number(Box<str>);
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <&RawValue>::deserialize(deserializer)?.get();
         match text.bytes().next() {
-            Some(b'-' | b'0'..=b'9') => Ok(Self),
+            Some(b'-' | b'0'..=b'9') => Ok(Self(text.into())),
             first => {
                 let found = match first {
                     Some(b'"') => "a string",

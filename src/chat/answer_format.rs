@@ -20,7 +20,7 @@ impl AnswerFormat {
     /// # Errors
     /// `invalid_request` with the field when its schema is none.
     pub fn new(request: &Request) -> Result<Option<Self>> {
-        let Some(OutputFormat { schema, param }) = &request.format else { return Ok(None) };
+        let Some(OutputFormat { schema, param, .. }) = &request.format else { return Ok(None) };
         if schema.as_deref().is_some_and(|schema| !may_be_object(schema)) {
             let problem = format!(
                 "The schema in '{param}' allows no object: an answer is one JSON object, so put what you want into one."
@@ -117,7 +117,8 @@ mod tests {
         r#"{"type":"object","properties":{"age":{"type":"integer"}},"required":["age"],"additionalProperties":false}"#;
 
     fn format(schema: Option<&str>) -> Result<Option<AnswerFormat>> {
-        let format = OutputFormat { schema: schema.map(Into::into), param: "response_format" };
+        let format =
+            OutputFormat { schema: schema.map(Into::into), param: "response_format", ..OutputFormat::default() };
         AnswerFormat::new(&Request { format: Some(format), ..Request::default() })
     }
 

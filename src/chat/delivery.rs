@@ -76,6 +76,13 @@ impl<P: Platform> Answer<P> {
         }
     }
 
+    /// The upstream that the answer comes from, as the header `x-upstream` names it. Certain once the head is known, or the
+    /// whole answer.
+    #[must_use]
+    pub fn upstream_name(&self) -> &'static str {
+        self.engine.upstream_name()
+    }
+
     /// Waits until the stream has its first word, so that a refusal can still be a status; at most `first_byte`.
     ///
     /// # Errors
@@ -96,6 +103,7 @@ impl<P: Platform> Answer<P> {
         })
         .await
         .inspect_err(|error| self.engine.note(error))?;
+        self.engine.commit();
         // From here on heartbeats count, from the status line.
         self.flushed_at = self.platform.now();
         self.timer = None;
@@ -106,7 +114,7 @@ impl<P: Platform> Answer<P> {
     ///
     /// # Errors
     /// Any refusal, and an answer without an end.
-    pub async fn whole(mut self) -> Result<Bytes> {
+    pub async fn whole(&mut self) -> Result<Bytes> {
         poll_fn(|cx| {
             loop {
                 match self.engine.poll(cx, UnixMillis::default()) {
@@ -137,7 +145,10 @@ impl<P: Platform> Answer<P> {
             let idle_left = self.engine.idle_left(now);
             if rings.is_some() {
                 if idle_left.is_zero() {
-                    return Err(self.engine.give_up());
+                    self.engine.give_up()?;
+                    // Another upstream is asked.
+                    cx.waker().wake_by_ref();
+                    return Ok(false);
                 }
                 if heartbeats && heartbeat_left.is_zero() {
                     self.engine.translator().keep_alive();

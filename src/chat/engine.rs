@@ -14,6 +14,7 @@ use futures::{FutureExt as _, StreamExt as _, channel::oneshot};
 use super::{
     conversations::RecordedAnswer,
     opening::{Attempt, Begun, Corrected, Plan, Services, open},
+    second::Second,
     translator::{AnswerToRecord, Progress, Translator},
 };
 use crate::{
@@ -51,6 +52,8 @@ pub(super) struct Engine<P> {
     attempt: Attempt,
     retries_left: u32,
     session_was_refreshed: bool,
+    /// The second upstream, as long as it may still be asked.
+    second: Option<Second>,
     /// When the site last sent something.
     received_at: UnixMillis,
     /// How many bytes it has sent.
@@ -75,11 +78,12 @@ enum Stage {
 
 impl<P: Platform> Engine<P> {
     /// Prepares a turn; nothing is sent before it is polled. `idle` = how long the site may be silent.
-    pub(super) fn new(platform: P, services: Services, plan: Plan, encoder: Encoder, idle: Duration) -> Self {
+    pub(super) fn new(platform: P, services: Services, mut plan: Plan, encoder: Encoder, idle: Duration) -> Self {
         let now = platform.now();
+        let second = plan.second.take();
         let plan = Arc::new(plan);
         let mut engine = Self {
-            translator: translator(&services, encoder, &plan, true),
+            translator: translator(&services, encoder, (&plan, None), true),
             platform,
             services,
             plan,
@@ -90,19 +94,59 @@ impl<P: Platform> Engine<P> {
             attempt: Attempt::default(),
             retries_left: MAX_RETRIES,
             session_was_refreshed: false,
+            second: None,
             received_at: now,
             received: 0,
             event_at: now,
             keeping: None,
         };
-        engine.begin(None);
+        match second {
+            Some(second) if second.is_only => engine.ask_second(second),
+            second => {
+                engine.second = second;
+                engine.begin(None);
+            }
+        }
         engine
+    }
+
+    /// The upstream that is asked, as the header `x-upstream` names it.
+    pub(super) fn upstream_name(&self) -> &'static str {
+        self.services.upstream.name()
+    }
+
+    /// The client gets something now: nobody else is asked any more.
+    pub(super) fn commit(&mut self) {
+        self.second = None;
+    }
+
+    /// Asks the second upstream after an error of the first, if it may be asked.
+    ///
+    /// # Errors
+    /// The error itself.
+    fn fall_back(&mut self, error: Error) -> Result<()> {
+        let Some(second) = self.second.take_if(|second| second.is_asked_after(&error)) else { return Err(error) };
+        self.note(&error);
+        tracing::warn!(%error, "the second upstream is asked");
+        self.ask_second(second);
+        Ok(())
+    }
+
+    fn ask_second(&mut self, second: Second) {
+        self.services.upstream = second.upstream.clone();
+        // It is asked once.
+        self.retries_left = 0;
+        self.session_was_refreshed = true;
+        self.platform.request_metrics().record().upstream = Some(self.upstream_name());
+        self.attempt = Attempt { second: Some(Arc::new(second)), ..Attempt::default() };
+        self.begin(None);
     }
 
     /// Begins an attempt.
     fn begin(&mut self, refused: Option<(Lease, Error)>) {
         let (encoder, unsent) = self.translator.restart();
-        self.translator = translator(&self.services, encoder, &self.plan, self.retries_left > 0).with_unsent(unsent);
+        let plan = (&*self.plan, self.attempt.second.as_deref());
+        self.translator = translator(&self.services, encoder, plan, self.retries_left > 0).with_unsent(unsent);
         (self.permit, self.lease) = (None, None);
         let (platform, services, plan) = (self.platform.clone(), self.services.clone(), Arc::clone(&self.plan));
         self.stage = Stage::Opening(Box::pin(open(platform, services, plan, self.attempt.clone(), refused)));
@@ -177,7 +221,10 @@ impl<P: Platform> Engine<P> {
             let needs_new_chat = matches!(error.kind(), ErrorKind::ChatGone | ErrorKind::ChatBusy);
             let is_stuck = needs_new_chat && self.plan.conversation.is_partial;
             if !error.is_retryable() || self.retries_left == 0 || is_stuck {
-                return Poll::Ready(Err(error));
+                match self.fall_back(error) {
+                    Ok(()) => continue,
+                    Err(error) => return Poll::Ready(Err(self.named(error))),
+                }
             }
             tracing::warn!(%error, "repeating a turn of which nothing was sent");
             self.attempt.needs_new_chat |= needs_new_chat;
@@ -207,7 +254,7 @@ impl<P: Platform> Engine<P> {
                         ready!(opening.as_mut().poll(cx))?;
                     self.translator.expect_echoes(echoes.iter().map(String::as_str));
                     self.stage = Stage::Reading { body, chat_id };
-                    (self.permit, self.lease) = (Some(permit), Some(lease));
+                    (self.permit, self.lease) = (permit, Some(lease));
                     self.received_at = self.platform.now();
                     self.event_at = self.received_at;
                 }
@@ -284,6 +331,9 @@ impl<P: Platform> Engine<P> {
         let stage = std::mem::replace(&mut self.stage, Stage::Ended);
         self.permit = None;
         let kept = self.plan.kept.is_some().then(|| self.translator.kept()).flatten();
+        if self.attempt.second.is_some() {
+            return self.keep_or_complete(kept);
+        }
         let (Some(answer), Stage::Reading { body, chat_id }) = (self.translator.answer_to_record(), stage) else {
             return self.keep_or_complete(kept);
         };
@@ -318,6 +368,9 @@ impl<P: Platform> Engine<P> {
 
     /// An answer that is no turn of its chat may be retrieved all the same.
     fn keep_or_complete(&mut self, kept: Option<String>) {
+        if self.attempt.second.is_some() {
+            return self.record_elsewhere(kept);
+        }
         let Some(json) = kept else { return self.complete() };
         let (platform, plan) = (self.platform.clone(), Arc::clone(&self.plan));
         let conversations = Arc::clone(&self.services.conversations);
@@ -326,6 +379,30 @@ impl<P: Platform> Engine<P> {
                 conversations.keep(&platform, &plan.conversation, (kept, &json)).await;
             }
         }));
+    }
+
+    /// The second upstream has answered: the chat of the first has not seen it.
+    fn record_elsewhere(&mut self, kept: Option<String>) {
+        let answer = self.translator.complete_answer().map(|(text, calls)| RecordedAnswer {
+            text: text.to_owned(),
+            calls: calls.to_vec(),
+            ..RecordedAnswer::default()
+        });
+        if kept.is_none() && (answer.is_none() || !self.plan.conversation.is_known()) {
+            return self.complete();
+        }
+        let (platform, plan) = (self.platform.clone(), Arc::clone(&self.plan));
+        let conversations = Arc::clone(&self.services.conversations);
+        self.stage = Stage::Recording(Box::pin(async move {
+            let Plan { options, conversation, .. } = &*plan;
+            let kept = plan.kept.as_ref().zip(kept.as_deref());
+            conversations.record_elsewhere(&platform, conversation, &options.model, (answer, kept)).await;
+        }));
+    }
+
+    /// An error with the upstream that it comes from.
+    fn named(&self, error: Error) -> Error {
+        if self.attempt.second.is_some() { error.of_fallback() } else { error }
     }
 
     fn complete(&mut self) {
@@ -348,10 +425,14 @@ impl<P: Platform> Engine<P> {
         self.idle.saturating_sub(silent)
     }
 
-    /// Ends the turn because the site was silent for too long.
-    pub(super) fn give_up(&mut self) -> Error {
+    /// Ends the attempt because the upstream was silent for too long.
+    ///
+    /// # Errors
+    /// That it was, unless another upstream is asked.
+    pub(super) fn give_up(&mut self) -> Result<()> {
         self.stage = Stage::Ended;
-        self.services.upstream.idle_error()
+        let error = self.services.upstream.idle_error();
+        self.fall_back(error)
     }
 
     /// The session's state follows an error that came within a stream. One that came instead of a stream was noted where it
@@ -377,14 +458,21 @@ impl<P: Platform> Engine<P> {
     }
 }
 
-fn translator(services: &Services, encoder: Encoder, plan: &Plan, may_repeat: bool) -> Translator {
+fn translator(
+    services: &Services,
+    encoder: Encoder,
+    (plan, second): (&Plan, Option<&Second>),
+    may_repeat: bool,
+) -> Translator {
     let Plan { options, tools, format, links, .. } = plan;
     let decoder = services.upstream.decoder();
-    let translator =
-        Translator::new(decoder, encoder, options.stop.clone(), options.max_tokens).with_links(links.clone());
-    let translator = match tools {
-        Some(rules) => translator.with_tools(rules.clone(), may_repeat),
-        None => translator,
+    // The second upstream counts the tokens itself.
+    let limit = options.max_tokens.filter(|_| second.is_none());
+    let translator = Translator::new(decoder, encoder, options.stop.clone(), limit).with_links(links.clone());
+    let translator = match (second, tools) {
+        (Some(Second { rules: Some(rules), .. }), _) => translator.with_native_tools(rules.clone()),
+        (None, Some(rules)) => translator.with_tools(rules.clone(), may_repeat),
+        _ => translator,
     };
     match format {
         Some(format) => translator.with_format(format.clone(), may_repeat),

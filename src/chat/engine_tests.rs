@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures::StreamExt as _;
 
-use super::{Answer, ConversationHint, Plan, Services, Timing, test_requests::request};
+use super::{Answer, ConversationHint, Plan, Second, Services, Timing, test_requests::request};
 use crate::{
     accounts::KeyId,
     api::{
@@ -64,7 +64,7 @@ fn comment(pause: Duration) -> Piece {
     (pause, Ok(Bytes::from_static(b": ping\n\n")))
 }
 
-fn broken(pause: Duration) -> Piece {
+pub(super) fn broken(pause: Duration) -> Piece {
     (pause, Err(FetchError { kind: FetchErrorKind::Broken, detail: "reset".to_owned() }))
 }
 
@@ -76,7 +76,7 @@ pub(super) fn json(status: u16, json: &str) -> FetchResponse {
     streamed(status, "application/json", [(Duration::ZERO, Ok(Bytes::from(json.to_owned())))])
 }
 
-fn refusal(code: &str, details: &str) -> FetchResponse {
+pub(super) fn refusal(code: &str, details: &str) -> FetchResponse {
     json(200, &format!(r#"{{"success":false,"data":{{"code":"{code}","details":"{details}"}}}}"#))
 }
 
@@ -139,6 +139,18 @@ pub(super) async fn prepared_for(
     delivery: ChatDelivery,
     timing: Timing,
 ) -> Answer<Sim> {
+    prepared_with(platform, services, owner, request, delivery, (timing, None)).await
+}
+
+/// The same with a second upstream.
+pub(super) async fn prepared_with(
+    platform: &Sim,
+    services: &Services,
+    owner: Owner,
+    request: Request,
+    delivery: ChatDelivery,
+    (timing, second): (Timing, Option<Second>),
+) -> Answer<Sim> {
     let tools = super::ToolRules::new(&request, &"s".repeat(22), shown_tool_name);
     let format = super::AnswerFormat::new(&request).unwrap();
     let turn_tools = super::TurnTools::new(&request, false);
@@ -148,7 +160,7 @@ pub(super) async fn prepared_for(
         .find_match(
             platform,
             (owner, services.upstream.capabilities()),
-            (request.messages, super::Attachments::default(), turn_tools),
+            (request.messages.into(), super::Attachments::default(), turn_tools),
             (&hint, None),
             "conv".to_owned(),
         )
@@ -162,7 +174,7 @@ pub(super) async fn prepared_for(
     };
     let meta = AnswerMeta { id: "id".to_owned(), created: START.seconds(), model: "m".to_owned() };
     let encoder = Encoder::new(meta, Delivery::ChatCompletions(delivery));
-    let plan = Plan { options, conversation, reach: Reach::PublicOnly, tools, format, kept: None, links: None };
+    let plan = Plan { options, conversation, reach: Reach::PublicOnly, tools, format, kept: None, links: None, second };
     Answer::new(platform.clone(), services.clone(), plan, encoder, timing)
 }
 
@@ -330,7 +342,7 @@ async fn a_busy_chat_is_waited_for_and_then_left() {
                 },
             );
         let services = services();
-        let answer = second_question(&platform, &services).await;
+        let mut answer = second_question(&platform, &services).await;
         let begun = platform.elapsed();
         answer.whole().await.unwrap();
         assert_eq!((platform.elapsed() - begun).as_millis(), waited, "busy {busy} times");
@@ -385,7 +397,7 @@ async fn a_session_replaced_amid_a_request_gets_nothing_of_the_old_accounts_chat
     let messages =
         r#"[{"role":"user","content":"hi"},{"role":"assistant","content":"a"},{"role":"user","content":"and?"}]"#;
     // The request has begun, and waits for the site.
-    let begun = turn(messages).await;
+    let mut begun = turn(messages).await;
     let two = CredentialsInput { token: Some(Secret::new(token("two"))), ..CredentialsInput::default() };
     app.qwen.give_session(&platform, two).await.unwrap();
     let before = platform.requests().len();

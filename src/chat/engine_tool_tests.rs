@@ -120,7 +120,7 @@ async fn an_answer_that_cannot_be_used_is_asked_for_once_more_at_the_same_place(
             let text = if good && turn == 1 { CALL } else { "No tool is needed." };
             stream([created(), delta(seconds(1), text), end(seconds(1))])
         });
-        let answer = answer(&platform, REQUIRED, delivery).await;
+        let mut answer = answer(&platform, REQUIRED, delivery).await;
         let got = answer.whole().await.map_err(|error| error.kind());
         assert_eq!(got.is_ok(), good);
         assert!(good || got == Err(ErrorKind::ToolChoiceUnsatisfied));

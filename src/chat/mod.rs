@@ -22,6 +22,9 @@ mod kept_response;
 mod opening;
 #[cfg(test)]
 mod scaling_tests;
+mod second;
+#[cfg(test)]
+mod second_tests;
 #[cfg(test)]
 mod stream_tests;
 #[cfg(test)]
@@ -42,5 +45,6 @@ pub use drawing::{DrawPlan, DrawnAnswer, draw_prompt};
 pub use generation_options::{GenerationOptions, generation_options};
 pub use kept_response::KeptResponse;
 pub use opening::{Plan, Services, upload_attachments};
+pub use second::{Second, WholeTurn};
 pub use tool_rules::ToolRules;
 pub use translator::{AnswerToRecord, Progress, Translator};

@@ -8,6 +8,7 @@ use super::{
     conversations::{ConversationMatch, Conversations},
     generation_options::GenerationOptions,
     kept_response::KeptResponse,
+    second::Second,
     tool_rules::ToolRules,
 };
 use crate::{
@@ -56,6 +57,8 @@ pub struct Plan {
     pub kept: Option<KeptResponse>,
     /// Makes links to the pictures that the model draws; without it they are left out.
     pub links: Option<LinkMaker>,
+    /// The second upstream, where there is one that can take the turn.
+    pub second: Option<Second>,
 }
 
 /// Uploads the attachments of the messages from `first` on, unless that was done, and returns their entries in their order.
@@ -86,6 +89,8 @@ pub(super) struct Attempt {
     pub(super) chat_is_gone: bool,
     /// The answer could not be used: it is asked for again, from the same node of this chat, with this correction.
     pub(super) corrected: Option<Corrected>,
+    /// The second upstream is asked.
+    pub(super) second: Option<Arc<Second>>,
 }
 
 /// An answer that could not be used.
@@ -102,7 +107,8 @@ pub(super) struct Corrected {
 /// An answer that has begun, and the permit that it holds.
 pub(super) struct Begun {
     pub(super) opened: Opened,
-    pub(super) permit: Permit,
+    /// The permit to ask chat.qwen.ai.
+    pub(super) permit: Option<Permit>,
     /// The links of the files that go along, which the answer may repeat.
     pub(super) echoes: Vec<String>,
 }
@@ -138,6 +144,9 @@ pub(super) async fn open<P: Platform>(
     {
         return Err(error);
     }
+    if let Some(second) = &attempt.second {
+        return Ok(Begun { opened: second.open(&platform).await?, permit: None, echoes: Vec::new() });
+    }
     let opening = Opening { platform: &platform, services: &services, plan: &plan };
     if let Some(corrected) = &attempt.corrected {
         return opening.again(corrected).await;
@@ -151,7 +160,7 @@ pub(super) async fn open<P: Platform>(
         let permit = opening.permit().await?;
         let node = (anchor.chat_id.as_str(), parent(anchor));
         match upstream.continue_chat(&platform, &conversation.owner, node, &opening.ask(&input)).await {
-            Ok(opened) => return Ok(Begun { opened, permit, echoes: input.echoes() }),
+            Ok(opened) => return Ok(Begun { opened, permit: Some(permit), echoes: input.echoes() }),
             Err(error) if conversation.is_partial => return Err(error),
             Err(error) if error.kind() == ErrorKind::ChatGone => conversations.forget(&platform, conversation).await,
             Err(error) if error.kind() == ErrorKind::ChatBusy => {}
@@ -166,7 +175,7 @@ pub(super) async fn open<P: Platform>(
         None => opening.permit().await?,
     };
     let opened = upstream.start_chat(&platform, &conversation.owner, &opening.ask(&input)).await?;
-    Ok(Begun { opened, permit, echoes: input.echoes() })
+    Ok(Begun { opened, permit: Some(permit), echoes: input.echoes() })
 }
 
 /// The answer that the next turn follows; `None` at the beginning of a chat.
@@ -206,7 +215,7 @@ impl<'a, P: Platform> Opening<'a, P> {
         }
         let input = Input { text, files };
         let opened = upstream.continue_chat(self.platform, &conversation.owner, node, &self.ask(&input)).await?;
-        Ok(Begun { opened, permit, echoes: input.echoes() })
+        Ok(Begun { opened, permit: Some(permit), echoes: input.echoes() })
     }
 
     /// Waits for a permit to ask the upstream.

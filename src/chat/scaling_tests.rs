@@ -20,9 +20,7 @@ use crate::{
     credentials_input,
     error::Result,
     llm::{Message, Source, estimate_text, estimate_tokens},
-    upstream::{
-        PromptMessage, RenderedPrompt, ToolText, answered_calls, qwen::SseReader, render_prompt, speaker_names,
-    },
+    upstream::{PromptMessage, RenderedPrompt, SseReader, ToolText, answered_calls, render_prompt, speaker_names},
     visible,
 };
 

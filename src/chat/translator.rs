@@ -10,7 +10,7 @@ use super::{
     answer_format::AnswerFormat,
     answer_writer::AnswerWriter,
     citations::citations,
-    filters::{LimitFilter, Native, Piece, ToolReader},
+    filters::{LimitFilter, Native, Piece, ToolReader, ToolSet, read_native},
     tool_rules::ToolRules,
 };
 use crate::{
@@ -42,8 +42,10 @@ pub struct Translator {
 /// What the answer goes through.
 #[derive(Debug)]
 struct Output {
-    /// Reads calls in the text, if the request has tools.
+    /// Reads calls in the text, if the request has tools and the upstream none.
     reader: Option<ToolReader>,
+    /// The tools of an upstream that calls them itself.
+    native_tools: Option<ToolSet>,
     limit: LimitFilter,
     writer: AnswerWriter,
     /// Makes this server's links to pictures; without it pictures are left out.
@@ -69,6 +71,7 @@ impl Translator {
     pub fn new(decoder: Decoder, encoder: Encoder, stop: Vec<String>, max_tokens: Option<u64>) -> Self {
         let output = Output {
             reader: None,
+            native_tools: None,
             limit: LimitFilter::new(max_tokens),
             writer: AnswerWriter::new(encoder, stop),
             links: None,
@@ -82,6 +85,14 @@ impl Translator {
     pub fn with_tools(mut self, rules: ToolRules, may_repeat: bool) -> Self {
         self.output.reader = Some(ToolReader::new(rules.tools.clone()));
         self.output.writer = self.output.writer.with_tools(rules, may_repeat);
+        self
+    }
+
+    /// The same for a request with tools to an upstream that calls them itself: its text is text.
+    #[must_use]
+    pub fn with_native_tools(mut self, rules: ToolRules) -> Self {
+        self.output.native_tools = Some(rules.tools.clone());
+        self.output.writer = self.output.writer.with_tools(rules, false);
         self
     }
 
@@ -292,15 +303,20 @@ impl Translator {
     /// A complete answer. `None` when it was cut in its text, or ended for another reason than by itself: the upstream's own
     /// text then goes on. An answer that ended with its calls is complete.
     pub fn answer_to_record(&self) -> Option<AnswerToRecord<'_>> {
+        let (text, calls) = self.complete_answer()?;
+        let response_id = self.decoder.response_id()?;
+        Some(AnswerToRecord { text, calls, response_id, is_spoiled: self.decoder.took_call() })
+    }
+
+    /// Text and calls of a complete answer, likewise.
+    pub fn complete_answer(&self) -> Option<(&str, &[Call])> {
         let writer = &self.output.writer;
         let ended = match writer.cut() {
             Some(cut) => cut == FinishReason::ToolCalls,
             None if writer.is_whole() => true,
             None => matches!(self.decoder.finished(), Some(FinishReason::Stop | FinishReason::ToolCalls)),
         };
-        let response_id = self.decoder.response_id().filter(|_| ended)?;
-        let is_spoiled = self.decoder.took_call();
-        Some(AnswerToRecord { text: writer.text(), calls: writer.calls(), response_id, is_spoiled })
+        ended.then(|| (writer.text(), writer.calls()))
     }
 
     /// The whole answer as one object, where the dialect keeps it.
@@ -337,7 +353,17 @@ impl Output {
     }
 
     fn native(&mut self, call: CallEvent<'_>) -> ControlFlow<()> {
-        let Self { reader, writer, .. } = self;
+        let Self { reader, native_tools, writer, .. } = self;
+        if let Some(tools) = native_tools {
+            return match read_native(call.name, call.arguments, tools) {
+                Ok(call) => writer.call(&call),
+                Err(Native::Cut) => {
+                    writer.call_was_cut();
+                    ControlFlow::Continue(())
+                }
+                Err(_) => writer.unreadable(""),
+            };
+        }
         let Some(reader) = reader else { return ControlFlow::Continue(()) };
         match reader.native(call.name, call.arguments, &mut |piece| write(writer, piece))? {
             Native::Read => ControlFlow::Continue(()),
@@ -404,7 +430,7 @@ impl EventSink for Output {
     }
 
     fn takes_calls(&self) -> bool {
-        self.reader.is_some()
+        self.reader.is_some() || self.native_tools.is_some()
     }
 
     fn has_tool_with(&self, head: &str) -> bool {

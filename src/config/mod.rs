@@ -1,5 +1,6 @@
 //! The configuration: one list of variables for the environment of the native server and the bindings of the Worker.
 
+mod fallback;
 mod keys;
 mod lookup;
 mod product;
@@ -10,6 +11,7 @@ mod tests;
 use std::{collections::BTreeMap, net::IpAddr, str::FromStr as _, time::Duration};
 
 use crate::{origin::Origin, secret::Secret};
+pub use fallback::{CODES as FALLBACK_CODES, Fallback, FallbackAfter};
 use keys::Keys;
 pub use keys::MIN_SAFE_KEY;
 pub use lookup::ConfigError;
@@ -57,6 +59,10 @@ pub const VARIABLES: &[&str] = &[
     "MEDIA_TTL_SECONDS",
     "VIDEO_TIMEOUT_SECONDS",
     "DELETE_CHATS",
+    "FALLBACK_BASE_URL",
+    "FALLBACK_API_KEY",
+    "FALLBACK_MODELS",
+    "FALLBACK_ON",
 ];
 
 /// Which chats that this server created are deleted at the chat site.
@@ -162,6 +168,8 @@ pub struct Config {
     pub max_image_bytes: u64,
     /// `MAX_FILE_BYTES`
     pub max_file_bytes: u64,
+    /// `FALLBACK_BASE_URL` and what belongs to it
+    pub fallback: Option<Fallback>,
 }
 
 const USER_AGENT: &str =
@@ -239,6 +247,7 @@ impl Config {
             allow_private_urls: env.flag("ALLOW_PRIVATE_URLS", false)?,
             max_image_bytes: env.number("MAX_IMAGE_BYTES", 10 * MIB, 1..=100 * MIB)?,
             max_file_bytes: env.number("MAX_FILE_BYTES", 500 * MIB, 1..=2_000 * MIB)?,
+            fallback: Fallback::read(&env)?,
         })
     }
 

@@ -9,6 +9,6 @@ pub use answer::{Answer, Call, CallEvent, Citation, Event, FinishReason, Picture
 pub use media::{PictureRequest, Quality, Ratio, VideoRequest};
 pub use request::{
     Correction, FunctionCall, Media, MediaClass, MediaSource, Message, OutputFormat, Part, Reasoning, Request, Role,
-    Tool, ToolCall, ToolChoice, ToolKind, Unsupported,
+    Sampling, Tool, ToolCall, ToolChoice, ToolKind, Unsupported,
 };
 pub use tokens::{estimate_text, estimate_tokens};

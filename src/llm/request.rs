@@ -27,6 +27,8 @@ pub struct Request {
     pub parallel_tool_calls: bool,
     /// What the text of the answer has to be; `None` = anything.
     pub format: Option<OutputFormat>,
+    /// How the model chooses its words, for an upstream that takes it.
+    pub sampling: Sampling,
     /// The conversation to continue, by the id that an earlier answer reported or the client chose.
     pub conversation_id: Option<String>,
 }
@@ -70,11 +72,29 @@ pub enum ToolChoice {
     Named(String),
 }
 
+/// How a model chooses its words, as the client wrote it: for upstreams that know these fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sampling {
+    /// Values as JSON text, by OpenAI's names of the fields.
+    pub fields: Vec<(&'static str, Box<str>)>,
+    /// The client's word for how hard to think.
+    pub effort: Option<String>,
+    /// Whether the client calls the limit of tokens `max_completion_tokens`, as models that think have it, and not
+    /// `max_tokens`.
+    pub limits_completion: bool,
+}
+
 /// JSON that an answer has to be: one object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutputFormat {
     /// The JSON schema that it has to fit, as JSON text; `None` = any object.
     pub schema: Option<Box<str>>,
+    /// The client's name of the schema.
+    pub name: Option<String>,
+    /// What the client says the schema is for.
+    pub description: Option<String>,
+    /// Whether the client wants the model held to the schema while it writes.
+    pub strict: Option<bool>,
     /// The field of the client's request that errors name.
     pub param: &'static str,
 }

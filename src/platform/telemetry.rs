@@ -48,6 +48,8 @@ pub enum UpstreamKind {
     Storage,
     /// The host of a link in a client's message.
     Link,
+    /// The second upstream.
+    Fallback,
 }
 
 impl UpstreamKind {
@@ -60,6 +62,7 @@ impl UpstreamKind {
             Self::Renewal => "renewal",
             Self::Storage => "storage",
             Self::Link => "link",
+            Self::Fallback => "fallback",
         }
     }
 }
@@ -79,6 +82,8 @@ pub struct RequestRecord {
     pub stream: Option<bool>,
     /// Whether the conversation's history was found.
     pub hit: Option<bool>,
+    /// The upstream that was asked for the answer, by its name in `x-upstream`.
+    pub upstream: Option<&'static str>,
     /// The HTTP status.
     pub status: u16,
     /// The error code in the answer, or at the end of a stream.

@@ -124,6 +124,7 @@ fn log(record: &RequestRecord) {
         model = record.model.as_deref(),
         stream = record.stream,
         conversation = record.hit.map(|hit| if hit { "hit" } else { "miss" }),
+        upstream = record.upstream,
         upstream_calls = record.upstream_calls,
         upstream_status = record.upstream_status,
         upstream_ms = ms(record.upstream_wait),

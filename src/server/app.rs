@@ -12,7 +12,7 @@ use crate::{
     platform::{Platform, Reach, StoreHealth},
     sealing::Cipher,
     secret::Secret,
-    upstream::{Upstream, qwen::Client},
+    upstream::{Upstream, compatible, qwen::Client},
 };
 
 /// The state that all requests of a process or an isolate share.
@@ -22,6 +22,8 @@ pub struct App {
     pub(super) keys: Keys,
     pub(crate) account: Arc<Account>,
     pub(crate) qwen: Arc<Client>,
+    /// The second upstream.
+    pub(super) second: Option<Arc<compatible::Client>>,
     pub(super) conversations: Arc<Conversations>,
     pub(super) limiter: Arc<ConcurrencyLimiter>,
     pub(super) memory: MemoryBudget,
@@ -50,6 +52,10 @@ impl App {
             keys: Keys::new(&config.valid_tokens),
             account: Arc::new(Account { qwen: Arc::clone(&qwen) }),
             qwen,
+            second: config
+                .fallback
+                .as_ref()
+                .map(|fallback| Arc::new(compatible::Client::new(fallback, config.upstream_idle))),
             conversations: Arc::new(Conversations::new(config.conversation_ttl, Arc::clone(&store_health))),
             limiter: Arc::new(ConcurrencyLimiter::new(config.upstream_in_flight, config.upstream_queue)),
             memory: MemoryBudget::new(config.product.body_memory),

@@ -47,6 +47,8 @@ pub(super) async fn completions<P: Platform>(
         reservation,
         resumed: None,
         keep: None,
+        refused: None,
+        has_files: false,
     };
     respond(app, platform, turn).await
 }

@@ -211,7 +211,12 @@ async fn answer<P: Platform>(app: &Arc<App>, platform: &P, key: KeyId, asked: As
         has_picture: false,
         failure: None,
     };
-    if delivering.delivery.is_stream { delivering.stream(progress).await } else { delivering.whole(progress).await }
+    let answer = if delivering.delivery.is_stream {
+        delivering.stream(progress).await
+    } else {
+        delivering.whole(progress).await
+    };
+    Ok(reply::with_upstream(answer?, "qwen"))
 }
 
 /// The content inspection's refusal, as clients of pictures know it.

@@ -11,6 +11,7 @@ mod chats;
 #[cfg(not(target_arch = "wasm32"))]
 mod check;
 mod count_tokens;
+mod fallback;
 mod files;
 mod form;
 #[cfg(fuzzing)]

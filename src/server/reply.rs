@@ -19,10 +19,11 @@ use crate::{
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The same for clients of Messages.
 const MESSAGES_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+/// The upstream that answers or refuses.
+const UPSTREAM: HeaderName = HeaderName::from_static("x-upstream");
 const CONVERSATION_ID: HeaderName = HeaderName::from_static("x-conversation-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-const EXPOSED: &str =
-    "x-request-id, request-id, x-conversation-id, x-images, retry-after, x-should-retry, openai-poll-after-ms";
+const EXPOSED: &str = "x-request-id, request-id, x-conversation-id, x-upstream, x-images, retry-after, x-should-retry, openai-poll-after-ms";
 /// The longest `Retry-After` that SDKs respect. After a longer one they retry at once.
 const MAX_SDK_WAIT: Duration = Duration::from_secs(60);
 /// How long a browser may cache the response to a preflight: a day.
@@ -84,6 +85,9 @@ pub(super) fn error(dialect: Dialect, error: &Error, request_id: &str) -> Respon
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = json_text(status, body);
     let headers = answer.headers_mut();
+    if let Some(upstream) = error.upstream() {
+        headers.insert(UPSTREAM, HeaderValue::from_static(upstream));
+    }
     if error.kind() == ErrorKind::MissingApiKey {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
@@ -107,6 +111,12 @@ pub(super) fn preflight(requested_headers: Option<&str>) -> Response<Body> {
     headers.insert("access-control-allow-methods", HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
     headers.insert("access-control-max-age", HeaderValue::from_static(PREFLIGHT_SECONDS));
     headers.insert(VARY, HeaderValue::from_static("access-control-request-headers"));
+    answer
+}
+
+/// Adds the upstream that answers to a response.
+pub(super) fn with_upstream(mut answer: Response<Body>, name: &'static str) -> Response<Body> {
+    answer.headers_mut().insert(UPSTREAM, HeaderValue::from_static(name));
     answer
 }
 

@@ -14,7 +14,7 @@ use super::{
     address,
     app::App,
     body::{self, Collected},
-    reply,
+    fallback, reply,
     turn::{ChatTurn, Keep, respond},
 };
 use crate::{
@@ -75,13 +75,16 @@ pub(super) async fn create<P: Platform>(
         input: draft.raw_input().filter(|_| app.config.store_responses).map(Arc::from),
     });
     if draft.previous_response_id().is_none() && draft.references().next().is_none() {
-        return turn.answer(None, draft, (HashMap::new(), Vec::new()), None, keep, body).await;
+        return turn.answer(None, draft, (HashMap::new(), Vec::new()), (None, keep, None), body).await;
     }
-    app.qwen.session().ready(platform).await?;
+    let model = draft.model().unwrap_or(&app.config.default_model).to_owned();
+    let is_only = fallback::is_only(app, &model)?;
+    let refused = if is_only { None } else { app.qwen.session().ready(platform).await.err() };
+    let refused = refused.map_or(Ok(None), |error| may_fall_back(app, error))?;
     let caller = app.caller(platform, key).await;
     let found = turn.referred(&caller, &draft).await?;
     let Some(previous) = draft.previous_response_id().map(str::to_owned) else {
-        return turn.answer(Some(caller), draft, (found, Vec::new()), None, keep, body).await;
+        return turn.answer(Some(caller), draft, (found, Vec::new()), (None, keep, refused), body).await;
     };
     let previous_key = KeptResponse::key_of(caller.scope(), &previous);
     let keep = keep.map(|keep| Keep { previous: previous_key.clone(), ..keep });
@@ -90,25 +93,49 @@ pub(super) async fn create<P: Platform>(
     let row = row.ok_or_else(not_found)?;
     let Row { anchor, body: kept, .. } = row;
     // A chat that draws goes on with pictures alone.
-    let draws = app.qwen.draws(draft.model().unwrap_or(&app.config.default_model));
-    if !anchor.chat_id.is_empty() && anchor.unseen == 0 && is_drawn(&anchor) == draws {
+    let draws = fallback::own_model(&model).is_none() && app.qwen.draws(&model);
+    let knows_chat = !anchor.chat_id.is_empty() && anchor.unseen == 0 && is_drawn(&anchor) == draws;
+    if knows_chat && !is_only && refused.is_none() {
         let earlier = kept.and_then(|kept| read_kept(app, &previous_key, &kept));
         let earlier = earlier.map(|kept| responses::messages_of(output(&kept).iter().map(|item| item.get())));
         let resumed = Resumed { anchor, salt: previous.clone(), known: 0 };
         let again = keep.clone();
         let first = (found.clone(), earlier.unwrap_or_default());
         let copy = body.copy(&app.memory)?;
-        match turn.answer(Some(caller.clone()), draft, first, Some(resumed), keep, copy).await {
+        let asked = turn.answer(Some(caller.clone()), draft, first, (Some(resumed), keep, None), copy).await;
+        let refused = match asked {
             // The chat has gone, or is busy with something else: what is kept is told to a new one.
             Err(error) if matches!(error.kind(), ErrorKind::ChatGone | ErrorKind::ChatBusy) => {
                 let earlier = turn.earlier(&previous_key).await?;
-                return turn.answer(Some(caller), read_draft(&body)?, (found, earlier), None, again, body).await;
+                let answer = (None, again, None);
+                return turn.answer(Some(caller), read_draft(&body)?, (found, earlier), answer, body).await;
             }
+            Err(error) => may_fall_back(app, error)?,
             done => return done,
-        }
+        };
+        // The second upstream gets the whole conversation, where that is kept.
+        return match (turn.earlier(&previous_key).await, refused) {
+            (Err(_), Some(error)) => Err(error),
+            (earlier, refused) => {
+                let answer = (None, again, refused);
+                turn.answer(Some(caller), read_draft(&body)?, (found, earlier?), answer, body).await
+            }
+        };
     }
-    let earlier = turn.earlier(&previous_key).await?;
-    turn.answer(Some(caller), draft, (found, earlier), None, keep, body).await
+    let earlier = match (turn.earlier(&previous_key).await, refused) {
+        (Err(_), Some(error)) if knows_chat => return Err(error),
+        (earlier, refused) => (earlier?, refused),
+    };
+    let (earlier, refused) = earlier;
+    turn.answer(Some(caller), draft, (found, earlier), (None, keep, refused), body).await
+}
+
+/// An error of chat.qwen.ai after which the second upstream is asked.
+///
+/// # Errors
+/// Any other error, as it is.
+fn may_fall_back(app: &App, error: Error) -> Result<Option<Error>> {
+    if fallback::is_asked_after(app, &error) { Ok(Some(error)) } else { Err(error) }
 }
 
 /// The earlier items that a request refers to, by their ids, and the messages before its input.
@@ -129,8 +156,7 @@ impl<P: Platform> Turn<'_, P> {
         caller: Option<Caller>,
         draft: Draft,
         (found, earlier): Before,
-        resumed: Option<Resumed>,
-        keep: Option<Keep>,
+        (resumed, keep, refused): (Option<Resumed>, Option<Keep>, Option<Error>),
         body: Collected,
     ) -> Result<Response<Body>> {
         let Self { app, platform, key, headers, base } = self;
@@ -154,6 +180,8 @@ impl<P: Platform> Turn<'_, P> {
             reservation,
             resumed,
             keep,
+            refused,
+            has_files: false,
         };
         respond(app, *platform, turn).await
     }

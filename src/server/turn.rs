@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use super::{
     app::App,
     body::Reservation,
+    fallback,
     images::{default_ratio, is_fresh},
     reply,
 };
@@ -21,7 +22,7 @@ use crate::{
     llm::Quality,
     media::LinkMaker,
     platform::{Body, Headers, Platform},
-    upstream::qwen::PictureChoice,
+    upstream::{Capabilities, Choice, qwen::PictureChoice},
 };
 
 /// The longest name of a model, in bytes. The site limits the size of requests, and each chunk contains the name.
@@ -47,6 +48,10 @@ pub(super) struct ChatTurn<'a> {
     pub(super) resumed: Option<Resumed>,
     /// How the answer is kept, if it may be retrieved.
     pub(super) keep: Option<Keep>,
+    /// Why chat.qwen.ai is not asked any more, if it has refused already and the second upstream takes its place.
+    pub(super) refused: Option<Error>,
+    /// Whether it has files of chat.qwen.ai, which alone can read them.
+    pub(super) has_files: bool,
 }
 
 /// How an answer is kept.
@@ -60,7 +65,20 @@ pub(super) struct Keep {
 
 /// Answers a chat request.
 pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: ChatTurn<'_>) -> Result<Response<Body>> {
-    let ChatTurn { key, caller, headers, base, parsed, attachments, default_model, reservation, resumed, keep } = turn;
+    let ChatTurn {
+        key,
+        caller,
+        headers,
+        base,
+        parsed,
+        attachments,
+        default_model,
+        reservation,
+        resumed,
+        keep,
+        refused,
+        has_files,
+    } = turn;
     let Parsed { mut request, delivery } = parsed;
     check(delivery.messages_field(), &request.messages, &attachments)?;
     let format = AnswerFormat::new(&request)?;
@@ -73,13 +91,27 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
             format!("The field 'model' is longer than {MAX_MODEL_NAME} bytes; GET /v1/models lists the models."),
         ));
     }
-    let is_drawing = app.qwen.draws(&model_name);
-    hint.is_drawing = is_drawing;
-    let prompt = is_drawing.then(|| draw_prompt(delivery.messages_field(), &request.messages)).transpose()?;
-    app.qwen.session().ready(platform).await?;
-    let (choice, model) = app.qwen.choose(platform, &model_name).await;
-    let options = generation_options(&request, choice, model.as_ref());
-    refresh_models_later(app, platform);
+    let own_model = fallback::own_model(&model_name);
+    hint.is_drawing = own_model.is_none() && app.qwen.draws(&model_name);
+    let prompt = hint.is_drawing.then(|| draw_prompt(delivery.messages_field(), &request.messages)).transpose()?;
+    let is_only = prompt.is_none() && !has_files && fallback::is_only(app, &model_name)?;
+    let mut refused = match refused {
+        None if !is_only => app.qwen.session().ready(platform).await.err(),
+        refused => refused,
+    };
+    if let Some(error) = refused.take_if(|error| prompt.is_some() || !fallback::is_asked_after(app, error)) {
+        return Err(error);
+    }
+    let asks_site = !is_only && refused.is_none();
+    let (choice, model) = match own_model {
+        Some(own) => (Choice { id: own.to_owned(), thinking: None, search: false }, None),
+        None if asks_site => app.qwen.choose(platform, &model_name).await,
+        None => app.qwen.choose_at_hand(&model_name),
+    };
+    let options = generation_options(&request, choice.clone(), model.as_ref());
+    if asks_site {
+        refresh_models_later(app, platform);
+    }
     // From here on the account is fixed, even if the session is replaced.
     let caller = match caller {
         Some(caller) => caller,
@@ -89,19 +121,41 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     let id = reply::new_id("conv_", platform);
     let services = app.services(&caller.account);
     let capabilities = services.upstream.capabilities();
+    // What the second upstream answers goes on in no chat, unless the client names one.
+    let keeps_history = asks_site || refused.is_some() || hint.explicit.is_some();
+    let capabilities = Capabilities { keeps_history: capabilities.keeps_history && keeps_history, ..capabilities };
     let tools = TurnTools::new(&request, options.search);
     let stem = reply::new_id("", platform);
-    let rules =
-        ToolRules::new(&request, stem.get(..22).unwrap_or(&stem), |name| services.upstream.shown_tool_name(name));
-    let whole = (request.messages, attachments, tools);
+    let stem = stem.get(..22).unwrap_or(&stem);
+    let rules = ToolRules::new(&request, stem, |name| services.upstream.shown_tool_name(name));
+    let messages = Arc::new(std::mem::take(&mut request.messages));
+    let second = if prompt.is_some() {
+        Ok(None)
+    } else {
+        let names = (model_name.as_str(), &choice);
+        let only = is_only || refused.is_some();
+        fallback::second(app, names, &request, (&messages, &attachments), (&delivery, stem, only))
+    };
+    let whole = (messages, attachments, tools);
     let conversation =
         app.conversations.find_match(platform, (caller.owner, capabilities), whole, (&hint, resumed), id).await;
+    let second = match (second, refused) {
+        (second, None) if is_only => second?,
+        // The second upstream takes it only where it can, and gets the whole conversation.
+        (second, None) => second.ok().flatten().filter(|_| !conversation.lacks_history()),
+        (Ok(Some(second)), Some(error)) if !conversation.lacks_history() => {
+            tracing::warn!(%error, "the second upstream is asked");
+            Some(second)
+        }
+        (_, Some(error)) => return Err(error),
+    };
     {
         let request_metrics = platform.request_metrics();
         let mut record = request_metrics.record();
         record.model = Some(model_name.clone());
         record.stream = Some(delivery.is_stream());
         record.hit = Some(conversation.is_known());
+        record.upstream = Some(services.upstream.name());
     }
     let conversation_id = conversation.id.clone();
     let id = reply::new_id(delivery.id_prefix(), platform);
@@ -140,17 +194,21 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
         } else {
             reply::json_bytes(StatusCode::OK, answer.whole().await?)
         };
+        let response = reply::with_upstream(response, "qwen");
         return Ok(reply::with_conversation(response, shown_conversation(&conversation_id)));
     }
-    let plan = Plan { options, conversation, reach, tools: rules, format, kept, links };
+    let plan = Plan { options, conversation, reach, tools: rules, format, kept, links, second };
     let mut answer = Answer::new(platform.clone(), services, plan, encoder, app.timing);
-    let response = if is_stream {
+    let (response, upstream) = if is_stream {
         answer.head().await?;
-        reply::event_stream(Body::Stream(Box::pin(answer)))
+        let upstream = answer.upstream_name();
+        (reply::event_stream(Body::Stream(Box::pin(answer))), upstream)
     } else {
-        reply::json_bytes(StatusCode::OK, answer.whole().await?)
+        let whole = answer.whole().await?;
+        (reply::json_bytes(StatusCode::OK, whole), answer.upstream_name())
     };
     drop(reservation);
+    let response = reply::with_upstream(response, upstream);
     Ok(reply::with_conversation(response, &conversation_id))
 }
 

@@ -77,6 +77,8 @@ async fn ask<P: Platform>(
         reservation: received.into_reservation(),
         resumed: None,
         keep: None,
+        refused: None,
+        has_files: true,
     };
     respond(app, platform, turn).await
 }

@@ -82,7 +82,7 @@ pub(super) async fn create<P: Platform>(
         first_frame: files.into_iter().next(),
     };
     let job = app.videos(&caller.account).create(platform, order).await?;
-    Ok(answer(&job))
+    Ok(reply::with_upstream(answer(&job), "qwen"))
 }
 
 async fn read_json<P: Platform>(app: &App, platform: &P, request: Request) -> Result<Asked> {

@@ -1,10 +1,14 @@
 //! Where answers come from.
 
+pub mod compatible;
+mod fields;
 mod owner;
 mod ports;
 pub mod qwen;
 mod seam;
+mod sse;
 
+pub use compatible::{Attached, AttachedContent, WholeAsk};
 pub use owner::{AccountId, Owner, ScopeKey};
 pub use ports::{Cache, Host, SessionStore, StoredSession, Upload, UploadStore};
 pub(crate) use qwen::DRAW_TIMEOUT;
@@ -17,3 +21,4 @@ pub use qwen::{ChatAnswer, Drawing, DrawnPicture, FilmTask, MediaRequest, TaskSt
 #[cfg(not(target_arch = "wasm32"))]
 pub use qwen::{PastChat, PastMessage};
 pub use seam::{Ask, Capabilities, Decoder, DrawAsk, FilmAsk, Lease, Opened, Upstream, render_prompt};
+pub use sse::{Flow, SseItem, SseReader};

@@ -4,6 +4,7 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::{
+    compatible::{self, WholeAsk},
     owner::Owner,
     ports::{Host, Upload},
     qwen::{
@@ -14,10 +15,10 @@ use super::{
 use url::Url;
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     llm::{FinishReason, Ratio, Reasoning, Source, Usage},
     media_type::MediaKind,
-    platform::{ByteStream, FetchError, FetchResponse},
+    platform::{ByteStream, FetchError, FetchErrorKind, FetchResponse},
     unix_time::UnixMillis,
 };
 
@@ -26,6 +27,8 @@ use crate::{
 pub enum Upstream {
     /// chat.qwen.ai, with a person's own account.
     Qwen(Arc<qwen::Client>),
+    /// A server that speaks OpenAI's chat completions.
+    Compatible(Arc<compatible::Client>),
 }
 
 /// What an upstream can do by itself. The engine does the rest.
@@ -34,6 +37,9 @@ pub struct Capabilities {
     /// It keeps the history of a chat: only what is new is sent, to the chat that knows the rest. Conversations are matched
     /// with chats only then.
     pub keeps_history: bool,
+    /// It takes tools, their results and schemas as such. Elsewhere the model is told of them, and its calls are read out of
+    /// its text.
+    pub has_tools: bool,
 }
 
 /// One message to an upstream.
@@ -99,7 +105,7 @@ impl<'a> FilmAsk<'a> {
 pub struct Opened {
     /// Its bytes, for the upstream's [`Decoder`].
     pub body: ByteStream,
-    /// The chat that it comes from.
+    /// The chat that it comes from; empty where the upstream keeps none.
     pub chat_id: String,
     /// What it was asked for with: what the upstream says of it counts for no others.
     pub lease: Lease,
@@ -110,6 +116,8 @@ pub struct Opened {
 pub enum Lease {
     /// Credentials of chat.qwen.ai.
     Qwen(CredentialsLease),
+    /// The key of the configuration, which never changes.
+    Compatible,
 }
 
 /// Reads an upstream's bytes.
@@ -117,6 +125,8 @@ pub enum Lease {
 pub enum Decoder {
     /// Those of chat.qwen.ai.
     Qwen(Box<qwen::Decoder>),
+    /// Those of a server that speaks OpenAI's chat completions.
+    Compatible(Box<compatible::Decoder>),
 }
 
 impl Upstream {
@@ -124,7 +134,17 @@ impl Upstream {
     #[must_use]
     pub const fn capabilities(&self) -> Capabilities {
         match self {
-            Self::Qwen(_) => Capabilities { keeps_history: true },
+            Self::Qwen(_) => Capabilities { keeps_history: true, has_tools: false },
+            Self::Compatible(_) => Capabilities { keeps_history: false, has_tools: true },
+        }
+    }
+
+    /// Its name in the header `x-upstream`, in log lines and in metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Qwen(_) => "qwen",
+            Self::Compatible(_) => "fallback",
         }
     }
 
@@ -133,6 +153,7 @@ impl Upstream {
     pub fn decoder(&self) -> Decoder {
         match self {
             Self::Qwen(_) => Decoder::qwen(),
+            Self::Compatible(client) => Decoder::Compatible(Box::new(client.decoder())),
         }
     }
 
@@ -143,6 +164,7 @@ impl Upstream {
     pub fn check(&self, now: UnixMillis) -> Result<()> {
         match self {
             Self::Qwen(client) => client.session().check(now),
+            Self::Compatible(_) => Ok(()),
         }
     }
 
@@ -163,6 +185,7 @@ impl Upstream {
                 let stream = client.continue_chat(platform, owner, &turn(chat_id, parent_id, ask)).await?;
                 Ok(opened(stream, chat_id.to_owned()))
             }
+            Self::Compatible(_) => Err(of_site()),
         }
     }
 
@@ -177,6 +200,21 @@ impl Upstream {
                 let stream = client.complete(platform, owner, &turn(&chat_id, None, ask)).await?;
                 Ok(opened(stream, chat_id))
             }
+            Self::Compatible(_) => Err(of_site()),
+        }
+    }
+
+    /// Asks for the answer to a whole conversation, of an upstream that keeps none.
+    ///
+    /// # Errors
+    /// Any refusal.
+    pub async fn answer_whole<P: Host>(&self, platform: &P, ask: &WholeAsk<'_>) -> Result<Opened> {
+        match self {
+            Self::Qwen(_) => Err(Error::new(ErrorKind::UpstreamRejected, "chat.qwen.ai takes one message at a time.")),
+            Self::Compatible(client) => {
+                let body = client.ask(platform, ask).await?;
+                Ok(Opened { body, chat_id: String::new(), lease: Lease::Compatible })
+            }
         }
     }
 
@@ -187,6 +225,7 @@ impl Upstream {
     pub async fn new_drawing<P: Host>(&self, platform: &P, owner: &Owner, ask: &DrawAsk<'_>) -> Result<String> {
         match self {
             Self::Qwen(client) => client.new_chat(platform, owner, ask.text_model, ask.work()).await,
+            Self::Compatible(_) => Err(of_site()),
         }
     }
 
@@ -218,6 +257,7 @@ impl Upstream {
                 let echoes: Vec<&str> = ask.files.iter().filter_map(|file| file.json().get("url")?.as_str()).collect();
                 client.draw(platform, owner, &turn, &echoes).await
             }
+            Self::Compatible(_) => Err(of_site()),
         }
     }
 
@@ -228,6 +268,7 @@ impl Upstream {
     pub async fn new_film<P: Host>(&self, platform: &P, owner: &Owner, ask: &FilmAsk<'_>) -> Result<String> {
         match self {
             Self::Qwen(client) => client.new_chat(platform, owner, ask.text_model, ask.work()).await,
+            Self::Compatible(_) => Err(of_site()),
         }
     }
 
@@ -257,6 +298,7 @@ impl Upstream {
                 };
                 client.film(platform, owner, &turn).await
             }
+            Self::Compatible(_) => Err(of_site()),
         }
     }
 
@@ -267,6 +309,7 @@ impl Upstream {
     pub async fn task<P: Host>(&self, platform: &P, owner: &Owner, task_id: &str) -> Result<Option<TaskState>> {
         match self {
             Self::Qwen(client) => client.task(platform, owner, task_id).await,
+            Self::Compatible(_) => Err(of_site()),
         }
     }
 
@@ -283,6 +326,7 @@ impl Upstream {
     ) -> Result<Option<ChatAnswer>> {
         match self {
             Self::Qwen(client) => client.chat_answer(platform, owner, chat_id, wanted).await,
+            Self::Compatible(_) => Err(of_site()),
         }
     }
 
@@ -298,6 +342,9 @@ impl Upstream {
     ) -> Result<FetchResponse, FetchError> {
         match self {
             Self::Qwen(client) => client.open_media(platform, owner, wanted).await,
+            Self::Compatible(_) => {
+                Err(FetchError { kind: FetchErrorKind::Forbidden, detail: "no media of its own".to_owned() })
+            }
         }
     }
 
@@ -308,6 +355,7 @@ impl Upstream {
     pub async fn upload<P: Host>(&self, platform: &P, owner: &Owner, new: NewFile) -> Result<File> {
         match self {
             Self::Qwen(client) => client.upload(platform, owner, new).await,
+            Self::Compatible(_) => Err(of_site()),
         }
     }
 
@@ -316,6 +364,7 @@ impl Upstream {
     pub fn entry_for<P: Host>(&self, platform: &P, url: &Url, expected: Option<MediaKind>) -> Option<FileEntry> {
         match self {
             Self::Qwen(client) => client.entry_for(platform, url, expected),
+            Self::Compatible(_) => None,
         }
     }
 
@@ -323,6 +372,7 @@ impl Upstream {
     pub async fn refresh_url<P: Host>(&self, platform: &P, owner: &Owner, upload: Upload) -> Upload {
         match self {
             Self::Qwen(client) => client.refresh_url(platform, owner, upload).await,
+            Self::Compatible(_) => upload,
         }
     }
 
@@ -330,6 +380,7 @@ impl Upstream {
     pub async fn stop<P: Host>(&self, platform: &P, owner: &Owner, chat_id: &str, response_id: Option<&str>) {
         match self {
             Self::Qwen(client) => client.stop(platform, owner, chat_id, response_id).await,
+            Self::Compatible(_) => {}
         }
     }
 
@@ -338,6 +389,7 @@ impl Upstream {
     pub fn shown_tool_name<'a>(&self, name: &'a str) -> Cow<'a, str> {
         match self {
             Self::Qwen(_) => qwen::shown_tool_name(name),
+            Self::Compatible(_) => compatible::shown_tool_name(name),
         }
     }
 
@@ -345,6 +397,7 @@ impl Upstream {
     pub fn note<P: Host>(&self, platform: &P, lease: &Lease, error: &Error) {
         match (self, lease) {
             (Self::Qwen(client), Lease::Qwen(lease)) => client.note(platform, lease, error),
+            (Self::Qwen(_) | Self::Compatible(_), _) => {}
         }
     }
 
@@ -353,6 +406,7 @@ impl Upstream {
     pub async fn recover<P: Host>(&self, platform: &P, lease: &Lease, error: &Error) -> bool {
         match (self, lease) {
             (Self::Qwen(client), Lease::Qwen(lease)) => client.refresh_after(platform, lease, error).await,
+            (Self::Qwen(_) | Self::Compatible(_), _) => false,
         }
     }
 
@@ -361,6 +415,7 @@ impl Upstream {
     pub fn idle_error(&self) -> Error {
         match self {
             Self::Qwen(client) => client.idle_error(),
+            Self::Compatible(client) => client.idle_error(),
         }
     }
 
@@ -369,8 +424,15 @@ impl Upstream {
     pub fn broken_error(&self, error: &FetchError, has_text: bool) -> Error {
         match self {
             Self::Qwen(_) => qwen::broken_error(error, has_text),
+            Self::Compatible(client) => client.broken_error(error, has_text),
         }
     }
+}
+
+/// The error of what only chat.qwen.ai has, such as pictures and files.
+fn of_site() -> Error {
+    Error::new(ErrorKind::UpstreamRejected, "The second upstream keeps no chats and no files, and draws nothing.")
+        .of_fallback()
 }
 
 fn turn<'a>(chat_id: &'a str, parent_id: Option<&'a str>, ask: &Ask<'a>) -> qwen::Turn<'a> {
@@ -405,6 +467,7 @@ impl Decoder {
     pub fn expect_echoes<'a>(&mut self, links: impl IntoIterator<Item = &'a str>) {
         match self {
             Self::Qwen(decoder) => decoder.expect_echoes(links),
+            Self::Compatible(_) => {}
         }
     }
 
@@ -415,6 +478,7 @@ impl Decoder {
     pub fn feed(&mut self, piece: &[u8], sink: &mut impl EventSink) -> Result<bool> {
         match self {
             Self::Qwen(decoder) => decoder.feed(piece, sink),
+            Self::Compatible(decoder) => decoder.feed(piece, sink),
         }
     }
 
@@ -425,6 +489,7 @@ impl Decoder {
     pub fn finish(&mut self, sink: &mut impl EventSink) -> Result<()> {
         match self {
             Self::Qwen(decoder) => decoder.finish(sink),
+            Self::Compatible(decoder) => decoder.finish(sink),
         }
     }
 
@@ -434,6 +499,7 @@ impl Decoder {
         match self {
             Self::Qwen(_) if self.refusals() > 0 => qwen::refused_tools(),
             Self::Qwen(_) => qwen::empty_answer(),
+            Self::Compatible(decoder) => decoder.empty_answer(),
         }
     }
 
@@ -442,6 +508,7 @@ impl Decoder {
     pub fn refusals(&self) -> u32 {
         match self {
             Self::Qwen(decoder) => decoder.refusals(),
+            Self::Compatible(_) => 0,
         }
     }
 
@@ -450,6 +517,7 @@ impl Decoder {
     pub fn took_call(&self) -> bool {
         match self {
             Self::Qwen(decoder) => decoder.took_call(),
+            Self::Compatible(_) => false,
         }
     }
 
@@ -458,6 +526,7 @@ impl Decoder {
     pub fn is_cut(&self) -> bool {
         match self {
             Self::Qwen(decoder) => decoder.is_cut(),
+            Self::Compatible(_) => false,
         }
     }
 
@@ -466,6 +535,7 @@ impl Decoder {
     pub fn finished(&self) -> Option<FinishReason> {
         match self {
             Self::Qwen(decoder) => decoder.finished(),
+            Self::Compatible(decoder) => decoder.finished(),
         }
     }
 
@@ -474,6 +544,7 @@ impl Decoder {
     pub fn has_text(&self) -> bool {
         match self {
             Self::Qwen(decoder) => decoder.said_something(),
+            Self::Compatible(decoder) => decoder.has_text(),
         }
     }
 
@@ -482,6 +553,7 @@ impl Decoder {
     pub fn usage(&self) -> Usage {
         match self {
             Self::Qwen(decoder) => decoder.usage(),
+            Self::Compatible(decoder) => decoder.usage(),
         }
     }
 
@@ -490,6 +562,7 @@ impl Decoder {
     pub fn sources(&self) -> &[Source] {
         match self {
             Self::Qwen(decoder) => decoder.sources(),
+            Self::Compatible(_) => &[],
         }
     }
 
@@ -498,6 +571,7 @@ impl Decoder {
     pub fn response_id(&self) -> Option<&str> {
         match self {
             Self::Qwen(decoder) => decoder.response_id(),
+            Self::Compatible(_) => None,
         }
     }
 
@@ -506,6 +580,7 @@ impl Decoder {
     pub fn events(&self) -> u64 {
         match self {
             Self::Qwen(decoder) => decoder.events(),
+            Self::Compatible(decoder) => decoder.events(),
         }
     }
 
@@ -514,6 +589,7 @@ impl Decoder {
     pub fn unknown_events(&self) -> u32 {
         match self {
             Self::Qwen(decoder) => decoder.unknown_events(),
+            Self::Compatible(decoder) => decoder.unknown_events(),
         }
     }
 }

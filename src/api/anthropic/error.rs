@@ -48,6 +48,7 @@ pub const fn wire_form(kind: ErrorKind) -> WireForm {
         ErrorKind::UpstreamRejected => (400, "invalid_request_error"),
         ErrorKind::UpstreamEmpty => (502, "api_error"),
         ErrorKind::UpstreamInvalid => (502, "api_error"),
+        ErrorKind::FallbackRefused => (502, "api_error"),
         ErrorKind::ToolChoiceUnsatisfied => (502, "api_error"),
         ErrorKind::InvalidStructuredOutput => (502, "api_error"),
         ErrorKind::UpstreamTruncated => (502, "api_error"),

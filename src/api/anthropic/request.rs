@@ -17,7 +17,7 @@ use crate::{
     api::{
         Delivery, Parsed,
         json_body::read,
-        lenient::{Number, Object, Stop, Whole, Words, reset_attached, tools},
+        lenient::{Number, Object, Stop, Whole, Words, present, reset_attached, tools},
         reasoning::{self, ThinkingSwitch},
     },
     error::{Error, Result},
@@ -119,10 +119,12 @@ impl FormatFields {
         let schema = schema.filter(|schema| schema.get() != "null");
         match (kind.as_deref(), schema) {
             (None | Some("text" | ""), None) => Ok(None),
-            (Some("json_object"), None) => Ok(Some(OutputFormat { schema: None, param })),
-            (None | Some("json_schema" | "json_object" | ""), Some(schema)) => {
-                Ok(Some(OutputFormat { schema: Some(Box::<str>::from(schema)), param: schema_param }))
-            }
+            (Some("json_object"), None) => Ok(Some(OutputFormat { param, ..OutputFormat::default() })),
+            (None | Some("json_schema" | "json_object" | ""), Some(schema)) => Ok(Some(OutputFormat {
+                schema: Some(Box::<str>::from(schema)),
+                param: schema_param,
+                ..OutputFormat::default()
+            })),
             (Some("json_schema"), None) => {
                 Err(Error::invalid(schema_param, format!("The field '{schema_param}' is missing.")))
             }
@@ -152,9 +154,9 @@ impl MessagesRequest {
             output_format,
             conversation_id,
             metadata: _,
-            temperature: _,
-            top_p: _,
-            top_k: _,
+            temperature,
+            top_p,
+            top_k,
             service_tier: _,
             speed: _,
             inference_geo: _,
@@ -182,10 +184,13 @@ impl MessagesRequest {
         if let Some(system) = system.filter(|_| !messages.is_empty()) {
             messages.insert(0, system);
         }
+        let reasoning = reasoning::anthropic(thinking.as_ref()).or_else(|| reasoning::effort(effort.as_deref()));
+        let fields = [("temperature", temperature), ("top_p", top_p), ("top_k", top_k)];
+        let sampling = llm::Sampling { fields: present(fields, None), effort, limits_completion: false };
         let request = llm::Request {
             model,
             messages,
-            reasoning: reasoning::anthropic(thinking.as_ref()).or_else(|| reasoning::effort(effort.as_deref())),
+            reasoning,
             search,
             stop,
             max_tokens: max_tokens.and_then(|limit| u64::try_from(limit.0).ok()).filter(|limit| *limit > 0),
@@ -194,6 +199,7 @@ impl MessagesRequest {
             allowed_tools: None,
             parallel_tool_calls: parallel,
             format,
+            sampling,
             conversation_id,
         };
         let delivery = MessagesDelivery { is_stream: stream.unwrap_or(false), input_tokens: estimate_tokens(&request) };

@@ -50,6 +50,7 @@ pub const fn wire_form(kind: ErrorKind) -> WireForm {
         ErrorKind::UpstreamEmpty => (502, "upstream_error"),
         ErrorKind::UpstreamInvalid => (502, "upstream_error"),
         ErrorKind::PreviousResponseNotFound => (404, "invalid_request_error"),
+        ErrorKind::FallbackRefused => (502, "upstream_error"),
         ErrorKind::ToolChoiceUnsatisfied => (502, "upstream_error"),
         ErrorKind::InvalidStructuredOutput => (502, "upstream_error"),
         ErrorKind::UpstreamTruncated => (502, "upstream_error"),

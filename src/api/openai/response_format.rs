@@ -23,9 +23,8 @@ pub(super) struct ResponseFormat {
 }
 
 /// A schema with its name.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
-#[expect(dead_code, reason = "fields without a meaning here have a type, so that a wrong one is an error")]
 struct NamedSchema {
     /// Its name.
     name: Option<String>,
@@ -34,14 +33,13 @@ struct NamedSchema {
     /// The JSON schema (draft 2020-12). Every answer is checked against it.
     #[cfg_attr(test, schema(value_type = Option<crate::api::lenient::Object>))]
     schema: Option<Box<RawValue>>,
-    /// Without effect: every answer is checked.
+    /// Without effect at chat.qwen.ai, where every answer is checked; the second upstream is told.
     strict: Option<bool>,
 }
 
 /// What the text of an answer has to be, as the Responses API has it.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
-#[expect(dead_code, reason = "fields without a meaning here have a type, so that a wrong one is an error")]
 pub(super) struct TextFormat {
     /// `text`, `json_object` or `json_schema`.
     #[serde(rename = "type")]
@@ -53,7 +51,7 @@ pub(super) struct TextFormat {
     /// The JSON schema (draft 2020-12). Every answer is checked against it.
     #[cfg_attr(test, schema(value_type = Option<crate::api::lenient::Object>))]
     schema: Option<Box<RawValue>>,
-    /// Without effect: every answer is checked.
+    /// Without effect at chat.qwen.ai, where every answer is checked; the second upstream is told.
     strict: Option<bool>,
 }
 
@@ -61,26 +59,29 @@ impl TextFormat {
     /// # Errors
     /// As of [`ResponseFormat::into_neutral`].
     pub(super) fn into_neutral(self) -> Result<Option<OutputFormat>> {
-        let Self { kind, schema, .. } = self;
-        neutral(kind.as_deref(), schema, "text.format", "text.format.schema", "text.format.type")
+        let Self { kind, name, description, schema, strict } = self;
+        let named = NamedSchema { name, description, schema, strict };
+        neutral(kind.as_deref(), named, "text.format", "text.format.schema", "text.format.type")
     }
 }
 
 fn neutral(
     kind: Option<&str>,
-    schema: Option<Box<RawValue>>,
+    named: NamedSchema,
     param: &'static str,
     schema_param: &'static str,
     kind_param: &'static str,
 ) -> Result<Option<OutputFormat>> {
     match kind {
         None | Some("text" | "") => Ok(None),
-        Some("json_object") => Ok(Some(OutputFormat { schema: None, param })),
+        Some("json_object") => Ok(Some(OutputFormat { param, ..OutputFormat::default() })),
         Some("json_schema") => {
+            let NamedSchema { name, description, schema, strict } = named;
             let schema = schema.filter(|schema| schema.get() != "null");
             let missing = || Error::invalid(schema_param, format!("The field '{param}' has no schema."));
             let schema = schema.ok_or_else(missing)?;
-            Ok(Some(OutputFormat { schema: Some(schema.get().into()), param: schema_param }))
+            let schema = Some(schema.get().into());
+            Ok(Some(OutputFormat { schema, name, description, strict, param: schema_param }))
         }
         Some(_) => Err(Error::invalid(
             kind_param,
@@ -94,8 +95,7 @@ impl ResponseFormat {
     /// `invalid_request` with the field: another type, or a schema that is none.
     pub(super) fn into_neutral(self) -> Result<Option<OutputFormat>> {
         let Self { kind, json_schema } = self;
-        let schema = json_schema.and_then(|named| named.schema);
-        neutral(kind.as_deref(), schema, "response_format", SCHEMA, "response_format.type")
+        neutral(kind.as_deref(), json_schema.unwrap_or_default(), "response_format", SCHEMA, "response_format.type")
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     media_type::{MediaKind, extension, matches_kind},
     platform::{Platform, Reach, StoreHealth},
     store::files as table,
-    upstream::{File, FileEntry, NewFile, Owner, Upstream, content_hash, plain_name},
+    upstream::{Attached, AttachedContent, File, FileEntry, NewFile, Owner, Upstream, content_hash, plain_name},
 };
 
 /// An attachment of a message.
@@ -70,6 +70,26 @@ impl Attachment {
     pub(super) fn named_only(message: usize, name: String) -> Self {
         let source = Mutex::new(Source::Lost);
         Self { message, param: String::new(), expected: None, name, fingerprint: "lost".to_owned(), source }
+    }
+
+    /// The attachment as the client sent it; `None` if it is no longer available.
+    ///
+    /// # Errors
+    /// `invalid_request` for a file that was uploaded before.
+    pub(super) fn as_sent(&self) -> Result<Option<Attached>> {
+        let content = match &*self.source.lock().unwrap_or_else(PoisonError::into_inner) {
+            Source::Content { content, hash: _, declared } => AttachedContent::Bytes(content.clone(), declared.clone()),
+            Source::Link(url) => AttachedContent::Link(url.clone()),
+            Source::Lost => return Ok(None),
+            Source::Uploaded(_) | Source::Ready(_) => {
+                let problem = format!(
+                    "The file '{}' is kept at chat.qwen.ai, and the second upstream cannot read it there. Attach its content or a link, or use a model of GET /v1/models.",
+                    self.name
+                );
+                return Err(Error::invalid(self.param.clone(), problem));
+            }
+        };
+        Ok(Some(Attached { message: self.message, name: self.name.clone(), kind: self.expected, content }))
     }
 
     /// Returns the entry for the upstream; uploads the attachment unless that was done.

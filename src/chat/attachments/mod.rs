@@ -18,7 +18,7 @@ use crate::{
     llm::{Media, Message, Part, Role},
     media_type::MediaKind,
     platform::Platform,
-    upstream::{File, FileEntry},
+    upstream::{Attached, File, FileEntry},
 };
 
 /// The most files of one message upstream. The site's own page stops at five; its API accepted more.
@@ -109,6 +109,15 @@ impl Attachments {
             }
             None => Ok(()),
         }
+    }
+
+    /// What is attached, for an upstream that fetches links and takes contents by itself. What is no longer available is left
+    /// out.
+    ///
+    /// # Errors
+    /// `invalid_request` for a file that only this server, or chat.qwen.ai, has; it names the part.
+    pub(in crate::chat) fn as_sent(&self) -> Result<Vec<Attached>> {
+        self.all.iter().filter_map(|attachment| attachment.as_sent().transpose()).collect()
     }
 
     /// How many there are.

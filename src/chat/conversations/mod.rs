@@ -90,6 +90,7 @@ pub struct ConversationMatch {
     pub(in crate::chat) known_messages: usize,
     /// Whether the request does not say what came before: only the chat at `anchor` can answer it.
     pub(in crate::chat) is_partial: bool,
+    lacks_history: bool,
     /// How many messages the request has.
     message_count: usize,
     /// The digest of the tools of this turn; empty where the upstream is not told of any.
@@ -113,7 +114,7 @@ pub struct Resumed {
 
 /// A request's messages with their speakers and attachments.
 struct Transcript {
-    messages: Vec<Message>,
+    messages: Arc<Vec<Message>>,
     /// Who speaks, or which tool call a result answers.
     names: Vec<Option<String>>,
     /// Which calls results answer.
@@ -140,6 +141,13 @@ impl ConversationMatch {
         self.anchor.is_some()
     }
 
+    /// Whether the request shows less than was said in the conversation that it names: only the chat that knows the rest can
+    /// answer it.
+    #[must_use]
+    pub fn lacks_history(&self) -> bool {
+        self.lacks_history
+    }
+
     /// Notes what the chat is, for the turns that follow. Only where the upstream is told of no tools.
     pub(in crate::chat) fn note_chat(&mut self, kind: &str) {
         kind.clone_into(&mut self.tools);
@@ -164,7 +172,7 @@ impl Conversations {
         &self,
         platform: &impl Platform,
         (owner, capabilities): (Owner, Capabilities),
-        (messages, attachments, tools): (Vec<Message>, Attachments, TurnTools),
+        (messages, attachments, tools): (Arc<Vec<Message>>, Attachments, TurnTools),
         (hint, resumed): (&ConversationHint, Option<Resumed>),
         new_id: String,
     ) -> ConversationMatch {
@@ -192,6 +200,7 @@ impl Conversations {
             full_prompt,
             known_messages: 0,
             is_partial: resumed.is_some(),
+            lacks_history: resumed.is_some(),
             message_count: transcript.messages.len(),
             tools: tools.digest().to_owned(),
             attachments: Attachments::default(),
@@ -210,6 +219,10 @@ impl Conversations {
         };
         let (anchor, message_count) = match found {
             Found::Anchor(anchor, message_count) => (anchor, message_count),
+            Found::Head(anchor, message_count) => {
+                conversation.lacks_history = conversation.history.depth() < anchor.depth;
+                (anchor, message_count)
+            }
             other => {
                 conversation.attachments = transcript.attachments;
                 conversation.is_throwaway = matches!(other, Found::SideCall);
@@ -291,7 +304,7 @@ impl Conversations {
                 // The history is unknown or empty: the id means the end of that conversation.
                 let head = table::head(platform, scope, id, not_before);
                 let head = self.store_health.ok_or_log("finding a conversation", head.await).flatten();
-                head.map_or(Found::Nothing, |head| Found::Anchor(head, last.map_or(0, |last| last.message_count)))
+                head.map_or(Found::Nothing, |head| Found::Head(head, last.map_or(0, |last| last.message_count)))
             }
             (None, None, Some(id)) if last.is_none() => {
                 // A side call, or the first question again: neither is the conversation's next turn.
@@ -374,6 +387,28 @@ impl Conversations {
             model: model.to_owned(),
         };
         self.store_health.ok_or_log("recording a turn", table::record(platform, &turn, along, now).await);
+    }
+
+    /// Records a turn that another upstream has answered: the chat stays where it is, and the next turn brings what was said
+    /// meanwhile. Without a chat there is nothing to record but the response that is kept.
+    pub(in crate::chat) async fn record_elsewhere(
+        &self,
+        platform: &impl Platform,
+        conversation: &ConversationMatch,
+        model: &str,
+        (answer, kept): (Option<RecordedAnswer>, Option<(&KeptResponse, &str)>),
+    ) {
+        match (&conversation.anchor, answer) {
+            (Some(Anchor { chat_id, .. }), Some(answer)) => {
+                let answer = RecordedAnswer { is_spoiled: true, ..answer };
+                self.record(platform, conversation, chat_id, model, &answer, kept).await;
+            }
+            _ => {
+                if let Some(kept) = kept {
+                    self.keep(platform, conversation, kept).await;
+                }
+            }
+        }
     }
 
     /// Keeps a response that no chat can go on from.
@@ -498,6 +533,8 @@ fn anchor_before(anchor: Anchor, before: Option<&Anchor>, message_count: usize, 
 enum Found {
     /// The request continues here, where this many of its messages are known.
     Anchor(Anchor, usize),
+    /// The same, by the conversation's id alone.
+    Head(Anchor, usize),
     /// The history is unknown or empty.
     Nothing,
     /// The request shows a conversation's history with other instructions (title, tags, translation) and must not continue it.

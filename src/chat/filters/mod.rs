@@ -14,4 +14,4 @@ pub(super) use json::{Found, ObjectFilter, outermost};
 pub(super) use limit::LimitFilter;
 pub(super) use schema::Schema;
 pub(super) use stop::StopFilter;
-pub(super) use tools::{Native, Piece, ReadCall, ToolReader, ToolSet, bare_arguments, has_call};
+pub(super) use tools::{Native, Piece, ReadCall, ToolReader, ToolSet, bare_arguments, has_call, read_native};

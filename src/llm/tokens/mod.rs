@@ -61,11 +61,12 @@ pub fn estimate_tokens(request: &Request) -> u64 {
         allowed_tools: _,
         parallel_tool_calls: _,
         format,
+        sampling: _,
         conversation_id: _,
     } = request;
     let shown: &[Tool] = if *tool_choice == ToolChoice::None { &[] } else { tools };
     let explained = if shown.is_empty() { 0 } else { TOOLS };
-    let format = format.iter().map(|OutputFormat { schema, param: _ }| sum([FORMAT, text(schema.as_deref())]));
+    let format = format.iter().map(|OutputFormat { schema, .. }| sum([FORMAT, text(schema.as_deref())]));
     sum(messages.iter().map(message).chain(shown.iter().map(tool)).chain(format).chain([explained]))
 }
 

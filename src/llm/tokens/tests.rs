@@ -148,6 +148,7 @@ fn each_part_of_a_request_counts() {
     };
     assert!(with_call(r#"{"city":"Oslo"}"#) > with_call("{}"));
     let schema = json!({"type": "object", "properties": {"age": {"type": "integer"}}}).to_string();
-    let format = Some(OutputFormat { schema: Some(schema.into()), param: "response_format" });
+    let format =
+        Some(OutputFormat { schema: Some(schema.into()), param: "response_format", ..OutputFormat::default() });
     assert!(estimate_tokens(&Request { format, ..Request::default() }) > 30);
 }

@@ -42,8 +42,8 @@ pub(super) const TURN: &[ErrorKind] = &[
     K::UpstreamTruncated,
 ];
 
-/// The further errors of a turn with tools, or with a form that its answer has to have.
-pub(super) const FORMS: &[ErrorKind] = &[K::ToolChoiceUnsatisfied, K::InvalidStructuredOutput];
+/// The further errors of a turn with tools, with a form that its answer has to have, or with a second upstream.
+pub(super) const FORMS: &[ErrorKind] = &[K::ToolChoiceUnsatisfied, K::InvalidStructuredOutput, K::FallbackRefused];
 
 /// The errors of pictures alone.
 pub(super) const PICTURES: &[ErrorKind] =
@@ -96,6 +96,7 @@ const fn sample_message(kind: ErrorKind) -> &'static str {
         K::ContentFilter => "The site's content inspection refused the text.",
         K::ModelNotFound => "There is no such model. GET /v1/models lists the models.",
         K::UpstreamRejected => "The site refuses the request.",
+        K::FallbackRefused => "The second upstream does not accept this server's key, or does not allow the request.",
         K::UpstreamEmpty => "The site returned an empty answer.",
         K::UpstreamInvalid => "The site returned something that is not its protocol.",
         K::UpstreamTruncated => "The site's answer ended too early.",
@@ -213,6 +214,7 @@ fn response(route: &Route, status: u16, kinds: &[ErrorKind]) -> Json {
     for (name, component, statuses) in [
         ("retry-after", "RetryAfter", &[403, 429, 502, 503, 504][..]),
         ("x-should-retry", "ShouldRetry", &[400, 401, 403, 429, 500, 502, 504]),
+        ("x-upstream", "Upstream", &[400, 401, 403, 404, 429, 502, 503, 504]),
         ("www-authenticate", "WwwAuthenticate", &[401]),
     ] {
         if statuses.contains(&status) {

@@ -102,7 +102,7 @@ fn answer(event: &str) -> Vec<Answer> {
             ("application/json", reference("ImagesObject"), pictures()),
             ("text/event-stream", stream, json!(format!("event: {event}\ndata: {data}\n\n"))),
         ],
-        headers: &[("x-images", "Images")],
+        headers: &[("x-images", "Images"), ("x-upstream", "Upstream")],
     }]
 }
 

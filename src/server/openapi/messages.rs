@@ -57,7 +57,7 @@ pub(super) fn create() -> Operation {
                 ("application/json", reference("MessagesAnswer"), whole),
                 ("text/event-stream", stream, json!(event)),
             ],
-            headers: &[("x-conversation-id", "ConversationId")],
+            headers: &[("x-conversation-id", "ConversationId"), ("x-upstream", "Upstream")],
         }],
         errors: [&[K::InvalidJson], TURN, FORMS, SITE].concat(),
         ..about(

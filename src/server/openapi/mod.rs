@@ -230,6 +230,10 @@ fn document() -> Json {
                     "description": "The id of the conversation. Clients can send it as the header or the field of that name.",
                     "schema": { "type": "string" },
                 },
+                "Upstream": {
+                    "description": "Who answers: chat.qwen.ai, or the second upstream (`FALLBACK_BASE_URL`).",
+                    "schema": { "type": "string", "enum": ["qwen", "fallback"] },
+                },
                 "Images": {
                     "description": "How many of the wanted pictures were drawn, such as `1/3`. Present if some failed.",
                     "schema": { "type": "string", "pattern": "^[0-9]+/[0-9]+$" },

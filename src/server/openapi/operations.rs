@@ -186,7 +186,7 @@ fn turn() -> Vec<Answer> {
             ("application/json", reference("ChatCompletion"), whole),
             ("text/event-stream", stream, json!(events)),
         ],
-        headers: &[("x-conversation-id", "ConversationId")],
+        headers: &[("x-conversation-id", "ConversationId"), ("x-upstream", "Upstream")],
     }]
 }
 

@@ -102,7 +102,7 @@ fn answer() -> Vec<Answer> {
             ("application/json", reference("Response"), response()),
             ("text/event-stream", stream, json!(events)),
         ],
-        headers: &[("x-conversation-id", "ConversationId")],
+        headers: &[("x-conversation-id", "ConversationId"), ("x-upstream", "Upstream")],
     }]
 }
 

@@ -15,11 +15,11 @@ use super::{
     native_calls::{NativeCall, NativeCalls},
     pictures::{Pictures, is_link},
     refusal::{RefusalFilter, is_refusal},
-    sse::{Flow, SseItem, SseReader},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     llm::{CallEvent, Event, FinishReason, PictureEvent, Source, ToolKind, Usage},
+    upstream::sse::{Flow, SseItem, SseReader},
 };
 
 /// Receives the answer, piece by piece.

@@ -69,6 +69,15 @@ impl Client {
         (choice, model)
     }
 
+    /// The same by the list at hand: the site is not asked.
+    pub fn choose_at_hand(&self, name: &str) -> (Choice, Option<Model>) {
+        let list = self.model_cache.current_list();
+        let names = Names { live: list.as_ref(), aliases: &self.aliases, default: &self.default_model };
+        let choice = models::choose(name, names);
+        let model = list.and_then(|list| list.get(&choice.id).cloned());
+        (choice, model)
+    }
+
     /// What a client's name of an image model means. Never fails.
     pub async fn choose_picture<P: Host>(
         self: &Arc<Self>,

@@ -40,7 +40,6 @@ mod poll;
 mod prompt;
 mod refusal;
 mod session;
-mod sse;
 mod tool_prompt;
 mod turn;
 mod wire;
@@ -59,6 +58,5 @@ pub use prompt::{
     Answers, PromptMessage, RenderedPrompt, answered_calls, prompt_file, render, speaker_names, without_missing,
 };
 pub use session::{CredentialsLease, Session, SessionReport, SessionState};
-pub use sse::{Flow, SseItem, SseReader};
 pub use tool_prompt::{ToolAsk, ToolText, correction_text, shown_tool_name};
 pub use turn::{Turn, Work};

@@ -4,10 +4,8 @@
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::{
-    event::Text,
-    halves::{marked, whole},
-};
+use super::halves::{marked, whole};
+use crate::upstream::fields::Text;
 
 /// The longest arguments that are kept of a call, in bytes.
 const MAX_ARGUMENTS: usize = 1024 * 1024;

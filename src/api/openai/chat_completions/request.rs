@@ -10,7 +10,7 @@ use crate::{
     api::{
         Delivery, Parsed,
         json_body::read,
-        lenient::{Number, Object, Stop, Whole, Words},
+        lenient::{Number, Object, ObjectText, Stop, Whole, Words, present},
         openai::{
             content::reset_attached,
             response_format::ResponseFormat,
@@ -120,7 +120,7 @@ pub(crate) struct ChatRequest {
     #[cfg_attr(test, schema(value_type = Option<f64>))]
     pub(crate) seed: Option<Number>,
     #[cfg_attr(test, schema(value_type = Option<Object>))]
-    pub(crate) logit_bias: Option<Object>,
+    pub(crate) logit_bias: Option<ObjectText>,
     pub(crate) logprobs: Option<bool>,
     #[cfg_attr(test, schema(value_type = Option<f64>))]
     pub(crate) top_logprobs: Option<Number>,
@@ -181,18 +181,18 @@ impl ChatRequest {
             thinking_budget,
             thinking,
             reasoning_effort,
-            reasoning,
+            reasoning: reasoning_switch,
             chat_template_kwargs,
             extra_body,
-            temperature: _,
-            top_p: _,
-            top_k: _,
-            min_p: _,
-            frequency_penalty: _,
-            presence_penalty: _,
-            repetition_penalty: _,
-            seed: _,
-            logit_bias: _,
+            temperature,
+            top_p,
+            top_k,
+            min_p,
+            frequency_penalty,
+            presence_penalty,
+            repetition_penalty,
+            seed,
+            logit_bias,
             logprobs: _,
             top_logprobs: _,
             user: _,
@@ -225,12 +225,28 @@ impl ChatRequest {
         let reasoning = reasoning::switch(enable_thinking, thinking_budget)
             .or_else(|| reasoning::anthropic(thinking.as_ref()))
             .or_else(|| reasoning::effort(reasoning_effort.as_deref()))
-            .or_else(|| reasoning::openrouter(reasoning.as_ref()))
+            .or_else(|| reasoning::openrouter(reasoning_switch.as_ref()))
             .or_else(|| reasoning::template(chat_template_kwargs.as_ref()))
             .or_else(|| extra_body.as_ref().and_then(ExtraBody::reasoning));
+        let fields = [
+            ("temperature", temperature),
+            ("top_p", top_p),
+            ("top_k", top_k),
+            ("min_p", min_p),
+            ("frequency_penalty", frequency_penalty),
+            ("presence_penalty", presence_penalty),
+            ("repetition_penalty", repetition_penalty),
+            ("seed", seed),
+        ];
+        let effort = reasoning_effort.or_else(|| reasoning_switch.and_then(|switch| switch.effort));
         let limit = |limit: Option<Whole>| u64::try_from(limit?.0).ok().filter(|limit| *limit > 0);
         let asked = ToolRequest { tools, functions, tool_choice, function_call, parallel: parallel_tool_calls };
         let Tools { tools, choice, allowed, parallel, search, legacy, namespaced: _ } = asked.into_neutral()?;
+        let sampling = llm::Sampling {
+            fields: present(fields, logit_bias.map(|object| ("logit_bias", object))),
+            effort,
+            limits_completion: limit(max_completion_tokens).is_some(),
+        };
         let delivery = ChatDelivery {
             is_stream: stream.unwrap_or(false),
             include_usage: stream_options.and_then(|options| options.include_usage).unwrap_or(false),
@@ -248,6 +264,7 @@ impl ChatRequest {
             allowed_tools: allowed,
             format: response_format.map_or(Ok(None), ResponseFormat::into_neutral)?,
             parallel_tool_calls: parallel,
+            sampling,
             conversation_id,
         };
         Ok(Parsed { request, delivery: Delivery::ChatCompletions(delivery) })

@@ -16,7 +16,7 @@ use crate::{
     api::{
         Delivery, Parsed,
         json_body::read,
-        lenient::{Number, Object, Whole, Words},
+        lenient::{Number, Object, Whole, Words, present},
         openai::{
             chat_completions::ChatDelivery,
             content::reset_attached,
@@ -257,11 +257,11 @@ impl Draft {
             include: _,
             max_tool_calls: _,
             metadata: _,
-            temperature: _,
-            top_p: _,
+            temperature,
+            top_p,
             top_logprobs: _,
-            presence_penalty: _,
-            frequency_penalty: _,
+            presence_penalty,
+            frequency_penalty,
             truncation: _,
             prompt: _,
             prompt_cache_key: _,
@@ -292,10 +292,18 @@ impl Draft {
             namespaced: namespaced.into(),
             echo: Arc::new(echo),
         };
+        let fields = [
+            ("temperature", temperature),
+            ("top_p", top_p),
+            ("presence_penalty", presence_penalty),
+            ("frequency_penalty", frequency_penalty),
+        ];
+        let switch = reasoning::openrouter(reasoning.as_ref());
+        let effort = reasoning.and_then(|switch| switch.effort);
         let request = llm::Request {
             model,
             messages,
-            reasoning: reasoning::openrouter(reasoning.as_ref()),
+            reasoning: switch,
             search,
             stop: Vec::new(),
             max_tokens: max_output_tokens.and_then(|limit| u64::try_from(limit.0).ok()).filter(|limit| *limit > 0),
@@ -304,6 +312,7 @@ impl Draft {
             allowed_tools: allowed,
             parallel_tool_calls: parallel,
             format,
+            sampling: llm::Sampling { fields: present(fields, None), effort, limits_completion: false },
             conversation_id: conversation.map(|ConversationId(id)| id),
         };
         Ok(Parsed { request, delivery: Delivery::Responses(delivery) })

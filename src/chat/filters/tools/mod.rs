@@ -106,6 +106,18 @@ pub(in crate::chat) fn has_call(text: &str, tools: &ToolSet) -> bool {
     reader.calls() > 0
 }
 
+/// Reads a call of an upstream that calls tools itself.
+///
+/// # Errors
+/// [`Native::Cut`] and [`Native::Unreadable`].
+pub(in crate::chat) fn read_native(name: &str, arguments: &str, tools: &ToolSet) -> Result<ReadCall, Native> {
+    match payload::native(name, arguments, tools) {
+        Payload::Calls(calls) => calls.into_iter().next().ok_or(Native::Unreadable),
+        Payload::Cut => Err(Native::Cut),
+        Payload::Unreadable => Err(Native::Unreadable),
+    }
+}
+
 impl ToolReader {
     /// A reader for the answer to a request with these tools.
     pub(in crate::chat) fn new(tools: ToolSet) -> Self {

@@ -1,7 +1,7 @@
 //! A bounded reader of event streams: bytes in any pieces go in, the data of each event comes out.
 //!
 //! Follows the WHATWG rules for `text/event-stream` (line ends CR, LF or CRLF, a byte order mark, comments, several `data:`
-//! lines in one event), plus what chat.qwen.ai adds: bare JSON or HTML without a field name is handed out as well, line by line.
+//! lines in one event), plus what upstreams add: bare JSON or HTML without a field name is handed out as well, line by line.
 
 use std::ops::ControlFlow;
 
@@ -138,7 +138,7 @@ impl SseReader {
     fn check_size(&self, more: usize) -> Flow {
         if self.line.len().saturating_add(self.data.len()).saturating_add(more) > MAX_EVENT {
             let error =
-                Error::new(ErrorKind::UpstreamInvalid, "chat.qwen.ai sent an event that is too large to be real.");
+                Error::new(ErrorKind::UpstreamInvalid, "The upstream sent an event that is too large to be real.");
             return Flow::Break(Err(error));
         }
         Flow::Continue(())

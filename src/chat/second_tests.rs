@@ -1,0 +1,210 @@
+//! When the second upstream is asked, on the virtual clock.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::{
+    Answer, Attachments, Second, ToolRules, WholeTurn,
+    engine_tests::{
+        STREAM, TIMING, broken, created, delta, end, event, json, owner, pieces, prepared_with, refusal, seconds,
+        services, stream,
+    },
+    test_requests::request,
+};
+use crate::{
+    api::openai::chat_completions::ChatDelivery,
+    config::{Fallback, FallbackAfter},
+    error::ErrorKind,
+    platform::{FetchError, FetchErrorKind, FetchResponse, Payload, testing::Sim},
+    store::MIGRATIONS,
+    upstream::{Upstream, compatible},
+};
+
+const BODY: &str = r#"{"messages":[{"role":"user","content":"hi"}]}"#;
+
+/// An answer of the second upstream.
+fn paid(word: &str) -> FetchResponse {
+    let chunk = format!(r#"{{"choices":[{{"delta":{{"content":"{word}"}},"finish_reason":null}}]}}"#);
+    let last = r#"{"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
+    stream([event(Duration::ZERO, &chunk), event(Duration::ZERO, last), event(Duration::ZERO, "[DONE]")])
+}
+
+/// Two upstreams that answer as these say, however often they are asked.
+fn upstreams(
+    site: impl Fn() -> Result<FetchResponse, FetchError> + Send + 'static,
+    second: impl Fn() -> Result<FetchResponse, FetchError> + Send + 'static,
+) -> Sim {
+    Sim::answering(move |request: &http::Request<Payload>, _| match (request.uri().host(), request.uri().path()) {
+        (Some("second.test"), "/v1/chat/completions") => second(),
+        (_, "/api/v2/chats/new") => Ok(json(200, r#"{"success":true,"data":{"id":"new-chat"}}"#)),
+        (_, "/api/v2/chat/completions") => site(),
+        (_, "/api/v2/chat/stop") => Ok(json(200, "{}")),
+        (_, path) => panic!("{path} was asked"),
+    })
+    .with_database(MIGRATIONS)
+}
+
+fn second(after: FallbackAfter) -> Second {
+    let base_url = "https://second.test/v1".to_owned();
+    let config = Fallback { base_url, api_key: None, models: [].into(), after: after.clone() };
+    let mut request = request(BODY);
+    let messages = Arc::new(std::mem::take(&mut request.messages));
+    let attachments = Attachments::default();
+    let whole = WholeTurn::new(&request, (&messages, &attachments), (None, false), false).unwrap();
+    Second {
+        upstream: Upstream::Compatible(Arc::new(compatible::Client::new(&config, seconds(120)))),
+        model: "paid".to_owned(),
+        whole: Arc::new(whole),
+        rules: ToolRules::new(&request, "", |name| name.into()),
+        is_only: after == FallbackAfter::Always,
+        after,
+    }
+}
+
+fn after(codes: &[&'static str]) -> FallbackAfter {
+    FallbackAfter::Codes(codes.to_vec())
+}
+
+async fn asked(platform: &Sim, delivery: ChatDelivery, after: FallbackAfter) -> Answer<Sim> {
+    let second = Some(second(after));
+    prepared_with(platform, &services(), owner(), request(BODY), delivery, (TIMING, second)).await
+}
+
+/// How often the second upstream was asked.
+fn times(platform: &Sim) -> usize {
+    platform.requests().iter().filter(|request| request.uri().host() == Some("second.test")).count()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_code_leads_to_the_second_upstream_where_it_is_listed() {
+    let quota = || Ok(refusal("quotaLimited", "Allocated quota exceeded"));
+    let fault = || Ok(json(500, r#"{"message":"internal"}"#));
+    let unreachable = || Err(FetchError { kind: FetchErrorKind::Connect, detail: "refused".to_owned() });
+    let slow = || Err(FetchError { kind: FetchErrorKind::Timeout, detail: "late".to_owned() });
+    let ended = || Ok(json(401, r#"{"message":"Unauthorized"}"#));
+    let silent = || Ok(stream([created(), delta(seconds(500), "late"), end(Duration::ZERO)]));
+    let empty = || Ok(stream([created()]));
+    type Site = fn() -> Result<FetchResponse, FetchError>;
+    let table: [(&'static str, Site, bool); 7] = [
+        ("quota_exceeded", quota, true),
+        ("upstream_error", fault, true),
+        ("upstream_error", unreachable, true),
+        ("upstream_timeout", slow, true),
+        ("qwen_session_expired", ended, true),
+        // The status line of a stream has gone out before that.
+        ("upstream_timeout", silent, false),
+        ("upstream_empty", empty, true),
+    ];
+    for (code, site, also_streamed) in table {
+        for delivery in [ChatDelivery::WHOLE, STREAM] {
+            let is_stream = delivery.is_stream;
+            let platform = upstreams(site, || Ok(paid("paid")));
+            let mut answer = asked(&platform, delivery.clone(), after(&[code])).await;
+            let got = if is_stream {
+                answer.head().await.unwrap();
+                let name = answer.upstream_name();
+                let all: String = pieces(&platform, answer).await.into_iter().map(|(_, piece)| piece).collect();
+                (all, name)
+            } else {
+                let whole = answer.whole().await.unwrap();
+                (text(&whole), answer.upstream_name())
+            };
+            if is_stream && !also_streamed {
+                assert!(got.0.contains(code) && got.1 == "qwen" && times(&platform) == 0, "{code}: {got:?}");
+                continue;
+            }
+            assert!(got.0.contains("paid") && got.1 == "fallback", "{code}: {got:?}");
+            assert_eq!(times(&platform), 1, "{code}");
+            // Not listed, it stays the client's.
+            let platform = upstreams(site, || Ok(paid("paid")));
+            let mut answer = asked(&platform, delivery, after(&["content_filter"])).await;
+            let error = if is_stream { answer.head().await.unwrap_err() } else { answer.whole().await.unwrap_err() };
+            assert_eq!((error.kind().code(), error.upstream(), times(&platform)), (code, Some("qwen"), 0));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_the_second_upstream_is_told_and_nobody_is_asked_again() {
+    for delivery in [ChatDelivery::WHOLE, STREAM] {
+        let is_stream = delivery.is_stream;
+        let quota = || Ok(refusal("quotaLimited", "Allocated quota exceeded"));
+        let platform = upstreams(quota, || Ok(json(401, r#"{"error":{"message":"no"}}"#)));
+        let mut answer = asked(&platform, delivery, after(&["quota_exceeded"])).await;
+        let error = if is_stream { answer.head().await.unwrap_err() } else { answer.whole().await.unwrap_err() };
+        assert_eq!((error.kind(), error.upstream()), (ErrorKind::FallbackRefused, Some("fallback")));
+        assert_eq!(times(&platform), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn alone_it_is_asked_and_the_site_is_not() {
+    let platform = upstreams(|| panic!("the site was asked"), || Ok(paid("paid")));
+    let mut answer = asked(&platform, ChatDelivery::WHOLE, FallbackAfter::Always).await;
+    let whole = text(&answer.whole().await.unwrap());
+    assert!(whole.contains("paid") && whole.contains("\"completion_tokens\":2"), "{whole}");
+    assert_eq!((answer.upstream_name(), platform.requests().len()), ("fallback", 1));
+}
+
+/// What the site does next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Say(u64),
+    Break(u64),
+    End(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let wait = 0..150_u64;
+    let step = prop_oneof![
+        4 => wait.clone().prop_map(Step::Say),
+        1 => wait.clone().prop_map(Step::Break),
+        1 => wait.prop_map(Step::End),
+    ];
+    proptest::collection::vec(step, 0..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    /// Whatever the site does: who has got a byte of the site gets none of the second upstream, which is asked once at most.
+    #[test]
+    fn nobody_else_is_asked_once_a_byte_went_out(script in steps(), is_stream: bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let wait = |at: u64| Duration::from_secs(at);
+            let sent = script.clone();
+            let site = move || {
+                let piece = |step: &Step| match *step {
+                    Step::Say(at) => delta(wait(at), "free"),
+                    Step::Break(at) => broken(wait(at)),
+                    Step::End(at) => end(wait(at)),
+                };
+                Ok(stream([created()].into_iter().chain(sent.iter().map(piece))))
+            };
+            let codes = after(&["upstream_error", "upstream_timeout", "upstream_truncated", "upstream_empty"]);
+            let platform = upstreams(site, || Ok(paid("paid")));
+            let delivery = if is_stream { STREAM } else { ChatDelivery::WHOLE };
+            let mut answer = asked(&platform, delivery, codes).await;
+            let (got, name) = if is_stream {
+                answer.head().await.unwrap();
+                let name = answer.upstream_name();
+                let all: Vec<Bytes> = pieces(&platform, answer).await.into_iter().map(|(_, piece)| piece.into()).collect();
+                (text(&all.concat()), name)
+            } else {
+                let whole = answer.whole().await.unwrap();
+                (text(&whole), answer.upstream_name())
+            };
+            let (has_free, has_paid) = (got.contains("free"), got.contains("paid"));
+            prop_assert!(!(has_free && has_paid), "{script:?}: {got}");
+            prop_assert_eq!(times(&platform), usize::from(name == "fallback"));
+            prop_assert_eq!(has_paid, name == "fallback", "{:?}: {}", script, got);
+            Ok(())
+        })?;
+    }
+}

@@ -1,0 +1,83 @@
+//! When the second upstream is asked: by name, in the place of chat.qwen.ai, or after some of its errors.
+
+use std::sync::Arc;
+
+use super::app::App;
+use crate::{
+    api::Delivery,
+    chat::{Attachments, Second, ToolRules, WholeTurn},
+    config::FallbackAfter,
+    error::{Error, ErrorKind, Result},
+    llm::{Message, Reasoning, Request},
+    upstream::{Choice, Upstream, compatible::ModelName},
+};
+
+/// How the names of the second upstream's own models begin.
+const PREFIX: &str = "api:";
+
+/// Returns the second upstream's own name of a model, where a client names one.
+pub(super) fn own_model(name: &str) -> Option<&str> {
+    name.strip_prefix(PREFIX).map(str::trim)
+}
+
+/// Whether the second upstream alone is asked for an answer of this model.
+///
+/// # Errors
+/// `model_not_found` for a model of the second upstream where there is none.
+pub(super) fn is_only(app: &App, model: &str) -> Result<bool> {
+    let fallback = app.config.fallback.as_ref();
+    match own_model(model) {
+        None => Ok(fallback.is_some_and(|fallback| fallback.after == FallbackAfter::Always)),
+        Some(own) if !own.is_empty() && fallback.is_some() => Ok(true),
+        Some(own) => {
+            let problem = if own.is_empty() {
+                "The name of a model is missing behind 'api:'."
+            } else {
+                "A model 'api:…' is one of a second upstream, and this server has none (FALLBACK_BASE_URL). GET /v1/models lists the models."
+            };
+            Err(Error::new(ErrorKind::ModelNotFound, problem).with_param("model").of_this_server())
+        }
+    }
+}
+
+/// Whether the second upstream is asked after this error of chat.qwen.ai.
+pub(super) fn is_asked_after(app: &App, error: &Error) -> bool {
+    app.config.fallback.as_ref().is_some_and(|fallback| fallback.after.has(error.kind().code()))
+}
+
+/// What the second upstream would be asked; `None` where there is none, or it is only asked by name.
+///
+/// # Errors
+/// It cannot take the request: `invalid_request`, which names the part.
+pub(super) fn second(
+    app: &App,
+    (model, choice): (&str, &Choice),
+    request: &Request,
+    (messages, attachments): (&Arc<Vec<Message>>, &Attachments),
+    (delivery, stem, is_only): (&Delivery, &str, bool),
+) -> Result<Option<Second>> {
+    let (Some(client), Some(fallback)) = (&app.second, &app.config.fallback) else { return Ok(None) };
+    if !is_only && !matches!(fallback.after, FallbackAfter::Codes(_)) {
+        return Ok(None);
+    }
+    let name = own_model(model).map_or(ModelName::OfSite(&choice.id), ModelName::Own);
+    let reasoning = match (choice.thinking, request.reasoning) {
+        (Some(true), asked @ Some(Reasoning::On { .. })) => asked,
+        (Some(true), _) => Some(Reasoning::On { budget: None }),
+        (Some(false), _) => Some(Reasoning::Off),
+        (None, asked) => asked,
+    };
+    let search = choice.search || request.search;
+    let tells_stop = matches!(delivery, Delivery::Messages(_));
+    let whole = WholeTurn::new(request, (messages, attachments), (reasoning, search), tells_stop)?;
+    let upstream = Upstream::Compatible(Arc::clone(client));
+    let rules = ToolRules::new(request, stem, |name| upstream.shown_tool_name(name));
+    Ok(Some(Second {
+        model: client.model(name).to_owned(),
+        whole: Arc::new(whole),
+        rules,
+        after: fallback.after.clone(),
+        is_only,
+        upstream,
+    }))
+}

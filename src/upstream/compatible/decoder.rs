@@ -1,0 +1,340 @@
+//! The answer of an OpenAI-compatible server: bytes in, what the model thinks, says and calls out.
+//!
+//! A state machine without input or output of its own. Servers differ in all that OpenAI's reference leaves open: where the
+//! usage is, what the thinking is called, how calls are cut, which words end an answer, and whether `[DONE]` comes.
+
+use std::{ops::ControlFlow, sync::Arc};
+
+use serde_json::{Value as Json, value::RawValue};
+
+use super::{
+    chunk::{CallPiece, Chunk, Counts, Delta, FunctionPiece},
+    errors::{Server, is_refusal},
+};
+use crate::{
+    error::Result,
+    llm::{CallEvent, Event, FinishReason, ToolKind, Usage},
+    surrogates::{text_of, without_lone_surrogates},
+    upstream::{
+        EventSink,
+        fields::Object,
+        sse::{Flow, SseItem, SseReader},
+    },
+};
+
+/// The most that is kept of calls, and of an answer that is no stream, in bytes.
+const MAX_KEPT: usize = 16 * 1024 * 1024;
+/// The most calls of one answer.
+const MAX_CALLS: usize = 128;
+
+/// The state between two pieces.
+#[derive(Debug)]
+pub struct Decoder {
+    reader: SseReader,
+    state: State,
+}
+
+#[derive(Debug)]
+struct State {
+    server: Arc<Server>,
+    usage: Counts,
+    finished: Option<FinishReason>,
+    has_text: bool,
+    calls: Vec<OpenCall>,
+    /// How many bytes the calls have.
+    kept: usize,
+    /// What came without the form of an event: a whole answer, or a refusal.
+    raw: Vec<u8>,
+    events: u64,
+    unknown: u32,
+}
+
+/// A call whose end has not come.
+#[derive(Debug, Default)]
+struct OpenCall {
+    index: Option<u64>,
+    id: String,
+    name: String,
+    arguments: String,
+}
+
+const ENOUGH: Flow = Flow::Break(Ok(()));
+
+impl Decoder {
+    pub(super) fn new(server: Arc<Server>) -> Self {
+        let state = State {
+            server,
+            usage: Counts::default(),
+            finished: None,
+            has_text: false,
+            calls: Vec::new(),
+            kept: 0,
+            raw: Vec::new(),
+            events: 0,
+            unknown: 0,
+        };
+        Self { reader: SseReader::default(), state }
+    }
+
+    /// Reads one piece. `Ok(true)` = read on; `Ok(false)` = the answer is over, or the sink has enough.
+    ///
+    /// # Errors
+    /// What the stream itself reports as an error.
+    pub fn feed(&mut self, piece: &[u8], sink: &mut impl EventSink) -> Result<bool> {
+        let state = &mut self.state;
+        match self.reader.feed(piece, |item| state.item(item, sink)) {
+            Flow::Continue(()) => Ok(true),
+            Flow::Break(Ok(())) => Ok(false),
+            Flow::Break(Err(error)) => Err(error.of_fallback()),
+        }
+    }
+
+    /// The bytes have ended.
+    ///
+    /// # Errors
+    /// `upstream_empty`, `upstream_invalid` or `upstream_truncated` when the end of the answer was not seen.
+    pub fn finish(&mut self, sink: &mut impl EventSink) -> Result<()> {
+        let state = &mut self.state;
+        match self.reader.finish(|item| state.item(item, sink)) {
+            Flow::Continue(()) => {}
+            Flow::Break(Ok(())) => return Ok(()),
+            Flow::Break(Err(error)) => return Err(error.of_fallback()),
+        }
+        if state.events == 0 && !state.raw.is_empty() {
+            return state.whole(sink);
+        }
+        state.end(sink)
+    }
+
+    /// Why the answer ended, once its end was seen.
+    #[must_use]
+    pub fn finished(&self) -> Option<FinishReason> {
+        self.state.finished
+    }
+
+    /// Whether any text came.
+    #[must_use]
+    pub fn has_text(&self) -> bool {
+        self.state.has_text
+    }
+
+    /// The last token counts that the stream reported; zeros if it reported none.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.state.usage.usage()
+    }
+
+    /// How many events came so far.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.state.events
+    }
+
+    /// How many events were not understood.
+    #[must_use]
+    pub fn unknown_events(&self) -> u32 {
+        self.state.unknown
+    }
+
+    /// The error of an answer without a word.
+    #[must_use]
+    pub fn empty_answer(&self) -> crate::error::Error {
+        self.state.server.empty()
+    }
+}
+
+impl State {
+    fn item(&mut self, item: SseItem<'_>, sink: &mut impl EventSink) -> Flow {
+        match item {
+            SseItem::Data(b"[DONE]") => {
+                self.events = self.events.saturating_add(1);
+                if self.has_text || !self.calls.is_empty() {
+                    let finish = if self.calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
+                    self.finished.get_or_insert(finish);
+                }
+                match self.end(sink) {
+                    Ok(()) => ENOUGH,
+                    Err(error) => Flow::Break(Err(error)),
+                }
+            }
+            SseItem::Data(data) => {
+                self.events = self.events.saturating_add(1);
+                let text = text_of(data);
+                let has_escapes = text.contains("\\ud") || text.contains("\\uD");
+                let whole = if has_escapes { without_lone_surrogates(&text) } else { None };
+                let text = whole.as_deref().unwrap_or(&text);
+                let Ok(chunk) = serde_json::from_str::<Chunk<'_>>(text) else {
+                    self.unknown = self.unknown.saturating_add(1);
+                    return Flow::Continue(());
+                };
+                self.chunk(&chunk, text, sink)
+            }
+            SseItem::Raw(line) => {
+                if self.raw.len().saturating_add(line.len()) > MAX_KEPT {
+                    return Flow::Break(Err(self.server.not_the_protocol()));
+                }
+                self.raw.extend_from_slice(line);
+                self.raw.push(b'\n');
+                Flow::Continue(())
+            }
+        }
+    }
+
+    fn chunk(&mut self, chunk: &Chunk<'_>, text: &str, sink: &mut impl EventSink) -> Flow {
+        if (chunk.error.is_some() || chunk.choices.0.is_none() && (chunk.code.is_some() || chunk.detail.is_some()))
+            && let Ok(json) = serde_json::from_str::<Json>(text)
+            && is_refusal(&json)
+        {
+            return Flow::Break(Err(self.server.reported(&json)));
+        }
+        if chunk.usage.0 != Counts::default() {
+            self.usage = chunk.usage.0;
+        }
+        let Some(choice) = &chunk.choices.0 else { return Flow::Continue(()) };
+        for Object(delta) in [&choice.delta, &choice.message] {
+            if let ControlFlow::Break(()) = self.delta(delta, sink) {
+                return ENOUGH;
+            }
+        }
+        match choice.finish_reason.as_str() {
+            // Some servers send empty reasons along with each piece.
+            "" | "null" => Flow::Continue(()),
+            "error" => Flow::Break(Err(self.server.reported(&Json::Null))),
+            // The server has given up.
+            "insufficient_system_resource" | "abort" => Flow::Break(Err(self.server.truncated())),
+            reason => {
+                self.finished = Some(finish_reason(reason));
+                Flow::Continue(())
+            }
+        }
+    }
+
+    fn delta(&mut self, delta: &Delta<'_>, sink: &mut impl EventSink) -> ControlFlow<()> {
+        let thinking = delta.thinking();
+        if !thinking.is_empty() {
+            sink.accept(Event::Reasoning(thinking))?;
+        }
+        for text in [delta.content.as_str(), delta.refusal.as_str()] {
+            if !text.is_empty() {
+                self.has_text = true;
+                sink.accept(Event::Text(text))?;
+            }
+        }
+        if let Some(raw) = delta.tool_calls {
+            for piece in serde_json::from_str::<Vec<CallPiece<'_>>>(raw.get()).unwrap_or_default() {
+                self.call(piece.index.0, piece.id.as_str(), &piece.function.0);
+            }
+        }
+        if let Some(raw) = delta.function_call
+            && let Ok(piece) = serde_json::from_str::<Object<FunctionPiece<'_>>>(raw.get())
+            && raw.get().starts_with('{')
+        {
+            self.call(Some(0), "", &piece.0);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Takes a piece of a call: of the call with its index; without one, of the call with its id, or of the last one, unless it
+    /// begins another.
+    fn call(&mut self, index: Option<u64>, id: &str, piece: &FunctionPiece<'_>) {
+        let name = piece.name.as_str();
+        let same_id = |call: &OpenCall| id.is_empty() || call.id.is_empty() || call.id == id;
+        let known = match index {
+            // Two calls under one index, each whole: some servers count none.
+            Some(_) => self.calls.iter().rposition(|call| call.index == index && same_id(call)),
+            None if !id.is_empty() => self.calls.iter().rposition(|call| call.id == id),
+            None if name.is_empty() => self.calls.len().checked_sub(1),
+            None => None,
+        };
+        let arguments = piece.arguments.map(arguments).unwrap_or_default();
+        self.kept = self.kept.saturating_add(arguments.len()).saturating_add(name.len());
+        if self.kept > MAX_KEPT {
+            return;
+        }
+        let count = self.calls.len();
+        match known.and_then(|at| self.calls.get_mut(at)) {
+            Some(call) => {
+                if call.name.is_empty() {
+                    name.clone_into(&mut call.name);
+                }
+                if call.id.is_empty() {
+                    id.clone_into(&mut call.id);
+                }
+                call.arguments.push_str(&arguments);
+            }
+            None if count < MAX_CALLS => {
+                self.calls.push(OpenCall { index, id: id.to_owned(), name: name.to_owned(), arguments });
+            }
+            None => {}
+        }
+    }
+
+    /// The answer is over: its calls are whole.
+    fn end(&mut self, sink: &mut impl EventSink) -> Result<()> {
+        let calls = std::mem::take(&mut self.calls);
+        let is_json = |call: &OpenCall| serde_json::from_str::<serde::de::IgnoredAny>(&call.arguments).is_ok();
+        if self.finished.is_none() {
+            if calls.is_empty() || !calls.iter().all(is_json) {
+                return Err(if self.has_text || !calls.is_empty() {
+                    self.server.truncated()
+                } else {
+                    self.server.empty()
+                });
+            }
+            self.finished = Some(FinishReason::ToolCalls);
+        }
+        if self.finished == Some(FinishReason::ContentFilter) && !self.has_text && calls.is_empty() {
+            return Err(self.server.filtered());
+        }
+        if !sink.takes_calls() {
+            return Ok(());
+        }
+        for OpenCall { name, arguments, .. } in calls.iter().filter(|call| !call.name.is_empty()) {
+            let call = CallEvent { index: 0, id: "", name, arguments, kind: ToolKind::Function };
+            if sink.accept(Event::ToolCall(call)).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// An answer that is no stream.
+    fn whole(&mut self, sink: &mut impl EventSink) -> Result<()> {
+        let raw = std::mem::take(&mut self.raw);
+        let text = text_of(&raw);
+        let plain = without_lone_surrogates(&text);
+        let text = plain.as_deref().unwrap_or(&text);
+        let Ok(json) = serde_json::from_str::<Json>(text) else { return Err(self.server.not_the_protocol()) };
+        if is_refusal(&json) {
+            return Err(self.server.reported(&json));
+        }
+        let chunk = serde_json::from_str::<Chunk<'_>>(text).map_err(|_| self.server.not_the_protocol())?;
+        if chunk.choices.0.is_none() {
+            return Err(self.server.not_the_protocol());
+        }
+        self.events = 1;
+        match self.chunk(&chunk, text, sink) {
+            Flow::Continue(()) => self.end(sink),
+            Flow::Break(done) => done,
+        }
+    }
+}
+
+/// Arguments as they come: a text, or an object in its place.
+fn arguments(raw: &RawValue) -> String {
+    match raw.get().as_bytes().first() {
+        Some(b'"') => serde_json::from_str(raw.get()).unwrap_or_default(),
+        Some(b'{') => raw.get().to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// What a reason means. Words that are not known end an answer as its own end does.
+fn finish_reason(word: &str) -> FinishReason {
+    match word {
+        "length" | "max_tokens" | "model_length" | "max_output_tokens" => FinishReason::Length,
+        "tool_calls" | "function_call" | "tool_use" | "tool_call" => FinishReason::ToolCalls,
+        "content_filter" | "content_filtered" | "safety" | "sensitive" | "refusal" => FinishReason::ContentFilter,
+        _ => FinishReason::Stop,
+    }
+}
