@@ -11,7 +11,7 @@
 //! | `done=0` | no `[DONE]` |
 //! | `calls=FORM` | `pieces` (without it), `interleaved`, `whole` (all in one delta), `each` (one delta each), `repeat` (id and name in each piece), `blank` and `nulls` (the same, empty and null), `noindex`, `sameindex`, `noid`, `empty` (arguments `""`), `object`, `legacy` (`function_call`) |
 //! | `role=each` | the role in each delta |
-//! | `error=FORM` `error_at=N` | after N events (2 without it) an error instead: `openai`, `choices`, `studio`, `openrouter`, `text`, `secret`, `filter` |
+//! | `error=FORM` `error_at=N` | after N events (2 without it) an error instead: `openai`, `choices`, `studio`, `openrouter`, `text`, `secret`, `filter`, `rate`, `quota`, `model` |
 //! | `cut=N` `cut_clean=N` `stall=N` | break or end the response after N bytes, stall after N events |
 //! | `split=K` | K bytes a write |
 //! | `whole=1` | a whole answer, although a stream was asked for |
