@@ -461,6 +461,8 @@ cases! {
         models_are_mapped_after_aliases_and_suffixes,
         wrong_settings_are_named,
         everything_arrives_natively,
+        a_long_conversation_goes_whole,
+        other_attachments_arrive_as_they_are,
         choices_and_switches_arrive,
         loose_requests_become_strict_ones,
         each_form_of_a_stream_is_read,

@@ -68,6 +68,10 @@ pub async fn models_are_mapped_after_aliases_and_suffixes(case: Arc<Case>) {
     let (second, server) =
         alone(&case, &[("FALLBACK_MODELS", map), ("MODEL_ALIASES", r#"{"mine":"qwen3-max"}"#)]).await;
     let (plain, unmapped) = alone(&case, &[("FALLBACK_MODELS", r#"{"qwen3-max": "second-large"}"#)]).await;
+    // The names of the list count without regard to case, once it is known.
+    for server in [&server, &unmapped] {
+        assert_eq!(server.get("/v1/models").await.status, 200);
+    }
     for (model, mapped, else_as) in [
         (json!("qwen3-max"), "second-large", "second-large"),
         (json!("QWEN3-MAX"), "second-large", "second-large"),
@@ -284,6 +288,86 @@ pub async fn everything_arrives_natively(case: Arc<Case>) {
         }
     }
     assert!(case.fake.requests_containing("I look.").is_empty(), "the site was told");
+}
+
+/// Its body has no wall: nothing of a long conversation is cut, folded or uploaded.
+pub async fn a_long_conversation_goes_whole(case: Arc<Case>) {
+    let (fake, second) = (Fake::start(), Compatible::start());
+    let server = case.start_with_second(&fake, &second, &[("FALLBACK_ON", "upstream_error")]).await;
+    for (dialect, stream) in ALL {
+        for (model, prompt) in [("api:second-large", "go on"), ("qwen3-max", "[[fake fail=http_500]] go on")] {
+            let marker = unique("long");
+            let texts: Vec<String> =
+                (0..40).map(|number| format!("{marker} {number} {}", "words ".repeat(2_000))).collect();
+            let roles = ["user", "assistant"].into_iter().cycle();
+            let mut history: Vec<(&str, &str)> = roles.zip(texts.iter().map(|text| text.trim_end())).collect();
+            history.push(("user", prompt));
+            let request = with(dialect.history(&history), json!({ "model": model }));
+            let uploads = fake.objects().len();
+            let reply = dialect.ask(&server, &request, stream).await;
+            assert_eq!(dialect.read(&reply).text, "41 messages, the newest: go on");
+            let told: Vec<(String, String)> =
+                history.iter().map(|(role, text)| ((*role).to_owned(), (*text).to_owned())).collect();
+            assert!(second.asked_once(&marker).texts() == told, "{dialect:?} {model}: the conversation was changed");
+            if model.starts_with("api:") {
+                assert_eq!(fake.objects().len(), uploads, "something was uploaded");
+            }
+        }
+    }
+    assert_eq!(second.violations(), [""; 0]);
+}
+
+/// Sounds, films and documents arrive as they were sent.
+pub async fn other_attachments_arrive_as_they_are(case: Arc<Case>) {
+    let (second, server) = alone(&case, &[]).await;
+    let wav = STANDARD.encode(fixture("wav.wav"));
+    let pdf = STANDARD.encode(fixture("reportlab.pdf"));
+    let pdf_data = format!("data:application/pdf;base64,{pdf}");
+    let film = "https://films.example/a.mp4";
+    let document = json!({ "type": "file", "file": { "filename": "a.pdf", "file_data": pdf_data } });
+    for (dialect, part, expected) in [
+        (
+            Dialect::Chat,
+            json!({ "type": "input_audio", "input_audio": { "data": wav, "format": "wav" } }),
+            json!({ "type": "input_audio", "input_audio": { "data": wav, "format": "wav" } }),
+        ),
+        (
+            Dialect::Chat,
+            json!({ "type": "video_url", "video_url": { "url": film } }),
+            json!({ "type": "video_url", "video_url": { "url": film } }),
+        ),
+        (Dialect::Chat, document.clone(), document.clone()),
+        (
+            Dialect::Responses,
+            json!({ "type": "input_file", "filename": "a.pdf", "file_data": pdf_data }),
+            document.clone(),
+        ),
+        (
+            Dialect::Messages,
+            json!({ "type": "document", "title": "a.pdf", "source": { "type": "base64", "media_type": "application/pdf", "data": pdf } }),
+            document,
+        ),
+    ] {
+        for stream in [false, true] {
+            let marker = unique("attached");
+            let kind = if dialect == Dialect::Responses { "input_text" } else { "text" };
+            let field = if dialect == Dialect::Responses { "input" } else { "messages" };
+            let mut request = dialect.question("");
+            request[field][0]["content"] = json!([{ "type": kind, "text": marker }, part]);
+            dialect.read(&dialect.ask(&server, &request, stream).await);
+            let asked = second.asked_once(&marker);
+            let parts = asked.messages()[0]["content"].as_array().unwrap();
+            let [text, sent] = &parts[..] else { panic!("{dialect:?}: {} parts", parts.len()) };
+            assert_eq!((&text["text"], sent), (&json!(marker), &expected), "{dialect:?}");
+        }
+    }
+    // A text file of Messages is text for anybody.
+    let source = json!({ "type": "text", "media_type": "text/plain", "data": "plain words" });
+    let content = json!([{ "type": "document", "source": source }, { "type": "text", "text": "what is it?" }]);
+    let mut request = Dialect::Messages.question("");
+    request["messages"][0]["content"] = content;
+    Dialect::Messages.read(&Dialect::Messages.ask(&server, &request, true).await);
+    assert_eq!(second.violations(), [""; 0]);
 }
 
 /// What must be called, how thinking is switched, formats without a schema.
