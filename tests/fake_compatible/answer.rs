@@ -10,6 +10,7 @@
 //! | `first_ms` `delay_ms` `gap_ms` | pauses: before the head, between events, after the first event |
 //! | `fail=NAME` `retry_after=S` | a refusal, see `refusals.rs` |
 //! | `hang=1` `reset=1` | no head; no response |
+//! | `raw=1` | the answer is as it stands: no tool has to be called, no object is cut out of the text |
 //! | all others | the form of the answer, see `chunks.rs` |
 //!
 //! It plays a model that knows tools and formats: thinking is left out where the request switches it off, limits and stop texts
@@ -117,7 +118,8 @@ fn compose(directive: &Directive, body: &Value, messages: &[Value]) -> Answer {
         (None, None) => String::new(),
     };
     let choice = &body["tool_choice"];
-    if (body["tools"].is_array() || body["functions"].is_array()) && choice != "none" {
+    let is_raw = directive.on("raw");
+    if !is_raw && (body["tools"].is_array() || body["functions"].is_array()) && choice != "none" {
         take_calls(&mut text, &mut calls);
         let named = choice["function"]["name"].as_str().or(body["function_call"]["name"].as_str());
         let forced = named.or_else(|| {
@@ -129,7 +131,8 @@ fn compose(directive: &Directive, body: &Value, messages: &[Value]) -> Answer {
             text.clear();
         }
     }
-    if body["response_format"]["type"].as_str().is_some_and(|kind| kind != "text") && calls.is_empty() {
+    let has_format = body["response_format"]["type"].as_str().is_some_and(|kind| kind != "text");
+    if has_format && !is_raw && calls.is_empty() {
         text = object_in(&text).unwrap_or_else(|| json!({ "echo": text }).to_string());
     }
     let thinks = body["enable_thinking"] != false

@@ -443,6 +443,9 @@ cases! {
     }
     fallback {
         each_listed_code_is_answered_by_the_second_upstream,
+        each_step_at_the_site_may_fail,
+        a_pause_of_the_site_is_kept,
+        a_conversation_that_the_site_alone_knows_stays_there,
         other_codes_stay_the_sites,
         the_list_of_codes_is_configurable,
         nothing_is_asked_there_once_something_was_sent,
@@ -462,6 +465,10 @@ cases! {
         wrong_settings_are_named,
         everything_arrives_natively,
         a_long_conversation_goes_whole,
+        no_answer_is_asked_for_again,
+        an_address_with_a_password_is_refused_or_hidden,
+        readiness_counts_it,
+        a_body_of_responses_to_chat_completions_goes_there_too,
         other_attachments_arrive_as_they_are,
         choices_and_switches_arrive,
         loose_requests_become_strict_ones,

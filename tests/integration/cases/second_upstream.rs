@@ -109,6 +109,7 @@ pub async fn wrong_settings_are_named(case: Arc<Case>) {
         ("FALLBACK_MODELS", "secret"),
         ("FALLBACK_MODELS", r#"["secret"]"#),
         ("FALLBACK_MODELS", r#"{"qwen3-max":5,"secret":"x"}"#),
+        ("FALLBACK_API_KEY", "secret\u{1}value"),
         ("FALLBACK_ON", "secret_code"),
         ("FALLBACK_ON", "always, secret_code"),
     ] {
@@ -314,6 +315,84 @@ pub async fn a_long_conversation_goes_whole(case: Arc<Case>) {
             }
         }
     }
+    assert_eq!(second.violations(), [""; 0]);
+}
+
+/// An answer that is not what was asked for is passed on or is an error; nobody asks twice for money.
+pub async fn no_answer_is_asked_for_again(case: Arc<Case>) {
+    let (second, server) = alone(&case, &[]).await;
+    let tools = json!({ "tools": [super::agent::weather()] });
+    let strict = with(super::agent::weather()["function"].clone(), json!({ "strict": true }));
+    let schema = json!({ "type": "object", "properties": { "a": { "type": "string" } }, "required": ["a"] });
+    let format = json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": schema, "strict": true } });
+    for (directive, fields) in [
+        ("say=No.", with(tools.clone(), json!({ "tool_choice": "required" }))),
+        ("say=No.", json!({ "response_format": { "type": "json_object" } })),
+        ("say={\"a\":1}", json!({ "response_format": format })),
+        ("say={\"a\":\"", json!({ "response_format": format })),
+        ("call=get_weather args={\"city\":", tools.clone()),
+        ("call=get_weather args={}", json!({ "tools": [{ "type": "function", "function": strict }] })),
+        ("say=Tool%20get_weather%20does%20not%20exists.", tools),
+        ("say=", json!({})),
+    ] {
+        for stream in [false, true] {
+            let marker = unique("once");
+            let request = with(chat(&format!("{marker} [[api raw=1 {directive}]]")), fields.clone());
+            let reply = Dialect::Chat.ask(&server, &request, stream).await;
+            assert_upstream(&reply, "fallback");
+            second.asked_once(&marker);
+            let text = reply.text();
+            assert!(!text.contains("[TOOL") && !text.contains("chat.qwen.ai"), "{directive}: {text}");
+        }
+    }
+    assert_eq!(second.violations(), [""; 0]);
+}
+
+/// The name and the password of an address are secrets as well.
+pub async fn an_address_with_a_password_is_refused_or_hidden(case: Arc<Case>) {
+    let second = Compatible::start();
+    let url = second.url().replace("http://", "http://person:secret-word@");
+    let settings = [("FALLBACK_BASE_URL", url.as_str()), ("FALLBACK_ON", "always")];
+    if case.product == Product::Native {
+        let text = case.start_error(&settings).await;
+        assert!(text.contains("FALLBACK_BASE_URL") && !text.contains("secret-word"), "{text}");
+        return;
+    }
+    let server = case.start_with_second(&case.fake, &second, &settings).await;
+    let reply = server.chat(&chat("hi")).await;
+    reply.error(500, "configuration_error");
+    assert!(reply.text().contains("FALLBACK_BASE_URL"), "{reply:?}");
+    assert!(!format!("{} {:?}", reply.text(), server.log().await).contains("secret-word"), "{reply:?}");
+}
+
+/// A chat can work while the second upstream answers for the site.
+pub async fn readiness_counts_it(case: Arc<Case>) {
+    let second = Compatible::start();
+    for (codes, status) in [("always", 200), ("qwen_session_missing", 200), ("never", 503), ("quota_exceeded", 503)] {
+        let settings = [("FALLBACK_ON", codes), ("QWEN_COOKIES", "")];
+        let server = case.start_with_second(&case.fake, &second, &settings).await;
+        let works = server.chat(&chat("hi")).await.status == 200;
+        assert_eq!((works, server.get("/ready").await.status.as_u16()), (status == 200, status), "{codes}");
+    }
+}
+
+pub async fn a_body_of_responses_to_chat_completions_goes_there_too(case: Arc<Case>) {
+    let (second, server) = alone(&case, &[]).await;
+    for stream in [false, true] {
+        let marker = unique("cursor");
+        let input =
+            json!([{ "role": "user", "content": format!("{marker} [[api call=get_weather args={}]]", oslo()) }]);
+        let tool = Dialect::Responses.tool(&super::agent::weather());
+        let request = json!({ "model": "api:second-large", "input": input, "tools": [tool], "stream": stream });
+        let reply = server.chat(&request).await;
+        assert_upstream(&reply, "fallback");
+        let answer = Answer::read(&reply);
+        assert_eq!(answer.called(), [("get_weather", json!({ "city": "Oslo" }))]);
+        assert_eq!(second.asked_once(&marker).body["model"], "second-large");
+    }
+    let reply = server.post("/v1/chat/multimodal", &chat("[[api say=seen]]")).await;
+    assert_eq!(Dialect::Chat.read(&reply).text, "seen");
+    assert_upstream(&reply, "fallback");
     assert_eq!(second.violations(), [""; 0]);
 }
 
@@ -592,6 +671,9 @@ const FORMS: &[(&str, &str, &str, &str)] = &[
     ("say=One%20two lines=unended done=0", "One two", "", "stop"),
     ("say=One%20two lines=bom", "One two", "", "stop"),
     ("say=One%20two done=0", "One two", "", "stop"),
+    ("say=One%20two lines=multiline", "One two", "", "stop"),
+    ("say=One%20two lines=odd", "One two", "", "stop"),
+    ("think=Hm%20hm. say= finish=length", "", "Hm hm.", "length"),
     ("say=One%20two finish=length", "One two", "", "length"),
     ("say=One%20two finish=content_filter", "One two", "", "content_filter"),
     ("say=One%20two finish=eos", "One two", "", "stop"),
