@@ -448,7 +448,11 @@ impl Error {
     pub fn needs_a_person(&self) -> bool {
         matches!(
             self.kind(),
-            ErrorKind::Configuration | ErrorKind::SessionMissing | ErrorKind::SessionExpired | ErrorKind::Challenge
+            ErrorKind::Configuration
+                | ErrorKind::SessionMissing
+                | ErrorKind::SessionExpired
+                | ErrorKind::Challenge
+                | ErrorKind::FallbackRefused
         )
     }
 }

@@ -76,10 +76,10 @@ impl<P: Platform> Answer<P> {
         }
     }
 
-    /// The upstream that the answer comes from, as the header `x-upstream` names it. Certain once the head is known, or the
-    /// whole answer.
+    /// The upstream that the answer comes from, as the header `x-upstream` names it; `None` where the status line does not wait
+    /// for the first word and another upstream may still be asked.
     #[must_use]
-    pub fn upstream_name(&self) -> &'static str {
+    pub fn upstream_name(&self) -> Option<&'static str> {
         self.engine.upstream_name()
     }
 
@@ -103,7 +103,6 @@ impl<P: Platform> Answer<P> {
         })
         .await
         .inspect_err(|error| self.engine.note(error))?;
-        self.engine.commit();
         // From here on heartbeats count, from the status line.
         self.flushed_at = self.platform.now();
         self.timer = None;
@@ -173,14 +172,14 @@ impl<P: Platform> Answer<P> {
         let received = self.engine.received();
         // What comes while the answer is recorded is its end, which waits for nothing.
         let is_reading = self.engine.is_reading();
-        let translator = self.engine.translator();
-        if translator.began() {
+        if self.engine.translator().began() {
+            self.engine.commit();
             if !self.first_token_recorded {
                 self.first_token_recorded = true;
                 let took = self.platform.elapsed().saturating_sub(self.began_at);
                 self.platform.request_metrics().record().first_token = Some(took);
             }
-            let is_fast = translator.deltas() > 1;
+            let is_fast = self.engine.translator().deltas() > 1;
             let was_all = self.coalescer.flushed(received);
             if was_all && is_reading && !self.timing.coalesce.is_zero() {
                 self.coalescer.begin(&self.platform, self.flushed_at, self.timing.coalesce, is_fast);

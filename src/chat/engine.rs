@@ -110,12 +110,14 @@ impl<P: Platform> Engine<P> {
         engine
     }
 
-    /// The upstream that is asked, as the header `x-upstream` names it.
-    pub(super) fn upstream_name(&self) -> &'static str {
-        self.services.upstream.name()
+    /// The upstream that the answer comes from, as the header `x-upstream` names it; `None` while another may still be asked.
+    pub(super) fn upstream_name(&self) -> Option<&'static str> {
+        let is_certain =
+            self.second.is_none() || self.has_ended() || (self.translator.is_stream() && self.translator.began());
+        is_certain.then(|| self.services.upstream.name())
     }
 
-    /// The client gets something now: nobody else is asked any more.
+    /// The client gets a part of the answer now: nobody else is asked any more.
     pub(super) fn commit(&mut self) {
         self.second = None;
     }
@@ -137,7 +139,7 @@ impl<P: Platform> Engine<P> {
         // It is asked once.
         self.retries_left = 0;
         self.session_was_refreshed = true;
-        self.platform.request_metrics().record().upstream = Some(self.upstream_name());
+        self.platform.request_metrics().record().upstream = Some(self.services.upstream.name());
         self.attempt = Attempt { second: Some(Arc::new(second)), ..Attempt::default() };
         self.begin(None);
     }

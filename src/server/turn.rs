@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt as _;
 use http::{Response, StatusCode};
 
 use super::{
@@ -202,13 +203,21 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     let (response, upstream) = if is_stream {
         answer.head().await?;
         let upstream = answer.upstream_name();
-        (reply::event_stream(Body::Stream(Box::pin(answer))), upstream)
+        // What the second upstream may still be asked is held until the first word.
+        let reservation = Some(reservation).filter(|_| upstream.is_none());
+        let events = answer.map(move |piece| {
+            let _ = &reservation;
+            piece
+        });
+        (reply::event_stream(Body::Stream(Box::pin(events))), upstream)
     } else {
         let whole = answer.whole().await?;
         (reply::json_bytes(StatusCode::OK, whole), answer.upstream_name())
     };
-    drop(reservation);
-    let response = reply::with_upstream(response, upstream);
+    let response = match upstream {
+        Some(upstream) => reply::with_upstream(response, upstream),
+        None => response,
+    };
     Ok(reply::with_conversation(response, &conversation_id))
 }
 

@@ -2,6 +2,7 @@
 
 pub mod compatible;
 mod fields;
+mod halves;
 mod owner;
 mod ports;
 pub mod qwen;

@@ -83,7 +83,7 @@ impl Attachment {
             Source::Lost => return Ok(None),
             Source::Uploaded(_) | Source::Ready(_) => {
                 let problem = format!(
-                    "The file '{}' is kept at chat.qwen.ai, and the second upstream cannot read it there. Attach its content or a link, or use a model of GET /v1/models.",
+                    "The file '{}' is kept at chat.qwen.ai (file_id), and the second upstream cannot read it there. Attach its content or a link, or use a model of GET /v1/models.",
                     self.name
                 );
                 return Err(Error::invalid(self.param.clone(), problem));

@@ -14,10 +14,10 @@ use super::{
 use crate::{
     error::Result,
     llm::{CallEvent, Event, FinishReason, ToolKind, Usage},
-    surrogates::{text_of, without_lone_surrogates},
     upstream::{
         EventSink,
         fields::Object,
+        halves::{Joiner, marked, whole},
         sse::{Flow, SseItem, SseReader},
     },
 };
@@ -40,6 +40,9 @@ struct State {
     usage: Counts,
     finished: Option<FinishReason>,
     has_text: bool,
+    /// Keep back the half of a character that the last piece of text, and of thinking, ended with.
+    text_joiner: Joiner,
+    thinking_joiner: Joiner,
     calls: Vec<OpenCall>,
     /// How many bytes the calls have.
     kept: usize,
@@ -67,6 +70,8 @@ impl Decoder {
             usage: Counts::default(),
             finished: None,
             has_text: false,
+            text_joiner: Joiner::default(),
+            thinking_joiner: Joiner::default(),
             calls: Vec::new(),
             kept: 0,
             raw: Vec::new(),
@@ -159,15 +164,17 @@ impl State {
             }
             SseItem::Data(data) => {
                 self.events = self.events.saturating_add(1);
-                let text = text_of(data);
-                let has_escapes = text.contains("\\ud") || text.contains("\\uD");
-                let whole = if has_escapes { without_lone_surrogates(&text) } else { None };
-                let text = whole.as_deref().unwrap_or(&text);
-                let Ok(chunk) = serde_json::from_str::<Chunk<'_>>(text) else {
-                    self.unknown = self.unknown.saturating_add(1);
-                    return Flow::Continue(());
-                };
-                self.chunk(&chunk, text, sink)
+                let plain = str::from_utf8(data).ok();
+                if let Some((chunk, text)) = plain.and_then(|text| Some((serde_json::from_str(text).ok()?, text))) {
+                    return self.chunk(&chunk, (text, false), sink);
+                }
+                let marked = marked(data);
+                let marked = marked.as_deref().and_then(|text| Some((serde_json::from_str(text).ok()?, text)));
+                if let Some((chunk, text)) = marked {
+                    return self.chunk(&chunk, (text, true), sink);
+                }
+                self.unknown = self.unknown.saturating_add(1);
+                Flow::Continue(())
             }
             SseItem::Raw(line) => {
                 if self.raw.len().saturating_add(line.len()) > MAX_KEPT {
@@ -180,7 +187,8 @@ impl State {
         }
     }
 
-    fn chunk(&mut self, chunk: &Chunk<'_>, text: &str, sink: &mut impl EventSink) -> Flow {
+    /// `text` is the JSON that the chunk was read from, `is_marked` = a copy in which halves are marked ([`marked`]).
+    fn chunk(&mut self, chunk: &Chunk<'_>, (text, is_marked): (&str, bool), sink: &mut impl EventSink) -> Flow {
         if (chunk.error.is_some() || chunk.choices.0.is_none() && (chunk.code.is_some() || chunk.detail.is_some()))
             && let Ok(json) = serde_json::from_str::<Json>(text)
             && is_refusal(&json)
@@ -192,16 +200,15 @@ impl State {
         }
         let Some(choice) = &chunk.choices.0 else { return Flow::Continue(()) };
         for Object(delta) in [&choice.delta, &choice.message] {
-            if let ControlFlow::Break(()) = self.delta(delta, sink) {
+            if let ControlFlow::Break(()) = self.delta(delta, is_marked, sink) {
                 return ENOUGH;
             }
         }
         match choice.finish_reason.as_str() {
             // Some servers send empty reasons along with each piece.
             "" | "null" => Flow::Continue(()),
-            "error" => Flow::Break(Err(self.server.reported(&Json::Null))),
             // The server has given up.
-            "insufficient_system_resource" | "abort" => Flow::Break(Err(self.server.truncated())),
+            "error" | "insufficient_system_resource" | "abort" => Flow::Break(Err(self.server.reported(&Json::Null))),
             reason => {
                 self.finished = Some(finish_reason(reason));
                 Flow::Continue(())
@@ -209,34 +216,37 @@ impl State {
         }
     }
 
-    fn delta(&mut self, delta: &Delta<'_>, sink: &mut impl EventSink) -> ControlFlow<()> {
-        let thinking = delta.thinking();
+    fn delta(&mut self, delta: &Delta<'_>, is_marked: bool, sink: &mut impl EventSink) -> ControlFlow<()> {
+        let thinking = self.thinking_joiner.join(delta.thinking(), is_marked);
         if !thinking.is_empty() {
-            sink.accept(Event::Reasoning(thinking))?;
+            sink.accept(Event::Reasoning(&thinking))?;
         }
         for text in [delta.content.as_str(), delta.refusal.as_str()] {
+            self.has_text |= !text.is_empty();
+            let text = self.text_joiner.join(text, is_marked);
             if !text.is_empty() {
-                self.has_text = true;
-                sink.accept(Event::Text(text))?;
+                sink.accept(Event::Text(&text))?;
             }
         }
         if let Some(raw) = delta.tool_calls {
-            for piece in serde_json::from_str::<Vec<CallPiece<'_>>>(raw.get()).unwrap_or_default() {
-                self.call(piece.index.0, piece.id.as_str(), &piece.function.0);
+            let copy = if is_marked { None } else { marked(raw.get().as_bytes()) };
+            let (json, is_marked) = copy.as_deref().map_or((raw.get(), is_marked), |copy| (copy, true));
+            for piece in serde_json::from_str::<Vec<CallPiece<'_>>>(json).unwrap_or_default() {
+                self.call(piece.index.0, piece.id.as_str(), (&piece.function.0, is_marked));
             }
         }
         if let Some(raw) = delta.function_call
             && let Ok(piece) = serde_json::from_str::<Object<FunctionPiece<'_>>>(raw.get())
             && raw.get().starts_with('{')
         {
-            self.call(Some(0), "", &piece.0);
+            self.call(Some(0), "", (&piece.0, is_marked));
         }
         ControlFlow::Continue(())
     }
 
     /// Takes a piece of a call: of the call with its index; without one, of the call with its id, or of the last one, unless it
     /// begins another.
-    fn call(&mut self, index: Option<u64>, id: &str, piece: &FunctionPiece<'_>) {
+    fn call(&mut self, index: Option<u64>, id: &str, (piece, is_marked): (&FunctionPiece<'_>, bool)) {
         let name = piece.name.as_str();
         let same_id = |call: &OpenCall| id.is_empty() || call.id.is_empty() || call.id == id;
         let known = match index {
@@ -247,6 +257,7 @@ impl State {
             None => None,
         };
         let arguments = piece.arguments.map(arguments).unwrap_or_default();
+        let arguments = whole(&arguments, is_marked).into_owned();
         self.kept = self.kept.saturating_add(arguments.len()).saturating_add(name.len());
         if self.kept > MAX_KEPT {
             return;
@@ -271,7 +282,16 @@ impl State {
 
     /// The answer is over: its calls are whole.
     fn end(&mut self, sink: &mut impl EventSink) -> Result<()> {
-        let calls = std::mem::take(&mut self.calls);
+        let mut calls = std::mem::take(&mut self.calls);
+        for OpenCall { arguments, .. } in calls.iter_mut().filter(|call| call.arguments.trim().is_empty()) {
+            // Some servers send nothing for none.
+            *arguments = "{}".to_owned();
+        }
+        let mut rest = String::new();
+        self.text_joiner.end(&mut rest);
+        if !rest.is_empty() && sink.accept(Event::Text(&rest)).is_break() {
+            return Ok(());
+        }
         let is_json = |call: &OpenCall| serde_json::from_str::<serde::de::IgnoredAny>(&call.arguments).is_ok();
         if self.finished.is_none() {
             if calls.is_empty() || !calls.iter().all(is_json) {
@@ -301,9 +321,9 @@ impl State {
     /// An answer that is no stream.
     fn whole(&mut self, sink: &mut impl EventSink) -> Result<()> {
         let raw = std::mem::take(&mut self.raw);
-        let text = text_of(&raw);
-        let plain = without_lone_surrogates(&text);
-        let text = plain.as_deref().unwrap_or(&text);
+        let marked = marked(&raw);
+        let text = marked.as_deref().or_else(|| str::from_utf8(&raw).ok()).unwrap_or_default();
+        let is_marked = marked.is_some();
         let Ok(json) = serde_json::from_str::<Json>(text) else { return Err(self.server.not_the_protocol()) };
         if is_refusal(&json) {
             return Err(self.server.reported(&json));
@@ -313,7 +333,7 @@ impl State {
             return Err(self.server.not_the_protocol());
         }
         self.events = 1;
-        match self.chunk(&chunk, text, sink) {
+        match self.chunk(&chunk, (text, is_marked), sink) {
             Flow::Continue(()) => self.end(sink),
             Flow::Break(done) => done,
         }

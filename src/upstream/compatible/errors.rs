@@ -33,6 +33,8 @@ const QUOTA: &[&str] = &[
 ];
 /// … texts that are refused, …
 const FILTERED: &[&str] = &["contentfilter", "contentpolicy", "datainspection", "moderation", "inappropriate"];
+/// … servers that are busy, …
+const BUSY: &[&str] = &["ratelimit", "toomanyrequests", "throttl"];
 /// … and models that are not known.
 const UNKNOWN_MODEL: &[&str] = &["modelnotfound", "modelnotexist"];
 
@@ -106,7 +108,7 @@ impl Server {
                 .error(ErrorKind::RateLimited, &format!("is busy or limits the rate; it answered {reason}."))
                 .with_retry_after(wait.unwrap_or(BUSY_PAUSE).min(MAX_WAIT)),
             400..500 => answered(ErrorKind::UpstreamRejected, "."),
-            200..300 if matches!(code.as_str(), "ratelimitexceeded" | "toomanyrequests" | "throttling") => self
+            200..300 if has(BUSY) => self
                 .error(ErrorKind::RateLimited, &format!("is busy or limits the rate; it answered {reason}."))
                 .with_retry_after(BUSY_PAUSE),
             200..300 if code.starts_with("invalid") => answered(ErrorKind::UpstreamRejected, "."),

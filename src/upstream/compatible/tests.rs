@@ -111,7 +111,7 @@ fn streams() -> Vec<(String, Expected)> {
         (r#"{"error":{"message":"busy","code":"rate_limit_exceeded"}}"#.to_owned(), Err("rate_limit_exceeded")),
         (stream(&hi, "data: {\"error\":{\"message\":\"broke\",\"code\":500}}\n\n"), Err("upstream_error")),
         (stream(&hi, &finish("\"error\"")), Err("upstream_error")),
-        (stream(&hi, &finish("\"insufficient_system_resource\"")), Err("upstream_truncated")),
+        (stream(&hi, &finish("\"insufficient_system_resource\"")), Err("upstream_error")),
         (stream(&[], &(finish("\"content_filter\"") + DONE)), Err("content_filter")),
         (
             stream(&[r#"{"reasoning_content":"Hm","content":null}"#, r#"{"reasoning_content":null,"content":"Yes"}"#], DONE),

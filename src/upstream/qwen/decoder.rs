@@ -11,7 +11,6 @@ use serde_json::value::RawValue;
 use super::{
     errors,
     event::{Counts, Extra, PictureExtra, UpstreamEvent},
-    halves::{Joiner, marked, whole},
     native_calls::{NativeCall, NativeCalls},
     pictures::{Pictures, is_link},
     refusal::{RefusalFilter, is_refusal},
@@ -19,7 +18,10 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     llm::{CallEvent, Event, FinishReason, PictureEvent, Source, ToolKind, Usage},
-    upstream::sse::{Flow, SseItem, SseReader},
+    upstream::{
+        halves::{Joiner, marked, whole},
+        sse::{Flow, SseItem, SseReader},
+    },
 };
 
 /// Receives the answer, piece by piece.

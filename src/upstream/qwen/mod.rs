@@ -25,7 +25,6 @@ mod decoder;
 mod errors;
 mod event;
 mod files;
-mod halves;
 mod http_client;
 mod ids;
 mod list_models;

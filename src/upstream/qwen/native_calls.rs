@@ -4,8 +4,10 @@
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::halves::{marked, whole};
-use crate::upstream::fields::Text;
+use crate::upstream::{
+    fields::Text,
+    halves::{marked, whole},
+};
 
 /// The longest arguments that are kept of a call, in bytes.
 const MAX_ARGUMENTS: usize = 1024 * 1024;

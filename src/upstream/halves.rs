@@ -1,4 +1,4 @@
-//! Characters that the site cut in two: a tokenizer may end a piece of text within one, and the next event brings the rest.
+//! Characters that an upstream cut in two: a tokenizer may end a piece of text within one, and the next event brings the rest.
 //!
 //! A half is a lone escape (`\ud83d`), or bytes that are no whole UTF-8. Neither can stand in a `str`, so an event that has
 //! some is read from a copy in which each is *marked*: two characters, [`MARK`] and one that says what the half was.
@@ -40,7 +40,7 @@ fn marked_by(character: char) -> Option<Half> {
 }
 
 /// A copy of an event's JSON in which each half is marked; `None` when it has none.
-pub(super) fn marked(data: &[u8]) -> Option<String> {
+pub(in crate::upstream) fn marked(data: &[u8]) -> Option<String> {
     let mut text = String::with_capacity(data.len());
     let mut rest = data;
     let mut is_whole = true;
@@ -87,7 +87,7 @@ pub(super) fn marked(data: &[u8]) -> Option<String> {
 
 /// Joins the halves of characters that come one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Joiner(Pending);
+pub(in crate::upstream) struct Joiner(Pending);
 
 /// The beginning of a character whose rest has not come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,7 +103,7 @@ enum Pending {
 impl Joiner {
     /// The text to hand on now. A half at its end is kept back for what comes next; empty text decides nothing.
     /// `is_marked` = it comes of [`marked`].
-    pub(super) fn join<'a>(&mut self, text: &'a str, is_marked: bool) -> Cow<'a, str> {
+    pub(in crate::upstream) fn join<'a>(&mut self, text: &'a str, is_marked: bool) -> Cow<'a, str> {
         let is_plain = !is_marked || !text.contains(MARK);
         if text.is_empty() || (is_plain && self.0 == Pending::Nothing) {
             return Cow::Borrowed(text);
@@ -137,7 +137,7 @@ impl Joiner {
     }
 
     /// What is kept back and will not be completed: U+FFFD for it.
-    pub(super) fn end(&mut self, out: &mut String) {
+    pub(in crate::upstream) fn end(&mut self, out: &mut String) {
         match std::mem::take(&mut self.0) {
             Pending::Nothing => {}
             Pending::Unit(_) | Pending::Bytes(_) => out.push(char::REPLACEMENT_CHARACTER),
@@ -193,7 +193,7 @@ impl Joiner {
 }
 
 /// Text of which no more will come.
-pub(super) fn whole(text: &str, is_marked: bool) -> Cow<'_, str> {
+pub(in crate::upstream) fn whole(text: &str, is_marked: bool) -> Cow<'_, str> {
     let mut joiner = Joiner::default();
     let text = joiner.join(text, is_marked);
     if joiner == Joiner::default() {
