@@ -105,7 +105,8 @@ pub async fn each_step_at_the_site_may_fail(case: Arc<Case>) {
             request[field][0]["content"] = json!([part, { "type": kind, "text": text }]);
             assert_fallback(dialect, &dialect.ask(&server, &request, stream).await, "seen");
             let asked = second.asked_once(&marker);
-            assert_eq!(asked.messages()[0]["content"][0]["image_url"]["url"], picture, "{path} {name}");
+            let parts = asked.messages()[0]["content"].as_array().unwrap();
+            assert!(parts.iter().any(|part| part["image_url"]["url"] == picture), "{path} {name}: no picture");
         }
         assert_eq!(second.violations(), [""; 0]);
     }
