@@ -10,14 +10,17 @@
 //! | `first_ms` `delay_ms` `gap_ms` | pauses: before the head, between events, after the first event |
 //! | `fail=NAME` `retry_after=S` | a refusal, see `refusals.rs` |
 //! | `hang=1` `reset=1` | no head; no response |
+//! | `raw=1` | the answer is as it stands: no tool has to be called, no object is cut out of the text |
 //! | all others | the form of the answer, see `chunks.rs` |
 //!
 //! It plays a model that knows tools and formats: thinking is left out where the request switches it off, limits and stop texts
 //! end the answer, a `[TOOL CALL]` block in the text becomes a call where tools are declared, a bare object is a call of the
 //! tool that has to be called, and with a `response_format` the text is reduced to its object.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Shared;
@@ -115,9 +118,11 @@ fn compose(directive: &Directive, body: &Value, messages: &[Value]) -> Answer {
         (None, None) => String::new(),
     };
     let choice = &body["tool_choice"];
-    if (body["tools"].is_array() || body["functions"].is_array()) && choice != "none" {
+    let is_raw = directive.on("raw");
+    if !is_raw && (body["tools"].is_array() || body["functions"].is_array()) && choice != "none" {
         take_calls(&mut text, &mut calls);
-        let forced = choice["function"]["name"].as_str().or_else(|| {
+        let named = choice["function"]["name"].as_str().or(body["function_call"]["name"].as_str());
+        let forced = named.or_else(|| {
             (choice == "required").then(|| body["tools"][0]["function"]["name"].as_str().unwrap_or_default())
         });
         if let Some(name) = forced.filter(|_| calls.is_empty()) {
@@ -126,7 +131,8 @@ fn compose(directive: &Directive, body: &Value, messages: &[Value]) -> Answer {
             text.clear();
         }
     }
-    if body["response_format"]["type"].as_str().is_some_and(|kind| kind != "text") && calls.is_empty() {
+    let has_format = body["response_format"]["type"].as_str().is_some_and(|kind| kind != "text");
+    if has_format && !is_raw && calls.is_empty() {
         text = object_in(&text).unwrap_or_else(|| json!({ "echo": text }).to_string());
     }
     let thinks = body["enable_thinking"] != false
@@ -214,8 +220,10 @@ fn take_calls(text: &mut String, calls: &mut Vec<(String, String)>) {
     let mut rest = text.as_str();
     while let Some((before, after)) = rest.split_once(CALL_OPEN) {
         let (call, after) = after.split_once(CALL_CLOSE).expect("the end of a call");
-        let call: Value = serde_json::from_str(call).expect("a call");
-        calls.push((call["name"].as_str().expect("a name").to_owned(), call["arguments"].to_string()));
+        // The arguments stay as they are written.
+        let call: HashMap<&str, &RawValue> = serde_json::from_str(call).expect("a call");
+        let name = serde_json::from_str(call["name"].get()).expect("a name");
+        calls.push((name, call["arguments"].get().to_owned()));
         kept.push_str(before);
         rest = after;
     }

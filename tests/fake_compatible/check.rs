@@ -94,10 +94,15 @@ impl Kind {
     }
 }
 
-/// What is wrong with a request for a completion.
-pub(super) fn problems(request: &RecordedRequest, body: &Value) -> Vec<String> {
+/// What an official server refuses a request for.
+pub(super) fn faults(request: &RecordedRequest, body: &Value) -> Vec<String> {
     let mut problems = Vec::new();
-    check_head(request, &mut problems);
+    if request.header("authorization") != Some(&format!("Bearer {KEY}")) {
+        problems.push("authorization: not this server's key".to_owned());
+    }
+    if !request.header("content-type").is_some_and(|kind| kind.starts_with("application/json")) {
+        problems.push("content-type: not application/json".to_owned());
+    }
     match body.as_object() {
         Some(fields) => check_body(fields, body, &mut problems),
         None => problems.push("the body is no JSON object".to_owned()),
@@ -105,7 +110,9 @@ pub(super) fn problems(request: &RecordedRequest, body: &Value) -> Vec<String> {
     problems
 }
 
-fn check_head(request: &RecordedRequest, problems: &mut Vec<String>) {
+/// What does not belong into a request, although official servers take no notice of it.
+pub(super) fn leaks(request: &RecordedRequest) -> Vec<String> {
+    let mut problems = Vec::new();
     let mut seen = HashSet::new();
     for (name, value) in &request.headers {
         if !HEADERS.contains(&name.as_str()) {
@@ -118,15 +125,10 @@ fn check_head(request: &RecordedRequest, problems: &mut Vec<String>) {
             problems.push("the browser's user-agent".to_owned());
         }
     }
-    if request.header("authorization") != Some(&format!("Bearer {KEY}")) {
-        problems.insert(0, "authorization: not this server's key".to_owned());
-    }
-    if !request.header("content-type").is_some_and(|kind| kind.starts_with("application/json")) {
-        problems.push("content-type: not application/json".to_owned());
-    }
     if request.path_and_query.contains('?') {
         problems.push("a query".to_owned());
     }
+    problems
 }
 
 fn check_body(fields: &Map<String, Value>, body: &Value, problems: &mut Vec<String>) {

@@ -6,12 +6,12 @@
 //! | `as=reasoning` | thinking in the field `reasoning` instead of `reasoning_content` |
 //! | `nulls=1` | fields that have nothing are null or empty, and there are deltas of nothing between the others |
 //! | `halves=1` | each character beyond the basic plane comes as two halves in two deltas |
-//! | `lines=A,B` | `comments`, `crlf`, `event`, `id`, `retry`, `nospace`, `unended` (no blank line at the end), `bom` |
+//! | `lines=A,B` | `comments`, `crlf`, `event`, `id`, `retry`, `nospace`, `unended` (no blank line at the end), `bom`, `multiline` (data in two lines), `odd` (events that mean nothing, between the others) |
 //! | `finish=REASON` | the finish reason; `null`: none, `empty`: an empty one |
 //! | `done=0` | no `[DONE]` |
 //! | `calls=FORM` | `pieces` (without it), `interleaved`, `whole` (all in one delta), `each` (one delta each), `repeat` (id and name in each piece), `blank` and `nulls` (the same, empty and null), `noindex`, `sameindex`, `noid`, `empty` (arguments `""`), `object`, `legacy` (`function_call`) |
 //! | `role=each` | the role in each delta |
-//! | `error=FORM` `error_at=N` | after N events (2 without it) an error instead: `openai`, `choices`, `studio`, `openrouter`, `text`, `secret`, `filter` |
+//! | `error=FORM` `error_at=N` | after N events (2 without it) an error instead: `openai`, `choices`, `studio`, `openrouter`, `text`, `secret`, `filter`, `rate`, `quota`, `model` |
 //! | `cut=N` `cut_clean=N` `stall=N` | break or end the response after N bytes, stall after N events |
 //! | `split=K` | K bytes a write |
 //! | `whole=1` | a whole answer, although a stream was asked for |
@@ -28,6 +28,15 @@ use crate::fake_qwen::directive::Directive;
 
 /// The delay before a connection is cut, so that the bytes before arrive.
 const BEFORE_CUT: Duration = Duration::from_millis(20);
+/// Events that servers send besides, and that are no part of an answer.
+const ODD: [&str; 6] = [
+    "{\"type\":\"ping\"}",
+    "{\"object\":\"chat.completion.chunk\",\"choices\":null}",
+    "{\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":null,\"finish_reason\":null}]}",
+    "{\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"finish_reason\":null}],\"x\":[1]}",
+    "{\"id\":\"\",\"prompt_filter_results\":[{\"prompt_index\":0}],\"choices\":[]}",
+    "",
+];
 /// Characters of the arguments a piece.
 const ARGUMENTS_PIECE: usize = 6;
 
@@ -60,9 +69,13 @@ impl Form<'_> {
         if self.directive.get("as") == Some("reasoning") { "reasoning" } else { "reasoning_content" }
     }
 
+    fn is_legacy(&self) -> bool {
+        self.directive.get("calls") == Some("legacy") && self.answer.finish == "tool_calls"
+    }
+
     fn finish(&self) -> Value {
         match self.directive.get("finish") {
-            None if self.directive.get("calls") == Some("legacy") => json!("function_call"),
+            None if self.is_legacy() => json!("function_call"),
             None => json!(self.answer.finish),
             Some("null") => Value::Null,
             Some("empty") => json!(""),
@@ -102,7 +115,7 @@ impl Form<'_> {
                 message[field] = message[field].clone();
             }
         }
-        if self.directive.get("calls") == Some("legacy") {
+        if self.is_legacy() {
             message["function_call"] = calls[0]["function"].clone();
         } else if !calls.is_empty() {
             message["tool_calls"] = calls.into();
@@ -325,8 +338,17 @@ fn steps(directive: &Directive, events: Vec<String>) -> Vec<Step> {
         if has("event") {
             event.push_str("event: message\n");
         }
-        event.push_str(if has("nospace") { "data:" } else { "data: " });
-        event.push_str(&data);
+        let field = if has("nospace") { "data:" } else { "data: " };
+        if has("odd") {
+            for odd in ODD {
+                event.push_str(&format!("{field}{odd}\n\n"));
+            }
+        }
+        event.push_str(field);
+        match data.split_once(',').filter(|_| has("multiline")) {
+            Some((first, second)) => event.push_str(&format!("{first},\n{field}{second}")),
+            None => event.push_str(&data),
+        }
         event.push_str(if has("unended") && index + 1 == count { "" } else { "\n\n" });
         if has("crlf") {
             event = event.replace('\n', "\r\n");

@@ -126,6 +126,15 @@ pub(super) fn in_stream(form: &str, chunk: &Value) -> Value {
         "studio" => {
             json!({ "error": { "code": "Throttling", "message": "Requests throttled.", "type": "Throttling" }, "request_id": "5d0c" })
         }
+        "rate" => {
+            json!({ "error": { "message": "Rate limit reached", "type": "requests", "param": null, "code": "rate_limit_exceeded" } })
+        }
+        "quota" => {
+            json!({ "error": { "message": "You exceeded your current quota", "type": "insufficient_quota", "param": null, "code": "insufficient_quota" } })
+        }
+        "model" => {
+            json!({ "error": { "message": "no such model", "type": "invalid_request_error", "param": null, "code": "model_not_found" } })
+        }
         "filter" => {
             let error = json!({ "code": "data_inspection_failed", "message": STUDIO_INSPECTION, "type": "data_inspection_failed" });
             json!({ "error": error, "request_id": "5d0c" })

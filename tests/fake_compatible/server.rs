@@ -152,12 +152,13 @@ fn models() -> Reply {
 
 fn completion(shared: &Shared, bytes: &Bytes, request: Arc<RecordedRequest>) -> Reply {
     let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
-    let problems = check::problems(&request, &body);
+    let faults = check::faults(&request, &body);
+    let mut problems = faults.clone();
+    problems.extend(check::leaks(&request));
     shared.asked.lock().unwrap().push(Asked { request, body: body.clone() });
-    if let Some(problem) = problems.first() {
-        let mut violations = shared.violations.lock().unwrap();
-        violations.extend(problems.iter().map(|problem| (problem.clone(), body.to_string())));
-        return refusals::of_violation(problem);
+    shared.violations.lock().unwrap().extend(problems.into_iter().map(|problem| (problem, body.to_string())));
+    if let Some(fault) = faults.first() {
+        return refusals::of_violation(fault);
     }
     answer::answer(shared, &body)
 }

@@ -220,6 +220,7 @@ pub async fn second_upstream_with_tools_of_openai_python(case: Arc<Case>) {
     run_with_second(&case, "tools_openai.py", &names, names.len()).await;
 }
 
+/// The runner of tools is left out: it sends the results alone, which only the site's chat can go on from.
 pub async fn second_upstream_with_anthropic_python(case: Arc<Case>) {
     let names = [
         "models_list",

@@ -68,6 +68,10 @@ pub async fn models_are_mapped_after_aliases_and_suffixes(case: Arc<Case>) {
     let (second, server) =
         alone(&case, &[("FALLBACK_MODELS", map), ("MODEL_ALIASES", r#"{"mine":"qwen3-max"}"#)]).await;
     let (plain, unmapped) = alone(&case, &[("FALLBACK_MODELS", r#"{"qwen3-max": "second-large"}"#)]).await;
+    // The names of the list count without regard to case, once it is known.
+    for server in [&server, &unmapped] {
+        assert_eq!(server.get("/v1/models").await.status, 200);
+    }
     for (model, mapped, else_as) in [
         (json!("qwen3-max"), "second-large", "second-large"),
         (json!("QWEN3-MAX"), "second-large", "second-large"),
@@ -105,6 +109,7 @@ pub async fn wrong_settings_are_named(case: Arc<Case>) {
         ("FALLBACK_MODELS", "secret"),
         ("FALLBACK_MODELS", r#"["secret"]"#),
         ("FALLBACK_MODELS", r#"{"qwen3-max":5,"secret":"x"}"#),
+        ("FALLBACK_API_KEY", "secret\u{1}value"),
         ("FALLBACK_ON", "secret_code"),
         ("FALLBACK_ON", "always, secret_code"),
     ] {
@@ -286,6 +291,192 @@ pub async fn everything_arrives_natively(case: Arc<Case>) {
     assert!(case.fake.requests_containing("I look.").is_empty(), "the site was told");
 }
 
+/// What is said of a picture stands beside it.
+pub async fn texts_and_pictures_keep_their_order(case: Arc<Case>) {
+    let (second, server) = alone(&case, &[]).await;
+    let links = ["https://pictures.example/1.png", "https://pictures.example/2.png"];
+    for (dialect, stream) in ALL {
+        let marker = unique("order");
+        let (field, kind) = if dialect == Dialect::Responses { ("input", "input_text") } else { ("messages", "text") };
+        let picture = |link: &str| match dialect {
+            Dialect::Chat => json!({ "type": "image_url", "image_url": { "url": link } }),
+            Dialect::Responses => json!({ "type": "input_image", "image_url": link }),
+            Dialect::Messages => json!({ "type": "image", "source": { "type": "url", "url": link } }),
+        };
+        let text = |text: &str| json!({ "type": kind, "text": text });
+        let mut request = dialect.question("");
+        request[field][0]["content"] =
+            json!([picture(links[0]), text(&format!("{marker} is the first.")), picture(links[1]), text("And this?")]);
+        dialect.read(&dialect.ask(&server, &request, stream).await);
+        let asked = second.asked_once(&marker);
+        let parts = asked.messages()[0]["content"].as_array().unwrap();
+        let shown: Vec<&str> =
+            parts.iter().filter_map(|part| part["text"].as_str().or(part["image_url"]["url"].as_str())).collect();
+        assert_eq!(shown, [links[0], &format!("{marker} is the first."), links[1], "And this?"], "{dialect:?}");
+    }
+}
+
+/// Its body has no wall: nothing of a long conversation is cut, folded or uploaded.
+pub async fn a_long_conversation_goes_whole(case: Arc<Case>) {
+    let (fake, second) = (Fake::start(), Compatible::start());
+    let server = case.start_with_second(&fake, &second, &[("FALLBACK_ON", "upstream_error")]).await;
+    for (dialect, stream) in ALL {
+        for (model, prompt) in [("api:second-large", "go on"), ("qwen3-max", "[[fake fail=http_500]] go on")] {
+            let marker = unique("long");
+            let texts: Vec<String> =
+                (0..40).map(|number| format!("{marker} {number} {}", "words ".repeat(2_000))).collect();
+            let roles = ["user", "assistant"].into_iter().cycle();
+            let mut history: Vec<(&str, &str)> = roles.zip(texts.iter().map(|text| text.trim_end())).collect();
+            history.push(("user", prompt));
+            let request = with(dialect.history(&history), json!({ "model": model }));
+            let uploads = fake.objects().len();
+            let reply = dialect.ask(&server, &request, stream).await;
+            assert_eq!(dialect.read(&reply).text, "41 messages, the newest: go on");
+            let told: Vec<(String, String)> =
+                history.iter().map(|(role, text)| ((*role).to_owned(), (*text).to_owned())).collect();
+            assert!(second.asked_once(&marker).texts() == told, "{dialect:?} {model}: the conversation was changed");
+            if model.starts_with("api:") {
+                assert_eq!(fake.objects().len(), uploads, "something was uploaded");
+            }
+        }
+    }
+    assert_eq!(second.violations(), [""; 0]);
+}
+
+/// An answer that is not what was asked for is passed on or is an error; nobody asks twice for money.
+pub async fn no_answer_is_asked_for_again(case: Arc<Case>) {
+    let (second, server) = alone(&case, &[]).await;
+    let tools = json!({ "tools": [super::agent::weather()] });
+    let strict = with(super::agent::weather()["function"].clone(), json!({ "strict": true }));
+    let schema = json!({ "type": "object", "properties": { "a": { "type": "string" } }, "required": ["a"] });
+    let format = json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": schema, "strict": true } });
+    for (directive, fields) in [
+        ("say=No.", with(tools.clone(), json!({ "tool_choice": "required" }))),
+        ("say=No.", json!({ "response_format": { "type": "json_object" } })),
+        ("say={\"a\":1}", json!({ "response_format": format })),
+        ("say={\"a\":\"", json!({ "response_format": format })),
+        ("call=get_weather args={\"city\":", tools.clone()),
+        ("call=get_weather args={}", json!({ "tools": [{ "type": "function", "function": strict }] })),
+        ("say=Tool%20get_weather%20does%20not%20exists.", tools),
+        ("say=", json!({})),
+    ] {
+        for stream in [false, true] {
+            let marker = unique("once");
+            let request = with(chat(&format!("{marker} [[api raw=1 {directive}]]")), fields.clone());
+            let reply = Dialect::Chat.ask(&server, &request, stream).await;
+            assert_upstream(&reply, "fallback");
+            second.asked_once(&marker);
+            let text = reply.text();
+            assert!(!text.contains("[TOOL") && !text.contains("chat.qwen.ai"), "{directive}: {text}");
+        }
+    }
+    assert_eq!(second.violations(), [""; 0]);
+}
+
+/// The name and the password in an address are secrets as well.
+pub async fn a_password_in_the_address_appears_in_no_output(case: Arc<Case>) {
+    let second = Compatible::start();
+    let url = second.url().replace("http://", "http://person:secret-word@");
+    let settings = [("FALLBACK_BASE_URL", url.as_str()), ("FALLBACK_ON", "always")];
+    let server = case.start_with_second(&case.fake, &second, &settings).await;
+    let mut output = String::new();
+    for (dialect, stream) in ALL {
+        for directive in ["say=hi", "fail=internal", "fail=redirect", "reset=1"] {
+            let reply = dialect.ask(&server, &dialect.question(&format!("[[api {directive}]]")), stream).await;
+            output.push_str(&format!("{reply:?} {}", reply.text()));
+        }
+    }
+    for path in ["/", "/health", "/ready"] {
+        output.push_str(&server.get(path).await.text());
+    }
+    output.push_str(&server.log().await.join("\n"));
+    assert!(!output.contains("secret-word"), "{output}");
+}
+
+/// A chat can work while the second upstream answers for the site.
+pub async fn readiness_counts_it(case: Arc<Case>) {
+    let second = Compatible::start();
+    for (codes, status) in [("always", 200), ("qwen_session_missing", 200), ("never", 503), ("quota_exceeded", 503)] {
+        let settings = [("FALLBACK_ON", codes), ("QWEN_COOKIES", "")];
+        let server = case.start_with_second(&case.fake, &second, &settings).await;
+        let works = server.chat(&chat("hi")).await.status == 200;
+        assert_eq!((works, server.get("/ready").await.status.as_u16()), (status == 200, status), "{codes}");
+    }
+}
+
+pub async fn a_body_of_responses_to_chat_completions_goes_there_too(case: Arc<Case>) {
+    let (second, server) = alone(&case, &[]).await;
+    for stream in [false, true] {
+        let marker = unique("cursor");
+        let input =
+            json!([{ "role": "user", "content": format!("{marker} [[api call=get_weather args={}]]", oslo()) }]);
+        let tool = Dialect::Responses.tool(&super::agent::weather());
+        let request = json!({ "model": "api:second-large", "input": input, "tools": [tool], "stream": stream });
+        let reply = server.chat(&request).await;
+        assert_upstream(&reply, "fallback");
+        let answer = Answer::read(&reply);
+        assert_eq!(answer.called(), [("get_weather", json!({ "city": "Oslo" }))]);
+        assert_eq!(second.asked_once(&marker).body["model"], "second-large");
+    }
+    let reply = server.post("/v1/chat/multimodal", &chat("[[api say=seen]]")).await;
+    assert_eq!(Dialect::Chat.read(&reply).text, "seen");
+    assert_upstream(&reply, "fallback");
+    assert_eq!(second.violations(), [""; 0]);
+}
+
+/// Sounds, films and documents arrive as they were sent.
+pub async fn other_attachments_arrive_as_they_are(case: Arc<Case>) {
+    let (second, server) = alone(&case, &[]).await;
+    let wav = STANDARD.encode(fixture("wav.wav"));
+    let pdf = STANDARD.encode(fixture("reportlab.pdf"));
+    let pdf_data = format!("data:application/pdf;base64,{pdf}");
+    let film = "https://films.example/a.mp4";
+    let document = json!({ "type": "file", "file": { "filename": "a.pdf", "file_data": pdf_data } });
+    for (dialect, part, expected) in [
+        (
+            Dialect::Chat,
+            json!({ "type": "input_audio", "input_audio": { "data": wav, "format": "wav" } }),
+            json!({ "type": "input_audio", "input_audio": { "data": wav, "format": "wav" } }),
+        ),
+        (
+            Dialect::Chat,
+            json!({ "type": "video_url", "video_url": { "url": film } }),
+            json!({ "type": "video_url", "video_url": { "url": film } }),
+        ),
+        (Dialect::Chat, document.clone(), document.clone()),
+        (
+            Dialect::Responses,
+            json!({ "type": "input_file", "filename": "a.pdf", "file_data": pdf_data }),
+            document.clone(),
+        ),
+        (
+            Dialect::Messages,
+            json!({ "type": "document", "title": "a.pdf", "source": { "type": "base64", "media_type": "application/pdf", "data": pdf } }),
+            document,
+        ),
+    ] {
+        for stream in [false, true] {
+            let marker = unique("attached");
+            let kind = if dialect == Dialect::Responses { "input_text" } else { "text" };
+            let field = if dialect == Dialect::Responses { "input" } else { "messages" };
+            let mut request = dialect.question("");
+            request[field][0]["content"] = json!([{ "type": kind, "text": marker }, part]);
+            dialect.read(&dialect.ask(&server, &request, stream).await);
+            let asked = second.asked_once(&marker);
+            let parts = asked.messages()[0]["content"].as_array().unwrap();
+            let [text, sent] = &parts[..] else { panic!("{dialect:?}: {} parts", parts.len()) };
+            assert_eq!((&text["text"], sent), (&json!(marker), &expected), "{dialect:?}");
+        }
+    }
+    // A text file of Messages is text for anybody.
+    let source = json!({ "type": "text", "media_type": "text/plain", "data": "plain words" });
+    let content = json!([{ "type": "document", "source": source }, { "type": "text", "text": "what is it?" }]);
+    let mut request = Dialect::Messages.question("");
+    request["messages"][0]["content"] = content;
+    Dialect::Messages.read(&Dialect::Messages.ask(&server, &request, true).await);
+    assert_eq!(second.violations(), [""; 0]);
+}
+
 /// What must be called, how thinking is switched, formats without a schema.
 pub async fn choices_and_switches_arrive(case: Arc<Case>) {
     let (second, server) = alone(&case, &[]).await;
@@ -376,7 +567,7 @@ pub async fn loose_requests_become_strict_ones(case: Arc<Case>) {
         ("empty lists", json!({ "tools": [], "stop": [] })),
         (
             "unknown fields",
-            json!({ "conversation_id": "x", "chat_template_kwargs": {}, "extra_body": {}, "min_p": 0.5, "thinking": { "type": "disabled" } }),
+            json!({ "conversation_id": "x", "chat_template_kwargs": {}, "extra_body": {}, "thinking": { "type": "disabled" } }),
         ),
         ("many stops", json!({ "stop": ["1", "2", "3", "4", "5", "6"] })),
         ("a bare tool", json!({ "tools": [tool] })),
@@ -517,6 +708,9 @@ const FORMS: &[(&str, &str, &str, &str)] = &[
     ("say=One%20two lines=unended done=0", "One two", "", "stop"),
     ("say=One%20two lines=bom", "One two", "", "stop"),
     ("say=One%20two done=0", "One two", "", "stop"),
+    ("say=One%20two lines=multiline", "One two", "", "stop"),
+    ("say=One%20two lines=odd", "One two", "", "stop"),
+    ("think=Hm%20hm. say= finish=length", "", "Hm hm.", "length"),
     ("say=One%20two finish=length", "One two", "", "length"),
     ("say=One%20two finish=content_filter", "One two", "", "content_filter"),
     ("say=One%20two finish=eos", "One two", "", "stop"),
@@ -529,7 +723,6 @@ const FORMS: &[(&str, &str, &str, &str)] = &[
     ("say=One%20two usage=null", "One two", "", "stop"),
     ("say=%F0%9F%99%82%20Gr%C3%BC%C3%9Fe%20%E4%BD%A0 split=1", "🙂 Grüße 你", "", "stop"),
     ("say=%F0%9F%99%82%20%F0%9F%91%A9%E2%80%8D%F0%9F%92%BB. piece=1 split=3", "🙂 👩‍💻.", "", "stop"),
-    ("say=a%F0%9F%99%82b%F0%9F%91%8D think=%F0%9F%A4%94! halves=1", "a🙂b👍", "🤔!", "stop"),
     ("say=line%E2%80%A8separators%C2%85too", "line\u{2028}separators\u{85}too", "", "stop"),
     ("say=%5BTOOL%20CALL%5D%20is%20a%20word", "[TOOL CALL] is a word", "", "stop"),
     ("say=One%20two whole=1 think=Hm%20hm.", "One two", "Hm hm.", "stop"),
@@ -542,8 +735,14 @@ pub async fn each_form_of_a_stream_is_read(case: Arc<Case>) {
             let request = dialect.question(&format!("[[api {directive} tokens=321/45/6/0]]"));
             let reply = dialect.ask(&server, &request, stream).await;
             assert_upstream(&reply, "fallback");
-            let seen = dialect.read(&reply);
             let what = format!("{dialect:?} {directive}: {reply:?}");
+            if directive.contains("usage=n") && dialect == Dialect::Responses {
+                // The reader wants numbers, and nobody told any.
+                let (text, body) = (reply.text(), "\"status\":\"completed\"");
+                assert!(text.contains(body) && text.contains("One two"), "{what}");
+                continue;
+            }
+            let seen = dialect.read(&reply);
             assert_eq!((seen.text.as_str(), seen.thinking.as_str()), (*text, *thinking), "{what}");
             assert!(seen.calls.is_empty(), "{what}");
             assert_eq!(seen.finish, *finish, "{what}");
@@ -568,6 +767,16 @@ pub async fn each_form_of_a_stream_is_read(case: Arc<Case>) {
         assert_eq!(usage.body["usage"]["input_tokens_details"]["cached_tokens"], 7, "{usage:?}");
     }
     assert_eq!(second.violations(), [""; 0]);
+}
+
+/// Halves of a character that come in two events are joined, as they are where the site sends them.
+pub async fn halves_of_characters_are_joined(case: Arc<Case>) {
+    let (_second, server) = alone(&case, &[]).await;
+    for (dialect, stream) in ALL {
+        let prompt = "[[api say=a%F0%9F%99%82b%F0%9F%91%8D think=%F0%9F%A4%94! halves=1]]";
+        let seen = dialect.read(&dialect.ask(&server, &dialect.question(prompt), stream).await);
+        assert_eq!((seen.text.as_str(), seen.thinking.as_str()), ("a🙂b👍", "🤔!"), "{dialect:?} {stream}");
+    }
 }
 
 pub async fn deltas_are_passed_on_as_they_come(case: Arc<Case>) {
@@ -672,17 +881,6 @@ pub async fn each_form_of_a_call_is_a_call(case: Arc<Case>) {
             }
         }
     }
-    // A call without arguments.
-    for form in ["empty", "empty whole=1", "pieces"] {
-        for (dialect, stream) in ALL {
-            let question = with(
-                dialect.question(&format!("[[api call=get_weather calls={form}]]")),
-                json!({ "tools": [weather(dialect)] }),
-            );
-            let reply = dialect.ask(&server, &question, stream).await;
-            assert_eq!(dialect.read(&reply).called(), [("get_weather", &json!({}))], "{form}: {reply:?}");
-        }
-    }
     // A name that was not declared, and one that the site has as well, are calls like any other.
     for name in ["unheard_of", "web_search"] {
         for (dialect, stream) in ALL {
@@ -700,6 +898,36 @@ pub async fn each_form_of_a_call_is_a_call(case: Arc<Case>) {
         }
     }
     assert_eq!(second.violations(), [""; 0]);
+}
+
+/// Some servers send an empty text as the arguments of a call that has none.
+pub async fn a_call_may_have_no_arguments(case: Arc<Case>) {
+    let (second, server) = alone(&case, &[]).await;
+    for form in ["empty", "empty whole=1", "pieces"] {
+        for (dialect, stream) in ALL {
+            let question = with(
+                dialect.question(&format!("[[api call=get_weather calls={form}]]")),
+                json!({ "tools": [weather(dialect)] }),
+            );
+            let reply = dialect.ask(&server, &question, stream).await;
+            assert_eq!(dialect.read(&reply).called(), [("get_weather", &json!({}))], "{form}: {reply:?}");
+        }
+    }
+    assert_eq!(second.violations(), [""; 0]);
+}
+
+/// Official servers refuse a request for a field that they do not know.
+pub async fn sampling_fields_of_other_servers_stay_here(case: Arc<Case>) {
+    let (second, server) = alone(&case, &[]).await;
+    for fields in
+        [json!({ "min_p": 0.5 }), json!({ "top_a": 0.5 }), json!({ "mirostat": 1 }), json!({ "typical_p": 1 })]
+    {
+        for stream in [false, true] {
+            let reply = Dialect::Chat.ask(&server, &with(chat("x"), fields.clone()), stream).await;
+            assert_eq!(second.violations(), [""; 0], "{fields}");
+            Answer::read(&reply);
+        }
+    }
 }
 
 /// Tools in the older form, and those of free text.
@@ -814,7 +1042,7 @@ pub async fn its_refusals_have_their_status_and_code(case: Arc<Case>) {
                 if fail.contains("retry_after") {
                     assert_eq!(reply.header("retry-after"), Some("7"), "{fail}");
                 }
-                if ["quota_exceeded", "fallback_refused"].contains(&code.as_str()) {
+                if code == "quota_exceeded" {
                     assert_eq!(reply.header("x-should-retry"), Some("false"), "{fail}");
                 }
                 second.asked_once(&marker);
@@ -834,7 +1062,6 @@ pub async fn errors_amid_its_stream_end_it(case: Arc<Case>) {
         ("error=openai", "upstream_error"),
         ("error=choices", "upstream_error"),
         ("error=text", "upstream_error"),
-        ("error=studio", "rate_limit_exceeded"),
         ("error=openrouter", "rate_limit_exceeded"),
         ("error=secret", "upstream_error"),
         ("cut=700", "upstream_truncated"),
@@ -877,6 +1104,31 @@ pub async fn errors_amid_its_stream_end_it(case: Arc<Case>) {
         assert_eq!(dialect.error(&reply).1, "upstream_truncated", "{reply:?}");
     }
     assert!(!server.log().await.join("\n").contains(KEY), "the key is in the log");
+}
+
+/// An error object has the same meaning in a stream that it has with a status.
+pub async fn codes_amid_its_stream_are_those_of_its_refusals(case: Arc<Case>) {
+    let (second, server) = alone(&case, &[]).await;
+    let mut wrong = Vec::new();
+    for (form, status, code) in [
+        ("studio", 429, "rate_limit_exceeded"),
+        ("rate", 429, "rate_limit_exceeded"),
+        ("quota", 429, "quota_exceeded"),
+        ("filter", 400, "content_filter"),
+        ("model", 404, "model_not_found"),
+    ] {
+        for (dialect, stream) in ALL {
+            let marker = unique("code");
+            let prompt = format!("{marker} [[api say=x error={form} error_at=0]]");
+            let reply = dialect.ask(&server, &dialect.question(&prompt), stream).await;
+            let (got, kind, _) = dialect.error(&reply);
+            if (got, kind.as_str()) != (status, code) {
+                wrong.push(format!("{form} in {dialect:?}: {got} {kind} instead of {status} {code}"));
+            }
+            second.asked_once(&marker);
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
 }
 
 pub async fn a_silent_or_absent_upstream_is_an_error(case: Arc<Case>) {
