@@ -14,8 +14,8 @@ use crate::{
 };
 
 pub(super) async fn show(app: &App, platform: &impl Platform) -> Response<Body> {
-    app.qwen.session().sync(platform).await;
-    reply::json(StatusCode::OK, &object(&app.qwen.session().report(platform.now()), None))
+    app.accounts.default_account().qwen.session().sync(platform).await;
+    reply::json(StatusCode::OK, &object(&app.accounts.default_account().qwen.session().report(platform.now()), None))
 }
 
 pub(super) async fn replace<P: Platform>(app: &App, platform: &P, request: Request) -> Result<Response<Body>> {
@@ -26,13 +26,16 @@ pub(super) async fn replace<P: Platform>(app: &App, platform: &P, request: Reque
     let stored = replace_with(app, platform, &text).await?;
     let warning = "The store does not answer, so this session is used but will not outlive a restart.";
     let warning = (!stored).then_some(warning);
-    Ok(reply::json(StatusCode::OK, &object(&app.qwen.session().report(platform.now()), warning)))
+    Ok(reply::json(
+        StatusCode::OK,
+        &object(&app.accounts.default_account().qwen.session().report(platform.now()), warning),
+    ))
 }
 
 /// Replaces the session by a pasted one, after the site has accepted it. Returns whether the database has it.
 pub(super) async fn replace_with(app: &App, platform: &impl Platform, text: &str) -> Result<bool> {
     let input = credentials_input::read(text)?;
-    if let Some(host) = input.host.as_deref().filter(|host| !app.qwen.is_own_host(host)) {
+    if let Some(host) = input.host.as_deref().filter(|host| !app.accounts.default_account().qwen.is_own_host(host)) {
         let host: String = host.chars().take(100).collect();
         return Err(Error::new(
             ErrorKind::InvalidRequest,
@@ -41,15 +44,18 @@ pub(super) async fn replace_with(app: &App, platform: &impl Platform, text: &str
             ),
         ));
     }
-    let stored = app.qwen.give_session(platform, input).await?;
+    let stored = app.accounts.default_account().qwen.give_session(platform, input).await?;
     tracing::info!(stored, "the session was replaced");
     Ok(stored)
 }
 
 pub(super) async fn delete<P: Platform>(app: &App, platform: &P) -> Result<Response<Body>> {
-    app.qwen.session().clear(platform).await?;
+    app.accounts.default_account().qwen.session().clear(platform).await?;
     tracing::info!("the stored session was deleted");
-    Ok(reply::json(StatusCode::OK, &object(&app.qwen.session().report(platform.now()), None)))
+    Ok(reply::json(
+        StatusCode::OK,
+        &object(&app.accounts.default_account().qwen.session().report(platform.now()), None),
+    ))
 }
 
 /// The Qwen session, without its values.

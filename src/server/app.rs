@@ -4,26 +4,24 @@ use std::sync::Arc;
 
 use super::{auth::Keys, body::MemoryBudget};
 use crate::{
-    accounts::{Account, Caller, KeyId},
+    accounts::{Account, Accounts},
     chat::{Conversations, Services, Timing},
     config::Config,
     limiter::{ConcurrencyLimiter, KeyedLimiters},
     media::{MediaLinks, Pictures, Videos},
-    platform::{Platform, Reach, StoreHealth},
+    platform::{Reach, StoreHealth},
     sealing::Cipher,
     secret::Secret,
-    upstream::{Upstream, qwen::Client},
+    upstream::Upstream,
 };
 
 /// The state that all requests of a process or an isolate share.
 #[derive(Debug)]
 pub struct App {
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
     pub(super) keys: Keys,
-    pub(crate) account: Arc<Account>,
-    pub(crate) qwen: Arc<Client>,
+    pub(crate) accounts: Accounts,
     pub(super) conversations: Arc<Conversations>,
-    pub(super) limiter: Arc<ConcurrencyLimiter>,
     pub(super) memory: MemoryBudget,
     pub(super) attachment_limiters: Arc<KeyedLimiters>,
     pub(super) store_health: Arc<StoreHealth>,
@@ -44,21 +42,20 @@ impl App {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let store_health = Arc::<StoreHealth>::default();
-        let qwen = Arc::new(Client::new(&config, Arc::clone(&store_health)));
+        let config = Arc::new(config);
+        let accounts = Accounts::new(Arc::clone(&config), Arc::clone(&store_health));
         let cipher = Arc::new(Cipher::new(config.session_key.as_ref().map(Secret::expose)));
         Self {
-            keys: Keys::new(&config.valid_tokens),
-            account: Arc::new(Account { qwen: Arc::clone(&qwen) }),
-            qwen,
+            keys: Keys::new(&config.valid_tokens, &accounts),
+            accounts,
             conversations: Arc::new(Conversations::new(config.conversation_ttl, Arc::clone(&store_health))),
-            limiter: Arc::new(ConcurrencyLimiter::new(config.upstream_in_flight, config.upstream_queue)),
             memory: MemoryBudget::new(config.product.body_memory),
             attachment_limiters: Arc::new(KeyedLimiters::new(
                 config.product.attachment_permits,
                 config.valid_tokens.len(),
                 config.upstream_queue,
             )),
-            timing: Timing::from(&config),
+            timing: Timing::from(&*config),
             media_links: Arc::new(MediaLinks::new(
                 Arc::clone(&cipher),
                 Arc::clone(&store_health),
@@ -77,7 +74,7 @@ impl App {
             upstream: Upstream::Qwen(Arc::clone(&account.qwen)),
             store_health: Arc::clone(&self.store_health),
             conversations: Arc::clone(&self.conversations),
-            limiter: Arc::clone(&self.limiter),
+            limiter: Arc::clone(&account.limiter),
             media_links: Arc::clone(&self.media_links),
             attachment_limiters: Arc::clone(&self.attachment_limiters),
         }
@@ -87,7 +84,7 @@ impl App {
     pub(crate) fn pictures(&self, account: &Account) -> Pictures {
         Pictures {
             upstream: Upstream::Qwen(Arc::clone(&account.qwen)),
-            limiter: Arc::clone(&self.limiter),
+            limiter: Arc::clone(&account.limiter),
             cipher: Arc::clone(&self.cipher),
             store_health: Arc::clone(&self.store_health),
         }
@@ -102,15 +99,10 @@ impl App {
     pub(crate) fn videos(&self, account: &Account) -> Videos {
         Videos {
             upstream: Upstream::Qwen(Arc::clone(&account.qwen)),
-            limiter: Arc::clone(&self.limiter),
+            limiter: Arc::clone(&account.limiter),
             cipher: Arc::clone(&self.cipher),
             store_health: Arc::clone(&self.store_health),
             timeout: self.config.video_timeout,
         }
-    }
-
-    /// Returns the caller who sent this key, with the account's current session.
-    pub(crate) async fn caller(&self, platform: &impl Platform, key: KeyId) -> Caller {
-        Caller::new(platform, key, &self.account).await
     }
 }

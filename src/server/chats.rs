@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{App, reply};
 use crate::{
-    accounts::KeyId,
+    accounts::KeyHolder,
     config::DeleteChats,
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform},
@@ -84,15 +84,15 @@ fn object(conversation: Conversation) -> ChatObject {
     }
 }
 
-pub(super) async fn list(app: &App, platform: &impl Platform, key: KeyId) -> Result<Response<Body>> {
-    let caller = app.caller(platform, key).await;
+pub(super) async fn list(platform: &impl Platform, key: KeyHolder) -> Result<Response<Body>> {
+    let caller = key.caller(platform).await;
     let found = table::list(platform, caller.scope(), MAX_LISTED).await.map_err(Error::store_unavailable)?;
     let data = found.into_iter().map(object).collect();
     Ok(reply::json(StatusCode::OK, &ChatList { object: "list", data }))
 }
 
-pub(super) async fn delete(app: &App, platform: &impl Platform, key: KeyId, id: &str) -> Result<Response<Body>> {
-    let caller = app.caller(platform, key).await;
+pub(super) async fn delete(platform: &impl Platform, key: KeyHolder, id: &str) -> Result<Response<Body>> {
+    let caller = key.caller(platform).await;
     let found = table::by_chat(platform, caller.scope(), id).await.map_err(Error::store_unavailable)?;
     let Some(conversation) = found else {
         return Err(Error::new(
@@ -100,8 +100,8 @@ pub(super) async fn delete(app: &App, platform: &impl Platform, key: KeyId, id: 
             "There is no such chat among those this server created with this key. GET /v1/chats lists them.",
         ));
     };
-    app.qwen.session().ready(platform).await?;
-    app.qwen.delete_chat(platform, Some(&caller.owner), &conversation.chat_id).await?;
+    key.ready(platform).await?;
+    key.account.qwen.delete_chat(platform, Some(&caller.owner), &conversation.chat_id).await?;
     table::remove(platform, caller.scope(), &conversation.id).await.map_err(Error::store_unavailable)?;
     let message = format!("The chat {} is deleted.", conversation.chat_id);
     let answer =
@@ -135,11 +135,13 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
                 DeleteChats::Unmatched => unmatched,
             };
             if upstream && !table::is_shared(platform, conversation).await? {
-                if deleted >= MAX_DELETIONS || app.qwen.session().check(now).is_err() {
+                if deleted >= MAX_DELETIONS || app.accounts.default_account().qwen.session().check(now).is_err() {
                     break;
                 }
                 deleted = deleted.saturating_add(1);
-                if let Err(error) = app.qwen.delete_chat(platform, None, &conversation.chat_id).await {
+                if let Err(error) =
+                    app.accounts.default_account().qwen.delete_chat(platform, None, &conversation.chat_id).await
+                {
                     tracing::warn!(%error, "a chat could not be deleted; the clean-up will retry it");
                     done = Some(conversation);
                     continue;

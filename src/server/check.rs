@@ -32,7 +32,7 @@ impl App {
             (Ok(()), None) => Ok("works".to_owned()),
         };
         let mut findings = vec![finding("store", store)];
-        let session = self.qwen.session();
+        let session = self.accounts.default_account().qwen.session();
         let asked = session.maintain(platform).await.and_then(|()| session.check(platform.now()));
         let SessionReport { state, account, expires_at, renewable, .. } = session.report(platform.now());
         let advice = admin::advice(state, renewable);
@@ -51,7 +51,7 @@ impl App {
         let works = found.is_ok();
         findings.push(finding("session", found));
         if works {
-            let models = self.qwen.fetch_models(platform).await;
+            let models = self.accounts.default_account().qwen.fetch_models(platform).await;
             let models = models.map(|models| models.iter().count());
             let models = models.map(|count| format!("{count} are there")).map_err(|error| error.message().to_owned());
             findings.push(finding("models", models));

@@ -4,7 +4,6 @@ use std::{collections::HashSet, time::Duration};
 
 use super::App;
 use crate::{
-    accounts::KeyId,
     error::{Error, ErrorKind, Result},
     platform::Platform,
     store::conversations as table,
@@ -53,17 +52,19 @@ impl App {
         all: bool,
         mut report: impl FnMut(&Imported),
     ) -> Result<Imported> {
-        self.qwen.session().ready(platform).await?;
+        self.accounts.default_account().qwen.session().ready(platform).await?;
         let mut callers = Vec::new();
-        let keys: Vec<&str> = self.config.valid_tokens.iter().map(crate::secret::Secret::expose).collect();
-        for key in if keys.is_empty() { vec![""] } else { keys } {
-            callers.push(self.caller(platform, KeyId::of(key)).await);
+        for key in self.keys.holders() {
+            callers.push(key.caller(platform).await);
         }
         let failed = Error::store_unavailable;
         let read = table::imported(platform).await.map_err(failed)?;
         let (mut seen, mut done, mut failures) = (HashSet::new(), Imported::default(), 0_u32);
         for number in 1..=MAX_PAGES {
-            let page = retry_while_busy(platform, async || self.qwen.past_chats(platform, number).await).await?;
+            let page = retry_while_busy(platform, async || {
+                self.accounts.default_account().qwen.past_chats(platform, number).await
+            })
+            .await?;
             let new: Vec<_> = page.into_iter().filter(|chat| seen.insert(chat.id.clone())).collect();
             if new.is_empty() {
                 break;
@@ -81,7 +82,11 @@ impl App {
                     report(&done);
                     continue;
                 }
-                match retry_while_busy(platform, async || self.qwen.past_chat(platform, &summary.id).await).await {
+                match retry_while_busy(platform, async || {
+                    self.accounts.default_account().qwen.past_chat(platform, &summary.id).await
+                })
+                .await
+                {
                     Ok(chat) => {
                         failures = 0;
                         // The mark is set before the turns are recorded. Otherwise a chat that is recorded in part would count as

@@ -112,8 +112,8 @@ pub(super) struct StoreHealth {
 
 /// Checks the session's state and the store, without a request to the site.
 async fn check(app: &App, platform: &impl Platform) -> Health {
-    app.qwen.session().sync(platform).await;
-    let session = app.qwen.session().report(platform.now());
+    app.accounts.default_account().qwen.session().sync(platform).await;
+    let session = app.accounts.default_account().qwen.session().report(platform.now());
     let store_problem = store::check(platform).await.err();
     if let Some(error) = &store_problem {
         tracing::warn!(%error, "the store does not answer");
@@ -137,7 +137,7 @@ async fn check(app: &App, platform: &impl Platform) -> Health {
             checked_at: checked_at.map(UnixSeconds::get),
         },
         store: StoreHealth { ok: store_problem.is_none(), errors: app.store_health.count(), persistent },
-        clock_skew_seconds: app.qwen.clock_skew_seconds(),
+        clock_skew_seconds: app.accounts.default_account().qwen.clock_skew_seconds(),
     }
 }
 
@@ -152,8 +152,8 @@ pub(super) async fn ready(app: &App, platform: &impl Platform) -> Response<Body>
 
 /// Returns the metrics. `None` on the Worker, which keeps none.
 pub(super) fn metrics(app: &App, platform: &impl Platform) -> Option<Response<Body>> {
-    let session = app.qwen.session().report(platform.now());
-    let (in_flight, waiting) = app.limiter.count();
+    let session = app.accounts.default_account().qwen.session().report(platform.now());
+    let (in_flight, waiting) = app.accounts.default_account().limiter.count();
     let gauges = Gauges {
         store_errors: app.store_health.count(),
         in_flight: in_flight as u64,

@@ -7,7 +7,6 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::App;
 use crate::{
-    accounts::KeyId,
     error::{Error, ErrorKind, Result},
     limiter::Permit,
     media::{self, Downloads, Opened, Resolved},
@@ -44,7 +43,7 @@ pub(super) async fn pass_on<P: Platform>(
     range: Option<&str>,
     (permit, content_type): (Permit, Option<&'static str>),
 ) -> Result<(Response<Body>, Option<String>)> {
-    let caller = app.caller(platform, KeyId::of("")).await;
+    let caller = app.keys.nobody().caller(platform).await;
     let services = app.services(&caller.account);
     let downloads =
         Downloads { upstream: &services.upstream, links: &app.media_links, owner: &caller.owner, reach: app.reach() };

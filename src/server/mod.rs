@@ -40,7 +40,6 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::{
-    accounts::KeyId,
     api::Dialect,
     config::{ConfigError, Product},
     error::{Error, ErrorKind, Result},
@@ -112,9 +111,9 @@ async fn answer<P: Platform>(
 ) -> Result<Response<Body>> {
     let Route { endpoint, access, .. } = *route;
     let key = match access {
-        Access::Admin => auth::check_admin(&app.config, &request).map(|()| KeyId::of(""))?,
+        Access::Admin => auth::check_admin(&app.config, &request).map(|()| app.keys.nobody())?,
         access if access.is_keyed(&app.config) => app.keys.check(&request.headers, app.config.open_to_all())?,
-        _ => KeyId::of(""),
+        _ => app.keys.nobody(),
     };
     // Boxed, so that each endpoint's future takes its own size and not that of the largest, the 20 KiB of uploads.
     match endpoint {
@@ -145,9 +144,7 @@ async fn answer<P: Platform>(
         Endpoint::Responses => Box::pin(responses::create(app, platform, key, request)).await,
         Endpoint::InputTokens => Box::pin(responses::input_tokens(app, platform, request)).await,
         Endpoint::Response => Box::pin(responses::show(app, platform, key, &argument.unwrap_or_default())).await,
-        Endpoint::DeleteResponse => {
-            Box::pin(responses::delete(app, platform, key, &argument.unwrap_or_default())).await
-        }
+        Endpoint::DeleteResponse => Box::pin(responses::delete(platform, key, &argument.unwrap_or_default())).await,
         Endpoint::ResponseInput => {
             let (id, query) = (argument.unwrap_or_default(), request.query.as_deref());
             Box::pin(responses::input_items(app, platform, key, &id, query)).await
@@ -168,12 +165,12 @@ async fn answer<P: Platform>(
         Endpoint::ImageChat => Box::pin(upload_and_chat::image(app, platform, key, request)).await,
         Endpoint::VideoChat => Box::pin(upload_and_chat::video(app, platform, key, request)).await,
         Endpoint::Upload => Box::pin(files::upload(app, platform, key, request)).await,
-        Endpoint::Files => Box::pin(files::list(app, platform, key, request.query.as_deref())).await,
-        Endpoint::File => Box::pin(files::one(app, platform, key, &argument.unwrap_or_default())).await,
-        Endpoint::DeleteFile => Box::pin(files::delete(app, platform, key, &argument.unwrap_or_default())).await,
-        Endpoint::StsToken => Box::pin(files::sts_token(app, platform, request)).await,
-        Endpoint::Chats => Box::pin(chats::list(app, platform, key)).await,
-        Endpoint::DeleteChat => Box::pin(chats::delete(app, platform, key, &argument.unwrap_or_default())).await,
+        Endpoint::Files => Box::pin(files::list(platform, key, request.query.as_deref())).await,
+        Endpoint::File => Box::pin(files::one(platform, key, &argument.unwrap_or_default())).await,
+        Endpoint::DeleteFile => Box::pin(files::delete(platform, key, &argument.unwrap_or_default())).await,
+        Endpoint::StsToken => Box::pin(files::sts_token(app, platform, key, request)).await,
+        Endpoint::Chats => Box::pin(chats::list(platform, key)).await,
+        Endpoint::DeleteChat => Box::pin(chats::delete(platform, key, &argument.unwrap_or_default())).await,
         Endpoint::Session => Ok(Box::pin(admin::show(app, platform)).await),
         Endpoint::ReplaceSession => Box::pin(admin::replace(app, platform, request)).await,
         Endpoint::DeleteSession => Box::pin(admin::delete(app, platform)).await,

@@ -11,7 +11,7 @@ use super::{
     reply,
 };
 use crate::{
-    accounts::{Caller, KeyId},
+    accounts::{Caller, KeyHolder},
     api::{AnswerMeta, Encoder, Parsed},
     chat::{
         Answer, AnswerFormat, Attachments, ConversationHint, DrawPlan, DrawnAnswer, KeptResponse, Plan, Resumed,
@@ -21,7 +21,7 @@ use crate::{
     llm::Quality,
     media::LinkMaker,
     platform::{Body, Headers, Platform},
-    upstream::qwen::PictureChoice,
+    upstream::qwen::{Client, PictureChoice},
 };
 
 /// The longest name of a model, in bytes. The site limits the size of requests, and each chunk contains the name.
@@ -31,7 +31,7 @@ const MAX_CONVERSATION_ID: usize = 200;
 
 /// A chat request without its attachments, and the attachments.
 pub(super) struct ChatTurn<'a> {
-    pub(super) key: KeyId,
+    pub(super) key: KeyHolder,
     /// The caller, if the request has been resolved to one already.
     pub(super) caller: Option<Caller>,
     pub(super) headers: &'a Headers,
@@ -73,17 +73,17 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
             format!("The field 'model' is longer than {MAX_MODEL_NAME} bytes; GET /v1/models lists the models."),
         ));
     }
-    let is_drawing = app.qwen.draws(&model_name);
+    let is_drawing = key.account.qwen.draws(&model_name);
     hint.is_drawing = is_drawing;
     let prompt = is_drawing.then(|| draw_prompt(delivery.messages_field(), &request.messages)).transpose()?;
-    app.qwen.session().ready(platform).await?;
-    let (choice, model) = app.qwen.choose(platform, &model_name).await;
+    key.ready(platform).await?;
+    let (choice, model) = key.account.qwen.choose(platform, &model_name).await;
     let options = generation_options(&request, choice, model.as_ref());
-    refresh_models_later(app, platform);
+    refresh_models_later(&key.account.qwen, platform);
     // From here on the account is fixed, even if the session is replaced.
     let caller = match caller {
         Some(caller) => caller,
-        None => app.caller(platform, key).await,
+        None => key.caller(platform).await,
     };
     let scope = caller.scope().to_owned();
     let id = reply::new_id("conv_", platform);
@@ -119,7 +119,7 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     // Ids that could be guessed are no ids: without randomness the answer shows no pictures.
     let links = platform.random().ok().map(|seed| LinkMaker::new(base, seed));
     if let Some(prompt) = prompt {
-        let choice = app.qwen.choose_picture(platform, &model_name, Quality::Auto).await;
+        let choice = key.account.qwen.choose_picture(platform, &model_name, Quality::Auto).await;
         let PictureChoice { text_model, image_model } = choice;
         let plan = DrawPlan {
             conversation,
@@ -180,9 +180,9 @@ fn no_randomness() -> Error {
 }
 
 /// Starts a refresh of a stale list of models. This request uses the stale list.
-fn refresh_models_later<P: Platform>(app: &Arc<App>, platform: &P) {
-    if app.qwen.models_are_stale(platform.now()) {
-        let (qwen, background) = (Arc::clone(&app.qwen), platform.clone());
+fn refresh_models_later<P: Platform>(qwen: &Arc<Client>, platform: &P) {
+    if qwen.models_are_stale(platform.now()) {
+        let (qwen, background) = (Arc::clone(qwen), platform.clone());
         // `models` logs a failure.
         platform.defer(async move { drop(qwen.models(&background).await) });
     }

@@ -52,6 +52,7 @@ pub use files::{File, FileEntry, NewFile, content_hash, plain_name};
 pub use http_client::{broken_error, unreachable_error};
 pub(crate) use media::DRAW_TIMEOUT;
 pub use media::{ChatAnswer, Drawing, DrawnPicture, FilmTask, MediaRequest, TaskState, WantedAnswer};
+pub use model_cache::ModelCache;
 pub use models::{Choice, Model, ModelList, PictureChoice, VIDEO_MODEL, media_models};
 #[cfg(not(target_arch = "wasm32"))]
 pub use past_chats::{ChatSummary, PastChat, PastMessage};

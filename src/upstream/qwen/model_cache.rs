@@ -12,9 +12,9 @@ use crate::unix_time::UnixMillis;
 /// The site is asked for the list no sooner than so long after the last time.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(30);
 
-/// The list, and how it stands with it.
+/// The list, and how it stands with it. All accounts share it.
 #[derive(Debug, Default)]
-pub(super) struct ModelCache(Mutex<State>);
+pub struct ModelCache(Mutex<State>);
 
 #[derive(Debug, Default)]
 pub(super) struct State {

@@ -20,7 +20,7 @@ pub use state::{CredentialsLease, SessionReport, SessionState};
 
 use super::http_client::HttpClient;
 use crate::{
-    config::Config,
+    config::{AccountName, Config},
     error::{Error, Result},
     platform::StoreHealth,
     sealing::Cipher,
@@ -29,10 +29,13 @@ use crate::{
     upstream::{AccountId, Owner},
 };
 
+/// What the keys of the rows of accounts other than `default` begin with. No digest contains a colon.
+const NAMED: &str = "account:";
+
 /// The session of an account. All requests share it.
 #[derive(Debug)]
 pub struct Session {
-    /// Digest of the configured credentials: the key of the stored row.
+    /// The key of the stored row: a digest of the configured credentials, or the name of an account that has none.
     origin: String,
     configured: Option<Arc<Credentials>>,
     cipher: Cipher,
@@ -44,13 +47,24 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn new(config: &Config, http: Arc<HttpClient>, store_health: Arc<StoreHealth>) -> Self {
-        let (cookies, token) = (config.cookies.as_ref().map(Secret::expose), config.auth_token.as_ref());
-        let configured = Credentials::new(cookies, token.map(Secret::expose)).map(Arc::new);
+    /// The session of the account of this name. The variables configure that of `default`; others are set at run time.
+    pub(super) fn new(
+        config: &Config,
+        name: &AccountName,
+        http: Arc<HttpClient>,
+        store_health: Arc<StoreHealth>,
+    ) -> Self {
+        let cookies = config.cookies.as_ref().filter(|_| name.is_default()).map(Secret::expose);
+        let token = config.auth_token.as_ref().filter(|_| name.is_default()).map(Secret::expose);
+        let configured = Credentials::new(cookies, token).map(Arc::new);
         Self {
-            origin: digest(configured.as_ref().map_or("", |configured| configured.cookie())),
+            origin: if name.is_default() {
+                digest(configured.as_ref().map_or("", |configured| configured.cookie()))
+            } else {
+                format!("{NAMED}{name}")
+            },
             cipher: Cipher::new(config.session_key.as_ref().map(Secret::expose)),
-            state: Mutex::new(State::new(configured.clone(), Arc::clone(http.clock()))),
+            state: Mutex::new(State::new(name.clone(), configured.clone(), Arc::clone(http.clock()))),
             configured,
             is_distributed: config.product.is_distributed,
             http,
