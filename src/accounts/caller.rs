@@ -45,8 +45,19 @@ impl KeyHolder {
         self.account.qwen.session().ready(platform).await
     }
 
-    /// The caller, with the account's session as it is now.
+    /// The caller, with the account's session as it is now. The store learns whose scope it is.
     pub async fn caller(&self, platform: &impl Platform) -> Caller {
+        let caller = self.reader(platform).await;
+        let scope = &caller.owner.scope;
+        if !self.account.has_noted(scope) {
+            let (account, scope, detached) = (Arc::clone(&self.account), scope.clone(), platform.detached());
+            platform.defer(async move { account.note_scope(&detached, &scope).await });
+        }
+        caller
+    }
+
+    /// The same, for a request that keeps nothing in its scope.
+    pub async fn reader(&self, platform: &impl Platform) -> Caller {
         let session = self.account.qwen.session();
         session.sync(platform).await;
         let (id, session_epoch) = session.identity();

@@ -29,6 +29,12 @@ impl AccountName {
         &self.0
     }
 
+    /// The name, for whoever keeps it.
+    #[must_use]
+    pub fn to_shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
     /// Whether it is the account of `QWEN_COOKIES` and `QWEN_AUTH_TOKEN`.
     #[must_use]
     pub fn is_default(&self) -> bool {

@@ -7,7 +7,7 @@ use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::{local, router::Access};
 use crate::{
-    accounts::{Accounts, KeyHolder, KeyId},
+    accounts::{Account, Accounts, KeyHolder, KeyId},
     config::{ApiKey, Config, MIN_SAFE_KEY},
     error::{Error, ErrorKind, Result},
     origin::Origin,
@@ -25,9 +25,9 @@ pub(super) struct Keys {
 impl Keys {
     pub(super) fn new(keys: &[ApiKey], accounts: &Accounts) -> Self {
         let holder = |key, account| KeyHolder { key: KeyId::of(key), account };
-        let known = keys.iter().map(|ApiKey { key, account }| {
+        let known = keys.iter().filter_map(|ApiKey { key, account }| {
             let key = key.expose();
-            (digest(key), holder(key, accounts.named(account)))
+            Some((digest(key), holder(key, accounts.find(account)?)))
         });
         Self { known: known.collect(), nobody: holder("", Arc::clone(accounts.default_account())) }
     }
@@ -46,6 +46,16 @@ impl Keys {
     /// Who sends no key. The account is `default`.
     pub(super) fn nobody(&self) -> KeyHolder {
         self.nobody.clone()
+    }
+
+    /// How many keys use an account.
+    pub(super) fn count(&self, account: &Account) -> usize {
+        self.known.iter().filter(|(_, holder)| holder.account.name == account.name).count()
+    }
+
+    /// Whether a key uses `default`, as everybody does on a server without keys.
+    pub(super) fn use_default(&self) -> bool {
+        self.known.is_empty() || self.known.iter().any(|(_, holder)| holder.account.name.is_default())
     }
 
     /// The holders of all keys; of a server without keys, those who send none.

@@ -1,14 +1,14 @@
 //! `/v1/chats`: the conversations that this server created, and their clean-up.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::{App, reply};
 use crate::{
-    accounts::KeyHolder,
-    config::DeleteChats,
+    accounts::{Account, KeyHolder},
+    config::{AccountName, DeleteChats},
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform},
     store::{
@@ -24,7 +24,7 @@ const MAX_LISTED: u32 = 1000;
 const MAX_TURNS: u32 = 1000;
 const MAX_FILES: u32 = 1000;
 /// Cloudflare's Free plan allows 50 queries for each invocation, and each removal takes one.
-const MAX_CONVERSATIONS: u32 = 25;
+const MAX_CONVERSATIONS: u32 = 15;
 const MAX_DELETIONS: usize = 5;
 /// A chat that nobody continued for this long is a throw-away chat.
 const UNMATCHED_AFTER: Duration = Duration::from_secs(60 * 60);
@@ -109,6 +109,12 @@ pub(super) async fn delete(platform: &impl Platform, key: KeyHolder, id: &str) -
     Ok(reply::json(StatusCode::OK, &answer))
 }
 
+/// The account whose scope's name in the store is this; `None` when it was deleted.
+fn owner(app: &App, name: Option<&str>) -> Option<Arc<Account>> {
+    let name = name.map_or_else(|| Some(AccountName::default()), AccountName::parse);
+    app.accounts.find(&name?)
+}
+
 /// Runs one step of the clean-up. It deletes only what this server created.
 pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
     let step = async {
@@ -126,7 +132,7 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
         let page = table::page(platform, (&scope, &id), MAX_CONVERSATIONS).await?;
         let mut deleted = 0_usize;
         let mut done = None;
-        for conversation in &page {
+        for (conversation, account) in &page {
             let expired = conversation.updated_at < before;
             let unmatched = conversation.turns <= 1 && conversation.updated_at < now.saturating_sub(UNMATCHED_AFTER);
             let upstream = match app.config.delete_chats {
@@ -135,13 +141,17 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
                 DeleteChats::Unmatched => unmatched,
             };
             if upstream && !table::is_shared(platform, conversation).await? {
-                if deleted >= MAX_DELETIONS || app.accounts.default_account().qwen.session().check(now).is_err() {
+                if deleted >= MAX_DELETIONS {
                     break;
                 }
+                let account = owner(app, account.as_deref()).filter(|it| it.qwen.session().check(now).is_ok());
+                let Some(account) = account else {
+                    // The other accounts' chats do not wait for this one's session.
+                    done = Some(conversation);
+                    continue;
+                };
                 deleted = deleted.saturating_add(1);
-                if let Err(error) =
-                    app.accounts.default_account().qwen.delete_chat(platform, None, &conversation.chat_id).await
-                {
+                if let Err(error) = account.qwen.delete_chat(platform, None, &conversation.chat_id).await {
                     tracing::warn!(%error, "a chat could not be deleted; the clean-up will retry it");
                     done = Some(conversation);
                     continue;

@@ -1,6 +1,7 @@
 //! The HTTP server: routes, keys, CORS, request ids, and error responses.
 
 mod access_log;
+mod accounts;
 mod address;
 mod admin;
 mod app;
@@ -115,6 +116,9 @@ async fn answer<P: Platform>(
         access if access.is_keyed(&app.config) => app.keys.check(&request.headers, app.config.open_to_all())?,
         _ => app.keys.nobody(),
     };
+    if access != Access::Admin && access.is_keyed(&app.config) {
+        platform.request_metrics().record().account = Some(key.account.name.to_shared());
+    }
     // Boxed, so that each endpoint's future takes its own size and not that of the largest, the 20 KiB of uploads.
     match endpoint {
         Endpoint::Root => Ok(Box::pin(info::root(app, platform, &request.headers)).await),
@@ -171,9 +175,20 @@ async fn answer<P: Platform>(
         Endpoint::StsToken => Box::pin(files::sts_token(app, platform, key, request)).await,
         Endpoint::Chats => Box::pin(chats::list(platform, key)).await,
         Endpoint::DeleteChat => Box::pin(chats::delete(platform, key, &argument.unwrap_or_default())).await,
-        Endpoint::Session => Ok(Box::pin(admin::show(app, platform)).await),
-        Endpoint::ReplaceSession => Box::pin(admin::replace(app, platform, request)).await,
-        Endpoint::DeleteSession => Box::pin(admin::delete(app, platform)).await,
+        Endpoint::Session => Ok(Box::pin(admin::show(platform, &key.account)).await),
+        Endpoint::ReplaceSession => Box::pin(admin::replace(app, platform, &key.account, request)).await,
+        Endpoint::DeleteSession => Box::pin(admin::delete(platform, &key.account)).await,
+        Endpoint::Accounts => Ok(Box::pin(accounts::list(app, platform)).await),
+        Endpoint::DeleteAccount => Box::pin(accounts::delete(app, platform, &argument.unwrap_or_default())).await,
+        Endpoint::AccountSession => {
+            Box::pin(accounts::show_session(app, platform, &argument.unwrap_or_default())).await
+        }
+        Endpoint::ReplaceAccountSession => {
+            Box::pin(accounts::replace_session(app, platform, &argument.unwrap_or_default(), request)).await
+        }
+        Endpoint::DeleteAccountSession => {
+            Box::pin(accounts::delete_session(app, platform, &argument.unwrap_or_default())).await
+        }
     }
 }
 

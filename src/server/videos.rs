@@ -164,7 +164,8 @@ pub(super) async fn content<P: Platform>(
     let source = videos.source(platform, &caller.owner, id).await?;
     let permit = app.media_limiter.acquire(platform).await?;
     let range = request.headers.get("range");
-    let passed = media_files::pass_on(app, platform, &source, range.as_deref(), (permit, Some(VIDEO_TYPE))).await?;
+    let passed =
+        media_files::pass_on(app, platform, (&source, &caller), range.as_deref(), (permit, Some(VIDEO_TYPE))).await?;
     if let (_, Some(newer_link)) = &passed {
         videos.keep_link(platform, &caller.owner, id, newer_link.clone()).await;
     }

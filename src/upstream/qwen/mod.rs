@@ -59,7 +59,7 @@ pub use past_chats::{ChatSummary, PastChat, PastMessage};
 pub use prompt::{
     Answers, PromptMessage, RenderedPrompt, answered_calls, prompt_file, render, speaker_names, without_missing,
 };
-pub use session::{CredentialsLease, Session, SessionReport, SessionState};
+pub use session::{CredentialsLease, NamedSession, Session, SessionReport, SessionState, list as list_sessions};
 pub use sse::{Flow, SseItem, SseReader};
 pub use tool_prompt::{ToolAsk, ToolText, correction_text, shown_tool_name};
 pub use turn::{Turn, Work};

@@ -5,6 +5,7 @@
 //! agree by the stored row (the port [`SessionStore`](crate::upstream::SessionStore)), which each reads every few seconds.
 
 mod credentials;
+mod named;
 mod refresh;
 mod replace;
 mod state;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use credentials::Credentials;
 use credentials::digest;
+pub use named::{NamedSession, list};
 use state::State;
 pub use state::{CredentialsLease, SessionReport, SessionState};
 
@@ -37,6 +39,8 @@ const NAMED: &str = "account:";
 pub struct Session {
     /// The key of the stored row: a digest of the configured credentials, or the name of an account that has none.
     origin: String,
+    /// Whether it is the one that variables may configure.
+    is_configurable: bool,
     configured: Option<Arc<Credentials>>,
     cipher: Cipher,
     http: Arc<HttpClient>,
@@ -63,6 +67,7 @@ impl Session {
             } else {
                 format!("{NAMED}{name}")
             },
+            is_configurable: name.is_default(),
             cipher: Cipher::new(config.session_key.as_ref().map(Secret::expose)),
             state: Mutex::new(State::new(name.clone(), configured.clone(), Arc::clone(http.clock()))),
             configured,
@@ -102,6 +107,19 @@ impl Session {
             }
             _ => Ok(state.lease()),
         }
+    }
+
+    /// Whether it can be forgotten without a loss: there are no credentials, in the store or here, and a person said so.
+    #[must_use]
+    pub fn is_forgotten(&self) -> bool {
+        let state = self.state();
+        state.credentials.is_none() && state.status.is_forgotten
+    }
+
+    /// Whether this process alone has the credentials, because the store failed.
+    #[must_use]
+    pub fn is_unsaved(&self) -> bool {
+        self.state().credentials_dirty
     }
 
     /// The error of a request during a captcha cooldown.

@@ -90,7 +90,7 @@ pub struct CredentialsLease {
     pub(super) generation: u64,
 }
 
-/// What the site's answers showed. All isolates share it through the store, as JSON.
+/// What the site's answers showed, and what a person decided. All isolates share it through the store, as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct SessionStatus {
@@ -109,6 +109,9 @@ pub(super) struct SessionStatus {
     pub(super) challenged_until: UnixMillis,
     pub(super) verify_url: String,
     pub(super) name: Option<String>,
+    /// Whether a person deleted the account with its session.
+    #[serde(rename = "forgotten", skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_forgotten: bool,
 }
 
 /// Whether to refresh the credentials.
@@ -382,7 +385,7 @@ impl State {
 fn session_missing(name: &AccountName) -> Error {
     if !name.is_default() {
         let message = format!(
-            "The account '{name}', which this API key uses, has no Qwen session. Sign in at chat.qwen.ai with that account, copy the Cookie header and give it to this server: PUT /admin/accounts/{name}/session."
+            "The account '{name}' of this server has no Qwen session. Sign in at chat.qwen.ai as the person whom it is for, copy the Cookie header and give it to this server: PUT /admin/accounts/{name}/session."
         );
         return Error::new(ErrorKind::SessionMissing, message);
     }
