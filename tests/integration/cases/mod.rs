@@ -1,6 +1,7 @@
 //! The table of all cases.
 
 mod access;
+mod accounts;
 mod agent;
 mod attachments;
 mod bounds;
@@ -195,6 +196,14 @@ cases! {
         session_routes_require_the_admin_key,
         with_a_session_key_only_an_encrypted_session_is_used,
         deleted_sessions_are_erased_from_disk (Native: "the Worker's database is not a file"),
+    }
+    accounts {
+        a_key_uses_its_account_and_no_other,
+        administrators_see_and_change_accounts,
+        health_and_readiness_follow_all_accounts,
+        a_deleted_account_leaves_nothing_here,
+        deleting_default_goes_back_to_the_variables,
+        other_servers_learn_of_accounts,
     }
     operation {
         each_request_has_one_log_line,
