@@ -2,6 +2,7 @@
 
 mod access;
 mod accounts;
+mod accounts_load;
 mod agent;
 mod attachments;
 mod bounds;
@@ -196,6 +197,9 @@ cases! {
         session_routes_require_the_admin_key,
         with_a_session_key_only_an_encrypted_session_is_used,
         deleted_sessions_are_erased_from_disk (Native: "the Worker's database is not a file"),
+    }
+    accounts_load {
+        what_happens_to_one_account_never_touches_another,
     }
     accounts {
         a_key_uses_its_account_and_no_other,
