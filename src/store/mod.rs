@@ -137,6 +137,8 @@ pub async fn keep(platform: &impl Storage, key: &str, value: String, now: UnixMi
 }
 
 #[cfg(test)]
+mod accounts_tests;
+#[cfg(test)]
 mod tests;
 
 /// Texts as one parameter, for `json_each`.

@@ -20,7 +20,7 @@ pub use named::{NamedSession, list};
 use state::State;
 pub use state::{CredentialsLease, SessionReport, SessionState};
 
-use super::http_client::HttpClient;
+use super::{http_client::HttpClient, model_cache::Asker};
 use crate::{
     config::{AccountName, Config},
     error::{Error, Result},
@@ -82,9 +82,10 @@ impl Session {
         self.state().lease()
     }
 
-    /// A number that rises with each change of the credentials.
-    pub(super) fn generation(&self) -> u64 {
-        self.state().generation
+    /// Who asks: the account, and a number that rises with each change of its credentials.
+    pub(super) fn asker(&self) -> Asker {
+        let state = self.state();
+        Asker { account: state.name.clone(), generation: state.generation }
     }
 
     /// The account, and a number that rises when a person replaces the session.
@@ -147,6 +148,8 @@ impl Session {
     }
 }
 
+#[cfg(test)]
+mod named_tests;
 #[cfg(test)]
 mod refresh_tests;
 #[cfg(test)]

@@ -127,7 +127,7 @@ pub(super) enum Need {
 #[derive(Debug)]
 pub(super) struct State {
     /// The account's name here.
-    name: AccountName,
+    pub(super) name: AccountName,
     pub(super) credentials: Option<Arc<Credentials>>,
     /// Rises with each change of the credentials in this process.
     pub(super) generation: u64,
