@@ -61,7 +61,7 @@ pub(super) async fn list(
     dialect: Dialect,
     query: Option<&str>,
 ) -> Result<Response<Body>> {
-    let models = app.qwen.models(platform).await?;
+    let models = app.accounts.default_account().qwen.models(platform).await?;
     // The site's list names the text models alone.
     let more: Vec<Model> = media_models(&models).filter(|model| models.get(&model.id).is_none()).collect();
     let all = models.iter().chain(&more);
@@ -74,8 +74,8 @@ pub(super) async fn list(
 
 pub(super) async fn one(app: &App, platform: &impl Platform, dialect: Dialect, name: &str) -> Result<Response<Body>> {
     // Fetches the list if it is stale, so that a new model is found.
-    let models = app.qwen.models(platform).await?;
-    let found = match app.qwen.choose(platform, name).await.1 {
+    let models = app.accounts.default_account().qwen.models(platform).await?;
+    let found = match app.accounts.default_account().qwen.choose(platform, name).await.1 {
         None => media_models(&models).find(|model| model.id.eq_ignore_ascii_case(name.trim())),
         found => found,
     };
