@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::{
-    App, pages, reply,
+    App, fallback, pages, reply,
     router::{Endpoint, routes},
 };
 use crate::{
@@ -79,6 +79,7 @@ fn prefers_html(accept: &str) -> bool {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct Health {
+    /// Whether chats can be answered, by the second upstream if by nobody else.
     #[serde(skip)]
     usable: bool,
     /// `healthy`, `degraded` if some accounts cannot be used, or `unhealthy` if no chat could work.
@@ -165,8 +166,9 @@ async fn check(app: &App, platform: &impl Platform) -> Health {
         _ if store_problem.is_some() || !persistent => "degraded",
         _ => "healthy",
     };
+    let is_covered = counted.iter().any(|report| fallback::covers(app, report.state));
     Health {
-        usable: usable > 0,
+        usable: usable > 0 || is_covered,
         status,
         version: env!("CARGO_PKG_VERSION"),
         session: SessionHealth {

@@ -490,6 +490,7 @@ cases! {
         no_answer_is_asked_for_again,
         a_password_in_the_address_appears_in_no_output,
         readiness_counts_it,
+        its_models_are_listed,
         a_body_of_responses_to_chat_completions_goes_there_too,
         other_attachments_arrive_as_they_are,
         choices_and_switches_arrive,
