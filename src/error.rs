@@ -378,6 +378,17 @@ impl Error {
         self
     }
 
+    /// Returns the same error, which tells where the session of an account other than `default` is replaced.
+    #[must_use]
+    pub fn for_account(mut self, name: &str) -> Self {
+        if matches!(self.0.kind, ErrorKind::SessionExpired | ErrorKind::Challenge) {
+            let place = format!("PUT /admin/accounts/{name}/session");
+            let message = self.0.message.replace(", or set QWEN_COOKIES", "");
+            self.0.message = message.replace("PUT /admin/session", &place).into();
+        }
+        self
+    }
+
     /// Sets the cause, for the log.
     #[must_use]
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {

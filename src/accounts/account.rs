@@ -1,7 +1,6 @@
 //! An account of this server, and all of them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -35,7 +34,7 @@ pub struct Account {
     pub limiter: Arc<ConcurrencyLimiter>,
     store_health: Arc<StoreHealth>,
     /// The scopes that the store has as this account's.
-    noted: Mutex<HashSet<ScopeKey>>,
+    noted: Mutex<Vec<ScopeKey>>,
 }
 
 impl Account {
@@ -50,7 +49,7 @@ impl Account {
             if noted.len() >= MAX_NOTED {
                 noted.clear();
             }
-            noted.insert(scope.clone());
+            noted.push(scope.clone());
         }
     }
 
@@ -68,9 +67,9 @@ pub struct Accounts {
     models: Arc<ModelCache>,
     default: Arc<Account>,
     /// Those that keys name. They are there without a session, too.
-    keyed: BTreeSet<AccountName>,
-    /// All but `default`.
-    named: Mutex<BTreeMap<AccountName, Arc<Account>>>,
+    keyed: Vec<AccountName>,
+    /// All but `default`, in the order of their names.
+    named: Mutex<Vec<Arc<Account>>>,
     /// When the store was last asked which accounts there are.
     refreshed_at: Mutex<Option<UnixMillis>>,
 }
@@ -81,10 +80,12 @@ impl Accounts {
     pub fn new(config: Arc<Config>, store_health: Arc<StoreHealth>) -> Self {
         let models = Arc::<ModelCache>::default();
         let names = config.valid_tokens.iter().map(|key| key.account.clone()).filter(|name| !name.is_default());
-        let keyed: BTreeSet<AccountName> = names.collect();
+        let mut keyed: Vec<AccountName> = names.collect();
+        keyed.sort();
+        keyed.dedup();
         let new = |name| Arc::new(new_account(&config, name, &store_health, &models));
         let default = new(AccountName::default());
-        let named = keyed.iter().map(|name| (name.clone(), new(name.clone()))).collect();
+        let named = keyed.iter().map(|name| new(name.clone())).collect();
         let (named, refreshed_at) = (Mutex::new(named), Mutex::default());
         Self { store_health, models, default, keyed, named, refreshed_at, config }
     }
@@ -98,13 +99,17 @@ impl Accounts {
     /// The account of this name, if there is one.
     #[must_use]
     pub fn find(&self, name: &AccountName) -> Option<Arc<Account>> {
-        if name.is_default() { Some(Arc::clone(&self.default)) } else { self.others().get(name).cloned() }
+        if name.is_default() {
+            return Some(Arc::clone(&self.default));
+        }
+        let others = self.others();
+        others.get(place(&others, name).ok()?).cloned()
     }
 
     /// All accounts as this process knows them, `default` first, the others by their names.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Account>> {
-        std::iter::once(&self.default).chain(self.others().values()).cloned().collect()
+        std::iter::once(&self.default).chain(self.others().iter()).cloned().collect()
     }
 
     /// The account of this name; if there is none, a new one, which [`Self::add`] makes one of the server's.
@@ -124,15 +129,24 @@ impl Accounts {
 
     /// Adds an account that was given a session. Another one of the same name that was added meanwhile is replaced.
     pub fn add(&self, account: &Arc<Account>) {
-        if !account.name.is_default() {
-            self.others().insert(account.name.clone(), Arc::clone(account));
+        if account.name.is_default() {
+            return;
+        }
+        let mut others = self.others();
+        match place(&others, &account.name) {
+            Ok(place) => {
+                if let Some(known) = others.get_mut(place) {
+                    *known = Arc::clone(account);
+                }
+            }
+            Err(place) => others.insert(place, Arc::clone(account)),
         }
     }
 
     /// Leaves out an account that was deleted, unless a key names it.
     pub fn leave_out(&self, account: &Account) {
         if !self.keyed.contains(&account.name) {
-            self.others().remove(&account.name);
+            self.others().retain(|other| other.name != account.name);
         }
     }
 
@@ -143,12 +157,16 @@ impl Accounts {
         let now = platform.now();
         {
             let mut refreshed_at = self.refreshed_at.lock().unwrap_or_else(PoisonError::into_inner);
-            if refreshed_at.is_some_and(|at| now < at.saturating_add(REFRESH_INTERVAL)) {
-                return;
+            match *refreshed_at {
+                Some(at) if now < at.saturating_add(REFRESH_INTERVAL) => return,
+                // One request reads for all.
+                Some(_) => *refreshed_at = Some(now),
+                // All requests wait for the very first read.
+                None => {}
             }
-            *refreshed_at = Some(now);
         }
         self.reload(platform).await;
+        *self.refreshed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
     /// Learns it in any case.
@@ -156,29 +174,36 @@ impl Accounts {
         let limit = u32::try_from(MAX_ACCOUNTS).unwrap_or(u32::MAX);
         let Some(found) = list_sessions(platform, &self.store_health, limit).await else { return };
         let now = platform.now();
-        let mut found: BTreeMap<AccountName, NamedSession> =
-            found.into_iter().map(|session| (session.name.clone(), session)).collect();
+        // They come in the order of their names, too.
+        let place_of = |name: &AccountName| found.binary_search_by(|session| session.name.cmp(name));
+        let is_there = |session: &NamedSession| !session.is_forgotten;
         let mut others = self.others();
-        others.retain(|name, account| {
-            let is_there = found.get(name).is_some_and(|session| !session.is_forgotten);
-            is_there || self.keyed.contains(name) || account.qwen.session().is_unsaved()
+        others.retain(|account| {
+            let session = place_of(&account.name).ok().and_then(|place| found.get(place));
+            session.is_some_and(is_there) || self.keyed.contains(&account.name) || account.qwen.session().is_unsaved()
         });
-        for (name, session) in &found {
-            if !session.is_forgotten && !others.contains_key(name) {
-                let new = new_account(&self.config, name.clone(), &self.store_health, &self.models);
-                others.insert(name.clone(), Arc::new(new));
+        for session in found.iter().filter(|session| is_there(session)) {
+            if let Err(place) = place(&others, &session.name) {
+                let new = new_account(&self.config, session.name.clone(), &self.store_health, &self.models);
+                others.insert(place, Arc::new(new));
             }
         }
-        let all: Vec<Arc<Account>> = others.values().cloned().collect();
+        let all = others.clone();
         drop(others);
         for account in all {
-            account.qwen.session().take(found.remove(&account.name), now);
+            let session = place_of(&account.name).ok().and_then(|place| found.get(place));
+            account.qwen.session().take(session, now);
         }
     }
 
-    fn others(&self) -> MutexGuard<'_, BTreeMap<AccountName, Arc<Account>>> {
+    fn others(&self) -> MutexGuard<'_, Vec<Arc<Account>>> {
         self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where an account is among others that are sorted by their names, or where it belongs.
+fn place(others: &[Arc<Account>], name: &AccountName) -> std::result::Result<usize, usize> {
+    others.binary_search_by(|other| other.name.cmp(name))
 }
 
 fn new_account(

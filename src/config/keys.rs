@@ -1,7 +1,5 @@
 //! The keys of this server: who may use it, with which account, who may administer it, and what encrypts the session.
 
-use std::collections::BTreeSet;
-
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -76,7 +74,9 @@ fn valid_tokens<F: Fn(&str) -> Option<String>>(env: &Lookup<F>) -> Result<Vec<Ap
     if keys.is_empty() {
         return Err(wrong("holds no key: name one, or leave it unset".to_owned()));
     }
-    let names: BTreeSet<&AccountName> = keys.iter().map(|key| &key.account).collect();
+    let mut names: Vec<&AccountName> = keys.iter().map(|key| &key.account).collect();
+    names.sort_unstable();
+    names.dedup();
     if names.len() > MAX_ACCOUNTS {
         return Err(wrong(format!("names more than {MAX_ACCOUNTS} accounts")));
     }

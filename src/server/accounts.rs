@@ -81,7 +81,7 @@ pub(super) async fn list(app: &App, platform: &impl Platform) -> Response<Body> 
     reply::json(StatusCode::OK, &AccountList { object: "list", data })
 }
 
-pub(super) async fn show_session(app: &App, platform: &impl Platform, name: &str) -> Result<Response<Body>> {
+pub(super) async fn show_session(app: &App, platform: &impl Platform, name: Option<&str>) -> Result<Response<Body>> {
     let account = find(app, platform, name).await?;
     Ok(admin::show(platform, &account).await)
 }
@@ -89,24 +89,27 @@ pub(super) async fn show_session(app: &App, platform: &impl Platform, name: &str
 pub(super) async fn replace_session<P: Platform>(
     app: &App,
     platform: &P,
-    name: &str,
+    name: Option<&str>,
     request: Request,
 ) -> Result<Response<Body>> {
     let name = parse(name)?;
-    app.accounts.reload(platform).await;
+    if !name.is_default() {
+        app.accounts.reload(platform).await;
+    }
     let account = app.accounts.find_or_new(&name)?;
-    let answer = admin::replace(app, platform, &account, request).await?;
+    let answer = admin::replace(app, platform, &account, request).await;
+    let answer = answer.map_err(|error| if name.is_default() { error } else { error.for_account(name.as_str()) })?;
     app.accounts.add(&account);
     Ok(answer)
 }
 
-pub(super) async fn delete_session<P: Platform>(app: &App, platform: &P, name: &str) -> Result<Response<Body>> {
+pub(super) async fn delete_session<P: Platform>(app: &App, platform: &P, name: Option<&str>) -> Result<Response<Body>> {
     let account = find(app, platform, name).await?;
     admin::delete(platform, &account).await
 }
 
 /// Deletes an account: first its session, so that nothing new begins, then all that it has here, then the account itself.
-pub(super) async fn delete<P: Platform>(app: &App, platform: &P, name: &str) -> Result<Response<Body>> {
+pub(super) async fn delete<P: Platform>(app: &App, platform: &P, name: Option<&str>) -> Result<Response<Body>> {
     let account = find(app, platform, name).await?;
     let (name, session) = (&account.name, account.qwen.session());
     session.clear(platform).await?;
@@ -136,7 +139,7 @@ pub(super) async fn delete<P: Platform>(app: &App, platform: &P, name: &str) -> 
 }
 
 /// Finds an account; the store is asked, since another process may have made it.
-async fn find(app: &App, platform: &impl Platform, name: &str) -> Result<Arc<Account>> {
+async fn find(app: &App, platform: &impl Platform, name: Option<&str>) -> Result<Arc<Account>> {
     let name = parse(name)?;
     if !name.is_default() {
         app.accounts.reload(platform).await;
@@ -149,7 +152,9 @@ async fn find(app: &App, platform: &impl Platform, name: &str) -> Result<Arc<Acc
     })
 }
 
-fn parse(name: &str) -> Result<AccountName> {
+/// Reads a name; without one it is `default`.
+fn parse(name: Option<&str>) -> Result<AccountName> {
+    let Some(name) = name else { return Ok(AccountName::default()) };
     let wrong = || Error::invalid("name", format!("The name of an account has {}.", AccountName::RULE));
     AccountName::parse(name).ok_or_else(wrong)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt as _, future::join_all, stream};
+use futures::future::join_all;
 
 use super::{app::App, chats};
 use crate::{accounts::Account, media::REPEATS, platform::Platform, store};
@@ -10,8 +10,6 @@ use crate::{accounts::Account, media::REPEATS, platform::Platform, store};
 /// How many accounts one run of the Worker's timer looks after. Cloudflare's Free plan allows 50 queries for each run, and an
 /// account takes three, or eight when its session is renewed. The next runs look after the others.
 const ACCOUNTS_A_RUN: usize = 3;
-/// How many sessions are checked at once.
-const CONCURRENT: usize = 4;
 /// The interval of the Worker's timer, in milliseconds.
 const RUN_INTERVAL_MS: u64 = 10 * 60 * 1000;
 
@@ -19,10 +17,11 @@ impl App {
     /// Checks the sessions and runs one bounded step of the clean-up. Called every ten minutes.
     pub async fn housekeeping(&self, platform: &impl Platform) {
         let accounts = self.accounts_of_run(platform).await;
-        // `maintain` logs a failure, and the session's state shows it.
-        let checks =
-            accounts.clone().into_iter().map(|it| async move { drop(it.qwen.session().maintain(platform).await) });
-        stream::iter(checks).buffer_unordered(CONCURRENT).collect::<Vec<()>>().await;
+        // One after the other: whoever sends a request renews the account's session without waiting for this.
+        for account in &accounts {
+            // `maintain` logs a failure, and the session's state shows it.
+            let _ = account.qwen.session().maintain(platform).await;
+        }
         chats::clean_up(self, platform).await;
         let expired = store::files::expire_uploads(platform, platform.now()).await;
         self.store_health.ok_or_log("deleting uploads whose links have expired", expired);

@@ -120,8 +120,9 @@ async fn answer<P: Platform>(
     if access != Access::Admin && access.is_keyed(&app.config) {
         platform.request_metrics().record().account = Some(key.account.name.to_shared());
     }
+    let named = Some(&key.account.name).filter(|name| !name.is_default()).cloned();
     // Boxed, so that each endpoint's future takes its own size and not that of the largest, the 20 KiB of uploads.
-    match endpoint {
+    let answer = match endpoint {
         Endpoint::Root => Ok(Box::pin(info::root(app, platform, &request.headers)).await),
         Endpoint::Docs => Box::pin(page(platform, &request, pages::DOCS)).await,
         Endpoint::Document => Box::pin(page(platform, &request, pages::DOCUMENT)).await,
@@ -176,21 +177,23 @@ async fn answer<P: Platform>(
         Endpoint::StsToken => Box::pin(files::sts_token(app, platform, key, request)).await,
         Endpoint::Chats => Box::pin(chats::list(platform, key)).await,
         Endpoint::DeleteChat => Box::pin(chats::delete(platform, key, &argument.unwrap_or_default())).await,
-        Endpoint::Session => Ok(Box::pin(admin::show(platform, &key.account)).await),
-        Endpoint::ReplaceSession => Box::pin(admin::replace(app, platform, &key.account, request)).await,
-        Endpoint::DeleteSession => Box::pin(admin::delete(platform, &key.account)).await,
         Endpoint::Accounts => Ok(Box::pin(accounts::list(app, platform)).await),
-        Endpoint::DeleteAccount => Box::pin(accounts::delete(app, platform, &argument.unwrap_or_default())).await,
-        Endpoint::AccountSession => {
-            Box::pin(accounts::show_session(app, platform, &argument.unwrap_or_default())).await
+        Endpoint::DeleteAccount => Box::pin(accounts::delete(app, platform, argument.as_deref())).await,
+        // `/admin/session` has no name, and is that of `default`.
+        Endpoint::Session | Endpoint::AccountSession => {
+            Box::pin(accounts::show_session(app, platform, argument.as_deref())).await
         }
-        Endpoint::ReplaceAccountSession => {
-            Box::pin(accounts::replace_session(app, platform, &argument.unwrap_or_default(), request)).await
+        Endpoint::ReplaceSession | Endpoint::ReplaceAccountSession => {
+            Box::pin(accounts::replace_session(app, platform, argument.as_deref(), request)).await
         }
-        Endpoint::DeleteAccountSession => {
-            Box::pin(accounts::delete_session(app, platform, &argument.unwrap_or_default())).await
+        Endpoint::DeleteSession | Endpoint::DeleteAccountSession => {
+            Box::pin(accounts::delete_session(app, platform, argument.as_deref())).await
         }
-    }
+    };
+    answer.map_err(|error| match named {
+        Some(name) => error.for_account(name.as_str()),
+        None => error,
+    })
 }
 
 async fn page(platform: &impl Platform, request: &Request, path: &str) -> Result<Response<Body>> {

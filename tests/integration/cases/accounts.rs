@@ -199,7 +199,12 @@ pub async fn health_and_readiness_follow_all_accounts(case: Arc<Case>) {
     give(&server, "anna", "user-a").await;
     assert_eq!(health(&server).await, expected(200, "healthy", "valid", "3/3"));
     // A human check of one account.
-    ask(&server, "sk-of-anna", "[[fake fail=waf_html]]").await.error(403, "qwen_challenge");
+    for is_repeated in [false, true] {
+        let refused = ask(&server, "sk-of-anna", "[[fake fail=waf_html]]").await.error(403, "qwen_challenge");
+        let message = refused["message"].as_str().unwrap();
+        assert!(!message.contains("/admin/session"), "{message}");
+        assert_eq!(message.contains("/admin/accounts/anna/session"), is_repeated, "{message}");
+    }
     assert_eq!(health(&server).await, expected(200, "degraded", "valid", "2/3"));
     ask(&server, "sk-test-key", "[[fake fail=waf_html]]").await.error(403, "qwen_challenge");
     assert_eq!(health(&server).await, expected(200, "degraded", "challenged", "1/3"));
@@ -214,7 +219,7 @@ pub async fn health_and_readiness_follow_all_accounts(case: Arc<Case>) {
             "qwen_edge_session_state{account=\"bert\",state=\"valid\"} 0",
             "qwen_edge_in_flight{account=\"anna\"} 0",
             "qwen_edge_queue{account=\"default\"} 0",
-            "qwen_edge_requests_total{route=\"/v1/chat/completions\",status=\"403\",account=\"anna\"} 1",
+            "qwen_edge_requests_total{route=\"/v1/chat/completions\",status=\"403\",account=\"anna\"} 2",
             "qwen_edge_errors_total{code=\"qwen_session_missing\",account=\"bert\"} 1",
         ] {
             assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");

@@ -18,7 +18,7 @@ pub struct NamedSession {
     row: StoredSession,
 }
 
-/// Reads at most `limit` of them; `None` when the store fails.
+/// Reads at most `limit` of them, in the order of their names; `None` when the store fails.
 pub async fn list(platform: &impl Host, store_health: &StoreHealth, limit: u32) -> Option<Vec<NamedSession>> {
     let found: Result<_, DatabaseError> = platform.list_sessions(NAMED, limit).await;
     let named = |(name, row): (String, StoredSession)| {
@@ -30,8 +30,12 @@ pub async fn list(platform: &impl Host, store_health: &StoreHealth, limit: u32) 
 }
 
 impl Session {
-    /// Takes over what the store has of this session, as [`Session::sync`] does.
-    pub fn take(&self, found: Option<NamedSession>, now: UnixMillis) {
-        self.merge_or_log(found.map(|found| found.row), now);
+    /// Takes over what the store has of this session, as [`Session::sync`] does. What was read before this process changed it is
+    /// left alone.
+    pub fn take(&self, found: Option<&NamedSession>, now: UnixMillis) {
+        if found.is_some_and(|found| found.row.version < self.state().version) {
+            return;
+        }
+        self.merge_or_log(found.map(|found| found.row.clone()), now);
     }
 }
