@@ -49,6 +49,20 @@ await run(async () => {
     assert.equal(await page.evaluate(() => document.activeElement.id), "question");
   });
 
+  await check("an answer of the second upstream says so, and one of the site does not", async () => {
+    assert.equal(await page.$(`${ANSWER} .upstream`), null);
+    const model = await page.$eval("#model", (/** @type {HTMLInputElement} */ { value }) => value);
+    await setValue(page, "#model", "api:second-small");
+    await page.click("#new");
+    await sendMessage(page, "[[api say=Paid%20words. think=Hm.]]");
+    assert.equal(await text(page, `${ANSWER} .content`), "Paid words.\n");
+    assert.match(await text(page, `${ANSWER} .upstream`), /second upstream/);
+    await screenshot(page, "console-second");
+    await setValue(page, "#model", model);
+    await page.click("#new");
+    await sendMessage(page, fake({ think: "Considering it", say: "**bold** and `code`" }));
+  });
+
   await check("active content of an answer is neutralized", async () => {
     await sendMessage(page, fake({ say: "![pixel](https://example.com/p.png) [bad](javascript:window.hit=1) <b style=color:red>b</b>\n\n<img src=x onerror=window.hit=1>\n\n<script>window.hit=1</script>" }));
     await waitForText(page, `${ANSWER} .content`, "pixel");

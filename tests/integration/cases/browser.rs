@@ -6,6 +6,7 @@ use tokio::{process::Command, time::timeout};
 
 use super::images::drawing;
 use crate::{
+    fake_compatible::Compatible,
     fake_qwen::Fake,
     server::{Case, KEY, unique},
 };
@@ -13,7 +14,9 @@ use crate::{
 pub async fn console_works_in_a_browser(case: Arc<Case>) {
     let fake = Fake::start();
     let keys = format!(r#"["{KEY}",{{"key":"sk-of-anna","account":"anna"}}]"#);
-    let server = case.start_with(&fake, &[("ADMIN_TOKEN", "admin-key"), ("VALID_TOKENS", &keys)]).await;
+    let second = Compatible::start();
+    let settings = [("ADMIN_TOKEN", "admin-key"), ("VALID_TOKENS", &keys), ("FALLBACK_ON", "never")];
+    let server = case.start_with_second(&fake, &second, &settings).await;
     let output = run(
         "console.mjs",
         &[
@@ -25,7 +28,7 @@ pub async fn console_works_in_a_browser(case: Arc<Case>) {
         ],
     )
     .await;
-    assert!(output.lines().filter(|line| line.starts_with("ok ")).count() >= 15, "{output}");
+    assert!(output.lines().filter(|line| line.starts_with("ok ")).count() >= 16, "{output}");
 }
 
 pub async fn pictures_work_in_the_console(case: Arc<Case>) {

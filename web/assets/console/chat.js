@@ -53,6 +53,11 @@ class Answer {
     this.frame ??= requestAnimationFrame(() => this.paint());
   }
 
+  /** Says that the second upstream answers. */
+  nameSecond() {
+    this.content.before(make("p", { className: "hint upstream", data: { word: "bySecond" } }, word("bySecond")));
+  }
+
   paint() {
     this.frame = null;
     follow(() => {
@@ -135,6 +140,7 @@ async function answer() {
   try {
     const headers = { ...apiKey(), "content-type": "application/json" };
     const response = await ask("/v1/chat/completions", { method: "POST", headers, body: request(tools), signal: running.signal });
+    if (response.headers.get("x-upstream") === "fallback") shown.nameSecond();
     for await (const data of events(response.body)) {
       if (data === "[DONE]") {
         ended = true;
