@@ -10,7 +10,7 @@
     reason = "a benchmark"
 )]
 
-use std::{alloc::System, hint::black_box, sync::Arc};
+use std::{alloc::System, hint::black_box, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput};
@@ -24,13 +24,14 @@ use qwen_edge::{
         },
     },
     chat::{AnswerFormat, Attachments, Progress, ToolRules, Translator, TurnTools, history_key},
+    config::{Fallback, FallbackAfter},
     llm::{Message, OutputFormat, Request, estimate_tokens},
     oss::{Credentials, Scope, Signable},
     secret::Secret,
     unix_time::UnixSeconds,
     upstream::{
-        Decoder, Flow, PromptMessage, RenderedPrompt, SseReader, ToolAsk, ToolText, answered_calls, render_prompt,
-        shown_tool_name, speaker_names,
+        Decoder, Flow, PromptMessage, RenderedPrompt, SseReader, ToolAsk, ToolText, Upstream, answered_calls,
+        compatible, render_prompt, shown_tool_name, speaker_names,
     },
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -207,6 +208,18 @@ fn step(name: &str) -> Box<dyn FnMut()> {
                 drop(black_box(translator.take()));
             })
         }
+        "translate_second" => {
+            let delta = "data: {\"id\":\"chatcmpl-0123456789\",\"object\":\"chat.completion.chunk\",\"created\":1790000000,\"model\":\"qwen-max\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"seven \"},\"logprobs\":null,\"finish_reason\":null}]}\n\n";
+            let base_url = "https://api.example/v1".to_owned();
+            let config = Fallback { base_url, api_key: None, models: [].into(), after: FallbackAfter::Always };
+            let decoder =
+                Upstream::Compatible(Arc::new(compatible::Client::new(&config, Duration::from_secs(1)))).decoder();
+            let mut translator = Translator::new(decoder, Encoder::new(meta(), CHAT), Vec::new(), None);
+            Box::new(move || {
+                translator.feed(black_box(delta.as_bytes())).unwrap();
+                drop(black_box(translator.take()));
+            })
+        }
         "read" => {
             let mut reader = SseReader::default();
             Box::new(move || {
@@ -356,6 +369,7 @@ fn main() {
         ("translate", "translate: a delta, bytes of the site to bytes of the client"),
         ("translate_messages", "translate: the same, to Messages"),
         ("translate_responses", "translate: the same, to Responses"),
+        ("translate_second", "translate: a delta of the second upstream, to chat completions"),
         ("translate_tools", "translate, with tools: a delta, 21 tools declared and none called"),
         ("translate_json", "translate, as JSON: a delta within an object that is to fit a schema"),
         ("call", "call: an answer that is one call with 100 KB of arguments, 3,600 deltas"),

@@ -9,7 +9,7 @@ use super::{attachments::Attachments, tool_rules::ToolRules};
 use crate::{
     config::FallbackAfter,
     error::{Error, Result},
-    llm::{Message, OutputFormat, Reasoning, Request, Sampling, Tool, ToolChoice},
+    llm::{Message, OutputFormat, Reasoning, Request, Role, Sampling, Tool, ToolChoice},
     platform::Platform,
     upstream::{Attached, Opened, Upstream, WholeAsk},
 };
@@ -53,13 +53,19 @@ impl WholeTurn {
     /// client says; `search` = whether to search the web. `tells_stop`: the client is to know which stop text ended the answer.
     ///
     /// # Errors
-    /// `invalid_request` for a file that only this server, or chat.qwen.ai, has.
+    /// `invalid_request` for a file that only this server, or chat.qwen.ai, has, and for results with nothing before them.
     pub fn new(
         request: &Request,
         (messages, attachments): (&Arc<Vec<Message>>, &Attachments),
         (reasoning, search): (Option<Reasoning>, bool),
         tells_stop: bool,
     ) -> Result<Self> {
+        // Some clients send results alone, and name the answer with the calls.
+        let first = messages.iter().find(|message| message.role != Role::System);
+        if first.is_some_and(|message| message.role == Role::Tool) {
+            let problem = "The request begins with the result of a call, and the second upstream keeps no conversations. Send the whole conversation.";
+            return Err(Error::invalid("messages", problem));
+        }
         Ok(Self {
             messages: Arc::clone(messages),
             attached: attachments.as_sent()?,

@@ -58,7 +58,11 @@ impl Client {
     /// The server's name of a model.
     #[must_use]
     pub fn model<'a>(&'a self, name: ModelName<'a>) -> &'a str {
-        let found = |name: &str| self.models.get(name).map(String::as_str);
+        // As the site's names are read: without regard to case.
+        let found = |name: &str| {
+            let entry = self.models.iter().find(|(ours, _)| ours.eq_ignore_ascii_case(name));
+            entry.map(|(_, theirs)| theirs.as_str())
+        };
         match name {
             ModelName::Own(name) => found(name).unwrap_or(name),
             ModelName::OfSite(name) => found(name).or_else(|| found(ALL_OTHERS)).unwrap_or(name),
@@ -149,6 +153,7 @@ mod tests {
         let without = Client::new(&Fallback { models: BTreeMap::new(), ..config }, Duration::from_secs(1));
         for (name, expected, plain) in [
             (ModelName::OfSite("qwen3-max"), "paid-max", "qwen3-max"),
+            (ModelName::OfSite("QWEN3-MAX"), "paid-max", "QWEN3-MAX"),
             (ModelName::OfSite("qwen3-coder"), "paid-other", "qwen3-coder"),
             (ModelName::Own("qwen3-max"), "paid-max", "qwen3-max"),
             (ModelName::Own("gpt-x"), "gpt-x", "gpt-x"),

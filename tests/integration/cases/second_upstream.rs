@@ -662,6 +662,15 @@ pub async fn loose_requests_become_strict_ones(case: Arc<Case>) {
         assert_eq!(second.violations(), [""; 0], "{name}");
         messages::message(&reply);
     }
+    // Results alone are half a conversation.
+    let alone = json!({ "messages": [
+        { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "toolu_1", "content": "rain" }] },
+    ] });
+    let before = second.asked().len();
+    let reply = Dialect::Messages.ask(&server, &with(Dialect::Messages.question("x"), alone), false).await;
+    let (status, code, _) = Dialect::Messages.error(&reply);
+    assert_eq!((status, code.as_str()), (400, "invalid_request"), "{reply:?}");
+    assert_eq!(second.asked().len(), before);
     // Headers of clients stay here.
     let headers = [
         ("cookie", "token=secret"),
