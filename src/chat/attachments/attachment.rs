@@ -26,6 +26,8 @@ use crate::{
 pub(in crate::chat) struct Attachment {
     /// The index of its message in the request.
     pub(super) message: usize,
+    /// How many texts of its message come before it.
+    pub(super) texts_before: usize,
     /// The field to name in errors.
     pub(super) param: String,
     pub(super) expected: Option<MediaKind>,
@@ -69,7 +71,15 @@ impl Attachment {
     /// An attachment of which nothing is known but its name.
     pub(super) fn named_only(message: usize, name: String) -> Self {
         let source = Mutex::new(Source::Lost);
-        Self { message, param: String::new(), expected: None, name, fingerprint: "lost".to_owned(), source }
+        Self {
+            message,
+            texts_before: 0,
+            param: String::new(),
+            expected: None,
+            name,
+            fingerprint: "lost".to_owned(),
+            source,
+        }
     }
 
     /// The attachment as the client sent it; `None` if it is no longer available.
@@ -89,7 +99,13 @@ impl Attachment {
                 return Err(Error::invalid(self.param.clone(), problem));
             }
         };
-        Ok(Some(Attached { message: self.message, name: self.name.clone(), kind: self.expected, content }))
+        Ok(Some(Attached {
+            message: self.message,
+            texts_before: self.texts_before,
+            name: self.name.clone(),
+            kind: self.expected,
+            content,
+        }))
     }
 
     /// Returns the entry for the upstream; uploads the attachment unless that was done.
@@ -200,7 +216,7 @@ pub(super) fn attachment(message: usize, media: Media) -> Result<Attachment> {
         }
     };
     let made = |name: String, fingerprint: String, source: Source, param: String| {
-        Ok(Attachment { message, param, expected, name, fingerprint, source: Mutex::new(source) })
+        Ok(Attachment { message, texts_before: 0, param, expected, name, fingerprint, source: Mutex::new(source) })
     };
     let (bare, text) = match source {
         MediaSource::Entry(entry) => {

@@ -61,10 +61,13 @@ impl Attachments {
                         return Err(unsupported(&part.kind, &part.param));
                     }
                     Part::Unsupported(part) => all.push(Attachment::named_only(message, part.kind.into())),
-                    Part::Media(media) if message >= newest_turn => all.push(attachment(message, *media)?),
                     Part::Media(media) => {
-                        let lost = Attachment::lost(message, &media);
-                        all.push(attachment(message, *media).unwrap_or(lost));
+                        let lost = (message < newest_turn).then(|| Attachment::lost(message, &media));
+                        let taken = match (attachment(message, *media), lost) {
+                            (Err(_), Some(lost)) => lost,
+                            (taken, _) => taken?,
+                        };
+                        all.push(Attachment { texts_before: kept.len(), ..taken });
                     }
                 }
             }
@@ -136,6 +139,7 @@ impl Attachments {
     pub fn uploaded(platform: &impl Platform, file: &File) -> Self {
         let attachment = Attachment {
             message: 0,
+            texts_before: 0,
             param: String::new(),
             expected: None,
             name: file.name.clone(),

@@ -44,6 +44,8 @@ pub struct WholeAsk<'a> {
 pub struct Attached {
     /// The index of its message.
     pub message: usize,
+    /// How many texts of its message come before it.
+    pub texts_before: usize,
     /// Its name.
     pub name: String,
     /// What it is attached as; `None` = whatever its content is.

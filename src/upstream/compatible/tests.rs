@@ -351,7 +351,10 @@ fn switches_become_the_fields_of_the_server() {
 #[test]
 fn attachments_go_as_they_came() {
     let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice();
-    let attached = |message, name: &str, kind, content| Attached { message, name: name.to_owned(), kind, content };
+    let attached = |message, name: &str, kind, content| {
+        let texts_before = usize::from(name != "a.png");
+        Attached { message, texts_before, name: name.to_owned(), kind, content }
+    };
     let link = |text: &str| AttachedContent::Link(Url::parse(text).unwrap());
     let bytes = |bytes: &[u8]| AttachedContent::Bytes(bytes.to_vec().into(), None);
     let all = [

@@ -13,7 +13,7 @@ use super::{
     names::shown_tool_name,
 };
 use crate::{
-    llm::{FunctionCall, Message, Role},
+    llm::{self, FunctionCall, Message, Role},
     media_type::{self, MediaKind},
 };
 
@@ -156,9 +156,7 @@ impl Serialize for Transcript<'_> {
             } else if attached.is_empty() || message.role == Role::System {
                 all.serialize_element(&item(role, name, Content::Text(message.content_text())))?;
             } else {
-                let texts = message.parts.iter().filter_map(llm_text).map(|text| Part::Text { text });
-                let parts = texts.chain(attached.iter().map(part)).collect();
-                all.serialize_element(&item(role, name, Content::Parts(parts)))?;
+                all.serialize_element(&item(role, name, Content::Parts(parts(message, attached))))?;
             }
         }
         if !of_results.is_empty() {
@@ -168,8 +166,21 @@ impl Serialize for Transcript<'_> {
     }
 }
 
-fn llm_text(part: &crate::llm::Part) -> Option<&str> {
-    part.as_text().filter(|text| !text.is_empty())
+/// Texts and attachments of a message, in the order in which the client sent them.
+fn parts<'a>(message: &'a Message, attached: &'a [Attached]) -> Vec<Part<'a>> {
+    let texts = || message.parts.iter().filter_map(llm::Part::as_text);
+    let mut rest = attached.iter().peekable();
+    let mut all = Vec::new();
+    for (index, text) in texts().enumerate() {
+        while let Some(before) = rest.next_if(|attached| attached.texts_before <= index) {
+            all.push(part(before));
+        }
+        if !text.is_empty() {
+            all.push(Part::Text { text });
+        }
+    }
+    all.extend(rest.map(part));
+    all
 }
 
 fn item<'a>(role: &'static str, name: Option<&'a str>, content: Content<'a>) -> Item<'a> {
@@ -220,7 +231,7 @@ fn answered(pending: &mut VecDeque<Pending<'_>>, result: &Message) -> Option<Str
 }
 
 fn part(attached: &Attached) -> Part<'_> {
-    let Attached { message: _, name, kind, content } = attached;
+    let Attached { message: _, texts_before: _, name, kind, content } = attached;
     let found = match content {
         AttachedContent::Link(_) => media_type::declared_type(None, name),
         AttachedContent::Bytes(bytes, declared) => media_type::detect(bytes, declared.as_deref(), name),
