@@ -43,7 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "surrogates",
         ],
     ),
-    ("accounts", &["unix_time", "digest", "platform", "store", "upstream"]),
+    ("accounts", &["unix_time", "config", "digest", "error", "limiter", "platform", "store", "upstream"]),
     ("limiter", &["error", "platform"]),
     ("media", &["unix_time", "digest", "error", "limiter", "llm", "platform", "sealing", "store", "upstream"]),
     (

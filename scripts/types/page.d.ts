@@ -1,5 +1,9 @@
 // The elements of web/index.html that its scripts use, by their ids.
 interface PageElements {
+  account: HTMLInputElement;
+  "account-list": HTMLElement;
+  "account-names": HTMLElement;
+  accounts: HTMLElement;
   "add-inputs": HTMLButtonElement;
   "admin-key": HTMLInputElement;
   advice: HTMLElement;

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use crate::{
     digest::{key, link},
+    error::Result,
     platform::Platform,
-    upstream::{AccountId, Owner, ScopeKey, qwen::Client},
+    upstream::{AccountId, Owner, ScopeKey},
 };
+
+use super::account::Account;
 
 /// An API key of this server, as a digest: the key itself ends where it is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +27,43 @@ impl KeyId {
     }
 }
 
-/// A Qwen account of the server.
-#[derive(Debug)]
-pub struct Account {
-    /// The site as seen with this account.
-    pub qwen: Arc<Client>,
+/// Whose key came with a request: fixed where the key is checked. The account's session is not looked at yet.
+#[derive(Clone, Debug)]
+pub struct KeyHolder {
+    /// The key.
+    pub key: KeyId,
+    /// The account that the key uses.
+    pub account: Arc<Account>,
+}
+
+impl KeyHolder {
+    /// Makes sure that the account's session can be used now.
+    ///
+    /// # Errors
+    /// No session, an ended one that cannot be refreshed, or a captcha cooldown: then nothing may be sent to the site.
+    pub async fn ready(&self, platform: &impl Platform) -> Result<()> {
+        self.account.qwen.session().ready(platform).await
+    }
+
+    /// The caller, with the account's session as it is now. The store learns whose scope it is.
+    pub async fn caller(&self, platform: &impl Platform) -> Caller {
+        let caller = self.reader(platform).await;
+        let scope = &caller.owner.scope;
+        if !self.account.has_noted(scope) {
+            let (account, scope, detached) = (Arc::clone(&self.account), scope.clone(), platform.detached());
+            platform.defer(async move { account.note_scope(&detached, &scope).await });
+        }
+        caller
+    }
+
+    /// The same, for a request that keeps nothing in its scope.
+    pub async fn reader(&self, platform: &impl Platform) -> Caller {
+        let session = self.account.qwen.session();
+        session.sync(platform).await;
+        let (id, session_epoch) = session.identity();
+        let owner = Owner { scope: self.key.scope(&id), account: id, session_epoch };
+        Caller { key: self.key, account: Arc::clone(&self.account), owner }
+    }
 }
 
 /// Who sends a request, and for which account.
@@ -43,15 +78,6 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The caller who sent this key, with the account's session as it is now.
-    pub async fn new(platform: &impl Platform, key: KeyId, account: &Arc<Account>) -> Self {
-        let session = account.qwen.session();
-        session.sync(platform).await;
-        let (id, session_epoch) = session.identity();
-        let owner = Owner { scope: key.scope(&id), account: id, session_epoch };
-        Self { key, account: Arc::clone(account), owner }
-    }
-
     /// What the caller may see.
     #[must_use]
     pub fn scope(&self) -> &str {

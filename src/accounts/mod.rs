@@ -1,6 +1,8 @@
 //! Whose Qwen account answers, and where its state is kept.
 
+mod account;
 mod caller;
 mod stores;
 
-pub use caller::{Account, Caller, KeyId};
+pub use account::{Account, Accounts};
+pub use caller::{Caller, KeyHolder, KeyId};

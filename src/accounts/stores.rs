@@ -53,8 +53,13 @@ impl<P: Platform> SessionStore for P {
         session::save_status(self, origin, version, status, now).await
     }
 
-    async fn forget_other_sessions(&self, origin: &str, before: UnixMillis) -> Result<(), DatabaseError> {
-        session::forget_others(self, origin, before).await
+    async fn list_sessions(&self, prefix: &str, limit: u32) -> Result<Vec<(String, StoredSession)>, DatabaseError> {
+        let rows = session::list(self, prefix, limit).await?;
+        Ok(rows.into_iter().map(|(name, row)| (name, from_row(row))).collect())
+    }
+
+    async fn forget_other_sessions(&self, origin: &str, named: &str, before: UnixMillis) -> Result<(), DatabaseError> {
+        session::forget_others(self, origin, named, before).await
     }
 }
 

@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 
 use super::{Answer, ConversationHint, Plan, Second, Services, Timing, test_requests::request};
 use crate::{
-    accounts::KeyId,
+    accounts::{KeyHolder, KeyId},
     api::{
         AnswerMeta, Delivery, Encoder,
         openai::{self, chat_completions::ChatDelivery},
@@ -116,7 +116,7 @@ pub(super) fn services() -> Services {
     let lookup = |name: &str| (name == "QWEN_AUTH_TOKEN").then(|| "a-token-of-some-length".to_owned());
     let config = Config::from_lookup(lookup, Product::NATIVE).unwrap();
     let app = crate::server::App::new(config);
-    app.services(&app.account)
+    app.services(app.accounts.default_account())
 }
 
 async fn prepared(
@@ -388,9 +388,10 @@ async fn a_session_replaced_amid_a_request_gets_nothing_of_the_old_accounts_chat
     .with_database(MIGRATIONS);
     let lookup = |name: &str| (name == "QWEN_AUTH_TOKEN").then(|| token("one"));
     let app = crate::server::App::new(Config::from_lookup(lookup, Product::NATIVE).unwrap());
-    let services = app.services(&app.account);
+    let services = app.services(app.accounts.default_account());
     let turn = async |messages: &str| {
-        let owner = app.caller(&platform, KeyId::of("key")).await.owner;
+        let account = app.accounts.default_account().clone();
+        let owner = KeyHolder { key: KeyId::of("key"), account }.caller(&platform).await.owner;
         answer_for(&platform, &services, owner, messages).await
     };
     turn(QUESTION).await.whole().await.unwrap();
@@ -399,7 +400,7 @@ async fn a_session_replaced_amid_a_request_gets_nothing_of_the_old_accounts_chat
     // The request has begun, and waits for the site.
     let mut begun = turn(messages).await;
     let two = CredentialsInput { token: Some(Secret::new(token("two"))), ..CredentialsInput::default() };
-    app.qwen.give_session(&platform, two).await.unwrap();
+    app.accounts.default_account().qwen.give_session(&platform, two).await.unwrap();
     let before = platform.requests().len();
     let error = begun.whole().await.unwrap_err();
     assert!(error.message().contains("replaced"), "{error}");
@@ -409,7 +410,7 @@ async fn a_session_replaced_amid_a_request_gets_nothing_of_the_old_accounts_chat
     assert!(asked(&platform)[before..].iter().any(|path| path.contains("/chats/new")));
     // The first account's chat is still known.
     let one = CredentialsInput { token: Some(Secret::new(token("one"))), ..CredentialsInput::default() };
-    app.qwen.give_session(&platform, one).await.unwrap();
+    app.accounts.default_account().qwen.give_session(&platform, one).await.unwrap();
     let before = platform.requests().len();
     turn(messages).await.whole().await.unwrap();
     assert_eq!(asked(&platform)[before..], ["/api/v2/chat/completions?chat_id=chat-of-one"]);

@@ -11,7 +11,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use qwen_edge::{
-    config::Config,
+    config::{AccountName, Config},
     error::Error,
     platform::{Database as _, native::Native},
     server::{App, Imported},
@@ -45,8 +45,13 @@ fn write_private(file: &Path, text: &str) -> io::Result<()> {
     open.write_all(text.as_bytes())
 }
 
-/// Reads the account's chats into the database.
-pub(super) async fn import(config: Config, pause: Duration, all: bool, sql: Option<&Path>) -> Result<ExitCode, String> {
+/// Reads an account's chats into the database. `how`: the pause between two requests, and whether unchanged chats are read again.
+pub(super) async fn import(
+    config: Config,
+    account: &AccountName,
+    how: (Duration, bool),
+    sql: Option<&Path>,
+) -> Result<ExitCode, String> {
     let path = config.database_path.clone();
     let platform = Native::new(Path::new(&path), MIGRATIONS);
     if let Some(warning) = platform.database_warning() {
@@ -55,7 +60,7 @@ pub(super) async fn import(config: Config, pause: Duration, all: bool, sql: Opti
     let app = App::new(config);
     let bar = progress_bar();
     let mut last = Imported::default();
-    let work = app.import_history(&platform, pause, all, |done| {
+    let work = app.import_history(&platform, account, how, |done| {
         last = done.clone();
         bar.set_length(done.listed as u64);
         bar.set_position(done.chats.saturating_add(done.known).saturating_add(done.failed) as u64);

@@ -17,7 +17,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use qwen_edge::{
-    config::{Config, Product},
+    config::{AccountName, Config, Product},
     platform::native::{Native, dotenv, serve::serve, workers::Workers},
     server::{self, App},
     store::MIGRATIONS,
@@ -45,11 +45,16 @@ enum Command {
     /// Serve the API (the default).
     Serve,
     /// Check the configuration, the database, the session and the chat site, and print what is wrong.
-    Check,
+    Check {
+        #[command(flatten)]
+        whose: Whose,
+    },
     /// Read the session from "Copy as cURL" (or cookies, or a token) and store it in the database.
     ///
     /// The chat site must accept it first. A server that runs on the same database uses it within seconds.
     ImportCurl {
+        #[command(flatten)]
+        whose: Whose,
         /// The file to read; standard input without one.
         file: Option<PathBuf>,
     },
@@ -58,6 +63,8 @@ enum Command {
     /// It sends one request a second to the site. Ctrl-C stops it, and the next run continues; unchanged chats are not read
     /// again. To continue a chat, a client sends its history, or its last answer, or the chat's id as conversation_id.
     ImportHistory {
+        #[command(flatten)]
+        whose: Whose,
         /// Milliseconds between two requests to the chat site.
         #[arg(long, value_name = "MS", default_value_t = 1000)]
         pause_ms: u64,
@@ -71,6 +78,18 @@ enum Command {
     },
     /// Request /health of a running server, and fail if it does not answer. For containers.
     Healthcheck,
+}
+
+/// Which of the server's accounts is meant.
+#[derive(clap::Args)]
+struct Whose {
+    /// The account, as VALID_TOKENS names it.
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = account_name)]
+    account: AccountName,
+}
+
+fn account_name(text: &str) -> Result<AccountName, String> {
+    AccountName::parse(text).ok_or_else(|| format!("the name of an account has {}", AccountName::RULE))
 }
 
 /// The interval of the Worker's cron trigger in `wrangler.toml`.
@@ -92,13 +111,18 @@ pub(crate) fn run() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(problem) => fail(&problem, 1),
         },
-        Command::Check => run_once(config, &warnings, tools::check),
-        Command::ImportCurl { file } => {
-            run_once(config, &warnings, async move |config| tools::import_curl(config, file.as_deref()).await)
+        Command::Check { whose: Whose { account } } => {
+            run_once(config, &warnings, async move |config| tools::check(config, &account).await)
         }
-        Command::ImportHistory { pause_ms, all, sql } => run_once(config, &warnings, async move |config| {
-            history::import(config, Duration::from_millis(pause_ms), all, sql.as_deref()).await
-        }),
+        Command::ImportCurl { whose: Whose { account }, file } => {
+            run_once(config, &warnings, async move |config| tools::import_curl(config, &account, file.as_deref()).await)
+        }
+        Command::ImportHistory { whose: Whose { account }, pause_ms, all, sql } => {
+            run_once(config, &warnings, async move |config| {
+                let pause = Duration::from_millis(pause_ms);
+                history::import(config, &account, (pause, all), sql.as_deref()).await
+            })
+        }
     }
 }
 

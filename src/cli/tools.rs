@@ -9,7 +9,7 @@ use std::{
 };
 
 use qwen_edge::{
-    config::Config,
+    config::{AccountName, Config},
     credentials_input::MAX_TEXT,
     platform::{Database as _, native::Native},
     server::{App, Finding},
@@ -47,7 +47,7 @@ pub(super) fn healthcheck(config: &Config) -> Result<(), String> {
 }
 
 /// Checks everything that a chat needs, and prints a line for each finding.
-pub(super) async fn check(config: Config) -> Result<ExitCode, String> {
+pub(super) async fn check(config: Config, account: &AccountName) -> Result<ExitCode, String> {
     let exposure = config.check_exposure().map_err(|error| error.to_string());
     let keys = match (config.valid_tokens.len(), config.admin_token.is_some()) {
         (0, _) => "no API keys".to_owned(),
@@ -62,7 +62,7 @@ pub(super) async fn check(config: Config) -> Result<ExitCode, String> {
     };
     let platform = Native::new(Path::new(&config.database_path), MIGRATIONS);
     let path = config.database_path.clone();
-    let findings = App::new(config).check(&platform).await;
+    let findings = App::new(config).check(&platform, account).await;
     platform.close().await;
     let mut all_good = true;
     for Finding { what, is_good, text } in std::iter::once(configuration).chain(findings) {
@@ -74,7 +74,11 @@ pub(super) async fn check(config: Config) -> Result<ExitCode, String> {
 }
 
 /// Stores a session from a file or from standard input. A running server uses it within seconds.
-pub(super) async fn import_curl(config: Config, file: Option<&Path>) -> Result<ExitCode, String> {
+pub(super) async fn import_curl(
+    config: Config,
+    account: &AccountName,
+    file: Option<&Path>,
+) -> Result<ExitCode, String> {
     let mut text = String::new();
     let limit = MAX_TEXT as u64;
     let read = match file.filter(|file| *file != Path::new("-")) {
@@ -85,7 +89,7 @@ pub(super) async fn import_curl(config: Config, file: Option<&Path>) -> Result<E
     let path = config.database_path.clone();
     let platform = Native::new(Path::new(&path), MIGRATIONS);
     let app = App::new(config);
-    let stored = app.give_session(&platform, &text).await.map_err(|error| {
+    let stored = app.give_session(&platform, account, &text).await.map_err(|error| {
         let link = error.link().map(|link| format!(" {link}")).unwrap_or_default();
         format!("{}{link}", error.message())
     })?;

@@ -1,5 +1,6 @@
 //! The configuration: one list of variables for the environment of the native server and the bindings of the Worker.
 
+mod account_name;
 mod fallback;
 mod keys;
 mod lookup;
@@ -11,9 +12,10 @@ mod tests;
 use std::{collections::BTreeMap, net::IpAddr, str::FromStr as _, time::Duration};
 
 use crate::{origin::Origin, secret::Secret};
+pub use account_name::AccountName;
 pub use fallback::{CODES as FALLBACK_CODES, Fallback, FallbackAfter};
 use keys::Keys;
-pub use keys::MIN_SAFE_KEY;
+pub use keys::{ApiKey, MAX_ACCOUNTS, MIN_SAFE_KEY};
 pub use lookup::ConfigError;
 use lookup::{Lookup, check_header_value, invalid};
 pub use product::Product;
@@ -95,7 +97,7 @@ pub struct Config {
     /// `QWEN_AUTH_TOKEN`
     pub auth_token: Option<Secret>,
     /// `VALID_TOKENS`
-    pub valid_tokens: Vec<Secret>,
+    pub valid_tokens: Vec<ApiKey>,
     /// `ALLOW_ANONYMOUS`
     pub allow_anonymous: bool,
     /// `ALLOWED_ORIGINS`
@@ -275,7 +277,7 @@ impl Config {
             )
         };
         let valid =
-            self.valid_tokens.iter().any(|key| key.expose().len() < MIN_SAFE_KEY).then(|| short("VALID_TOKENS"));
+            self.valid_tokens.iter().any(|key| key.key.expose().len() < MIN_SAFE_KEY).then(|| short("VALID_TOKENS"));
         let admin = self.admin_token_is_short().then(|| short("ADMIN_TOKEN"));
         valid.into_iter().chain(admin).collect()
     }

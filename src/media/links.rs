@@ -15,7 +15,7 @@ use crate::{
     sealing::Cipher,
     store::media as table,
     unix_time::UnixMillis,
-    upstream::{Owner, TaskState, Upstream, WantedAnswer},
+    upstream::{AccountId, Owner, TaskState, Upstream, WantedAnswer},
 };
 
 /// The route of the links.
@@ -121,6 +121,12 @@ impl Resolved {
         let account = of_account(&owner.account);
         let (id, task_id) = (String::new(), String::new());
         Self { id, account, chat_id, response_id, task_id, link, expires_at: UnixMillis::default() }
+    }
+
+    /// Whether this account made it.
+    #[must_use]
+    pub fn is_of(&self, account: &AccountId) -> bool {
+        self.account == of_account(account)
     }
 
     /// The same, made by this task.

@@ -110,7 +110,8 @@ impl<P: Platform> Job<P> {
         let now = self.platform.now();
         let not_before = if self.order.is_fresh { now.saturating_add(REPEATS) } else { now.saturating_sub(REPEATS) };
         let body = self.sealed()?;
-        let begun = table::begin_drawing(&self.platform, key, self.hold(), &body, (now, not_before)).await;
+        let ids = (key.as_str(), self.order.owner.scope.as_str());
+        let begun = table::begin_drawing(&self.platform, ids, self.hold(), &body, (now, not_before)).await;
         self.ok("noting a request for pictures", begun)
     }
 }

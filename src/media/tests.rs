@@ -63,7 +63,7 @@ fn pictures() -> Pictures {
     // A token without an end: nothing is to be renewed.
     let lookup = |name: &str| (name == "QWEN_AUTH_TOKEN").then(|| "a-token-of-some-length".to_owned());
     let app = crate::server::App::new(Config::from_lookup(lookup, Product::NATIVE).unwrap());
-    app.pictures(&app.account)
+    app.pictures(app.accounts.default_account())
 }
 
 fn order(count: usize) -> Order {

@@ -24,4 +24,4 @@ pub use helpers::{ask, patient, timeout, work_on};
 pub use messages::{Asset, Body, ByteStream, FetchError, FetchErrorKind, FetchResponse, Payload, READ_SIZE};
 pub use ports::{Assets, Clock, Database, Entropy, Http, NoRandomness, Platform, Reach, Tasks, Telemetry, unique};
 pub use request::{Headers, Request, RequestBody, sendable};
-pub use telemetry::Gauges;
+pub use telemetry::{AccountGauges, Gauges};

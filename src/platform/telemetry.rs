@@ -76,6 +76,8 @@ pub struct RequestRecord {
     pub method: String,
     /// The path in the route table, or `none` for an unknown route.
     pub route: &'static str,
+    /// The account that the client's key uses.
+    pub account: Option<Arc<str>>,
     /// The model that the client requested.
     pub model: Option<String>,
     /// Whether a chat completion is streamed.
@@ -147,14 +149,23 @@ pub enum Event<'a> {
 pub struct Gauges {
     /// The number of failures of the store since the start.
     pub store_errors: u64,
+    /// Every state of a session.
+    pub session_states: &'static [&'static str],
+    /// The accounts.
+    pub accounts: Vec<AccountGauges>,
+}
+
+/// Values of one account that the metrics report without counting.
+#[derive(Clone, Debug)]
+pub struct AccountGauges {
+    /// Its name.
+    pub account: Arc<str>,
     /// The number of turns that the upstream works on.
     pub in_flight: u64,
     /// The number of turns that wait for a permit.
     pub waiting: u64,
     /// The session's current state.
     pub session_state: &'static str,
-    /// Every state of a session.
-    pub session_states: &'static [&'static str],
     /// When the access token expires.
     pub session_expires_at: Option<UnixSeconds>,
 }

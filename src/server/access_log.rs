@@ -121,6 +121,7 @@ fn log(record: &RequestRecord) {
         status = record.status,
         code = record.code,
         outcome = record.outcome.as_str(),
+        account = record.account.as_deref(),
         model = record.model.as_deref(),
         stream = record.stream,
         conversation = record.hit.map(|hit| if hit { "hit" } else { "miss" }),

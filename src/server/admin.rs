@@ -1,10 +1,11 @@
-//! `/admin/session`: shows the state of the session, replaces it and deletes it. Never returns its values.
+//! `/admin/session`: shows the state of an account's session, replaces it and deletes it. Never returns its values.
 
 use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::{App, body, reply};
 use crate::{
+    accounts::Account,
     credentials_input,
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform, Request},
@@ -13,26 +14,30 @@ use crate::{
     upstream::qwen::{SessionReport, SessionState},
 };
 
-pub(super) async fn show(app: &App, platform: &impl Platform) -> Response<Body> {
-    app.qwen.session().sync(platform).await;
-    reply::json(StatusCode::OK, &object(&app.qwen.session().report(platform.now()), None))
+pub(super) async fn show(platform: &impl Platform, account: &Account) -> Response<Body> {
+    account.qwen.session().sync(platform).await;
+    answer(platform, account, None)
 }
 
-pub(super) async fn replace<P: Platform>(app: &App, platform: &P, request: Request) -> Result<Response<Body>> {
+pub(super) async fn replace<P: Platform>(
+    app: &App,
+    platform: &P,
+    account: &Account,
+    request: Request,
+) -> Result<Response<Body>> {
     let limit = body::Limit { bytes: credentials_input::MAX_TEXT, advice: "a session is much shorter" };
     let body = body::collect(&app.memory, platform, &request.headers, request.body, limit).await?;
     let text =
         client_text(&body).ok_or_else(|| Error::new(ErrorKind::InvalidRequest, "The body is not text in UTF-8."))?;
-    let stored = replace_with(app, platform, &text).await?;
+    let stored = replace_with(platform, account, &text).await?;
     let warning = "The store does not answer, so this session is used but will not outlive a restart.";
-    let warning = (!stored).then_some(warning);
-    Ok(reply::json(StatusCode::OK, &object(&app.qwen.session().report(platform.now()), warning)))
+    Ok(answer(platform, account, (!stored).then_some(warning)))
 }
 
-/// Replaces the session by a pasted one, after the site has accepted it. Returns whether the database has it.
-pub(super) async fn replace_with(app: &App, platform: &impl Platform, text: &str) -> Result<bool> {
+/// Replaces the account's session by a pasted one, after the site has accepted it. Returns whether the database has it.
+pub(super) async fn replace_with(platform: &impl Platform, account: &Account, text: &str) -> Result<bool> {
     let input = credentials_input::read(text)?;
-    if let Some(host) = input.host.as_deref().filter(|host| !app.qwen.is_own_host(host)) {
+    if let Some(host) = input.host.as_deref().filter(|host| !account.qwen.is_own_host(host)) {
         let host: String = host.chars().take(100).collect();
         return Err(Error::new(
             ErrorKind::InvalidRequest,
@@ -41,15 +46,20 @@ pub(super) async fn replace_with(app: &App, platform: &impl Platform, text: &str
             ),
         ));
     }
-    let stored = app.qwen.give_session(platform, input).await?;
-    tracing::info!(stored, "the session was replaced");
+    let stored = account.qwen.give_session(platform, input).await?;
+    tracing::info!(account = account.name.as_str(), stored, "the session was replaced");
     Ok(stored)
 }
 
-pub(super) async fn delete<P: Platform>(app: &App, platform: &P) -> Result<Response<Body>> {
-    app.qwen.session().clear(platform).await?;
-    tracing::info!("the stored session was deleted");
-    Ok(reply::json(StatusCode::OK, &object(&app.qwen.session().report(platform.now()), None)))
+pub(super) async fn delete<P: Platform>(platform: &P, account: &Account) -> Result<Response<Body>> {
+    account.qwen.session().clear(platform).await?;
+    tracing::info!(account = account.name.as_str(), "the stored session was deleted");
+    Ok(answer(platform, account, None))
+}
+
+/// The account's session as a response.
+fn answer(platform: &impl Platform, account: &Account, warning: Option<&str>) -> Response<Body> {
+    reply::json(StatusCode::OK, &object(&account.qwen.session().report(platform.now()), warning))
 }
 
 /// The Qwen session, without its values.

@@ -4,28 +4,26 @@ use std::sync::Arc;
 
 use super::{auth::Keys, body::MemoryBudget};
 use crate::{
-    accounts::{Account, Caller, KeyId},
+    accounts::{Account, Accounts},
     chat::{Conversations, Services, Timing},
     config::Config,
     limiter::{ConcurrencyLimiter, KeyedLimiters},
     media::{MediaLinks, Pictures, Videos},
-    platform::{Platform, Reach, StoreHealth},
+    platform::{Reach, StoreHealth},
     sealing::Cipher,
     secret::Secret,
-    upstream::{Upstream, compatible, qwen::Client},
+    upstream::{Upstream, compatible},
 };
 
 /// The state that all requests of a process or an isolate share.
 #[derive(Debug)]
 pub struct App {
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
     pub(super) keys: Keys,
-    pub(crate) account: Arc<Account>,
-    pub(crate) qwen: Arc<Client>,
+    pub(crate) accounts: Accounts,
     /// The second upstream.
     pub(super) second: Option<Arc<compatible::Client>>,
     pub(super) conversations: Arc<Conversations>,
-    pub(super) limiter: Arc<ConcurrencyLimiter>,
     pub(super) memory: MemoryBudget,
     pub(super) attachment_limiters: Arc<KeyedLimiters>,
     pub(super) store_health: Arc<StoreHealth>,
@@ -46,25 +44,24 @@ impl App {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let store_health = Arc::<StoreHealth>::default();
-        let qwen = Arc::new(Client::new(&config, Arc::clone(&store_health)));
+        let config = Arc::new(config);
+        let accounts = Accounts::new(Arc::clone(&config), Arc::clone(&store_health));
         let cipher = Arc::new(Cipher::new(config.session_key.as_ref().map(Secret::expose)));
         Self {
-            keys: Keys::new(&config.valid_tokens),
-            account: Arc::new(Account { qwen: Arc::clone(&qwen) }),
-            qwen,
+            keys: Keys::new(&config.valid_tokens, &accounts),
+            accounts,
             second: config
                 .fallback
                 .as_ref()
                 .map(|fallback| Arc::new(compatible::Client::new(fallback, config.upstream_idle))),
             conversations: Arc::new(Conversations::new(config.conversation_ttl, Arc::clone(&store_health))),
-            limiter: Arc::new(ConcurrencyLimiter::new(config.upstream_in_flight, config.upstream_queue)),
             memory: MemoryBudget::new(config.product.body_memory),
             attachment_limiters: Arc::new(KeyedLimiters::new(
                 config.product.attachment_permits,
                 config.valid_tokens.len(),
                 config.upstream_queue,
             )),
-            timing: Timing::from(&config),
+            timing: Timing::from(&*config),
             media_links: Arc::new(MediaLinks::new(
                 Arc::clone(&cipher),
                 Arc::clone(&store_health),
@@ -83,7 +80,7 @@ impl App {
             upstream: Upstream::Qwen(Arc::clone(&account.qwen)),
             store_health: Arc::clone(&self.store_health),
             conversations: Arc::clone(&self.conversations),
-            limiter: Arc::clone(&self.limiter),
+            limiter: Arc::clone(&account.limiter),
             media_links: Arc::clone(&self.media_links),
             attachment_limiters: Arc::clone(&self.attachment_limiters),
         }
@@ -93,7 +90,7 @@ impl App {
     pub(crate) fn pictures(&self, account: &Account) -> Pictures {
         Pictures {
             upstream: Upstream::Qwen(Arc::clone(&account.qwen)),
-            limiter: Arc::clone(&self.limiter),
+            limiter: Arc::clone(&account.limiter),
             cipher: Arc::clone(&self.cipher),
             store_health: Arc::clone(&self.store_health),
         }
@@ -108,15 +105,10 @@ impl App {
     pub(crate) fn videos(&self, account: &Account) -> Videos {
         Videos {
             upstream: Upstream::Qwen(Arc::clone(&account.qwen)),
-            limiter: Arc::clone(&self.limiter),
+            limiter: Arc::clone(&account.limiter),
             cipher: Arc::clone(&self.cipher),
             store_health: Arc::clone(&self.store_health),
             timeout: self.config.video_timeout,
         }
-    }
-
-    /// Returns the caller who sent this key, with the account's current session.
-    pub(crate) async fn caller(&self, platform: &impl Platform, key: KeyId) -> Caller {
-        Caller::new(platform, key, &self.account).await
     }
 }

@@ -1,41 +1,79 @@
 //! Checks API keys and the key of the administrator.
 
+use std::sync::Arc;
+
 use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConstantTimeEq as _};
+use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::{local, router::Access};
 use crate::{
-    accounts::KeyId,
-    config::{Config, MIN_SAFE_KEY},
+    accounts::{Account, Accounts, KeyHolder, KeyId},
+    config::{ApiKey, Config, MIN_SAFE_KEY},
     error::{Error, ErrorKind, Result},
     origin::Origin,
     platform::{Headers, Request},
-    secret::Secret,
 };
 
-/// The digests of the accepted keys. Comparing digests takes the same time for every key that is sent.
+/// The digests of the accepted keys, and whose each is. Comparing digests takes the same time for every key that is sent.
 #[derive(Debug)]
-pub(super) struct Keys(Vec<[u8; 32]>);
+pub(super) struct Keys {
+    known: Vec<([u8; 32], KeyHolder)>,
+    /// Who sends no key, where none is needed.
+    nobody: KeyHolder,
+}
 
 impl Keys {
-    pub(super) fn new(keys: &[Secret]) -> Self {
-        Self(keys.iter().map(|key| digest(key.expose())).collect())
+    pub(super) fn new(keys: &[ApiKey], accounts: &Accounts) -> Self {
+        let holder = |key, account| KeyHolder { key: KeyId::of(key), account };
+        let known = keys.iter().filter_map(|ApiKey { key, account }| {
+            let key = key.expose();
+            Some((digest(key), holder(key, accounts.find(account)?)))
+        });
+        Self { known: known.collect(), nobody: holder("", Arc::clone(accounts.default_account())) }
     }
 
-    /// Checks the API key of a request, and returns its id. `open`: the server needs no key, and all callers share one id.
-    pub(super) fn check(&self, headers: &Headers, open: bool) -> Result<KeyId> {
+    /// Checks the API key of a request, and returns whose it is. `open`: the server needs no key, and all callers are one.
+    pub(super) fn check(&self, headers: &Headers, open: bool) -> Result<KeyHolder> {
         if open {
-            return Ok(KeyId::of(""));
+            return Ok(self.nobody());
         }
-        let Some(key) = sent_key(headers).filter(|_| !self.0.is_empty()) else {
-            return Err(if self.0.is_empty() { no_api_keys() } else { missing_api_key() });
+        let Some(key) = sent_key(headers).filter(|_| !self.known.is_empty()) else {
+            return Err(if self.known.is_empty() { no_api_keys() } else { missing_api_key() });
         };
-        if self.accepts(&key) { Ok(KeyId::of(&key)) } else { Err(invalid_api_key()) }
+        self.holder(&key).cloned().ok_or_else(invalid_api_key)
     }
 
-    fn accepts(&self, key: &str) -> bool {
+    /// Who sends no key. The account is `default`.
+    pub(super) fn nobody(&self) -> KeyHolder {
+        self.nobody.clone()
+    }
+
+    /// How many keys use an account.
+    pub(super) fn count(&self, account: &Account) -> usize {
+        self.known.iter().filter(|(_, holder)| holder.account.name == account.name).count()
+    }
+
+    /// Whether a key uses `default`, as everybody does on a server without keys.
+    pub(super) fn use_default(&self) -> bool {
+        self.known.is_empty() || self.known.iter().any(|(_, holder)| holder.account.name.is_default())
+    }
+
+    /// The holders of all keys; of a server without keys, those who send none.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn holders(&self) -> impl Iterator<Item = &KeyHolder> {
+        let nobody = self.known.is_empty().then_some(&self.nobody);
+        self.known.iter().map(|(_, holder)| holder).chain(nobody)
+    }
+
+    fn holder(&self, key: &str) -> Option<&KeyHolder> {
         let sent = digest(key);
-        self.0.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&sent)).into()
+        // The position, counted from 1, of the one that is equal; 0 = none.
+        let mut found = 0_u32;
+        for (position, (known, _)) in (1_u32..).zip(&self.known) {
+            found.conditional_assign(&position, known.ct_eq(&sent));
+        }
+        let index = usize::try_from(found.checked_sub(1)?).ok()?;
+        self.known.get(index).map(|(_, holder)| holder)
     }
 }
 
@@ -119,11 +157,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_exact_keys_are_accepted() {
-        let keys = Keys::new(&[Secret::new("sk-one"), Secret::new("sk-two")]);
-        assert!(keys.accepts("sk-one") && keys.accepts("sk-two"));
+    fn only_exact_keys_are_accepted_each_for_its_account() {
+        let tokens = r#"["sk-one", {"key":"sk-two","account":"anna"}, {"key":"sk-three","account":"bert"}]"#;
+        let lookup = |name: &str| (name == "VALID_TOKENS").then(|| tokens.to_owned());
+        let config = Config::from_lookup(lookup, crate::config::Product::NATIVE).unwrap();
+        let keys = crate::server::App::new(config).keys;
+        let name = |key| keys.holder(key).map(|holder| holder.account.name.to_string());
+        for (key, account) in [("sk-one", "default"), ("sk-two", "anna"), ("sk-three", "bert")] {
+            assert_eq!(name(key).as_deref(), Some(account), "{key}");
+        }
         for wrong in ["", "sk-", "sk-on", "sk-one ", "SK-ONE", "sk-onesk-two"] {
-            assert!(!keys.accepts(wrong), "{wrong}");
+            assert_eq!(name(wrong), None, "{wrong}");
         }
     }
 }

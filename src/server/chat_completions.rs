@@ -11,7 +11,7 @@ use super::{
     turn::{ChatTurn, respond},
 };
 use crate::{
-    accounts::KeyId,
+    accounts::KeyHolder,
     api::Dialect,
     chat::Attachments,
     error::{Error, Result},
@@ -21,7 +21,7 @@ use crate::{
 pub(super) async fn completions<P: Platform>(
     app: &Arc<App>,
     platform: &P,
-    (key, dialect): (KeyId, Dialect),
+    (key, dialect): (KeyHolder, Dialect),
     request: Request,
     default_model: &str,
 ) -> Result<Response<Body>> {

@@ -1,14 +1,14 @@
 //! `/v1/chats`: the conversations that this server created, and their clean-up.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::{App, reply};
 use crate::{
-    accounts::KeyId,
-    config::DeleteChats,
+    accounts::{Account, KeyHolder},
+    config::{AccountName, DeleteChats},
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform},
     store::{
@@ -24,7 +24,7 @@ const MAX_LISTED: u32 = 1000;
 const MAX_TURNS: u32 = 1000;
 const MAX_FILES: u32 = 1000;
 /// Cloudflare's Free plan allows 50 queries for each invocation, and each removal takes one.
-const MAX_CONVERSATIONS: u32 = 25;
+const MAX_CONVERSATIONS: u32 = 15;
 const MAX_DELETIONS: usize = 5;
 /// A chat that nobody continued for this long is a throw-away chat.
 const UNMATCHED_AFTER: Duration = Duration::from_secs(60 * 60);
@@ -84,15 +84,15 @@ fn object(conversation: Conversation) -> ChatObject {
     }
 }
 
-pub(super) async fn list(app: &App, platform: &impl Platform, key: KeyId) -> Result<Response<Body>> {
-    let caller = app.caller(platform, key).await;
+pub(super) async fn list(platform: &impl Platform, key: KeyHolder) -> Result<Response<Body>> {
+    let caller = key.caller(platform).await;
     let found = table::list(platform, caller.scope(), MAX_LISTED).await.map_err(Error::store_unavailable)?;
     let data = found.into_iter().map(object).collect();
     Ok(reply::json(StatusCode::OK, &ChatList { object: "list", data }))
 }
 
-pub(super) async fn delete(app: &App, platform: &impl Platform, key: KeyId, id: &str) -> Result<Response<Body>> {
-    let caller = app.caller(platform, key).await;
+pub(super) async fn delete(platform: &impl Platform, key: KeyHolder, id: &str) -> Result<Response<Body>> {
+    let caller = key.caller(platform).await;
     let found = table::by_chat(platform, caller.scope(), id).await.map_err(Error::store_unavailable)?;
     let Some(conversation) = found else {
         return Err(Error::new(
@@ -100,13 +100,19 @@ pub(super) async fn delete(app: &App, platform: &impl Platform, key: KeyId, id: 
             "There is no such chat among those this server created with this key. GET /v1/chats lists them.",
         ));
     };
-    app.qwen.session().ready(platform).await?;
-    app.qwen.delete_chat(platform, Some(&caller.owner), &conversation.chat_id).await?;
+    key.ready(platform).await?;
+    key.account.qwen.delete_chat(platform, Some(&caller.owner), &conversation.chat_id).await?;
     table::remove(platform, caller.scope(), &conversation.id).await.map_err(Error::store_unavailable)?;
     let message = format!("The chat {} is deleted.", conversation.chat_id);
     let answer =
         DeletedChat { id: conversation.chat_id, object: "chat.deleted", deleted: true, success: true, message };
     Ok(reply::json(StatusCode::OK, &answer))
+}
+
+/// The account whose scope's name in the store is this; `None` when it was deleted.
+fn owner(app: &App, name: Option<&str>) -> Option<Arc<Account>> {
+    let name = name.map_or_else(|| Some(AccountName::default()), AccountName::parse);
+    app.accounts.find(&name?)
 }
 
 /// Runs one step of the clean-up. It deletes only what this server created.
@@ -126,7 +132,7 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
         let page = table::page(platform, (&scope, &id), MAX_CONVERSATIONS).await?;
         let mut deleted = 0_usize;
         let mut done = None;
-        for conversation in &page {
+        for (conversation, account) in &page {
             let expired = conversation.updated_at < before;
             let unmatched = conversation.turns <= 1 && conversation.updated_at < now.saturating_sub(UNMATCHED_AFTER);
             let upstream = match app.config.delete_chats {
@@ -135,11 +141,17 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
                 DeleteChats::Unmatched => unmatched,
             };
             if upstream && !table::is_shared(platform, conversation).await? {
-                if deleted >= MAX_DELETIONS || app.qwen.session().check(now).is_err() {
+                if deleted >= MAX_DELETIONS {
                     break;
                 }
+                let account = owner(app, account.as_deref()).filter(|it| it.qwen.session().check(now).is_ok());
+                let Some(account) = account else {
+                    // The other accounts' chats do not wait for this one's session.
+                    done = Some(conversation);
+                    continue;
+                };
                 deleted = deleted.saturating_add(1);
-                if let Err(error) = app.qwen.delete_chat(platform, None, &conversation.chat_id).await {
+                if let Err(error) = account.qwen.delete_chat(platform, None, &conversation.chat_id).await {
                     tracing::warn!(%error, "a chat could not be deleted; the clean-up will retry it");
                     done = Some(conversation);
                     continue;

@@ -1,7 +1,11 @@
 //! Checks before the first chat whether it would work, and if not, why.
 
+use std::sync::Arc;
+
 use super::{App, admin};
 use crate::{
+    accounts::Account,
+    config::AccountName,
     error::Result,
     platform::Platform,
     store,
@@ -20,8 +24,8 @@ pub struct Finding {
 }
 
 impl App {
-    /// Checks the database, asks the site whether it accepts the session, and fetches the list of models.
-    pub async fn check(&self, platform: &impl Platform) -> Vec<Finding> {
+    /// Checks the database, asks the site whether it accepts the session of an account, and fetches the list of models.
+    pub async fn check(&self, platform: &impl Platform, account: &AccountName) -> Vec<Finding> {
         let finding = |what, found: Result<String, String>| {
             let is_good = found.is_ok();
             Finding { what, is_good, text: found.unwrap_or_else(|problem| problem) }
@@ -32,16 +36,23 @@ impl App {
             (Ok(()), None) => Ok("works".to_owned()),
         };
         let mut findings = vec![finding("store", store)];
-        let session = self.qwen.session();
+        let account = match self.account(platform, account).await {
+            Ok(account) => account,
+            Err(error) => {
+                findings.push(finding("session", Err(error.message().to_owned())));
+                return findings;
+            }
+        };
+        let session = account.qwen.session();
         let asked = session.maintain(platform).await.and_then(|()| session.check(platform.now()));
-        let SessionReport { state, account, expires_at, renewable, .. } = session.report(platform.now());
+        let SessionReport { state, account: owner, expires_at, renewable, .. } = session.report(platform.now());
         let advice = admin::advice(state, renewable);
         let found = match (state, asked) {
             (SessionState::Valid | SessionState::Expiring, Ok(())) => {
-                let account = account.map(|name| format!("The account is {name}. ")).unwrap_or_default();
+                let owner = owner.map(|name| format!("The account is {name}. ")).unwrap_or_default();
                 let left = expires_at.map(|end| end.since(platform.now().seconds()).as_secs() / 3600);
                 let end = left.map(|hours| format!(" The token lasts for {hours} more hours.")).unwrap_or_default();
-                Ok(format!("{account}{advice}{end}"))
+                Ok(format!("{owner}{advice}{end}"))
             }
             (_, Err(error)) => {
                 Err(format!("{} {}", error.message(), error.link().unwrap_or_default()).trim().to_owned())
@@ -51,7 +62,7 @@ impl App {
         let works = found.is_ok();
         findings.push(finding("session", found));
         if works {
-            let models = self.qwen.fetch_models(platform).await;
+            let models = account.qwen.fetch_models(platform).await;
             let models = models.map(|models| models.iter().count());
             let models = models.map(|count| format!("{count} are there")).map_err(|error| error.message().to_owned());
             findings.push(finding("models", models));
@@ -59,11 +70,23 @@ impl App {
         findings
     }
 
-    /// Replaces the session by a pasted one, as `PUT /admin/session` does. Returns whether the database has it.
+    /// Replaces an account's session by a pasted one, as `PUT /admin/accounts/{name}/session` does. Returns whether the
+    /// database has it.
     ///
     /// # Errors
     /// When the text is not a session, or the site refuses it.
-    pub async fn give_session(&self, platform: &impl Platform, text: &str) -> Result<bool> {
-        admin::replace_with(self, platform, text).await
+    pub async fn give_session(&self, platform: &impl Platform, account: &AccountName, text: &str) -> Result<bool> {
+        let account = self.account(platform, account).await?;
+        let stored = admin::replace_with(platform, &account, text).await?;
+        self.accounts.add(&account);
+        Ok(stored)
+    }
+
+    /// The account of this name, which may have been made by another process, or a new one.
+    pub(super) async fn account(&self, platform: &impl Platform, name: &AccountName) -> Result<Arc<Account>> {
+        if !name.is_default() {
+            self.accounts.reload(platform).await;
+        }
+        self.accounts.find_or_new(name)
     }
 }

@@ -1,6 +1,6 @@
 //! When the second upstream is asked: by name, in the place of chat.qwen.ai, or after some of its errors.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::app::App;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     config::FallbackAfter,
     error::{Error, ErrorKind, Result},
     llm::{Message, Reasoning, Request},
-    upstream::{Choice, Upstream, compatible::ModelName},
+    upstream::{Choice, Model, Upstream, compatible::ModelName, qwen::SessionState},
 };
 
 /// How the names of the second upstream's own models begin.
@@ -25,10 +25,9 @@ pub(super) fn own_model(name: &str) -> Option<&str> {
 /// # Errors
 /// `model_not_found` for a model of the second upstream where there is none.
 pub(super) fn is_only(app: &App, model: &str) -> Result<bool> {
-    let fallback = app.config.fallback.as_ref();
     match own_model(model) {
-        None => Ok(fallback.is_some_and(|fallback| fallback.after == FallbackAfter::Always)),
-        Some(own) if !own.is_empty() && fallback.is_some() => Ok(true),
+        None => Ok(is_always(app)),
+        Some(own) if !own.is_empty() && app.config.fallback.is_some() => Ok(true),
         Some(own) => {
             let problem = if own.is_empty() {
                 "The name of a model is missing behind 'api:'."
@@ -43,6 +42,41 @@ pub(super) fn is_only(app: &App, model: &str) -> Result<bool> {
 /// Whether the second upstream is asked after this error of chat.qwen.ai.
 pub(super) fn is_asked_after(app: &App, error: &Error) -> bool {
     app.config.fallback.as_ref().is_some_and(|fallback| fallback.after.has(error.kind().code()))
+}
+
+/// Whether the second upstream answers while a session is in this state.
+pub(super) fn covers(app: &App, state: SessionState) -> bool {
+    let Some(fallback) = &app.config.fallback else { return false };
+    let kind = match state {
+        SessionState::Missing => ErrorKind::SessionMissing,
+        SessionState::Expired => ErrorKind::SessionExpired,
+        SessionState::Challenged => ErrorKind::Challenge,
+        SessionState::Valid | SessionState::Expiring | SessionState::Unknown => {
+            return fallback.after == FallbackAfter::Always;
+        }
+    };
+    fallback.after == FallbackAfter::Always || fallback.after.has(kind.code())
+}
+
+/// The models of the second upstream that `FALLBACK_MODELS` names.
+pub(super) fn models(app: &App) -> Vec<Model> {
+    let names: BTreeSet<&String> = app.config.fallback.iter().flat_map(|fallback| fallback.models.values()).collect();
+    names.into_iter().map(|name| of_second(name)).collect()
+}
+
+/// The model that a client names as one of the second upstream's.
+pub(super) fn model(app: &App, name: &str) -> Option<Model> {
+    let own = own_model(name).filter(|own| !own.is_empty())?;
+    app.config.fallback.is_some().then(|| of_second(own))
+}
+
+fn of_second(name: &str) -> Model {
+    Model { id: format!("{PREFIX}{name}"), name: name.to_owned(), owned_by: "fallback".to_owned(), ..Model::default() }
+}
+
+/// Whether the site is left out where the second upstream answers everything.
+pub(super) fn is_always(app: &App) -> bool {
+    app.config.fallback.as_ref().is_some_and(|fallback| fallback.after == FallbackAfter::Always)
 }
 
 /// What the second upstream would be asked; `None` where there is none, or it is only asked by name.

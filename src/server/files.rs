@@ -12,7 +12,7 @@ use super::{
     reply,
 };
 use crate::{
-    accounts::{Caller, KeyId},
+    accounts::{Caller, KeyHolder},
     api::Whole,
     chat::{from_row, to_row},
     error::{Error, ErrorKind, Result},
@@ -54,7 +54,7 @@ impl Received {
 pub(super) async fn receive<P: Platform>(
     app: &App,
     platform: &P,
-    key: KeyId,
+    key: KeyHolder,
     request: Request,
     name: &str,
     expected: Option<MediaKind>,
@@ -66,8 +66,8 @@ pub(super) async fn receive<P: Platform>(
         _ => app.config.max_image_bytes.max(app.config.max_file_bytes),
     };
     let mut form = Form::open(platform, &headers, body, limit)?;
-    app.qwen.session().ready(platform).await?;
-    let caller = app.caller(platform, key).await;
+    key.ready(platform).await?;
+    let caller = key.caller(platform).await;
     let (mut file, mut fields) = (None, Texts::new(texts, app.memory.reservation()));
     while let Some(field) = form.next().await? {
         if field.name != name {
@@ -89,7 +89,7 @@ pub(super) async fn receive<P: Platform>(
             param: name.to_owned(),
             body: field.content(),
         };
-        file = Some(app.qwen.upload(platform, &caller.owner, new).await?);
+        file = Some(caller.account.qwen.upload(platform, &caller.owner, new).await?);
     }
     let missing = || Error::invalid(name, format!("The form has no file in its field '{name}'."));
     Ok(Received { caller, file: file.ok_or_else(missing)?, fields })
@@ -98,7 +98,7 @@ pub(super) async fn receive<P: Platform>(
 pub(super) async fn upload<P: Platform>(
     app: &App,
     platform: &P,
-    key: KeyId,
+    key: KeyHolder,
     request: Request,
 ) -> Result<Response<Body>> {
     let mut received = receive(app, platform, key, request, "file", None, &["purpose"]).await?;
@@ -110,12 +110,7 @@ pub(super) async fn upload<P: Platform>(
     Ok(reply::json(StatusCode::OK, &object(platform, file)))
 }
 
-pub(super) async fn list(
-    app: &App,
-    platform: &impl Platform,
-    key: KeyId,
-    query: Option<&str>,
-) -> Result<Response<Body>> {
+pub(super) async fn list(platform: &impl Platform, key: KeyHolder, query: Option<&str>) -> Result<Response<Body>> {
     let (mut limit, mut after, mut is_ascending) = (DEFAULT_LISTED, String::new(), false);
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         match &*name {
@@ -143,7 +138,7 @@ pub(super) async fn list(
         }
     }
     let limit = limit.min(MAX_LISTED);
-    let caller = app.caller(platform, key).await;
+    let caller = key.caller(platform).await;
     let found = table::list(platform, caller.scope(), &after, is_ascending, limit.saturating_add(1)).await;
     let mut found = found.map_err(Error::store_unavailable)?;
     let max = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -155,8 +150,8 @@ pub(super) async fn list(
     Ok(reply::json(StatusCode::OK, &FileList { object: "list", data, first_id, last_id, has_more }))
 }
 
-async fn find(app: &App, platform: &impl Platform, key: KeyId, id: &str) -> Result<(Caller, table::File)> {
-    let caller = app.caller(platform, key).await;
+async fn find(platform: &impl Platform, key: KeyHolder, id: &str) -> Result<(Caller, table::File)> {
+    let caller = key.caller(platform).await;
     match table::find(platform, caller.scope(), id).await.map_err(Error::store_unavailable)? {
         Some(file) => Ok((caller, file)),
         None => Err(Error::new(
@@ -166,13 +161,13 @@ async fn find(app: &App, platform: &impl Platform, key: KeyId, id: &str) -> Resu
     }
 }
 
-pub(super) async fn one(app: &App, platform: &impl Platform, key: KeyId, id: &str) -> Result<Response<Body>> {
-    let (_, file) = find(app, platform, key, id).await?;
+pub(super) async fn one(platform: &impl Platform, key: KeyHolder, id: &str) -> Result<Response<Body>> {
+    let (_, file) = find(platform, key, id).await?;
     Ok(reply::json(StatusCode::OK, &object(platform, file)))
 }
 
-pub(super) async fn delete(app: &App, platform: &impl Platform, key: KeyId, id: &str) -> Result<Response<Body>> {
-    let (caller, file) = find(app, platform, key, id).await?;
+pub(super) async fn delete(platform: &impl Platform, key: KeyHolder, id: &str) -> Result<Response<Body>> {
+    let (caller, file) = find(platform, key, id).await?;
     let removed = table::remove(platform, caller.scope(), &file).await;
     removed.map_err(Error::store_unavailable)?;
     Ok(reply::json(StatusCode::OK, &DeletedFile { id: file.upload.id, object: "file", deleted: true }))
@@ -249,7 +244,12 @@ fn object(platform: &impl Platform, file: table::File) -> FileObject {
 }
 
 /// Returns the site's answer with upload credentials, for programs that upload by themselves.
-pub(super) async fn sts_token(app: &App, platform: &impl Platform, request: Request) -> Result<Response<Body>> {
+pub(super) async fn sts_token(
+    app: &App,
+    platform: &impl Platform,
+    key: KeyHolder,
+    request: Request,
+) -> Result<Response<Body>> {
     let body = body::collect(&app.memory, platform, &request.headers, request.body, TOKEN_REQUEST_LIMIT).await?;
     let body = body::json(&body)?;
     let name = body.get("filename").and_then(Json::as_str).filter(|name| !name.trim().is_empty());
@@ -268,8 +268,11 @@ pub(super) async fn sts_token(app: &App, platform: &impl Platform, request: Requ
         MediaKind::from_word(if matches!(word, "application" | "text") { "file" } else { word }).ok_or_else(|| {
             Error::invalid("filetype", "The field 'filetype' must be 'image', 'video', 'audio' or 'file'.")
         })?;
-    app.qwen.session().ready(platform).await?;
-    let answer =
-        app.qwen.sts_token(platform, None, &crate::upstream::qwen::plain_name(name), size, kind.as_str()).await?;
+    key.ready(platform).await?;
+    let answer = key
+        .account
+        .qwen
+        .sts_token(platform, None, &crate::upstream::qwen::plain_name(name), size, kind.as_str())
+        .await?;
     Ok(reply::json(StatusCode::OK, &answer))
 }

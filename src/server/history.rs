@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use super::App;
 use crate::{
-    accounts::KeyId,
+    config::AccountName,
     error::{Error, ErrorKind, Result},
     platform::Platform,
     store::conversations as table,
@@ -37,33 +37,38 @@ pub struct Imported {
 }
 
 impl App {
-    /// Reads the account's list of chats and each chat in it, and records the chats for all API keys.
+    /// Reads the account's list of chats and each chat in it, and records the chats for all API keys that use it.
     ///
     /// One request is sent at a time, with `pause` between them. A chat that was imported before is read again only if it has
     /// changed, or with `all`. `report` is called after each step. The import can be aborted at any time; the next one
     /// continues.
     ///
     /// # Errors
-    /// When nobody is signed in, the site requires a human check or a long wait, the store fails, or too many chats in a row
+    /// When no key uses the account, nobody is signed in, the site requires a human check or a long wait, the store fails, or too many chats in a row
     /// cannot be read.
     pub async fn import_history(
         &self,
         platform: &impl Platform,
-        pause: Duration,
-        all: bool,
+        account: &AccountName,
+        (pause, all): (Duration, bool),
         mut report: impl FnMut(&Imported),
     ) -> Result<Imported> {
-        self.qwen.session().ready(platform).await?;
+        let account = self.account(platform, account).await?;
+        account.qwen.session().ready(platform).await?;
         let mut callers = Vec::new();
-        let keys: Vec<&str> = self.config.valid_tokens.iter().map(crate::secret::Secret::expose).collect();
-        for key in if keys.is_empty() { vec![""] } else { keys } {
-            callers.push(self.caller(platform, KeyId::of(key)).await);
+        for key in self.keys.holders().filter(|key| key.account.name == account.name) {
+            let caller = key.caller(platform).await;
+            account.note_scope(platform, &caller.owner.scope).await;
+            callers.push(caller);
+        }
+        if callers.is_empty() {
+            return Err(no_key(&account.name));
         }
         let failed = Error::store_unavailable;
         let read = table::imported(platform).await.map_err(failed)?;
         let (mut seen, mut done, mut failures) = (HashSet::new(), Imported::default(), 0_u32);
         for number in 1..=MAX_PAGES {
-            let page = retry_while_busy(platform, async || self.qwen.past_chats(platform, number).await).await?;
+            let page = retry_while_busy(platform, async || account.qwen.past_chats(platform, number).await).await?;
             let new: Vec<_> = page.into_iter().filter(|chat| seen.insert(chat.id.clone())).collect();
             if new.is_empty() {
                 break;
@@ -81,7 +86,7 @@ impl App {
                     report(&done);
                     continue;
                 }
-                match retry_while_busy(platform, async || self.qwen.past_chat(platform, &summary.id).await).await {
+                match retry_while_busy(platform, async || account.qwen.past_chat(platform, &summary.id).await).await {
                     Ok(chat) => {
                         failures = 0;
                         // The mark is set before the turns are recorded. Otherwise a chat that is recorded in part would count as
@@ -121,6 +126,13 @@ impl App {
     pub async fn imported_sql(&self, platform: &impl Platform) -> Result<String> {
         table::imported_sql(platform).await.map_err(Error::store_unavailable)
     }
+}
+
+fn no_key(name: &AccountName) -> Error {
+    let message = format!(
+        "No API key uses the account '{name}', so nobody could continue its chats. Bind one to it in VALID_TOKENS first."
+    );
+    Error::new(ErrorKind::InvalidRequest, message)
 }
 
 /// Sends a request again while the site is busy, after the wait that the site names.

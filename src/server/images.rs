@@ -19,7 +19,7 @@ use super::{
     reply,
 };
 use crate::{
-    accounts::{Caller, KeyId},
+    accounts::{Caller, KeyHolder},
     api::openai::images::{
         self, Content, FORM_TEXTS, ImagesDelivery, ImagesMeta, ImagesRequest, Operation, Picture, Pieces, ResultForm,
     },
@@ -56,7 +56,7 @@ struct Asked {
 pub(super) async fn generations<P: Platform>(
     app: &Arc<App>,
     platform: &P,
-    key: KeyId,
+    key: KeyHolder,
     request: Request,
 ) -> Result<Response<Body>> {
     let (base, is_fresh) = (address::base(&app.config, &request), is_fresh(&request.headers));
@@ -70,7 +70,7 @@ pub(super) async fn generations<P: Platform>(
 pub(super) async fn edits<P: Platform>(
     app: &Arc<App>,
     platform: &P,
-    key: KeyId,
+    key: KeyHolder,
     request: Request,
 ) -> Result<Response<Body>> {
     if is_form(&request.headers) {
@@ -91,13 +91,18 @@ pub(super) async fn edits<P: Platform>(
 }
 
 /// Reads a form; its pictures are uploaded as they arrive.
-async fn edit_form<P: Platform>(app: &Arc<App>, platform: &P, key: KeyId, request: Request) -> Result<Response<Body>> {
+async fn edit_form<P: Platform>(
+    app: &Arc<App>,
+    platform: &P,
+    key: KeyHolder,
+    request: Request,
+) -> Result<Response<Body>> {
     let (base, is_fresh) = (address::base(&app.config, &request), is_fresh(&request.headers));
     let limit = app.config.max_image_bytes.saturating_mul(MAX_INPUTS as u64);
     let Request { headers, body, .. } = request;
     let mut form = Form::open(platform, &headers, body, limit)?;
-    app.qwen.session().ready(platform).await?;
-    let caller = app.caller(platform, key).await;
+    key.ready(platform).await?;
+    let caller = key.caller(platform).await;
     let (mut files, mut texts) = (Vec::new(), Texts::new(FORM_TEXTS, app.memory.reservation()));
     while let Some(field) = form.next().await? {
         let is_file = field.file_name.is_some();
@@ -105,7 +110,7 @@ async fn edit_form<P: Platform>(app: &Arc<App>, platform: &P, key: KeyId, reques
             if files.len() >= MAX_INPUTS {
                 return Err(Error::invalid("image", format!("At most {MAX_INPUTS} pictures are possible.")));
             }
-            let file = upload(app, platform, &caller, field).await?;
+            let file = upload(platform, &caller, field).await?;
             files.push(media_of(platform, &file));
         } else if is_file && field.name == "mask" {
             return Err(images::mask_unsupported());
@@ -121,7 +126,7 @@ async fn edit_form<P: Platform>(app: &Arc<App>, platform: &P, key: KeyId, reques
 }
 
 /// Uploads the file of a field.
-pub(super) async fn upload(app: &App, platform: &impl Platform, caller: &Caller, field: Field) -> Result<File> {
+pub(super) async fn upload(platform: &impl Platform, caller: &Caller, field: Field) -> Result<File> {
     let new = NewFile {
         name: field.file_name.clone().unwrap_or_default(),
         declared: field.content_type.clone(),
@@ -131,7 +136,7 @@ pub(super) async fn upload(app: &App, platform: &impl Platform, caller: &Caller,
         param: field.name.clone(),
         body: field.content(),
     };
-    app.qwen.upload(platform, &caller.owner, new).await
+    caller.account.qwen.upload(platform, &caller.owner, new).await
 }
 
 /// An uploaded file as what goes along with a request.
@@ -156,16 +161,16 @@ pub(super) fn is_fresh(headers: &Headers) -> bool {
     headers.get("x-fresh").is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }
 
-async fn answer<P: Platform>(app: &Arc<App>, platform: &P, key: KeyId, asked: Asked) -> Result<Response<Body>> {
+async fn answer<P: Platform>(app: &Arc<App>, platform: &P, key: KeyHolder, asked: Asked) -> Result<Response<Body>> {
     let Asked { base, is_fresh, caller, pictures, delivery, attachments, reservation } = asked;
     let PictureRequest { model, prompt, ratio, quality, count, inputs: _ } = pictures;
-    app.qwen.session().ready(platform).await?;
+    key.ready(platform).await?;
     let caller = match caller {
         Some(caller) => caller,
-        None => app.caller(platform, key).await,
+        None => key.caller(platform).await,
     };
     let model = model.unwrap_or_default();
-    let choice = app.qwen.choose_picture(platform, &model, quality).await;
+    let choice = key.account.qwen.choose_picture(platform, &model, quality).await;
     {
         let request_metrics = platform.request_metrics();
         let mut record = request_metrics.record();

@@ -1,14 +1,17 @@
 //! `/`, `/health`, `/ready` and `/metrics`: what this server is, and its state.
 
+use std::sync::Arc;
+
 use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::{
-    App, pages, reply,
+    App, fallback, pages, reply,
     router::{Endpoint, routes},
 };
 use crate::{
-    platform::{Body, Gauges, Headers, Platform},
+    accounts::Account,
+    platform::{AccountGauges, Body, Gauges, Headers, Platform},
     store,
     unix_time::UnixSeconds,
     upstream::qwen::{SessionReport, SessionState},
@@ -76,12 +79,15 @@ fn prefers_html(accept: &str) -> bool {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct Health {
+    /// Whether chats can be answered, by the second upstream if by nobody else.
     #[serde(skip)]
     usable: bool,
-    /// `healthy`, `degraded`, or `unhealthy` if no chat could work.
+    /// `healthy`, `degraded` if some accounts cannot be used, or `unhealthy` if no chat could work.
     status: &'static str,
     version: &'static str,
+    /// Of `default`, or of the only account.
     session: SessionHealth,
+    accounts: AccountsHealth,
     store: StoreHealth,
     /// How far this machine's clock is ahead of the site's, in seconds. Requests use the site's time.
     clock_skew_seconds: i64,
@@ -99,6 +105,15 @@ pub(super) struct SessionHealth {
     checked_at: Option<u64>,
 }
 
+/// How many accounts there are. `default` counts if it has a session, or a key uses it, or it is the only one.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct AccountsHealth {
+    total: usize,
+    /// Those whose session could be used.
+    usable: usize,
+}
+
 /// The state of the database. Chats work without it, but conversations are not stored.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
@@ -110,34 +125,60 @@ pub(super) struct StoreHealth {
     persistent: bool,
 }
 
-/// Checks the session's state and the store, without a request to the site.
+/// The sessions that count, and the one that is shown.
+///
+/// `default` does not count if it has no session, no key uses it, and there are others: a household may do without it. Shown is
+/// that of `default`, or the only one that counts.
+fn counted(reports: &[SessionReport], keys_use_default: bool) -> (&[SessionReport], Option<&SessionReport>) {
+    let (default, counted) = match reports.split_first() {
+        Some((default, others))
+            if default.state == SessionState::Missing && !others.is_empty() && !keys_use_default =>
+        {
+            (default, others)
+        }
+        Some((default, _)) => (default, reports),
+        None => return (reports, None),
+    };
+    match counted {
+        [only] => (counted, Some(only)),
+        _ => (counted, Some(default)),
+    }
+}
+
+/// Checks the sessions' states and the store, without a request to the site.
 async fn check(app: &App, platform: &impl Platform) -> Health {
-    app.qwen.session().sync(platform).await;
-    let session = app.qwen.session().report(platform.now());
+    app.accounts.refresh(platform).await;
+    let now = platform.now();
+    let reports: Vec<_> = app.accounts.all().iter().map(|account| account.qwen.session().report(now)).collect();
+    let (counted, shown) = counted(&reports, app.keys.use_default());
+    let usable = counted.iter().filter(|report| report.state.usable()).count();
+    let accounts = AccountsHealth { total: counted.len(), usable };
     let store_problem = store::check(platform).await.err();
     if let Some(error) = &store_problem {
         tracing::warn!(%error, "the store does not answer");
     }
     let persistent = platform.database_warning().is_none();
-    let usable = session.state.usable();
-    let status = match (usable, session.state) {
-        (false, _) => "unhealthy",
-        (true, SessionState::Expiring) => "degraded",
-        (true, _) if store_problem.is_some() || !persistent => "degraded",
-        (true, _) => "healthy",
+    let state = shown.map_or(SessionState::Missing, |report| report.state);
+    let status = match (usable, state) {
+        (0, _) => "unhealthy",
+        (usable, _) if usable < accounts.total => "degraded",
+        (_, SessionState::Expiring) => "degraded",
+        _ if store_problem.is_some() || !persistent => "degraded",
+        _ => "healthy",
     };
-    let SessionReport { state, expires_at, checked_at, .. } = session;
+    let is_covered = counted.iter().any(|report| fallback::covers(app, report.state));
     Health {
-        usable,
+        usable: usable > 0 || is_covered,
         status,
         version: env!("CARGO_PKG_VERSION"),
         session: SessionHealth {
             state: state.as_str(),
-            expires_at: expires_at.map(UnixSeconds::get),
-            checked_at: checked_at.map(UnixSeconds::get),
+            expires_at: shown.and_then(|report| report.expires_at).map(UnixSeconds::get),
+            checked_at: shown.and_then(|report| report.checked_at).map(UnixSeconds::get),
         },
+        accounts,
         store: StoreHealth { ok: store_problem.is_none(), errors: app.store_health.count(), persistent },
-        clock_skew_seconds: app.qwen.clock_skew_seconds(),
+        clock_skew_seconds: app.accounts.default_account().qwen.clock_skew_seconds(),
     }
 }
 
@@ -152,15 +193,21 @@ pub(super) async fn ready(app: &App, platform: &impl Platform) -> Response<Body>
 
 /// Returns the metrics. `None` on the Worker, which keeps none.
 pub(super) fn metrics(app: &App, platform: &impl Platform) -> Option<Response<Body>> {
-    let session = app.qwen.session().report(platform.now());
-    let (in_flight, waiting) = app.limiter.count();
+    let gauges_of = |account: &Arc<Account>| {
+        let session = account.qwen.session().report(platform.now());
+        let (in_flight, waiting) = account.limiter.count();
+        AccountGauges {
+            account: account.name.to_shared(),
+            in_flight: in_flight as u64,
+            waiting: waiting as u64,
+            session_state: session.state.as_str(),
+            session_expires_at: session.expires_at,
+        }
+    };
     let gauges = Gauges {
         store_errors: app.store_health.count(),
-        in_flight: in_flight as u64,
-        waiting: waiting as u64,
-        session_state: session.state.as_str(),
         session_states: SessionState::WORDS,
-        session_expires_at: session.expires_at,
+        accounts: app.accounts.all().iter().map(gauges_of).collect(),
     };
     platform.metrics(&gauges).map(reply::metrics)
 }
@@ -168,6 +215,34 @@ pub(super) fn metrics(app: &App, platform: &impl Platform) -> Option<Response<Bo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_account_that_nobody_uses_does_not_count() {
+        use SessionState::{Expired, Missing, Valid};
+        let report = |state| SessionReport {
+            state,
+            expires_at: None,
+            checked_at: None,
+            account: None,
+            renewable: false,
+            stored: false,
+            encrypted: false,
+            challenge: None,
+        };
+        for (states, keys_use_default, total, shown) in [
+            (vec![Missing], false, 1, Missing),
+            (vec![Missing], true, 1, Missing),
+            (vec![Missing, Valid], false, 1, Valid),
+            (vec![Missing, Valid], true, 2, Missing),
+            (vec![Missing, Valid, Expired], false, 2, Missing),
+            (vec![Valid, Expired], false, 2, Valid),
+            (vec![Expired, Valid], true, 2, Expired),
+        ] {
+            let reports: Vec<SessionReport> = states.iter().copied().map(report).collect();
+            let (counted, seen) = counted(&reports, keys_use_default);
+            assert_eq!((counted.len(), seen.unwrap().state), (total, shown), "{states:?} {keys_use_default}");
+        }
+    }
 
     #[test]
     fn browsers_prefer_html_and_programs_do_not() {

@@ -7,7 +7,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::App;
 use crate::{
-    accounts::KeyId,
+    accounts::{Account, Caller, KeyHolder},
     error::{Error, ErrorKind, Result},
     limiter::Permit,
     media::{self, Downloads, Opened, Resolved},
@@ -31,8 +31,24 @@ pub(super) async fn show<P: Platform>(
         let message = "There is no such picture or video, or its link has ended. Links live for MEDIA_TTL_SECONDS.";
         Error::new(ErrorKind::NotFound, message)
     })?;
-    let (answer, _) = pass_on(app, platform, &found, request.headers.get("range").as_deref(), (permit, None)).await?;
+    let caller = maker(app, platform, &found).await;
+    let range = request.headers.get("range");
+    let (answer, _) = pass_on(app, platform, (&found, &caller), range.as_deref(), (permit, None)).await?;
     Ok(answer)
+}
+
+/// The account that made it, as its newest session is: that reads a newer link from its chat. Other accounts cannot.
+async fn maker(app: &App, platform: &impl Platform, found: &Resolved) -> Caller {
+    let default = app.keys.nobody().reader(platform).await;
+    if found.is_of(&default.owner.account) {
+        return default;
+    }
+    app.accounts.refresh(platform).await;
+    let is_maker = |account: &Arc<Account>| found.is_of(&account.qwen.session().identity().0);
+    match app.accounts.all().into_iter().find(is_maker) {
+        Some(account) => KeyHolder { account, ..app.keys.nobody() }.reader(platform).await,
+        None => default,
+    }
 }
 
 /// Opens what the site made and passes it on; `content_type` = what it is, where that is known. Returns also the site's newer
@@ -40,11 +56,10 @@ pub(super) async fn show<P: Platform>(
 pub(super) async fn pass_on<P: Platform>(
     app: &Arc<App>,
     platform: &P,
-    found: &Resolved,
+    (found, caller): (&Resolved, &Caller),
     range: Option<&str>,
     (permit, content_type): (Permit, Option<&'static str>),
 ) -> Result<(Response<Body>, Option<String>)> {
-    let caller = app.caller(platform, KeyId::of("")).await;
     let services = app.services(&caller.account);
     let downloads =
         Downloads { upstream: &services.upstream, links: &app.media_links, owner: &caller.owner, reach: app.reach() };

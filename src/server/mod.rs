@@ -1,6 +1,7 @@
 //! The HTTP server: routes, keys, CORS, request ids, and error responses.
 
 mod access_log;
+mod accounts;
 mod address;
 mod admin;
 mod app;
@@ -41,7 +42,6 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::{
-    accounts::KeyId,
     api::Dialect,
     config::{ConfigError, Product},
     error::{Error, ErrorKind, Result},
@@ -113,10 +113,13 @@ async fn answer<P: Platform>(
 ) -> Result<Response<Body>> {
     let Route { endpoint, access, .. } = *route;
     let key = match access {
-        Access::Admin => auth::check_admin(&app.config, &request).map(|()| KeyId::of(""))?,
+        Access::Admin => auth::check_admin(&app.config, &request).map(|()| app.keys.nobody())?,
         access if access.is_keyed(&app.config) => app.keys.check(&request.headers, app.config.open_to_all())?,
-        _ => KeyId::of(""),
+        _ => app.keys.nobody(),
     };
+    if access != Access::Admin && access.is_keyed(&app.config) {
+        platform.request_metrics().record().account = Some(key.account.name.to_shared());
+    }
     // Boxed, so that each endpoint's future takes its own size and not that of the largest, the 20 KiB of uploads.
     match endpoint {
         Endpoint::Root => Ok(Box::pin(info::root(app, platform, &request.headers)).await),
@@ -146,9 +149,7 @@ async fn answer<P: Platform>(
         Endpoint::Responses => Box::pin(responses::create(app, platform, key, request)).await,
         Endpoint::InputTokens => Box::pin(responses::input_tokens(app, platform, request)).await,
         Endpoint::Response => Box::pin(responses::show(app, platform, key, &argument.unwrap_or_default())).await,
-        Endpoint::DeleteResponse => {
-            Box::pin(responses::delete(app, platform, key, &argument.unwrap_or_default())).await
-        }
+        Endpoint::DeleteResponse => Box::pin(responses::delete(platform, key, &argument.unwrap_or_default())).await,
         Endpoint::ResponseInput => {
             let (id, query) = (argument.unwrap_or_default(), request.query.as_deref());
             Box::pin(responses::input_items(app, platform, key, &id, query)).await
@@ -169,15 +170,26 @@ async fn answer<P: Platform>(
         Endpoint::ImageChat => Box::pin(upload_and_chat::image(app, platform, key, request)).await,
         Endpoint::VideoChat => Box::pin(upload_and_chat::video(app, platform, key, request)).await,
         Endpoint::Upload => Box::pin(files::upload(app, platform, key, request)).await,
-        Endpoint::Files => Box::pin(files::list(app, platform, key, request.query.as_deref())).await,
-        Endpoint::File => Box::pin(files::one(app, platform, key, &argument.unwrap_or_default())).await,
-        Endpoint::DeleteFile => Box::pin(files::delete(app, platform, key, &argument.unwrap_or_default())).await,
-        Endpoint::StsToken => Box::pin(files::sts_token(app, platform, request)).await,
-        Endpoint::Chats => Box::pin(chats::list(app, platform, key)).await,
-        Endpoint::DeleteChat => Box::pin(chats::delete(app, platform, key, &argument.unwrap_or_default())).await,
-        Endpoint::Session => Ok(Box::pin(admin::show(app, platform)).await),
-        Endpoint::ReplaceSession => Box::pin(admin::replace(app, platform, request)).await,
-        Endpoint::DeleteSession => Box::pin(admin::delete(app, platform)).await,
+        Endpoint::Files => Box::pin(files::list(platform, key, request.query.as_deref())).await,
+        Endpoint::File => Box::pin(files::one(platform, key, &argument.unwrap_or_default())).await,
+        Endpoint::DeleteFile => Box::pin(files::delete(platform, key, &argument.unwrap_or_default())).await,
+        Endpoint::StsToken => Box::pin(files::sts_token(app, platform, key, request)).await,
+        Endpoint::Chats => Box::pin(chats::list(platform, key)).await,
+        Endpoint::DeleteChat => Box::pin(chats::delete(platform, key, &argument.unwrap_or_default())).await,
+        Endpoint::Session => Ok(Box::pin(admin::show(platform, &key.account)).await),
+        Endpoint::ReplaceSession => Box::pin(admin::replace(app, platform, &key.account, request)).await,
+        Endpoint::DeleteSession => Box::pin(admin::delete(platform, &key.account)).await,
+        Endpoint::Accounts => Ok(Box::pin(accounts::list(app, platform)).await),
+        Endpoint::DeleteAccount => Box::pin(accounts::delete(app, platform, &argument.unwrap_or_default())).await,
+        Endpoint::AccountSession => {
+            Box::pin(accounts::show_session(app, platform, &argument.unwrap_or_default())).await
+        }
+        Endpoint::ReplaceAccountSession => {
+            Box::pin(accounts::replace_session(app, platform, &argument.unwrap_or_default(), request)).await
+        }
+        Endpoint::DeleteAccountSession => {
+            Box::pin(accounts::delete_session(app, platform, &argument.unwrap_or_default())).await
+        }
     }
 }
 

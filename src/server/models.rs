@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use http::{Response, StatusCode};
 use serde::Serialize;
 
-use super::{App, messages_models, reply};
+use super::{App, fallback, messages_models, reply};
 use crate::{
     api::Dialect,
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform},
-    upstream::qwen::{Model, media_models},
+    upstream::qwen::{self, Model, media_models},
 };
 
 /// A model of the account.
@@ -61,10 +61,15 @@ pub(super) async fn list(
     dialect: Dialect,
     query: Option<&str>,
 ) -> Result<Response<Body>> {
-    let models = app.qwen.models(platform).await?;
+    let of_second = fallback::models(app);
+    let models = match app.accounts.default_account().qwen.models(platform).await {
+        // Where the site is not asked for chats, its list is not needed either.
+        Err(_) if fallback::is_always(app) && !of_second.is_empty() => qwen::ModelList::default(),
+        models => models?,
+    };
     // The site's list names the text models alone.
     let more: Vec<Model> = media_models(&models).filter(|model| models.get(&model.id).is_none()).collect();
-    let all = models.iter().chain(&more);
+    let all = models.iter().chain(&more).chain(&of_second);
     if dialect == Dialect::Messages {
         return messages_models::list(all, query);
     }
@@ -73,15 +78,17 @@ pub(super) async fn list(
 }
 
 pub(super) async fn one(app: &App, platform: &impl Platform, dialect: Dialect, name: &str) -> Result<Response<Body>> {
+    if let Some(model) = fallback::model(app, name) {
+        return Ok(answer(dialect, &model));
+    }
     // Fetches the list if it is stale, so that a new model is found.
-    let models = app.qwen.models(platform).await?;
-    let found = match app.qwen.choose(platform, name).await.1 {
+    let models = app.accounts.default_account().qwen.models(platform).await?;
+    let found = match app.accounts.default_account().qwen.choose(platform, name).await.1 {
         None => media_models(&models).find(|model| model.id.eq_ignore_ascii_case(name.trim())),
         found => found,
     };
     match found {
-        Some(model) if dialect == Dialect::Messages => Ok(messages_models::one(&model)),
-        Some(model) => Ok(reply::json(StatusCode::OK, &object(&model))),
+        Some(model) => Ok(answer(dialect, &model)),
         None => {
             let name: String = name.chars().take(100).collect();
             Err(Error::new(
@@ -89,5 +96,12 @@ pub(super) async fn one(app: &App, platform: &impl Platform, dialect: Dialect, n
                 format!("There is no model '{name}'. GET /v1/models lists those there are."),
             ))
         }
+    }
+}
+
+fn answer(dialect: Dialect, model: &Model) -> Response<Body> {
+    match dialect {
+        Dialect::Messages => messages_models::one(model),
+        Dialect::ChatCompletions | Dialect::Responses => reply::json(StatusCode::OK, &object(model)),
     }
 }

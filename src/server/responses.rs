@@ -18,7 +18,7 @@ use super::{
     turn::{ChatTurn, Keep, respond},
 };
 use crate::{
-    accounts::{Caller, KeyId},
+    accounts::{Caller, KeyHolder},
     api::{
         Parsed,
         openai::responses::{self, Draft, read_draft},
@@ -60,7 +60,7 @@ struct ItemId {
 pub(super) async fn create<P: Platform>(
     app: &Arc<App>,
     platform: &P,
-    key: KeyId,
+    key: KeyHolder,
     request: Request,
 ) -> Result<Response<Body>> {
     let base = address::base(&app.config, &request);
@@ -69,7 +69,7 @@ pub(super) async fn create<P: Platform>(
     let body = body::collect(&app.memory, platform, &headers, body, limit).await?;
     let (draft, body) = platform::work_on(platform, body.len(), move || (read_draft(&body), body)).await;
     let draft = draft?;
-    let turn = Turn { app, platform, key, headers: &headers, base };
+    let turn = Turn { app, platform, key: key.clone(), headers: &headers, base };
     let keep = draft.is_stored().then(|| Keep {
         previous: String::new(),
         input: draft.raw_input().filter(|_| app.config.store_responses).map(Arc::from),
@@ -79,9 +79,9 @@ pub(super) async fn create<P: Platform>(
     }
     let model = draft.model().unwrap_or(&app.config.default_model).to_owned();
     let is_only = fallback::is_only(app, &model)?;
-    let refused = if is_only { None } else { app.qwen.session().ready(platform).await.err() };
+    let refused = if is_only { None } else { key.ready(platform).await.err() };
     let refused = refused.map_or(Ok(None), |error| may_fall_back(app, error))?;
-    let caller = app.caller(platform, key).await;
+    let caller = key.caller(platform).await;
     let found = turn.referred(&caller, &draft).await?;
     let Some(previous) = draft.previous_response_id().map(str::to_owned) else {
         return turn.answer(Some(caller), draft, (found, Vec::new()), (None, keep, refused), body).await;
@@ -93,7 +93,7 @@ pub(super) async fn create<P: Platform>(
     let row = row.ok_or_else(not_found)?;
     let Row { anchor, body: kept, .. } = row;
     // A chat that draws goes on with pictures alone.
-    let draws = fallback::own_model(&model).is_none() && app.qwen.draws(&model);
+    let draws = fallback::own_model(&model).is_none() && key.account.qwen.draws(&model);
     let knows_chat = !anchor.chat_id.is_empty() && anchor.unseen == 0 && is_drawn(&anchor) == draws;
     if knows_chat && !is_only && refused.is_none() {
         let earlier = kept.and_then(|kept| read_kept(app, &previous_key, &kept));
@@ -144,7 +144,7 @@ type Before = (HashMap<String, Box<str>>, Vec<Message>);
 struct Turn<'a, P> {
     app: &'a Arc<App>,
     platform: &'a P,
-    key: KeyId,
+    key: KeyHolder,
     headers: &'a Headers,
     base: Arc<str>,
 }
@@ -170,7 +170,7 @@ impl<P: Platform> Turn<'_, P> {
         })
         .await?;
         let turn = ChatTurn {
-            key: *key,
+            key: key.clone(),
             caller,
             headers,
             base: Arc::clone(base),
@@ -255,8 +255,8 @@ fn no_response() -> Error {
 }
 
 /// Finds a response that is kept.
-async fn kept(app: &App, platform: &impl Platform, key: KeyId, id: &str) -> Result<(String, Kept)> {
-    let caller = app.caller(platform, key).await;
+async fn kept(app: &App, platform: &impl Platform, key: KeyHolder, id: &str) -> Result<(String, Kept)> {
+    let caller = key.caller(platform).await;
     let key = KeptResponse::key_of(caller.scope(), id);
     let not_before = app.conversations.not_before(platform.now());
     let row = table::find(platform, &key, not_before).await.map_err(Error::store_unavailable)?;
@@ -264,7 +264,7 @@ async fn kept(app: &App, platform: &impl Platform, key: KeyId, id: &str) -> Resu
     Ok((key, kept))
 }
 
-pub(super) async fn show(app: &App, platform: &impl Platform, key: KeyId, id: &str) -> Result<Response<Body>> {
+pub(super) async fn show(app: &App, platform: &impl Platform, key: KeyHolder, id: &str) -> Result<Response<Body>> {
     let (_, Kept { response, .. }) = kept(app, platform, key, id).await?;
     Ok(reply::json_text(StatusCode::OK, response.get().to_owned()))
 }
@@ -279,8 +279,8 @@ pub(super) struct DeletedResponse<'a> {
     deleted: bool,
 }
 
-pub(super) async fn delete(app: &App, platform: &impl Platform, key: KeyId, id: &str) -> Result<Response<Body>> {
-    let caller = app.caller(platform, key).await;
+pub(super) async fn delete(platform: &impl Platform, key: KeyHolder, id: &str) -> Result<Response<Body>> {
+    let caller = key.caller(platform).await;
     let key = KeptResponse::key_of(caller.scope(), id);
     let was_there = table::remove(platform, &key).await.map_err(Error::store_unavailable)?;
     if !was_there {
@@ -305,7 +305,7 @@ pub(super) struct ItemList {
 pub(super) async fn input_items(
     app: &App,
     platform: &impl Platform,
-    key: KeyId,
+    key: KeyHolder,
     id: &str,
     query: Option<&str>,
 ) -> Result<Response<Body>> {

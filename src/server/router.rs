@@ -78,9 +78,14 @@ pub(super) enum Endpoint {
     Session,
     ReplaceSession,
     DeleteSession,
+    Accounts,
+    DeleteAccount,
+    AccountSession,
+    ReplaceAccountSession,
+    DeleteAccountSession,
 }
 
-/// A route. `{id}` in its path stands for the rest of the path.
+/// A route. `{id}` or `{name}` in its path stands for the rest of the path.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Route {
     pub(super) method: &'static str,
@@ -151,6 +156,11 @@ const ROUTES: &[Route] = &[
     route("GET", "/admin/session", Access::Admin, Endpoint::Session),
     route("PUT", "/admin/session", Access::Admin, Endpoint::ReplaceSession),
     route("DELETE", "/admin/session", Access::Admin, Endpoint::DeleteSession),
+    route("GET", "/admin/accounts", Access::Admin, Endpoint::Accounts),
+    route("DELETE", "/admin/accounts/{name}", Access::Admin, Endpoint::DeleteAccount),
+    route("GET", "/admin/accounts/{name}/session", Access::Admin, Endpoint::AccountSession),
+    route("PUT", "/admin/accounts/{name}/session", Access::Admin, Endpoint::ReplaceAccountSession),
+    route("DELETE", "/admin/accounts/{name}/session", Access::Admin, Endpoint::DeleteAccountSession),
 ];
 
 /// A route of OpenAI's that this server does not offer, with all paths below it. A method of a route that it offers goes first.
@@ -284,11 +294,12 @@ pub(super) fn find(path: &str, method: &Method, product: &Product) -> Found {
     Found::OtherMethods(allowed.join(", "))
 }
 
-/// Matches a path with a route's. Returns the text in the place of `{id}`, if the route has one.
+/// Matches a path with a route's. Returns the text in the place of `{id}` or `{name}`, if the route has one.
 fn fits(pattern: &str, path: &str) -> Option<Option<String>> {
-    match pattern.split_once("{id}") {
+    match pattern.split_once('{') {
         None => (pattern == path).then_some(None),
-        Some((prefix, suffix)) => {
+        Some((prefix, rest)) => {
+            let (_, suffix) = rest.split_once('}')?;
             let id = path.strip_prefix(prefix)?.strip_suffix(suffix).filter(|id| !id.is_empty())?;
             Some(Some(percent_decode_str(id).decode_utf8_lossy().into_owned()))
         }

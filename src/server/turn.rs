@@ -13,7 +13,7 @@ use super::{
     reply,
 };
 use crate::{
-    accounts::{Caller, KeyId},
+    accounts::{Caller, KeyHolder},
     api::{AnswerMeta, Encoder, Parsed},
     chat::{
         Answer, AnswerFormat, Attachments, ConversationHint, DrawPlan, DrawnAnswer, KeptResponse, Plan, Resumed,
@@ -23,7 +23,10 @@ use crate::{
     llm::Quality,
     media::LinkMaker,
     platform::{Body, Headers, Platform},
-    upstream::{Capabilities, Choice, qwen::PictureChoice},
+    upstream::{
+        Capabilities, Choice,
+        qwen::{Client, PictureChoice},
+    },
 };
 
 /// The longest name of a model, in bytes. The site limits the size of requests, and each chunk contains the name.
@@ -33,7 +36,7 @@ const MAX_CONVERSATION_ID: usize = 200;
 
 /// A chat request without its attachments, and the attachments.
 pub(super) struct ChatTurn<'a> {
-    pub(super) key: KeyId,
+    pub(super) key: KeyHolder,
     /// The caller, if the request has been resolved to one already.
     pub(super) caller: Option<Caller>,
     pub(super) headers: &'a Headers,
@@ -93,11 +96,11 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
         ));
     }
     let own_model = fallback::own_model(&model_name);
-    hint.is_drawing = own_model.is_none() && app.qwen.draws(&model_name);
+    hint.is_drawing = own_model.is_none() && key.account.qwen.draws(&model_name);
     let prompt = hint.is_drawing.then(|| draw_prompt(delivery.messages_field(), &request.messages)).transpose()?;
     let is_only = prompt.is_none() && !has_files && fallback::is_only(app, &model_name)?;
     let mut refused = match refused {
-        None if !is_only => app.qwen.session().ready(platform).await.err(),
+        None if !is_only => key.ready(platform).await.err(),
         refused => refused,
     };
     if let Some(error) = refused.take_if(|error| prompt.is_some() || !fallback::is_asked_after(app, error)) {
@@ -106,17 +109,17 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     let asks_site = !is_only && refused.is_none();
     let (choice, model) = match own_model {
         Some(own) => (Choice { id: own.to_owned(), thinking: None, search: false }, None),
-        None if asks_site => app.qwen.choose(platform, &model_name).await,
-        None => app.qwen.choose_at_hand(&model_name),
+        None if asks_site => key.account.qwen.choose(platform, &model_name).await,
+        None => key.account.qwen.choose_at_hand(&model_name),
     };
     let options = generation_options(&request, choice.clone(), model.as_ref());
     if asks_site {
-        refresh_models_later(app, platform);
+        refresh_models_later(&key.account.qwen, platform);
     }
     // From here on the account is fixed, even if the session is replaced.
     let caller = match caller {
         Some(caller) => caller,
-        None => app.caller(platform, key).await,
+        None => key.caller(platform).await,
     };
     let scope = caller.scope().to_owned();
     let id = reply::new_id("conv_", platform);
@@ -174,7 +177,7 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     // Ids that could be guessed are no ids: without randomness the answer shows no pictures.
     let links = platform.random().ok().map(|seed| LinkMaker::new(base, seed));
     if let Some(prompt) = prompt {
-        let choice = app.qwen.choose_picture(platform, &model_name, Quality::Auto).await;
+        let choice = key.account.qwen.choose_picture(platform, &model_name, Quality::Auto).await;
         let PictureChoice { text_model, image_model } = choice;
         let plan = DrawPlan {
             conversation,
@@ -247,9 +250,9 @@ fn no_randomness() -> Error {
 }
 
 /// Starts a refresh of a stale list of models. This request uses the stale list.
-fn refresh_models_later<P: Platform>(app: &Arc<App>, platform: &P) {
-    if app.qwen.models_are_stale(platform.now()) {
-        let (qwen, background) = (Arc::clone(&app.qwen), platform.clone());
+fn refresh_models_later<P: Platform>(qwen: &Arc<Client>, platform: &P) {
+    if qwen.models_are_stale(platform.now()) {
+        let (qwen, background) = (Arc::clone(qwen), platform.clone());
         // `models` logs a failure.
         platform.defer(async move { drop(qwen.models(&background).await) });
     }

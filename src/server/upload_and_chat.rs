@@ -10,7 +10,7 @@ use super::{
     turn::{ChatTurn, respond},
 };
 use crate::{
-    accounts::KeyId,
+    accounts::KeyHolder,
     api::{Delivery, Parsed, Whole, openai::chat_completions::ChatDelivery, reasoning_switch},
     chat::Attachments,
     error::{Error, Result},
@@ -27,7 +27,7 @@ const FIELDS: &[&str] = &["prompt", "model", "stream", "enable_thinking", "think
 pub(super) async fn image<P: Platform>(
     app: &Arc<App>,
     platform: &P,
-    key: KeyId,
+    key: KeyHolder,
     request: Request,
 ) -> Result<Response<Body>> {
     ask(app, platform, key, request, ("image", MediaKind::Image), false).await
@@ -36,7 +36,7 @@ pub(super) async fn image<P: Platform>(
 pub(super) async fn video<P: Platform>(
     app: &Arc<App>,
     platform: &P,
-    key: KeyId,
+    key: KeyHolder,
     request: Request,
 ) -> Result<Response<Body>> {
     ask(app, platform, key, request, ("video", MediaKind::Video), true).await
@@ -45,13 +45,13 @@ pub(super) async fn video<P: Platform>(
 async fn ask<P: Platform>(
     app: &Arc<App>,
     platform: &P,
-    key: KeyId,
+    key: KeyHolder,
     request: Request,
     (field, kind): (&str, MediaKind),
     streams: bool,
 ) -> Result<Response<Body>> {
     let (headers, base) = (request.headers.clone(), address::base(&app.config, &request));
-    let mut received = receive(app, platform, key, request, field, Some(kind), FIELDS).await?;
+    let mut received = receive(app, platform, key.clone(), request, field, Some(kind), FIELDS).await?;
     let prompt = received.take("prompt").filter(|prompt| !prompt.trim().is_empty());
     let prompt =
         prompt.ok_or_else(|| Error::invalid("prompt", "The form needs a field 'prompt' with the question."))?;

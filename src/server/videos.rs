@@ -13,7 +13,7 @@ use super::{
     media_files, reply,
 };
 use crate::{
-    accounts::{Caller, KeyId},
+    accounts::{Caller, KeyHolder},
     api::openai::videos::{
         self, DeletedVideo, FORM_TEXTS, Video, VideoError, VideoList, VideoObject, VideoStatus, parse_list_query,
     },
@@ -48,24 +48,24 @@ struct Asked {
 pub(super) async fn create<P: Platform>(
     app: &Arc<App>,
     platform: &P,
-    key: KeyId,
+    key: KeyHolder,
     request: Request,
 ) -> Result<Response<Body>> {
     let asked = if is_form(&request.headers) {
-        read_form(app, platform, key, request).await?
+        read_form(app, platform, &key, request).await?
     } else {
         read_json(app, platform, request).await?
     };
     let Asked { is_fresh, caller, video, attachments, reservation } = asked;
     let VideoRequest { model, prompt, ratio, first_frame: _ } = video;
-    app.qwen.session().ready(platform).await?;
+    key.ready(platform).await?;
     let caller = match caller {
         Some(caller) => caller,
-        None => app.caller(platform, key).await,
+        None => key.caller(platform).await,
     };
     let model = model.unwrap_or_else(|| VIDEO_MODEL.to_owned());
     platform.request_metrics().record().model = Some(model.clone());
-    let text_model = app.qwen.choose_video(platform, &model).await;
+    let text_model = key.account.qwen.choose_video(platform, &model).await;
     let services = app.services(&caller.account);
     let files = upload_attachments(platform, &services, (&caller.owner, app.reach()), (&attachments, 0)).await?;
     drop(reservation);
@@ -98,18 +98,18 @@ async fn read_json<P: Platform>(app: &App, platform: &P, request: Request) -> Re
 }
 
 /// Reads a form; its picture is uploaded as it arrives.
-async fn read_form<P: Platform>(app: &App, platform: &P, key: KeyId, request: Request) -> Result<Asked> {
+async fn read_form<P: Platform>(app: &App, platform: &P, key: &KeyHolder, request: Request) -> Result<Asked> {
     let is_fresh = is_fresh(&request.headers);
     let Request { headers, body, .. } = request;
     let mut form = Form::open(platform, &headers, body, app.config.max_image_bytes)?;
-    app.qwen.session().ready(platform).await?;
-    let caller = app.caller(platform, key).await;
+    key.ready(platform).await?;
+    let caller = key.caller(platform).await;
     let (mut files, mut texts) = (Vec::new(), Texts::new(FORM_TEXTS, app.memory.reservation()));
     while let Some(field) = form.next().await? {
         if field.file_name.is_none() || field.name != FIRST_FRAME {
             texts.add(field).await?;
         } else if files.is_empty() {
-            files.push(upload(app, platform, &caller, field).await?);
+            files.push(upload(platform, &caller, field).await?);
         } else {
             return Err(Error::invalid(FIRST_FRAME, "A video has one first frame; send one picture."));
         }
@@ -126,23 +126,23 @@ async fn read_form<P: Platform>(app: &App, platform: &P, key: KeyId, request: Re
 pub(super) async fn list<P: Platform>(
     app: &App,
     platform: &P,
-    key: KeyId,
+    key: KeyHolder,
     query: Option<&str>,
 ) -> Result<Response<Body>> {
     let videos::ListQuery { limit, after, is_ascending } = parse_list_query(query)?;
-    let caller = app.caller(platform, key).await;
+    let caller = key.caller(platform).await;
     let page = (after.as_deref(), is_ascending);
     let (jobs, has_more) = app.videos(&caller.account).list(platform, &caller.owner.scope, page, limit).await?;
     Ok(reply::json(StatusCode::OK, &VideoList::new(jobs.iter().map(object), has_more)))
 }
 
-pub(super) async fn show<P: Platform>(app: &App, platform: &P, key: KeyId, id: &str) -> Result<Response<Body>> {
-    let caller = ready_caller(app, platform, key).await;
+pub(super) async fn show<P: Platform>(app: &App, platform: &P, key: KeyHolder, id: &str) -> Result<Response<Body>> {
+    let caller = ready_caller(platform, key).await;
     Ok(answer(&app.videos(&caller.account).find(platform, &caller.owner, id).await?))
 }
 
-pub(super) async fn delete<P: Platform>(app: &App, platform: &P, key: KeyId, id: &str) -> Result<Response<Body>> {
-    let caller = app.caller(platform, key).await;
+pub(super) async fn delete<P: Platform>(app: &App, platform: &P, key: KeyHolder, id: &str) -> Result<Response<Body>> {
+    let caller = key.caller(platform).await;
     app.videos(&caller.account).remove(platform, &caller.owner.scope, id).await?;
     Ok(reply::json(StatusCode::OK, &DeletedVideo::new(id)))
 }
@@ -150,7 +150,7 @@ pub(super) async fn delete<P: Platform>(app: &App, platform: &P, key: KeyId, id:
 pub(super) async fn content<P: Platform>(
     app: &Arc<App>,
     platform: &P,
-    key: KeyId,
+    key: KeyHolder,
     (id, request): (&str, &Request),
 ) -> Result<Response<Body>> {
     for (name, value) in form_urlencoded::parse(request.query.as_deref().unwrap_or_default().as_bytes()) {
@@ -159,12 +159,13 @@ pub(super) async fn content<P: Platform>(
             return Err(Error::new(ErrorKind::UnsupportedValue, problem).with_param("variant"));
         }
     }
-    let caller = ready_caller(app, platform, key).await;
+    let caller = ready_caller(platform, key).await;
     let videos = app.videos(&caller.account);
     let source = videos.source(platform, &caller.owner, id).await?;
     let permit = app.media_limiter.acquire(platform).await?;
     let range = request.headers.get("range");
-    let passed = media_files::pass_on(app, platform, &source, range.as_deref(), (permit, Some(VIDEO_TYPE))).await?;
+    let passed =
+        media_files::pass_on(app, platform, (&source, &caller), range.as_deref(), (permit, Some(VIDEO_TYPE))).await?;
     if let (_, Some(newer_link)) = &passed {
         videos.keep_link(platform, &caller.owner, id, newer_link.clone()).await;
     }
@@ -172,11 +173,11 @@ pub(super) async fn content<P: Platform>(
 }
 
 /// The caller, with a session that may be asked. Without one a job is told as it is known.
-async fn ready_caller(app: &App, platform: &impl Platform, key: KeyId) -> Caller {
-    if let Err(error) = app.qwen.session().ready(platform).await {
+async fn ready_caller(platform: &impl Platform, key: KeyHolder) -> Caller {
+    if let Err(error) = key.ready(platform).await {
         tracing::info!(%error, "the state of videos cannot be asked for");
     }
-    app.caller(platform, key).await
+    key.caller(platform).await
 }
 
 /// A job as a response.

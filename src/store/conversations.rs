@@ -276,18 +276,28 @@ pub async fn is_shared(platform: &impl Storage, conversation: &Conversation) -> 
     Ok(!rows(platform, read).await?.is_empty())
 }
 
-/// Up to `limit` conversations after a cursor, in the order of their keys, for a clean-up in bounded steps.
+/// Up to `limit` conversations after a cursor, in the order of their keys, for a clean-up in bounded steps. Each with the name
+/// of its account; `None` for `default`.
 pub async fn page(
     platform: &impl Storage,
     after: (&str, &str),
     limit: u32,
-) -> Result<Vec<Conversation>, DatabaseError> {
+) -> Result<Vec<(Conversation, Option<String>)>, DatabaseError> {
     let read = Statement {
-        sql: "SELECT scope, id, chat_id, title, model, turns, updated_at FROM conversations \
+        sql: "SELECT scope, id, chat_id, title, model, turns, updated_at, \
+              (SELECT account FROM scopes s WHERE s.scope = conversations.scope) AS account FROM conversations \
               WHERE (scope, id) > (?1, ?2) ORDER BY scope, id LIMIT ?3",
         parameters: vec![text(after.0), text(after.1), Value::Integer(limit.into())],
     };
-    rows(platform, read).await?.into_iter().map(conversation).collect()
+    let with_account = |mut row: Row| {
+        let account = match row.pop() {
+            Some(Value::Text(account)) => Some(account),
+            Some(Value::Null) => None,
+            _ => return Err(unexpected_row("conversations")),
+        };
+        Ok((conversation(row)?, account))
+    };
+    rows(platform, read).await?.into_iter().map(with_account).collect()
 }
 
 /// Removes a conversation. Its turns stay until they expire, or until a request finds that their chat is deleted.
@@ -346,7 +356,13 @@ pub async fn is_begun_here(platform: &impl Storage, chat_id: &str) -> Result<boo
 /// Everything that is recorded of imported chats, as statements for the Worker's database.
 #[cfg(not(target_arch = "wasm32"))]
 pub async fn imported_sql(platform: &impl Storage) -> Result<String, DatabaseError> {
-    const TABLES: [(&str, &str, &str); 3] = [
+    const TABLES: [(&str, &str, &str); 4] = [
+        (
+            "SELECT scope, account FROM scopes WHERE scope IN (SELECT scope FROM conversations \
+             WHERE chat_id IN (SELECT chat_id FROM imported_chats))",
+            "INSERT OR IGNORE INTO scopes (scope, account) VALUES",
+            "",
+        ),
         (
             "SELECT chat_id, updated_at FROM imported_chats",
             "INSERT OR REPLACE INTO imported_chats (chat_id, updated_at) VALUES",

@@ -134,18 +134,18 @@ pub struct Hold<'a> {
     pub until: UnixMillis,
 }
 
-/// Begins a request for pictures, unless it runs or was answered after `not_before` already, or failed. Returns the request as it is
+/// Begins a request of a scope for pictures, unless it runs or was answered after `not_before` already, or failed. Returns the request as it is
 /// then, and whether it was begun.
 pub async fn begin_drawing(
     platform: &impl Storage,
-    key: &str,
+    (key, scope): (&str, &str),
     hold: Hold<'_>,
     body: &str,
     (now, not_before): (UnixMillis, UnixMillis),
 ) -> Result<(bool, Drawing), DatabaseError> {
     let begin = Statement {
-        sql: "INSERT INTO drawings (key, attempt, holder, held_until, state, body, updated_at) \
-              VALUES (?1, ?2, ?2, ?3, 'running', ?4, ?5) ON CONFLICT (key) DO UPDATE SET attempt = excluded.attempt, \
+        sql: "INSERT INTO drawings (key, attempt, holder, held_until, state, body, updated_at, scope) \
+              VALUES (?1, ?2, ?2, ?3, 'running', ?4, ?5, ?7) ON CONFLICT (key) DO UPDATE SET attempt = excluded.attempt, \
               holder = excluded.holder, held_until = excluded.held_until, state = 'running', body = excluded.body, \
               updated_at = excluded.updated_at WHERE drawings.state = 'failed' OR drawings.updated_at < ?6 RETURNING key",
         parameters: vec![
@@ -155,6 +155,7 @@ pub async fn begin_drawing(
             text(body),
             integer(now),
             integer(not_before),
+            text(scope),
         ],
     };
     let mut done = run(platform, vec![begin, drawing_of(key)]).await?;

@@ -4,6 +4,7 @@
 //! unexpected shape.
 #![allow(clippy::missing_errors_doc, reason = "the errors of all functions are those above")]
 
+pub mod accounts;
 pub mod conversations;
 pub mod files;
 pub mod media;
@@ -29,6 +30,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0008_tools.sql", include_str!("../../migrations/0008_tools.sql")),
     ("0009_responses.sql", include_str!("../../migrations/0009_responses.sql")),
     ("0010_media.sql", include_str!("../../migrations/0010_media.sql")),
+    ("0011_accounts.sql", include_str!("../../migrations/0011_accounts.sql")),
 ];
 
 /// What the store needs of a runtime.
@@ -91,7 +93,7 @@ fn moment(value: i64) -> UnixMillis {
 /// Whether the store answers.
 pub async fn check(platform: &impl Storage) -> Result<(), DatabaseError> {
     // The oldest table and the newest column: migrations may be missing.
-    let sql = "SELECT (SELECT key FROM cache LIMIT 1) AS a, (SELECT scope FROM uploads LIMIT 1) AS b";
+    let sql = "SELECT (SELECT key FROM cache LIMIT 1) AS a, (SELECT scope FROM drawings LIMIT 1) AS b";
     let probe = Statement { sql, parameters: vec![] };
     run(platform, vec![probe]).await.map(drop)
 }
@@ -134,6 +136,8 @@ pub async fn keep(platform: &impl Storage, key: &str, value: String, now: UnixMi
     run(platform, vec![write]).await.map(drop)
 }
 
+#[cfg(test)]
+mod accounts_tests;
 #[cfg(test)]
 mod tests;
 

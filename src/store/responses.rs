@@ -92,15 +92,15 @@ pub async fn chain(
     rows(platform, read).await?.into_iter().map(response).collect()
 }
 
-/// The statement that records a response: one row.
+/// The statement that records a response of a scope: one row.
 #[must_use]
-pub fn insert(new: &Response, now: UnixMillis) -> Statement {
+pub fn insert(new: &Response, scope: &str, now: UnixMillis) -> Statement {
     let Response { key, previous, anchor, body } = new;
     let Anchor { conversation, chat_id, response_id, system, tools, depth, unseen } = anchor;
     Statement {
         sql: "INSERT OR REPLACE INTO responses \
-              (key, previous, conversation, chat_id, response_id, system, tools, depth, unseen, created_at, body) \
-              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+              (key, previous, conversation, chat_id, response_id, system, tools, depth, unseen, created_at, body, scope) \
+              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         parameters: vec![
             text(key),
             text(previous),
@@ -113,13 +113,19 @@ pub fn insert(new: &Response, now: UnixMillis) -> Statement {
             Value::Integer(*unseen),
             integer(now),
             body.as_deref().map_or(Value::Null, text),
+            text(scope),
         ],
     }
 }
 
 /// Records a response that no chat can go on from.
-pub async fn record(platform: &impl Storage, new: &Response, now: UnixMillis) -> Result<(), DatabaseError> {
-    run(platform, vec![insert(new, now)]).await.map(drop)
+pub async fn record(
+    platform: &impl Storage,
+    new: &Response,
+    scope: &str,
+    now: UnixMillis,
+) -> Result<(), DatabaseError> {
+    run(platform, vec![insert(new, scope, now)]).await.map(drop)
 }
 
 /// Removes a response. Returns whether there was one.

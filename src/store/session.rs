@@ -16,6 +16,8 @@ pub struct Stored {
 }
 
 const READ: &str = "SELECT version, value, standing FROM session WHERE origin = ?1";
+const READ_NAMED: &str = "SELECT origin, version, value, standing FROM session \
+                          WHERE origin >= ?1 AND origin < ?1 || '~' ORDER BY origin LIMIT ?2";
 const MAKE: &str = "INSERT OR IGNORE INTO session (origin, version, value, standing, lease_until, updated_at) \
                     VALUES (?1, 0, '', '{}', 0, ?2)";
 
@@ -32,6 +34,19 @@ fn stored(row: Row) -> Result<Stored, DatabaseError> {
 pub async fn read(platform: &impl Storage, origin: &str) -> Result<Option<Stored>, DatabaseError> {
     let found = rows(platform, Statement { sql: READ, parameters: vec![text(origin)] }).await?.pop();
     found.map(stored).transpose()
+}
+
+/// Reads the sessions whose `origin` begins with `prefix`, each with what follows it.
+pub async fn list(platform: &impl Storage, prefix: &str, limit: u32) -> Result<Vec<(String, Stored)>, DatabaseError> {
+    let read = Statement { sql: READ_NAMED, parameters: vec![text(prefix), integer(limit)] };
+    let named = |row: Row| match columns("session", row)? {
+        [Value::Text(origin), Value::Integer(version), Value::Text(value), Value::Text(status)] => {
+            let name = origin.strip_prefix(prefix).unwrap_or_default().to_owned();
+            Ok((name, Stored { version: unsigned(version), value, status }))
+        }
+        _ => Err(unexpected_row("session")),
+    };
+    rows(platform, read).await?.into_iter().map(named).collect()
 }
 
 /// Takes the lease on refreshing `version` until `until`, unless another process holds it or the version has passed. Returns
@@ -117,11 +132,18 @@ pub async fn save_status(
     run(platform, vec![make, write]).await.map(drop)
 }
 
-/// Deletes the sessions of other configurations that were last used before `before`.
-pub async fn forget_others(platform: &impl Storage, origin: &str, before: UnixMillis) -> Result<(), DatabaseError> {
+/// Deletes the sessions of other configurations that were last used before `before`; of those whose origin begins with `named`,
+/// only what has no credentials any more.
+pub async fn forget_others(
+    platform: &impl Storage,
+    origin: &str,
+    named: &str,
+    before: UnixMillis,
+) -> Result<(), DatabaseError> {
     let write = Statement {
-        sql: "DELETE FROM session WHERE origin <> ?1 AND updated_at < ?2 RETURNING version",
-        parameters: vec![text(origin), integer(before)],
+        sql: "DELETE FROM session WHERE origin <> ?1 AND updated_at < ?2 \
+              AND (value = '' OR substr(origin, 1, length(?3)) <> ?3) RETURNING version",
+        parameters: vec![text(origin), integer(before), text(named)],
     };
     if !rows(platform, write).await?.is_empty() {
         erase(platform).await;

@@ -30,7 +30,7 @@ pub struct Upload {
     pub expires_at: UnixMillis,
 }
 
-/// Where the sessions of all processes are kept. `origin` says which configured credentials one began with.
+/// Where the sessions of all processes are kept. `origin` says which configured credentials one began with, or whose it is.
 ///
 /// Errors are those of whatever keeps them.
 pub trait SessionStore {
@@ -75,10 +75,19 @@ pub trait SessionStore {
         now: UnixMillis,
     ) -> impl Future<Output = Result<(), DatabaseError>> + MaybeSend;
 
-    /// Forgets the sessions of other configurations that were last used before `before`.
+    /// Reads the sessions whose origin begins with `prefix`, each with what follows that.
+    fn list_sessions(
+        &self,
+        prefix: &str,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(String, StoredSession)>, DatabaseError>> + MaybeSend;
+
+    /// Forgets the sessions of other configurations that were last used before `before`; of those whose origin begins with
+    /// `named`, only the ones without credentials.
     fn forget_other_sessions(
         &self,
         origin: &str,
+        named: &str,
         before: UnixMillis,
     ) -> impl Future<Output = Result<(), DatabaseError>> + MaybeSend;
 }

@@ -1,6 +1,6 @@
 // Uses the web pages of a running server in a headless Chromium.
 //
-//   BASE_URL=… API_KEY=… ADMIN_KEY=… SESSION=<new cookies> [SCREENSHOTS=folder] [CHROMIUM=path] node tests/browser/console.mjs
+//   BASE_URL=… API_KEY=… ADMIN_KEY=… SESSION=<new cookies> OTHER_SESSION=<for the account anna> [SCREENSHOTS=folder] [CHROMIUM=path] node tests/browser/console.mjs
 //
 // Prints a line for each check; exits with 1 at the first failure.
 
@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 
 import { API_KEY, BASE_URL, PIXEL, assertAccessible, check, fake, open, run, screenshot, setValue, text, waitForText } from "./page.mjs";
 
-const { ADMIN_KEY, SESSION } = process.env;
+const { ADMIN_KEY, SESSION, OTHER_SESSION } = process.env;
 
 /** Sends a message by keyboard and waits for the end of the answer. */
 async function sendMessage(page, text) {
@@ -215,6 +215,26 @@ await run(async () => {
     assert.equal(await page.$eval("#pasted", (/** @type {HTMLInputElement} */ { value }) => value), "");
     assert.equal(await text(page, "#state"), "works");
     assert.match(await text(page, "#session-facts"), /the database/);
+  });
+
+  await check("a session is given to another account, by keyboard", async () => {
+    await page.waitForSelector("#account-list li:nth-child(2)");
+    assert.match(await text(page, "#account-list"), /default.*works.*anna.*none/);
+    await page.focus('#account-list button[data-account="anna"]');
+    await page.keyboard.press("Enter");
+    assert.equal(await page.$eval("#account", (/** @type {HTMLInputElement} */ { value }) => value), "anna");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "pasted");
+    await setValue(page, "#pasted", OTHER_SESSION);
+    await page.click("#session-form .main");
+    await waitForText(page, "#session-result", "anna – ");
+    await page.waitForFunction(() => /anna.*works/.test(document.querySelector("#account-list").textContent));
+    assert.match(await text(page, "#session-facts"), /2 of 2 can be used/);
+    await setValue(page, "#account", "Not A Name");
+    await setValue(page, "#pasted", "token=x");
+    await page.click("#session-form .main");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "account", "the browser says what is wrong");
+    await setValue(page, "#account", "default");
+    await setValue(page, "#pasted", "");
   });
 
   await check("keys are stored only for the tab", async () => {

@@ -1,5 +1,6 @@
 //! The chats of the accounts: trees of messages.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ pub(super) struct Chats {
     /// Oldest first.
     order: Vec<String>,
     deleted: HashSet<String>,
+    /// How often an account asked for a chat of another.
+    foreign: Cell<usize>,
 }
 
 struct Chat {
@@ -120,8 +123,12 @@ impl Chats {
     pub(super) fn check(&self, account: &str, id: &str) -> Result<(), Obstacle> {
         match self.chats.get(id) {
             Some(chat) if chat.account == account => Ok(()),
+            Some(_) => {
+                self.foreign.set(self.foreign.get() + 1);
+                Err(Obstacle::Missing)
+            }
             None if self.deleted.contains(id) => Err(Obstacle::Deleted),
-            _ => Err(Obstacle::Missing),
+            None => Err(Obstacle::Missing),
         }
     }
 
@@ -213,6 +220,15 @@ impl Chats {
             self.deleted.insert(id.to_owned());
         }
         existed
+    }
+
+    pub(super) fn foreign(&self) -> usize {
+        self.foreign.get()
+    }
+
+    /// The account of a chat.
+    pub(super) fn account(&self, id: &str) -> Option<String> {
+        self.chats.get(id).map(|chat| chat.account.clone())
     }
 
     pub(super) fn len(&self) -> usize {

@@ -298,6 +298,16 @@ impl Fake {
         self.shared.chats.lock().unwrap().ids()
     }
 
+    /// The account that a chat belongs to.
+    pub fn chat_account(&self, chat_id: &str) -> Option<String> {
+        self.shared.chats.lock().unwrap().account(chat_id)
+    }
+
+    /// How often an account asked for a chat of another account.
+    pub fn foreign_requests(&self) -> usize {
+        self.shared.chats.lock().unwrap().foreign()
+    }
+
     /// `(role, text)` along the current path of a chat, oldest first; empty for an unknown chat.
     pub fn chat_messages(&self, chat_id: &str) -> Vec<(String, String)> {
         self.shared.chats.lock().unwrap().path(chat_id)

@@ -378,7 +378,9 @@ impl Conversations {
         let anchor =
             if answer.is_spoiled { anchor_before(anchor, before, *message_count, *known_messages) } else { anchor };
         let now = platform.now();
-        let along = kept.map(|(kept, json)| responses::insert(&kept.row(platform, anchor.clone(), json), now));
+        let along = kept.map(|(kept, json)| {
+            responses::insert(&kept.row(platform, anchor.clone(), json), owner.scope.as_str(), now)
+        });
         let turn = table::Turn {
             scope: owner.scope.to_string(),
             anchor,
@@ -428,7 +430,9 @@ impl Conversations {
             unseen: 0,
         };
         let row = kept.row(platform, anchor, json);
-        self.store_health.ok_or_log("keeping a response", responses::record(platform, &row, platform.now()).await);
+        let scope = conversation.owner.scope.as_str();
+        let kept = responses::record(platform, &row, scope, platform.now()).await;
+        self.store_health.ok_or_log("keeping a response", kept);
     }
 
     /// Records the finished answers of a chat that was started elsewhere, as if this server had asked for them. Returns how

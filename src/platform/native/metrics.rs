@@ -1,6 +1,10 @@
 //! The metrics of the native server, in the Prometheus text format.
 
-use std::{fmt::Write as _, sync::atomic::AtomicU64, time::Duration};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -14,19 +18,26 @@ use prometheus_client::{
 };
 
 use crate::{
-    platform::Gauges,
     platform::telemetry::{Event, RequestRecord},
+    platform::{AccountGauges, Gauges},
 };
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Request {
     route: &'static str,
     status: u16,
+    account: Arc<str>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Code {
     code: &'static str,
+    account: Arc<str>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Account {
+    account: Arc<str>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -47,6 +58,7 @@ struct Found {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct State {
+    account: Arc<str>,
     state: &'static str,
 }
 
@@ -66,10 +78,10 @@ pub(super) struct Metrics {
     conversations: Family<Found, Counter>,
     client_left: Counter,
     store_errors: Gauge,
-    in_flight: Gauge,
-    waiting: Gauge,
+    in_flight: Family<Account, Gauge>,
+    waiting: Family<Account, Gauge>,
     session: Family<State, Gauge>,
-    session_end: Gauge<f64, AtomicU64>,
+    session_end: Family<Account, Gauge<f64, AtomicU64>>,
 }
 
 /// Buckets from 5 ms to 164 s.
@@ -97,14 +109,18 @@ impl Metrics {
             conversations: Family::default(),
             client_left: Counter::default(),
             store_errors: Gauge::default(),
-            in_flight: Gauge::default(),
-            waiting: Gauge::default(),
+            in_flight: Family::default(),
+            waiting: Family::default(),
             session: Family::default(),
-            session_end: Gauge::default(),
+            session_end: Family::default(),
         };
         let all = &mut metrics.registry;
-        all.register("requests", "Requests answered, by route and status", metrics.requests.clone());
-        all.register("errors", "Errors in answers and at the end of streams, by code", metrics.errors.clone());
+        all.register("requests", "Requests answered, by route, status and account", metrics.requests.clone());
+        all.register(
+            "errors",
+            "Errors in answers and at the end of streams, by code and account",
+            metrics.errors.clone(),
+        );
         let seconds = || Unit::Seconds;
         all.register_with_unit(
             "upstream",
@@ -132,11 +148,16 @@ impl Metrics {
         );
         all.register("client_left", "Requests whose client left before the end", metrics.client_left.clone());
         all.register("store_errors", "Failures of the store since the start", metrics.store_errors.clone());
-        all.register("in_flight", "Turns that the upstream works on", metrics.in_flight.clone());
-        all.register("queue", "Turns that wait for a permit", metrics.waiting.clone());
-        all.register("session_state", "1 for the current state of the Qwen session", metrics.session.clone());
+        all.register("in_flight", "Turns that the upstream works on, by account", metrics.in_flight.clone());
+        all.register("queue", "Turns that wait for a permit, by account", metrics.waiting.clone());
+        all.register("session_state", "1 for the current state of an account's Qwen session", metrics.session.clone());
         let end = metrics.session_end.clone();
-        all.register_with_unit("session_expires_at", "When the access token expires, in Unix time", seconds(), end);
+        all.register_with_unit(
+            "session_expires_at",
+            "When the access token of an account expires, in Unix time",
+            seconds(),
+            end,
+        );
         metrics
     }
 
@@ -155,11 +176,14 @@ impl Metrics {
 
     fn count_request(&self, record: &RequestRecord) {
         let seconds = |time: Duration| time.as_secs_f64();
-        self.requests.get_or_create(&Request { route: record.route, status: record.status }).inc();
+        // The names of accounts are few, and a client cannot make one up.
+        let account = record.account.clone().unwrap_or_default();
+        let (route, status) = (record.route, record.status);
+        self.requests.get_or_create(&Request { route, status, account: Arc::clone(&account) }).inc();
         self.duration.observe(seconds(record.total));
         self.overhead.observe(seconds(record.own));
         if let Some(code) = record.code {
-            self.errors.get_or_create(&Code { code }).inc();
+            self.errors.get_or_create(&Code { code, account }).inc();
         }
         if let Some(first) = record.first_token {
             self.first_token.observe(seconds(first));
@@ -176,12 +200,20 @@ impl Metrics {
     pub(super) fn text(&self, gauges: &Gauges) -> String {
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.store_errors.set(number(gauges.store_errors));
-        self.in_flight.set(number(gauges.in_flight));
-        self.waiting.set(number(gauges.waiting));
-        for state in gauges.session_states {
-            self.session.get_or_create(&State { state }).set(i64::from(*state == gauges.session_state));
+        self.in_flight.clear();
+        self.waiting.clear();
+        self.session.clear();
+        self.session_end.clear();
+        for AccountGauges { account, in_flight, waiting, session_state, session_expires_at } in &gauges.accounts {
+            let label = Account { account: Arc::clone(account) };
+            self.in_flight.get_or_create(&label).set(number(*in_flight));
+            self.waiting.get_or_create(&label).set(number(*waiting));
+            for state in gauges.session_states {
+                let current = i64::from(state == session_state);
+                self.session.get_or_create(&State { account: Arc::clone(account), state }).set(current);
+            }
+            self.session_end.get_or_create(&label).set(session_expires_at.unwrap_or_default().get() as f64);
         }
-        self.session_end.set(gauges.session_expires_at.unwrap_or_default().get() as f64);
         let mut open_metrics = String::new();
         // Writing into a string cannot fail.
         let _ = encode(&mut open_metrics, &self.registry);

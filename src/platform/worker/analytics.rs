@@ -31,6 +31,7 @@ pub(super) fn write(env: &Env, record: &RequestRecord) {
         word(record.hit, "hit", "miss"),
         word(record.stream, "stream", "whole"),
         record.model.as_deref().unwrap_or_default(),
+        record.account.as_deref().unwrap_or_default(),
     ];
     let doubles = [
         f64::from(record.status),

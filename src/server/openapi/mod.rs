@@ -2,6 +2,7 @@
 //!
 //! `UPDATE=1 cargo test --lib openapi` writes the file.
 
+mod accounts;
 mod errors;
 mod images;
 mod messages;
@@ -20,7 +21,8 @@ use utoipa::{
 use crate::{api::Dialect, config::Product};
 
 use super::{
-    admin, chats, count_tokens, files, info, messages_models, models, responses as responses_route,
+    accounts as accounts_route, admin, chats, count_tokens, files, info, messages_models, models,
+    responses as responses_route,
     router::{Access, Endpoint, Route, routes},
 };
 use crate::api::{
@@ -94,6 +96,8 @@ fn schemas() -> Json {
     add::<chats::ChatList>(&mut all);
     add::<chats::DeletedChat>(&mut all);
     add::<admin::SessionObject<'static>>(&mut all);
+    add::<accounts_route::AccountList>(&mut all);
+    add::<accounts_route::DeletedAccount>(&mut all);
     let mut schemas = Json::Object(Map::new());
     for (name, schema) in all {
         schemas[name] = serde_json::to_value(schema).unwrap();
@@ -168,9 +172,12 @@ fn responses(route: &Route, operation: &Operation) -> Json {
 }
 
 fn parameters(route: &Route, operation: &Operation) -> Vec<Json> {
-    let id = route.path.contains("{id}").then(
-        || json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }),
-    );
+    let schema = |name: &str| match name {
+        "name" => json!({ "type": "string", "pattern": "^[a-z0-9_-]{1,40}$" }),
+        _ => json!({ "type": "string", "minLength": 1 }),
+    };
+    let name = route.path.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(name, _)| name);
+    let id = name.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": schema(name) }));
     id.into_iter().chain(operation.parameters.iter().cloned()).collect()
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     super::router::Endpoint,
+    accounts,
     errors::{FORMS, SITE, TURN},
     images, messages, responses, videos,
 };
@@ -83,6 +84,7 @@ fn health(status: &str, state: &str) -> Json {
         "status": status,
         "version": "0.1.0",
         "session": { "state": state, "expires_at": 1_798_099_200, "checked_at": 1_795_507_200 },
+        "accounts": { "total": 1, "usable": u8::from(status != "unhealthy") },
         "store": { "ok": true, "errors": 0, "persistent": true },
     })
 }
@@ -115,7 +117,7 @@ fn file() -> Json {
     })
 }
 
-fn session() -> Json {
+pub(super) fn session() -> Json {
     json!({
         "object": "session",
         "state": "valid",
@@ -372,7 +374,7 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                     "text/plain",
                     json!({ "type": "string" }),
                     json!(
-                        "# TYPE qwen_edge_requests counter\nqwen_edge_requests_total{route=\"/health\",status=\"200\"} 1\n"
+                        "# TYPE qwen_edge_requests counter\nqwen_edge_requests_total{route=\"/health\",status=\"200\",account=\"\"} 1\n"
                     ),
                 )],
                 headers: &[],
@@ -530,39 +532,7 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
             answers: ok("Session", session()),
             ..about("getSession", "Administration", "The Qwen session, without its values", "")
         },
-        Endpoint::ReplaceSession => {
-            let schema = json!({
-                "type": "object",
-                "description": "One of the three.",
-                "properties": {
-                    "cookies": { "type": "string", "description": "The `Cookie` header of a signed-in browser." },
-                    "token": { "type": "string", "description": "The token only." },
-                    "curl": { "type": "string", "description": "\"Copy as cURL\" of a request to the chat site." },
-                },
-            });
-            let text = json!({ "type": "string", "description": "Any of the three. The server detects the format." });
-            Operation {
-                body: Some((
-                    true,
-                    vec![
-                        ("application/json", schema, json!({ "cookies": "cna=…; token=…" })),
-                        ("text/plain", text, json!("curl 'https://chat.qwen.ai/' -b 'cna=…; token=…'")),
-                    ],
-                )),
-                answers: ok("Session", session()),
-                errors: [
-                    &[K::InvalidRequest, K::RequestTooLarge, K::Overloaded, K::UnsupportedEncoding, K::StoreFailed],
-                    SITE,
-                ]
-                .concat(),
-                ..about(
-                    "putSession",
-                    "Administration",
-                    "Replaces the session",
-                    "The site checks the new session first. If the site refuses it, nothing changes.",
-                )
-            }
-        }
+        Endpoint::ReplaceSession => accounts::replace_session("putSession", "Replaces the session"),
         Endpoint::DeleteSession => Operation {
             answers: ok("Session", session()),
             errors: vec![K::StoreFailed],
@@ -573,5 +543,12 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                 "The configured session is used again.",
             )
         },
+        Endpoint::Accounts => accounts::list(),
+        Endpoint::DeleteAccount => accounts::delete(),
+        Endpoint::AccountSession => accounts::session(),
+        Endpoint::ReplaceAccountSession => {
+            accounts::replace_session("putAccountSession", "Replaces the session of an account, or makes the account")
+        }
+        Endpoint::DeleteAccountSession => accounts::delete_session(),
     }
 }

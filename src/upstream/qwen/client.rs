@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::Value as Json;
 
 use crate::{
-    config::Config,
+    config::{AccountName, Config},
     credentials_input::CredentialsInput,
     error::{Error, ErrorKind, Result},
     platform::StoreHealth,
@@ -55,16 +55,21 @@ pub struct Client {
     pub(super) aliases: BTreeMap<String, String>,
     pub(super) default_model: String,
     pub(super) media_text_model: String,
-    pub(super) model_cache: ModelCache,
+    pub(super) model_cache: Arc<ModelCache>,
 }
 
 impl Client {
-    /// The site as `config` describes it.
+    /// The site as `config` describes it, with the account of this name. All accounts share the list of models.
     #[must_use]
-    pub fn new(config: &Config, store_health: Arc<StoreHealth>) -> Self {
+    pub fn new(
+        config: &Config,
+        account: &AccountName,
+        store_health: Arc<StoreHealth>,
+        model_cache: Arc<ModelCache>,
+    ) -> Self {
         let http = Arc::new(HttpClient::new(config));
         Self {
-            session: Arc::new(Session::new(config, Arc::clone(&http), Arc::clone(&store_health))),
+            session: Arc::new(Session::new(config, account, Arc::clone(&http), Arc::clone(&store_health))),
             http,
             oss_url: config.oss_url.clone(),
             max_image: config.max_image_bytes,
@@ -73,7 +78,7 @@ impl Client {
             aliases: config.model_aliases.clone(),
             default_model: config.default_model.clone(),
             media_text_model: config.media_text_model.clone(),
-            model_cache: ModelCache::default(),
+            model_cache,
         }
     }
 

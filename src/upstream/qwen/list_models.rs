@@ -54,6 +54,17 @@ const FAILURES: &[ErrorKind] = &[
 struct StoredFailure {
     code: String,
     message: String,
+    /// The name of the account that asked.
+    #[serde(default)]
+    account: String,
+}
+
+/// What came of waiting for another isolate.
+enum Waited {
+    /// The list.
+    Taken,
+    /// The site said something about the session of another account.
+    OfNoUse,
 }
 
 /// How long a chat waits for the list of models before it goes on without one.
@@ -142,7 +153,7 @@ impl Client {
         waits &= platform.now() >= self.model_cache.state().asking_until;
         let mut poll = Poll::new();
         loop {
-            let next = self.model_cache.state().next(platform.now(), self.session.generation(), waits);
+            let next = self.model_cache.state().next(platform.now(), &self.session.asker(), waits);
             match next {
                 Next::Take(list) => return Ok(list),
                 Next::GiveUp(error) => return Err(self.session.challenge(platform.now()).unwrap_or(error)),
@@ -158,10 +169,10 @@ impl Client {
     /// Begins to ask in the background, unless somebody does already, or, without `forced`, there is nothing to ask for.
     fn begin_asking<P: Host>(self: &Arc<Self>, platform: &P, forced: bool) {
         let now = platform.now();
-        let generation = self.session.generation();
+        let asker = self.session.asker();
         {
             let mut state = self.model_cache.state();
-            if now < state.asking_until || !(forced || matches!(state.next(now, generation, true), Next::Ask)) {
+            if now < state.asking_until || !(forced || matches!(state.next(now, &asker, true), Next::Ask)) {
                 return;
             }
             state.asking_until = now.saturating_add(FETCH_TIMEOUT.saturating_mul(2));
@@ -180,7 +191,7 @@ impl Client {
             state.asking_until = UnixMillis::default();
             if let Some((error, at)) = failure {
                 let message = error.message().to_owned();
-                state.failure = Some(Failure { at, kind: error.kind(), message, generation });
+                state.failure = Some(Failure { at, kind: error.kind(), message, asker });
             }
         });
     }
@@ -200,8 +211,10 @@ impl Client {
         // Others who are as new as this one find the site being asked.
         let last = if forced { now } else { now.saturating_sub(RETRY_PAUSE) };
         let claimed = platform.claim(ASKED_KEY, now, last).await;
-        if self.store_health.ok_or_log("noting that the site is asked for its models", claimed) == Some(false) {
-            return self.wait_for_another(platform).await;
+        if self.store_health.ok_or_log("noting that the site is asked for its models", claimed) == Some(false)
+            && let Waited::Taken = self.wait_for_another(platform).await?
+        {
+            return Ok(());
         }
         let used = self.session.current();
         match self.models_of_site(platform, &used).await {
@@ -224,8 +237,11 @@ impl Client {
                 if error.kind() == ErrorKind::Challenge {
                     self.session.refused(platform, &used, &error);
                 }
-                let stored =
-                    StoredFailure { code: error.kind().code().to_owned(), message: error.message().to_owned() };
+                let stored = StoredFailure {
+                    code: error.kind().code().to_owned(),
+                    message: error.message().to_owned(),
+                    account: self.session.asker().account.to_string(),
+                };
                 match serde_json::to_string(&stored) {
                     Ok(text) => {
                         let kept = platform.keep(ASKED_KEY, text, now).await;
@@ -259,18 +275,22 @@ impl Client {
     }
 
     /// Another isolate asked within the pause: what it got counts here as well.
-    async fn wait_for_another(&self, platform: &impl Host) -> Result<(), (Error, UnixMillis)> {
+    async fn wait_for_another(&self, platform: &impl Host) -> Result<Waited, (Error, UnixMillis)> {
         loop {
             let asked =
                 self.store_health.ok_or_log("reading when the models were asked for", platform.cached(ASKED_KEY).await);
             let (stored, at) = asked.flatten().unwrap_or_default();
-            if let Ok(StoredFailure { code, message }) = serde_json::from_str(&stored) {
+            if let Ok(StoredFailure { code, message, account }) = serde_json::from_str(&stored) {
                 let kind = FAILURES.iter().copied().find(|kind| kind.code() == code);
+                let is_of_session = matches!(kind, Some(ErrorKind::Challenge | ErrorKind::SessionExpired));
+                if is_of_session && !account.is_empty() && account != self.session.asker().account.as_str() {
+                    return Ok(Waited::OfNoUse);
+                }
                 return Err((Error::new(kind.unwrap_or(ErrorKind::UpstreamError), message), at));
             }
             self.take_kept(platform).await;
             if self.model_cache.state().is_fresh(platform.now()) {
-                return Ok(());
+                return Ok(Waited::Taken);
             }
             if platform.now().since(at) >= RETRY_PAUSE {
                 let message = "chat.qwen.ai was asked for its models and has not answered. Send the request again.";

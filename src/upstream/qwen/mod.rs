@@ -50,12 +50,13 @@ pub use files::{File, FileEntry, NewFile, content_hash, plain_name};
 pub use http_client::{broken_error, unreachable_error};
 pub(crate) use media::DRAW_TIMEOUT;
 pub use media::{ChatAnswer, Drawing, DrawnPicture, FilmTask, MediaRequest, TaskState, WantedAnswer};
+pub use model_cache::ModelCache;
 pub use models::{Choice, Model, ModelList, PictureChoice, VIDEO_MODEL, media_models};
 #[cfg(not(target_arch = "wasm32"))]
 pub use past_chats::{ChatSummary, PastChat, PastMessage};
 pub use prompt::{
     Answers, PromptMessage, RenderedPrompt, answered_calls, prompt_file, render, speaker_names, without_missing,
 };
-pub use session::{CredentialsLease, Session, SessionReport, SessionState};
+pub use session::{CredentialsLease, NamedSession, Session, SessionReport, SessionState, list as list_sessions};
 pub use tool_prompt::{ToolAsk, ToolText, correction_text, shown_tool_name};
 pub use turn::{Turn, Work};

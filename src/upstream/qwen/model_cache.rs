@@ -6,15 +6,16 @@ use std::{
 };
 
 use super::models::{self, ModelList};
+use crate::config::AccountName;
 use crate::error::{Error, ErrorKind};
 use crate::unix_time::UnixMillis;
 
 /// The site is asked for the list no sooner than so long after the last time.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(30);
 
-/// The list, and how it stands with it.
+/// The list, and how it stands with it. All accounts share it.
 #[derive(Debug, Default)]
-pub(super) struct ModelCache(Mutex<State>);
+pub struct ModelCache(Mutex<State>);
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -26,14 +27,22 @@ pub(super) struct State {
     pub(super) failure: Option<Failure>,
 }
 
+/// Who asks: what the site says to one does not count for others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asker {
+    pub(super) account: AccountName,
+    /// Of the account's credentials: with others it may go better.
+    pub(super) generation: u64,
+}
+
 /// Why there is no new list.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) at: UnixMillis,
     pub(super) kind: ErrorKind,
     pub(super) message: String,
-    /// Of the credentials at that time: with others it may go better.
-    pub(super) generation: u64,
+    /// Who asked.
+    pub(super) asker: Asker,
 }
 
 /// What to do now.
@@ -50,19 +59,19 @@ impl State {
     }
 
     /// The failure that still counts, with what is left of its pause.
-    fn failure(&self, now: UnixMillis, generation: u64) -> Option<(&Failure, Duration)> {
-        let failure = self.failure.as_ref().filter(|failure| failure.generation == generation)?;
+    fn failure(&self, now: UnixMillis, asker: &Asker) -> Option<(&Failure, Duration)> {
+        let failure = self.failure.as_ref().filter(|failure| failure.asker == *asker)?;
         let left = RETRY_PAUSE.saturating_sub(now.since(failure.at));
         (!left.is_zero()).then_some((failure, left))
     }
 
     /// `waits` = an old list will not do while a new one is on its way.
-    pub(super) fn next(&self, now: UnixMillis, generation: u64, waits: bool) -> Next {
+    pub(super) fn next(&self, now: UnixMillis, asker: &Asker, waits: bool) -> Next {
         if self.is_fresh(now) {
             return self.list.clone().map_or(Next::Ask, Next::Take);
         }
         let is_asking = now < self.asking_until;
-        let failure = self.failure(now, generation);
+        let failure = self.failure(now, asker);
         match &self.list {
             Some(list) if failure.is_some() || (is_asking && !waits) => Next::Take(list.clone()),
             _ if is_asking => Next::Wait,
@@ -100,8 +109,12 @@ mod tests {
 
     const NOW: UnixMillis = UnixMillis::new(1_790_000_000_000);
 
+    fn asker(generation: u64) -> Asker {
+        Asker { account: AccountName::default(), generation }
+    }
+
     fn stored(state: &State, now: UnixMillis, generation: u64, waits: bool) -> &'static str {
-        match state.next(now, generation, waits) {
+        match state.next(now, &asker(generation), waits) {
             Next::Take(_) => "take",
             Next::GiveUp(error) => {
                 assert!(error.retry_after().unwrap() <= RETRY_PAUSE);
@@ -116,7 +129,7 @@ mod tests {
     fn one_asks_and_the_others_take_what_there_is() {
         let list = ModelList::from_store("[]");
         let failure =
-            || Some(Failure { at: NOW, kind: ErrorKind::UpstreamError, message: "x".to_owned(), generation: 1 });
+            || Some(Failure { at: NOW, kind: ErrorKind::UpstreamError, message: "x".to_owned(), asker: asker(1) });
         let none = State::default();
         assert_eq!((stored(&none, NOW, 1, true), stored(&none, NOW, 1, false)), ("ask", "ask"));
         let asking = State { asking_until: NOW.saturating_add(Duration::from_millis(9)), ..State::default() };
@@ -145,6 +158,8 @@ mod tests {
             ("ask", "ask"),
             "other credentials"
         );
+        let other = Asker { account: AccountName::parse("anna").unwrap(), generation: 1 };
+        assert!(matches!(failed.next(NOW, &other, true), Next::Ask), "another account");
         let old = State { list, failure: failure(), ..State::default() };
         assert_eq!(
             (stored(&old, NOW, 1, true), stored(&old, NOW.saturating_add(RETRY_PAUSE), 1, true)),

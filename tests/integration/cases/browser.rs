@@ -12,7 +12,8 @@ use crate::{
 
 pub async fn console_works_in_a_browser(case: Arc<Case>) {
     let fake = Fake::start();
-    let server = case.start_with(&fake, &[("ADMIN_TOKEN", "admin-key")]).await;
+    let keys = format!(r#"["{KEY}",{{"key":"sk-of-anna","account":"anna"}}]"#);
+    let server = case.start_with(&fake, &[("ADMIN_TOKEN", "admin-key"), ("VALID_TOKENS", &keys)]).await;
     let output = run(
         "console.mjs",
         &[
@@ -20,6 +21,7 @@ pub async fn console_works_in_a_browser(case: Arc<Case>) {
             ("API_KEY", KEY),
             ("ADMIN_KEY", "admin-key"),
             ("SESSION", &format!("cna=x; token={}", Fake::token(&unique("browser"), 86_400))),
+            ("OTHER_SESSION", &format!("cna=x; token={}", Fake::token(&unique("other"), 86_400))),
         ],
     )
     .await;

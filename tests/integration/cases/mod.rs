@@ -1,6 +1,9 @@
 //! The table of all cases.
 
 mod access;
+mod accounts;
+mod accounts_load;
+mod accounts_upkeep;
 mod agent;
 mod attachments;
 mod bounds;
@@ -199,6 +202,24 @@ cases! {
         session_routes_require_the_admin_key,
         with_a_session_key_only_an_encrypted_session_is_used,
         deleted_sessions_are_erased_from_disk (Native: "the Worker's database is not a file"),
+    }
+    accounts_upkeep {
+        the_timer_looks_after_all_accounts,
+        expired_chats_are_deleted_with_their_own_account,
+        a_database_of_the_version_before_goes_on,
+        commands_take_an_account (Native: "the Worker has no command line"),
+        a_turn_costs_the_same_for_every_account (Worker: "D1 counts queries and rows"),
+    }
+    accounts_load {
+        what_happens_to_one_account_never_touches_another,
+    }
+    accounts {
+        a_key_uses_its_account_and_no_other,
+        administrators_see_and_change_accounts,
+        health_and_readiness_follow_all_accounts,
+        a_deleted_account_leaves_nothing_here,
+        deleting_default_goes_back_to_the_variables,
+        other_servers_learn_of_accounts,
     }
     operation {
         each_request_has_one_log_line,
@@ -469,6 +490,7 @@ cases! {
         no_answer_is_asked_for_again,
         a_password_in_the_address_appears_in_no_output,
         readiness_counts_it,
+        its_models_are_listed,
         a_body_of_responses_to_chat_completions_goes_there_too,
         other_attachments_arrive_as_they_are,
         choices_and_switches_arrive,

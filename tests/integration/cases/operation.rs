@@ -128,20 +128,30 @@ pub async fn metrics_count_requests_and_errors(case: Arc<Case>) {
     let text = reply.text();
     let metrics = parse_metrics(&text);
     let value = |name: &str| *metrics.get(name).unwrap_or_else(|| panic!("{name}: {text}"));
-    assert_eq!(value("qwen_edge_requests_total{route=\"/v1/chat/completions\",status=\"200\"}"), 3.0);
-    assert_eq!(value("qwen_edge_requests_total{route=\"/v1/chat/completions\",status=\"400\"}"), 1.0);
-    assert_eq!(value("qwen_edge_errors_total{code=\"content_filter\"}"), 1.0);
-    assert_eq!(value("qwen_edge_errors_total{code=\"missing_api_key\"}"), 1.0);
+    assert_eq!(
+        value("qwen_edge_requests_total{route=\"/v1/chat/completions\",status=\"200\",account=\"default\"}"),
+        3.0
+    );
+    assert_eq!(
+        value("qwen_edge_requests_total{route=\"/v1/chat/completions\",status=\"400\",account=\"default\"}"),
+        1.0
+    );
+    assert_eq!(value("qwen_edge_errors_total{code=\"content_filter\",account=\"default\"}"), 1.0);
+    assert_eq!(value("qwen_edge_errors_total{code=\"missing_api_key\",account=\"\"}"), 1.0);
     assert_eq!(value("qwen_edge_conversations_total{result=\"miss\"}"), 4.0);
     assert_eq!(
-        (value("qwen_edge_open_streams"), value("qwen_edge_in_flight"), value("qwen_edge_queue")),
+        (
+            value("qwen_edge_open_streams"),
+            value("qwen_edge_in_flight{account=\"default\"}"),
+            value("qwen_edge_queue{account=\"default\"}")
+        ),
         (1.0, 1.0, 0.0)
     );
     assert_eq!(value("qwen_edge_upstream_answers_total{call=\"turn\",status=\"200\"}"), 5.0);
     assert_eq!(value("qwen_edge_upstream_seconds_count{call=\"turn\"}"), 5.0);
-    assert_eq!(value("qwen_edge_session_state{state=\"valid\"}"), 1.0);
+    assert_eq!(value("qwen_edge_session_state{account=\"default\",state=\"valid\"}"), 1.0);
     assert_eq!(value("qwen_edge_store_errors"), 0.0);
-    assert!(value("qwen_edge_session_expires_at_seconds") > 1e9);
+    assert!(value("qwen_edge_session_expires_at_seconds{account=\"default\"}") > 1e9);
     let (overhead, duration) =
         (value("qwen_edge_overhead_seconds_sum"), value("qwen_edge_request_duration_seconds_sum"));
     assert!(overhead > 0.0 && overhead <= duration, "overhead {overhead} s of {duration} s");

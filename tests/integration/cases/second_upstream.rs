@@ -404,6 +404,31 @@ pub async fn readiness_counts_it(case: Arc<Case>) {
     }
 }
 
+/// What clients choose from has its models, and they can be looked up.
+pub async fn its_models_are_listed(case: Arc<Case>) {
+    let second = Compatible::start();
+    let models = r#"{"qwen3-max":"second-large","qwen3-coder-plus":"second-large","*":"second-small"}"#;
+    let server = case.start_with_second(&case.fake, &second, &[("FALLBACK_MODELS", models)]).await;
+    let list = server.get("/v1/models").await.json();
+    let ids: Vec<&str> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    let own: Vec<&str> = ids.iter().copied().filter(|id| id.starts_with("api:")).collect();
+    assert_eq!(own, ["api:second-large", "api:second-small"], "{ids:?}");
+    assert!(ids.contains(&"qwen3-max"), "{ids:?}");
+    for name in ["api:second-large", "api:any/other:free"] {
+        let reply = server.get(&format!("/v1/models/{name}")).await;
+        assert_eq!((reply.status.as_u16(), &reply.json()["id"]), (200, &json!(name)), "{reply:?}");
+    }
+    let without = case.start_with(&case.fake, &[]).await;
+    assert!(!without.get("/v1/models").await.text().contains("api:"));
+    without.get("/v1/models/api:second-large").await.error(404, "model_not_found");
+    // Where only it is asked, the list does without the site.
+    let settings = [("FALLBACK_MODELS", models), ("FALLBACK_ON", "always"), ("QWEN_BASE_URL", "http://127.0.0.1:9")];
+    let alone = case.start_with_second(&case.fake, &second, &settings).await;
+    let list = alone.get("/v1/models").await.json();
+    let ids: Vec<&str> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    assert!(ids.ends_with(&own) && !ids.contains(&"qwen3-max"), "{ids:?}");
+}
+
 pub async fn a_body_of_responses_to_chat_completions_goes_there_too(case: Arc<Case>) {
     let (second, server) = alone(&case, &[]).await;
     for stream in [false, true] {

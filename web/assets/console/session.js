@@ -1,4 +1,5 @@
 // The Qwen session: its state, what to do, and how to replace it.
+import { DEFAULT, chosen, lookForAccounts, sessionPath, startAccounts } from "./accounts.js";
 import { adminKey, ask, json, keepInTab } from "./api.js";
 import { $, announce, make, notice, onLanguage, time, word } from "./page.js";
 
@@ -24,6 +25,7 @@ function facts() {
     add("encrypted", word(details.encrypted ? "yes" : "no"));
     add("warning", details.warning);
   }
+  if (health?.accounts.total > 1) add("accounts", word("accountsUsable", health.accounts));
   if (health && !health.store.ok) add("store", word("storeFails"));
   return rows;
 }
@@ -69,14 +71,32 @@ function explain(error) {
   if ([401, 403].includes(error.status) && ["missing_api_key", "invalid_api_key"].includes(error.code)) $("admin-key").focus();
 }
 
+/** What was done, or how the session of an account is that the top of the page does not show. */
+function outcome(method, session, account) {
+  if (session.warning) return [session.warning];
+  const parts = method === "GET" ? [] : [word(`done_${method}`)];
+  if (account !== DEFAULT) {
+    const names = [account, session.account].filter(Boolean).join(" – ");
+    parts.unshift(`${names}: ${word(`state_${session.state}`)}. `);
+    if (session.challenge) {
+      parts.push(make("a", { href: session.challenge.verify_url, target: "_blank", rel: "noopener noreferrer" }, word("openCheck")));
+    }
+  }
+  return parts.length ? parts : "";
+}
+
 async function administer(method, body) {
+  if (!$("account").reportValidity()) return;
+  const account = chosen();
   const buttons = $("session-form").querySelectorAll("button");
   for (const button of buttons) button.disabled = true;
   try {
-    const response = await ask("/admin/session", { method, body, headers: { ...adminKey(), ...(body && { "content-type": "text/plain" }) } });
-    details = await response.json();
+    const response = await ask(sessionPath(), { method, body, headers: { ...adminKey(), ...(body && { "content-type": "text/plain" }) } });
+    const session = await response.json();
+    details = account === DEFAULT ? session : null;
     if (method === "PUT") $("pasted").value = "";
-    notice($("session-result"), details.warning ?? word(method === "GET" ? "" : `done_${method}`), "good");
+    notice($("session-result"), outcome(method, session, account), "good");
+    await lookForAccounts();
   } catch (error) {
     explain(error);
   } finally {
@@ -98,8 +118,9 @@ export function startSession() {
   });
   $("session-show").addEventListener("click", () => administer("GET"));
   $("session-forget").addEventListener("click", () => {
-    if (confirm(word("forgetSure"))) administer("DELETE");
+    if (confirm(word("forgetSure", { account: chosen() }))) administer("DELETE");
   });
+  startAccounts();
   onLanguage(show);
   look();
   setInterval(() => document.hidden || look(), EVERY);

@@ -5,6 +5,7 @@
 //! agree by the stored row (the port [`SessionStore`](crate::upstream::SessionStore)), which each reads every few seconds.
 
 mod credentials;
+mod named;
 mod refresh;
 mod replace;
 mod state;
@@ -15,12 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use credentials::Credentials;
 use credentials::digest;
+pub use named::{NamedSession, list};
 use state::State;
 pub use state::{CredentialsLease, SessionReport, SessionState};
 
-use super::http_client::HttpClient;
+use super::{http_client::HttpClient, model_cache::Asker};
 use crate::{
-    config::Config,
+    config::{AccountName, Config},
     error::{Error, Result},
     platform::StoreHealth,
     sealing::Cipher,
@@ -29,11 +31,16 @@ use crate::{
     upstream::{AccountId, Owner},
 };
 
+/// What the keys of the rows of accounts other than `default` begin with. No digest contains a colon.
+const NAMED: &str = "account:";
+
 /// The session of an account. All requests share it.
 #[derive(Debug)]
 pub struct Session {
-    /// Digest of the configured credentials: the key of the stored row.
+    /// The key of the stored row: a digest of the configured credentials, or the name of an account that has none.
     origin: String,
+    /// Whether it is the one that variables may configure.
+    is_configurable: bool,
     configured: Option<Arc<Credentials>>,
     cipher: Cipher,
     http: Arc<HttpClient>,
@@ -44,13 +51,25 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn new(config: &Config, http: Arc<HttpClient>, store_health: Arc<StoreHealth>) -> Self {
-        let (cookies, token) = (config.cookies.as_ref().map(Secret::expose), config.auth_token.as_ref());
-        let configured = Credentials::new(cookies, token.map(Secret::expose)).map(Arc::new);
+    /// The session of the account of this name. The variables configure that of `default`; others are set at run time.
+    pub(super) fn new(
+        config: &Config,
+        name: &AccountName,
+        http: Arc<HttpClient>,
+        store_health: Arc<StoreHealth>,
+    ) -> Self {
+        let cookies = config.cookies.as_ref().filter(|_| name.is_default()).map(Secret::expose);
+        let token = config.auth_token.as_ref().filter(|_| name.is_default()).map(Secret::expose);
+        let configured = Credentials::new(cookies, token).map(Arc::new);
         Self {
-            origin: digest(configured.as_ref().map_or("", |configured| configured.cookie())),
+            origin: if name.is_default() {
+                digest(configured.as_ref().map_or("", |configured| configured.cookie()))
+            } else {
+                format!("{NAMED}{name}")
+            },
+            is_configurable: name.is_default(),
             cipher: Cipher::new(config.session_key.as_ref().map(Secret::expose)),
-            state: Mutex::new(State::new(configured.clone(), Arc::clone(http.clock()))),
+            state: Mutex::new(State::new(name.clone(), configured.clone(), Arc::clone(http.clock()))),
             configured,
             is_distributed: config.product.is_distributed,
             http,
@@ -63,9 +82,10 @@ impl Session {
         self.state().lease()
     }
 
-    /// A number that rises with each change of the credentials.
-    pub(super) fn generation(&self) -> u64 {
-        self.state().generation
+    /// Who asks: the account, and a number that rises with each change of its credentials.
+    pub(super) fn asker(&self) -> Asker {
+        let state = self.state();
+        Asker { account: state.name.clone(), generation: state.generation }
     }
 
     /// The account, and a number that rises when a person replaces the session.
@@ -88,6 +108,19 @@ impl Session {
             }
             _ => Ok(state.lease()),
         }
+    }
+
+    /// Whether it can be forgotten without a loss: there are no credentials, in the store or here, and a person said so.
+    #[must_use]
+    pub fn is_forgotten(&self) -> bool {
+        let state = self.state();
+        state.credentials.is_none() && state.status.is_forgotten
+    }
+
+    /// Whether this process alone has the credentials, because the store failed.
+    #[must_use]
+    pub fn is_unsaved(&self) -> bool {
+        self.state().credentials_dirty
     }
 
     /// The error of a request during a captcha cooldown.
@@ -115,6 +148,8 @@ impl Session {
     }
 }
 
+#[cfg(test)]
+mod named_tests;
 #[cfg(test)]
 mod refresh_tests;
 #[cfg(test)]

@@ -66,9 +66,21 @@ impl Session {
     /// # Errors
     /// `store_unavailable`: then nothing has changed.
     pub async fn clear(&self, platform: &impl Host) -> Result<()> {
+        self.clear_as(platform, false).await
+    }
+
+    /// Deletes the session as [`Self::clear`] does, and notes that its account is deleted with it.
+    ///
+    /// # Errors
+    /// `store_unavailable`: then nothing has changed.
+    pub async fn forget(&self, platform: &impl Host) -> Result<()> {
+        self.clear_as(platform, true).await
+    }
+
+    async fn clear_as(&self, platform: &impl Host, is_forgotten: bool) -> Result<()> {
         self.load(platform).await;
         let now = platform.now();
-        let status = SessionStatus { changed_at: now, replaced_at: now, ..SessionStatus::default() };
+        let status = SessionStatus { changed_at: now, replaced_at: now, is_forgotten, ..SessionStatus::default() };
         let Some(version) = self.write(platform, None, &status).await else {
             return Err(Error::store_unavailable("the session was not cleared"));
         };

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::credentials::Credentials;
 use crate::{
+    config::AccountName,
     error::{Error, ErrorKind, Result},
     unix_time::{UnixMillis, UnixSeconds},
     upstream::{AccountId, qwen::clock::Clock},
@@ -89,7 +90,7 @@ pub struct CredentialsLease {
     pub(super) generation: u64,
 }
 
-/// What the site's answers showed. All isolates share it through the store, as JSON.
+/// What the site's answers showed, and what a person decided. All isolates share it through the store, as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct SessionStatus {
@@ -108,6 +109,9 @@ pub(super) struct SessionStatus {
     pub(super) challenged_until: UnixMillis,
     pub(super) verify_url: String,
     pub(super) name: Option<String>,
+    /// Whether a person deleted the account with its session.
+    #[serde(rename = "forgotten", skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_forgotten: bool,
 }
 
 /// Whether to refresh the credentials.
@@ -122,6 +126,8 @@ pub(super) enum Need {
 
 #[derive(Debug)]
 pub(super) struct State {
+    /// The account's name here.
+    pub(super) name: AccountName,
     pub(super) credentials: Option<Arc<Credentials>>,
     /// Rises with each change of the credentials in this process.
     pub(super) generation: u64,
@@ -156,8 +162,9 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(credentials: Option<Arc<Credentials>>, clock: Arc<Clock>) -> Self {
+    pub(super) fn new(name: AccountName, credentials: Option<Arc<Credentials>>, clock: Arc<Clock>) -> Self {
         Self {
+            name,
             credentials,
             generation: 1,
             epoch: 1,
@@ -177,10 +184,10 @@ impl State {
         }
     }
 
+    /// Whose conversations and files these are: the site's user, and for accounts other than `default` their name too.
     pub(super) fn account(&self) -> AccountId {
-        AccountId::new(
-            self.credentials.as_ref().map(|credentials| credentials.account().to_owned()).unwrap_or_default(),
-        )
+        let user = self.credentials.as_ref().map(|credentials| credentials.account()).unwrap_or_default();
+        AccountId::new(if self.name.is_default() { user.to_owned() } else { format!("{}/{user}", self.name) })
     }
 
     pub(super) fn lease(&self) -> CredentialsLease {
@@ -298,7 +305,7 @@ impl State {
             credentials.time_left(self.site_time(now)).is_some_and(|left| left.is_zero())
         };
         match self.session_state(now) {
-            SessionState::Missing => Err(session_missing()),
+            SessionState::Missing => Err(session_missing(&self.name)),
             SessionState::Expired if self.was_refused_lately(now) || self.credentials.as_ref().is_some_and(is_over) => {
                 Err(Error::session_expired())
             }
@@ -375,7 +382,13 @@ impl State {
     }
 }
 
-fn session_missing() -> Error {
+fn session_missing(name: &AccountName) -> Error {
+    if !name.is_default() {
+        let message = format!(
+            "The account '{name}' of this server has no Qwen session. Sign in at chat.qwen.ai as the person whom it is for, copy the Cookie header and give it to this server: PUT /admin/accounts/{name}/session."
+        );
+        return Error::new(ErrorKind::SessionMissing, message);
+    }
     Error::new(
         ErrorKind::SessionMissing,
         "No Qwen session is configured. Sign in at chat.qwen.ai, copy the Cookie header and give it to this server: PUT /admin/session, or set QWEN_COOKIES (or QWEN_AUTH_TOKEN).",

@@ -17,7 +17,7 @@ use crate::{
 pub(super) fn session(pairs: &[(&str, &str)]) -> Session {
     let lookup = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
     let config = Config::from_lookup(lookup, Product::NATIVE).unwrap();
-    Session::new(&config, Arc::new(HttpClient::new(&config)), Arc::default())
+    Session::new(&config, &AccountName::default(), Arc::new(HttpClient::new(&config)), Arc::default())
 }
 
 /// A token that ends so many seconds after [`NOW`].

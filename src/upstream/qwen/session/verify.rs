@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::Value as Json;
 
 use super::{
-    Session,
+    NAMED, Session,
     credentials::Credentials,
     state::{CredentialsLease, Need},
 };
@@ -85,9 +85,11 @@ impl Session {
     /// Runs every ten minutes: refreshes what will not last until the next run, and asks the site who is signed in.
     pub(crate) async fn maintain<P: Host>(self: &Arc<Self>, platform: &P) -> Result<()> {
         self.load(platform).await;
-        let before = platform.now().saturating_sub(MAX_UNUSED_AGE);
-        let forgotten = platform.forget_other_sessions(&self.origin, before).await;
-        self.store_health.ok_or_log("deleting sessions of other configurations", forgotten);
+        if self.is_configurable {
+            let before = platform.now().saturating_sub(MAX_UNUSED_AGE);
+            let forgotten = platform.forget_other_sessions(&self.origin, NAMED, before).await;
+            self.store_health.ok_or_log("deleting sessions of other configurations", forgotten);
+        }
         let is_clock_in_doubt = {
             let state = self.state();
             let now = platform.now();
