@@ -26,6 +26,8 @@ pub(super) enum Step {
     /// One write.
     Bytes(Bytes),
     Pause(Duration),
+    /// The same write again and again, until the client disconnects.
+    Repeat(Bytes),
     /// Nothing until the client disconnects.
     Stall,
     /// Closes the connection without a proper end of the body.
@@ -104,6 +106,9 @@ impl Body for StepBody {
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Some(Step::Pause(pause)) => self.pause = Some(Box::pin(tokio::time::sleep(pause))),
+                Some(Step::Repeat(bytes)) => {
+                    self.steps = VecDeque::from([Step::Bytes(bytes.clone()), Step::Repeat(bytes)]);
+                }
                 Some(Step::Stall) => {
                     self.steps.push_front(Step::Stall);
                     return Poll::Pending;

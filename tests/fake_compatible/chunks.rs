@@ -14,6 +14,7 @@
 //! | `error=FORM` `error_at=N` | after N events (2 without it) an error instead: `openai`, `choices`, `studio`, `openrouter`, `text`, `secret`, `filter`, `rate`, `quota`, `model` |
 //! | `cut=N` `cut_clean=N` `stall=N` | break or end the response after N bytes, stall after N events |
 //! | `split=K` | K bytes a write |
+//! | `flood=WHAT` | after the first event something without an end: a `line`, an `event` of short lines, `text`, `thinking`, `calls` |
 //! | `whole=1` | a whole answer, although a stream was asked for |
 
 use std::time::Duration;
@@ -54,6 +55,10 @@ pub(super) fn reply(directive: &Directive, body: &Value, answer: &Answer) -> Rep
     let events = form.events(wants_usage);
     let mut reply = Reply::new(200, "text/event-stream; charset=utf-8", "");
     reply.steps = steps(directive, events);
+    if let Some(what) = directive.get("flood") {
+        reply.steps.truncate(1);
+        reply.steps.extend(form.flood(what));
+    }
     reply.header("cache-control", "no-cache")
 }
 
@@ -234,6 +239,24 @@ impl Form<'_> {
             return Vec::new();
         }
         vec![json!({}), json!({ "content": "", "reasoning_content": "" }), json!({ "content": null, "tool_calls": [] })]
+    }
+
+    fn flood(&self, what: &str) -> Vec<Step> {
+        let event = |delta: Value| Bytes::from(format!("data: {}\n\n", self.delta(delta, &Value::Null)));
+        let words = "word ".repeat(2_000);
+        match what {
+            "line" => vec![Step::Bytes("data: ".into()), Step::Repeat(words.into())],
+            "event" => vec![Step::Repeat(format!("data: {words}\n").into())],
+            "text" => vec![Step::Repeat(event(json!({ "content": words })))],
+            "thinking" => vec![Step::Repeat(event(json!({ self.reasoning_field(): words })))],
+            "calls" => {
+                let piece =
+                    |function: Value| event(json!({ "tool_calls": [{ "index": 0, "id": "c", "function": function }] }));
+                let begin = piece(json!({ "name": "get_weather", "arguments": "{\"city\":\"" }));
+                vec![Step::Bytes(begin), Step::Repeat(piece(json!({ "arguments": words })))]
+            }
+            other => panic!("no flood {other}"),
+        }
     }
 
     fn call_deltas(&self) -> Vec<Value> {

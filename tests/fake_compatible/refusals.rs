@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::KEY;
-use super::body::Reply;
+use super::body::{Reply, Step};
 use crate::fake_qwen::directive::Directive;
 
 const STUDIO_INSPECTION: &str =
@@ -101,6 +101,12 @@ pub(super) fn named(name: &str, directive: &Directive) -> Reply {
         "ok_no_choices" => Reply::json(200, &json!({ "id": "x", "object": "chat.completion", "choices": [] })),
         "ok_no_bytes" => Reply::new(200, "text/event-stream", ""),
         "ok_only_done" => Reply::new(200, "text/event-stream", "data: [DONE]\n\n"),
+        // Its body has no end.
+        "flood" => {
+            let mut reply = openai(500, "", "", None, None);
+            reply.steps = vec![Step::Repeat("<p>word</p>".repeat(1_000).into())];
+            reply
+        }
         "redirect" => Reply::new(302, "text/plain", "").header("location", "/elsewhere"),
         // The key in all places of an error.
         "secret" => Reply::json(

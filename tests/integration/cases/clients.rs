@@ -234,7 +234,6 @@ pub async fn second_upstream_with_anthropic_python(case: Arc<Case>) {
         "limit",
         "tools",
         "forced_tool",
-        // Its runner sends results alone, and leaves the conversation to the server: only the site keeps one.
         "parse",
         "count_tokens",
         "wrong_fields",

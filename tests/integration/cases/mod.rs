@@ -507,6 +507,8 @@ cases! {
         errors_amid_its_stream_end_it,
         codes_amid_its_stream_are_those_of_its_refusals,
         a_silent_or_absent_upstream_is_an_error,
+        what_it_sends_is_bounded,
+        calls_without_an_end_have_one_here,
         silence_before_its_answer_has_heartbeats,
         it_may_have_no_key_and_a_path_of_its_own,
         log_lines_and_metrics_name_it,

@@ -60,13 +60,20 @@ impl Response {
     #[track_caller]
     pub fn read(reply: &Reply) -> Self {
         assert_eq!(reply.status, 200, "{reply:?}");
-        if reply.header("content-type") == Some(EVENT_STREAM) {
-            return Self::of_events(&events(&reply.text()));
-        }
-        let body = reply.json();
-        assert_shape(&body);
-        assert!(["completed", "incomplete"].contains(&body["status"].as_str().unwrap()), "{body}");
-        Self { body, kinds: Vec::new(), heartbeats: 0 }
+        let response = if reply.header("content-type") == Some(EVENT_STREAM) {
+            Self::of_events(&events(&reply.text()))
+        } else {
+            let body = reply.json();
+            assert_shape(&body);
+            assert!(["completed", "incomplete"].contains(&body["status"].as_str().unwrap()), "{body}");
+            Self { body, kinds: Vec::new(), heartbeats: 0 }
+        };
+        // The site always tells its usage.
+        let is_fallback = reply.header("x-upstream") == Some("fallback");
+        let usage = &response.body["usage"];
+        let is_counted = response.body["status"] != "completed" || usage["input_tokens"].as_u64().unwrap() > 0;
+        assert!(is_fallback || is_counted, "{usage}");
+        response
     }
 
     #[track_caller]
