@@ -334,6 +334,9 @@ impl<P: Platform> Engine<P> {
         self.permit = None;
         let kept = self.plan.kept.is_some().then(|| self.translator.kept()).flatten();
         if self.attempt.second.is_some() {
+            if let (Stage::Reading { body, .. }, false) = (stage, self.translator.is_cut()) {
+                self.drain(body);
+            }
             return self.keep_or_complete(kept);
         }
         let (Some(answer), Stage::Reading { body, chat_id }) = (self.translator.answer_to_record(), stage) else {
@@ -347,11 +350,7 @@ impl<P: Platform> Engine<P> {
             // What the site still writes is nobody's.
             drop(body);
         } else {
-            let platform = self.platform.clone();
-            self.platform.defer(async move {
-                let rest = body.take(MAX_DRAIN_PIECES).for_each(|_| std::future::ready(()));
-                platform::timeout(&platform, DRAIN_TIMEOUT, rest).await;
-            });
+            self.drain(body);
         }
         let (platform, plan) = (self.platform.clone(), Arc::clone(&self.plan));
         let Services { conversations, upstream, .. } = self.services.clone();
@@ -366,6 +365,15 @@ impl<P: Platform> Engine<P> {
                 recorded.await;
             }
         }));
+    }
+
+    /// Reads what follows the end of an answer.
+    fn drain(&self, body: ByteStream) {
+        let platform = self.platform.clone();
+        self.platform.defer(async move {
+            let rest = body.take(MAX_DRAIN_PIECES).for_each(|_| std::future::ready(()));
+            platform::timeout(&platform, DRAIN_TIMEOUT, rest).await;
+        });
     }
 
     /// An answer that is no turn of its chat may be retrieved all the same.

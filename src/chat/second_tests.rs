@@ -106,7 +106,7 @@ async fn each_code_leads_to_the_second_upstream_where_it_is_listed() {
         for delivery in [ChatDelivery::WHOLE, STREAM] {
             let is_stream = delivery.is_stream;
             let platform = upstreams(site, || Ok(paid("paid")));
-            let mut answer = asked(&platform, delivery.clone(), after(&[code])).await;
+            let mut answer = asked(&platform, delivery, after(&[code])).await;
             let got = if is_stream {
                 answer.head().await.unwrap();
                 let name = answer.upstream_name();

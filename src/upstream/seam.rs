@@ -526,7 +526,7 @@ impl Decoder {
     pub fn is_cut(&self) -> bool {
         match self {
             Self::Qwen(decoder) => decoder.is_cut(),
-            Self::Compatible(_) => false,
+            Self::Compatible(decoder) => decoder.is_cut(),
         }
     }
 

@@ -24,6 +24,8 @@ use crate::{
 
 /// The most that is kept of calls, and of an answer that is no stream, in bytes.
 const MAX_KEPT: usize = 16 * 1024 * 1024;
+/// The longest arguments of one call, in bytes.
+const MAX_ARGUMENTS: usize = 1024 * 1024;
 /// The most calls of one answer.
 const MAX_CALLS: usize = 128;
 
@@ -50,6 +52,8 @@ struct State {
     raw: Vec<u8>,
     events: u64,
     unknown: u32,
+    /// The answer was ended here.
+    is_cut: bool,
 }
 
 /// A call whose end has not come.
@@ -77,6 +81,7 @@ impl Decoder {
             raw: Vec::new(),
             events: 0,
             unknown: 0,
+            is_cut: false,
         };
         Self { reader: SseReader::default(), state }
     }
@@ -141,6 +146,12 @@ impl Decoder {
         self.state.unknown
     }
 
+    /// Whether the answer was ended although the server goes on.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.state.is_cut
+    }
+
     /// The error of an answer without a word.
     #[must_use]
     pub fn empty_answer(&self) -> crate::error::Error {
@@ -201,6 +212,10 @@ impl State {
         let Some(choice) = &chunk.choices.0 else { return Flow::Continue(()) };
         for Object(delta) in [&choice.delta, &choice.message] {
             if let ControlFlow::Break(()) = self.delta(delta, is_marked, sink) {
+                if self.finished == Some(FinishReason::Length) {
+                    self.is_cut = true;
+                    return Flow::Break(self.end(sink));
+                }
                 return ENOUGH;
             }
         }
@@ -232,21 +247,26 @@ impl State {
             let copy = if is_marked { None } else { marked(raw.get().as_bytes()) };
             let (json, is_marked) = copy.as_deref().map_or((raw.get(), is_marked), |copy| (copy, true));
             for piece in serde_json::from_str::<Vec<CallPiece<'_>>>(json).unwrap_or_default() {
-                self.call(piece.index.0, piece.id.as_str(), (&piece.function.0, is_marked));
+                self.call(piece.index.0, piece.id.as_str(), (&piece.function.0, is_marked))?;
             }
         }
         if let Some(raw) = delta.function_call
             && let Ok(piece) = serde_json::from_str::<Object<FunctionPiece<'_>>>(raw.get())
             && raw.get().starts_with('{')
         {
-            self.call(Some(0), "", (&piece.0, is_marked));
+            self.call(Some(0), "", (&piece.0, is_marked))?;
         }
         ControlFlow::Continue(())
     }
 
     /// Takes a piece of a call: of the call with its index; without one, of the call with its id, or of the last one, unless it
-    /// begins another.
-    fn call(&mut self, index: Option<u64>, id: &str, (piece, is_marked): (&FunctionPiece<'_>, bool)) {
+    /// begins another. `Break` = a call has no end: the answer ends here, as one that has reached its limit.
+    fn call(
+        &mut self,
+        index: Option<u64>,
+        id: &str,
+        (piece, is_marked): (&FunctionPiece<'_>, bool),
+    ) -> ControlFlow<()> {
         let name = piece.name.as_str();
         let same_id = |call: &OpenCall| id.is_empty() || call.id.is_empty() || call.id == id;
         let known = match index {
@@ -259,8 +279,10 @@ impl State {
         let arguments = piece.arguments.map(arguments).unwrap_or_default();
         let arguments = whole(&arguments, is_marked).into_owned();
         self.kept = self.kept.saturating_add(arguments.len()).saturating_add(name.len());
-        if self.kept > MAX_KEPT {
-            return;
+        let length = known.and_then(|at| self.calls.get(at)).map_or(0, |call| call.arguments.len());
+        if self.kept > MAX_KEPT || length.saturating_add(arguments.len()) > MAX_ARGUMENTS {
+            self.finished = Some(FinishReason::Length);
+            return ControlFlow::Break(());
         }
         let count = self.calls.len();
         match known.and_then(|at| self.calls.get_mut(at)) {
@@ -278,6 +300,7 @@ impl State {
             }
             None => {}
         }
+        ControlFlow::Continue(())
     }
 
     /// The answer is over: its calls are whole.
