@@ -177,8 +177,11 @@ pub async fn data_points_are_written_to_a_bound_dataset(case: Arc<Case>) {
     assert_eq!(points.len(), 2, "{points:#?}");
     let route = "/v1/chat/completions";
     assert_eq!(points[0]["indexes"], json!([route]));
-    assert_eq!(points[0]["blobs"], json!([route, "POST", "", "answered", "miss", "stream", "qwen3-max"]));
-    assert_eq!(points[1]["blobs"], json!([route, "POST", "content_filter", "answered", "miss", "whole", "qwen3-max"]));
+    assert_eq!(points[0]["blobs"], json!([route, "POST", "", "answered", "miss", "stream", "qwen3-max", "default"]));
+    assert_eq!(
+        points[1]["blobs"],
+        json!([route, "POST", "content_filter", "answered", "miss", "whole", "qwen3-max", "default"])
+    );
     let numbers = points[0]["doubles"].as_array().unwrap();
     assert_eq!((numbers.len(), numbers[0].as_f64()), (9, Some(200.0)));
 }
