@@ -1,11 +1,11 @@
 //! The JSON of one event, read leniently.
 
 use serde::{Deserialize, de::IgnoredAny};
-use serde_json::value::RawValue;
+use serde_json::{Value as Json, value::RawValue};
 
 use crate::{
     llm::Usage,
-    upstream::fields::{Count, First, Object, Text},
+    upstream::fields::{First, Object, Text},
 };
 
 /// An event, or a whole answer. Only what the program reads; the rest is skipped.
@@ -13,8 +13,9 @@ use crate::{
 pub(super) struct Chunk<'a> {
     #[serde(borrow, default)]
     pub(super) choices: First<Choice<'a>>,
-    #[serde(default)]
-    pub(super) usage: Object<Counts>,
+    /// Token counts, unread.
+    #[serde(borrow, default)]
+    pub(super) usage: Option<&'a RawValue>,
     #[serde(default)]
     pub(super) error: Option<IgnoredAny>,
     /// Model Studio's place for the code of an error.
@@ -64,61 +65,60 @@ impl Delta<'_> {
 }
 
 /// A piece of a call.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct CallPiece<'a> {
-    #[serde(default)]
-    pub(super) index: Count,
-    #[serde(borrow, default)]
-    pub(super) id: Text<'a>,
-    #[serde(borrow, default)]
-    pub(super) function: Object<FunctionPiece<'a>>,
+pub(super) struct CallPiece {
+    pub(super) index: Option<u64>,
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) arguments: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct FunctionPiece<'a> {
-    #[serde(borrow, default)]
-    pub(super) name: Text<'a>,
-    /// A text; of some servers an object.
-    #[serde(borrow, default)]
-    pub(super) arguments: Option<&'a RawValue>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub(super) struct Counts {
-    #[serde(default)]
-    prompt_tokens: Count,
-    #[serde(default)]
-    completion_tokens: Count,
-    #[serde(default)]
-    total_tokens: Count,
-    #[serde(default)]
-    completion_tokens_details: Object<CompletionDetails>,
-    #[serde(default)]
-    prompt_tokens_details: Object<PromptDetails>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-struct CompletionDetails {
-    #[serde(default)]
-    reasoning_tokens: Count,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-struct PromptDetails {
-    #[serde(default)]
-    cached_tokens: Count,
-}
-
-impl Counts {
-    pub(super) fn usage(&self) -> Usage {
-        let prompt = self.prompt_tokens.0.unwrap_or(0);
-        let completion = self.completion_tokens.0.unwrap_or(0);
-        Usage {
-            prompt,
-            completion,
-            total: self.total_tokens.0.unwrap_or_else(|| prompt.saturating_add(completion)),
-            reasoning: self.completion_tokens_details.0.reasoning_tokens.0,
-            cached: self.prompt_tokens_details.0.cached_tokens.0,
-        }
+/// Reads pieces of calls: a list of them, or the older form of one. Whatever has another form is none.
+pub(super) fn call_pieces(json: &str) -> Vec<CallPiece> {
+    match serde_json::from_str::<Json>(json) {
+        Ok(Json::Array(pieces)) => pieces
+            .iter()
+            .filter_map(|piece| {
+                let index = piece.get("index").and_then(count);
+                Some(call_piece(index, text(piece.get("id")), piece.get("function")?))
+            })
+            .collect(),
+        Ok(function @ Json::Object(_)) => vec![call_piece(Some(0), String::new(), &function)],
+        _ => Vec::new(),
     }
+}
+
+fn call_piece(index: Option<u64>, id: String, function: &Json) -> CallPiece {
+    let arguments = match function.get("arguments") {
+        // Some servers have an object in the place of its text.
+        Some(object @ Json::Object(_)) => object.to_string(),
+        other => text(other),
+    };
+    CallPiece { index, id, name: text(function.get("name")), arguments }
+}
+
+fn text(json: Option<&Json>) -> String {
+    json.and_then(Json::as_str).unwrap_or_default().to_owned()
+}
+
+/// A number, or text that is one.
+fn count(json: &Json) -> Option<u64> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates, and is not negative")]
+    let whole = |number: f64| (number >= 0.0).then_some(number as u64);
+    json.as_u64().or_else(|| json.as_f64().and_then(whole)).or_else(|| json.as_str()?.trim().parse().ok())
+}
+
+/// Reads token counts; `None` where there are none.
+pub(super) fn usage(json: &str) -> Option<Usage> {
+    let json: Json = serde_json::from_str(json).ok()?;
+    let count = |place: &str| json.pointer(place).and_then(count);
+    let (prompt, completion, total) = (count("/prompt_tokens"), count("/completion_tokens"), count("/total_tokens"));
+    prompt.or(completion).or(total)?;
+    let (prompt, completion) = (prompt.unwrap_or(0), completion.unwrap_or(0));
+    Some(Usage {
+        prompt,
+        completion,
+        total: total.unwrap_or_else(|| prompt.saturating_add(completion)),
+        reasoning: count("/completion_tokens_details/reasoning_tokens"),
+        cached: count("/prompt_tokens_details/cached_tokens"),
+    })
 }

@@ -5,10 +5,10 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use serde_json::{Value as Json, value::RawValue};
+use serde_json::Value as Json;
 
 use super::{
-    chunk::{CallPiece, Chunk, Counts, Delta, FunctionPiece},
+    chunk::{CallPiece, Chunk, Delta, call_pieces, usage},
     errors::{Server, is_refusal},
 };
 use crate::{
@@ -39,7 +39,7 @@ pub struct Decoder {
 #[derive(Debug)]
 struct State {
     server: Arc<Server>,
-    usage: Counts,
+    usage: Usage,
     finished: Option<FinishReason>,
     has_text: bool,
     /// Keep back the half of a character that the last piece of text, and of thinking, ended with.
@@ -71,7 +71,7 @@ impl Decoder {
     pub(super) fn new(server: Arc<Server>) -> Self {
         let state = State {
             server,
-            usage: Counts::default(),
+            usage: Usage::default(),
             finished: None,
             has_text: false,
             text_joiner: Joiner::default(),
@@ -131,7 +131,7 @@ impl Decoder {
     /// The last token counts that the stream reported; zeros if it reported none.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        self.state.usage.usage()
+        self.state.usage
     }
 
     /// How many events came so far.
@@ -206,8 +206,8 @@ impl State {
         {
             return Flow::Break(Err(self.server.reported(&json)));
         }
-        if chunk.usage.0 != Counts::default() {
-            self.usage = chunk.usage.0;
+        if let Some(usage) = chunk.usage.and_then(|raw| usage(raw.get())) {
+            self.usage = usage;
         }
         let Some(choice) = &chunk.choices.0 else { return Flow::Continue(()) };
         for Object(delta) in [&choice.delta, &choice.message] {
@@ -243,31 +243,18 @@ impl State {
                 sink.accept(Event::Text(&text))?;
             }
         }
-        if let Some(raw) = delta.tool_calls {
+        for raw in [delta.tool_calls, delta.function_call].into_iter().flatten() {
             let copy = if is_marked { None } else { marked(raw.get().as_bytes()) };
             let (json, is_marked) = copy.as_deref().map_or((raw.get(), is_marked), |copy| (copy, true));
-            for piece in serde_json::from_str::<Vec<CallPiece<'_>>>(json).unwrap_or_default() {
-                self.call(piece.index.0, piece.id.as_str(), (&piece.function.0, is_marked))?;
-            }
-        }
-        if let Some(raw) = delta.function_call
-            && let Ok(piece) = serde_json::from_str::<Object<FunctionPiece<'_>>>(raw.get())
-            && raw.get().starts_with('{')
-        {
-            self.call(Some(0), "", (&piece.0, is_marked))?;
+            call_pieces(json).into_iter().try_for_each(|piece| self.call(piece, is_marked))?;
         }
         ControlFlow::Continue(())
     }
 
     /// Takes a piece of a call: of the call with its index; without one, of the call with its id, or of the last one, unless it
     /// begins another. `Break` = a call has no end: the answer ends here, as one that has reached its limit.
-    fn call(
-        &mut self,
-        index: Option<u64>,
-        id: &str,
-        (piece, is_marked): (&FunctionPiece<'_>, bool),
-    ) -> ControlFlow<()> {
-        let name = piece.name.as_str();
+    fn call(&mut self, piece: CallPiece, is_marked: bool) -> ControlFlow<()> {
+        let CallPiece { index, id, name, arguments } = piece;
         let same_id = |call: &OpenCall| id.is_empty() || call.id.is_empty() || call.id == id;
         let known = match index {
             // Two calls under one index, each whole: some servers count none.
@@ -276,7 +263,6 @@ impl State {
             None if name.is_empty() => self.calls.len().checked_sub(1),
             None => None,
         };
-        let arguments = piece.arguments.map(arguments).unwrap_or_default();
         let arguments = whole(&arguments, is_marked).into_owned();
         self.kept = self.kept.saturating_add(arguments.len()).saturating_add(name.len());
         let length = known.and_then(|at| self.calls.get(at)).map_or(0, |call| call.arguments.len());
@@ -288,15 +274,15 @@ impl State {
         match known.and_then(|at| self.calls.get_mut(at)) {
             Some(call) => {
                 if call.name.is_empty() {
-                    name.clone_into(&mut call.name);
+                    call.name = name;
                 }
                 if call.id.is_empty() {
-                    id.clone_into(&mut call.id);
+                    call.id = id;
                 }
                 call.arguments.push_str(&arguments);
             }
             None if count < MAX_CALLS => {
-                self.calls.push(OpenCall { index, id: id.to_owned(), name: name.to_owned(), arguments });
+                self.calls.push(OpenCall { index, id, name, arguments });
             }
             None => {}
         }
@@ -360,15 +346,6 @@ impl State {
             Flow::Continue(()) => self.end(sink),
             Flow::Break(done) => done,
         }
-    }
-}
-
-/// Arguments as they come: a text, or an object in its place.
-fn arguments(raw: &RawValue) -> String {
-    match raw.get().as_bytes().first() {
-        Some(b'"') => serde_json::from_str(raw.get()).unwrap_or_default(),
-        Some(b'{') => raw.get().to_owned(),
-        _ => String::new(),
     }
 }
 
