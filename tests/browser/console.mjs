@@ -228,7 +228,7 @@ await run(async () => {
     await waitForText(page, "#session-result", "in use");
     assert.equal(await page.$eval("#pasted", (/** @type {HTMLInputElement} */ { value }) => value), "");
     assert.equal(await text(page, "#state"), "works");
-    assert.match(await text(page, "#session-facts"), /the database/);
+    await waitForText(page, "#session-facts", "the database");
   });
 
   await check("a session is given to another account, by keyboard", async () => {
@@ -242,7 +242,7 @@ await run(async () => {
     await page.click("#session-form .main");
     await waitForText(page, "#session-result", "anna – ");
     await page.waitForFunction(() => /anna.*works/.test(document.querySelector("#account-list").textContent));
-    assert.match(await text(page, "#session-facts"), /2 of 2 can be used/);
+    await waitForText(page, "#session-facts", "2 of 2 can be used");
     await setValue(page, "#account", "Not A Name");
     await setValue(page, "#pasted", "token=x");
     await page.click("#session-form .main");
