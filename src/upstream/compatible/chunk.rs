@@ -29,7 +29,7 @@ pub(super) struct Chunk<'a> {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Choice<'a> {
     #[serde(borrow, default)]
-    pub(super) delta: Object<Delta<'a>>,
+    pub(super) delta: Option<Object<Delta<'a>>>,
     /// In the place of the delta, in a whole answer.
     #[serde(borrow, default)]
     pub(super) message: Object<Delta<'a>>,

@@ -65,6 +65,13 @@ struct OpenCall {
     arguments: String,
 }
 
+impl OpenCall {
+    /// Whether its arguments are a complete object. Looked at closely only where they may be.
+    fn is_whole(&self) -> bool {
+        self.arguments.ends_with('}') && serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
+    }
+}
+
 const ENOUGH: Flow = Flow::Break(Ok(()));
 
 impl Decoder {
@@ -210,14 +217,14 @@ impl State {
             self.usage = usage;
         }
         let Some(choice) = &chunk.choices.0 else { return Flow::Continue(()) };
-        for Object(delta) in [&choice.delta, &choice.message] {
-            if let ControlFlow::Break(()) = self.delta(delta, is_marked, sink) {
-                if self.finished == Some(FinishReason::Length) {
-                    self.is_cut = true;
-                    return Flow::Break(self.end(sink));
-                }
-                return ENOUGH;
+        // Some servers repeat in `message` what came so far.
+        let Object(delta) = choice.delta.as_ref().unwrap_or(&choice.message);
+        if let ControlFlow::Break(()) = self.delta(delta, is_marked, sink) {
+            if self.finished == Some(FinishReason::Length) {
+                self.is_cut = true;
+                return Flow::Break(self.end(sink));
             }
+            return ENOUGH;
         }
         match choice.finish_reason.as_str() {
             // Some servers send empty reasons along with each piece.
@@ -255,10 +262,17 @@ impl State {
     /// begins another. `Break` = a call has no end: the answer ends here, as one that has reached its limit.
     fn call(&mut self, piece: CallPiece, is_marked: bool) -> ControlFlow<()> {
         let CallPiece { index, id, name, arguments } = piece;
-        let same_id = |call: &OpenCall| id.is_empty() || call.id.is_empty() || call.id == id;
+        // Some servers count no calls: under one index each is whole, and has a name. Others give each piece an id of its own.
+        let goes_on = |call: &OpenCall| {
+            let is_other = !id.is_empty() && !call.id.is_empty() && call.id != id;
+            name.is_empty() || (!is_other && (name == call.name || call.name.is_empty()) && !call.is_whole())
+        };
         let known = match index {
-            // Two calls under one index, each whole: some servers count none.
-            Some(_) => self.calls.iter().rposition(|call| call.index == index && same_id(call)),
+            Some(_) => self
+                .calls
+                .iter()
+                .rposition(|call| call.index == index)
+                .filter(|at| self.calls.get(*at).is_some_and(goes_on)),
             None if !id.is_empty() => self.calls.iter().rposition(|call| call.id == id),
             None if name.is_empty() => self.calls.len().checked_sub(1),
             None => None,
@@ -301,9 +315,8 @@ impl State {
         if !rest.is_empty() && sink.accept(Event::Text(&rest)).is_break() {
             return Ok(());
         }
-        let is_json = |call: &OpenCall| serde_json::from_str::<serde::de::IgnoredAny>(&call.arguments).is_ok();
         if self.finished.is_none() {
-            if calls.is_empty() || !calls.iter().all(is_json) {
+            if calls.is_empty() || !calls.iter().all(OpenCall::is_whole) {
                 return Err(if self.has_text || !calls.is_empty() {
                     self.server.truncated()
                 } else {

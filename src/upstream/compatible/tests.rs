@@ -121,6 +121,10 @@ fn streams() -> Vec<(String, Expected)> {
             stream(&[r#"{"reasoning":"Hm","reasoning_details":[{"text":"Hm"}]}"#, r#"{"content":"Yes"}"#], DONE),
             Ok((vec!["thinks Hm", "says Yes"], FinishReason::Stop)),
         ),
+        (
+            stream(&hi, DONE).replace("\"content\":\"lo\"}", "\"content\":\"lo\"},\"message\":{\"content\":\"Hello\"}"),
+            said(FinishReason::Stop),
+        ),
         (stream(&[r#"{"refusal":"I cannot"}"#], DONE), Ok((vec!["says I cannot"], FinishReason::Stop))),
         (stream(&[r#"{"content":"\ud83d"}"#], DONE), Ok((vec!["says \u{fffd}"], FinishReason::Stop))),
         (
@@ -155,6 +159,36 @@ fn streams() -> Vec<(String, Expected)> {
             ],
             &(finish("\"tool_calls\"") + DONE),
             vec![r#"calls run {"a":1}"#, r#"calls look {"x":2}"#],
+            FinishReason::ToolCalls,
+        ),
+        // Each piece with an id of its own.
+        calls(
+            &[
+                r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"run","arguments":""}}]}"#,
+                r#"{"tool_calls":[{"index":0,"id":"b","function":{"arguments":"{\"x\":1}"}}]}"#,
+            ],
+            &(finish("\"tool_calls\"") + DONE),
+            vec![r#"calls run {"x":1}"#],
+            FinishReason::ToolCalls,
+        ),
+        // Whole calls under one index, without ids.
+        calls(
+            &[
+                r#"{"tool_calls":[{"index":0,"id":"","function":{"name":"run","arguments":"{}"}}]}"#,
+                r#"{"tool_calls":[{"index":0,"id":"","function":{"name":"look","arguments":"{}"}}]}"#,
+            ],
+            &(finish("\"tool_calls\"") + DONE),
+            vec!["calls run {}", "calls look {}"],
+            FinishReason::ToolCalls,
+        ),
+        // The name again in each piece.
+        calls(
+            &[
+                r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"run","arguments":"{\"x\""}}]}"#,
+                r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"run","arguments":":1}"}}]}"#,
+            ],
+            &(finish("\"tool_calls\"") + DONE),
+            vec![r#"calls run {"x":1}"#],
             FinishReason::ToolCalls,
         ),
         // Without an index, the id repeated.
