@@ -1,6 +1,6 @@
 //! `/admin/accounts…`: which accounts there are, their sessions, and deleting one. Never returns values of a session.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     platform::{Body, Platform, Request},
     store::{self, accounts as table},
-    unix_time::UnixSeconds,
+    unix_time::{UnixMillis, UnixSeconds},
     upstream::qwen::SessionReport,
 };
 
@@ -20,6 +20,8 @@ use crate::{
 /// a step takes two. There, the next request goes on.
 const MAX_STEPS_ON_D1: usize = 20;
 const MAX_STEPS: usize = 10_000;
+/// How long a deletion that was not finished can be gone on with.
+const CURSOR_LIFETIME: Duration = Duration::from_secs(600);
 
 /// An account of this server.
 #[derive(Serialize)]
@@ -115,7 +117,10 @@ pub(super) async fn delete<P: Platform>(app: &App, platform: &P, name: Option<&s
     session.clear(platform).await?;
     let cursor_key = format!("forget {name}");
     let kept = store::cached(platform, &cursor_key).await.map_err(Error::store_unavailable)?;
-    let mut progress = Some(table::Progress::from_text(&kept.map(|(text, _)| text).unwrap_or_default()));
+    // An old cursor is of another deletion, and the account was used again meanwhile.
+    let is_new = |at: &UnixMillis| platform.now() < at.saturating_add(CURSOR_LIFETIME);
+    let kept = kept.filter(|(_, at)| is_new(at)).map(|(text, _)| text).unwrap_or_default();
+    let mut progress = Some(table::Progress::from_text(&kept));
     let max_steps = if app.config.product.is_distributed { MAX_STEPS_ON_D1 } else { MAX_STEPS };
     for _ in 0..max_steps {
         let Some(next) = progress.take() else { break };

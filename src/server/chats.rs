@@ -144,8 +144,12 @@ pub(super) async fn clean_up(app: &App, platform: &impl Platform) {
                 if deleted >= MAX_DELETIONS {
                     break;
                 }
-                let account = owner(app, account.as_deref()).filter(|it| it.qwen.session().check(now).is_ok());
-                let Some(account) = account else {
+                let account = owner(app, account.as_deref());
+                if account.is_none() && expired {
+                    // Nobody will ever delete it at the site.
+                    table::remove(platform, &conversation.scope, &conversation.id).await?;
+                }
+                let Some(account) = account.filter(|it| it.qwen.session().check(now).is_ok()) else {
                     // The other accounts' chats do not wait for this one's session.
                     done = Some(conversation);
                     continue;

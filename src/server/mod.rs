@@ -115,6 +115,10 @@ async fn answer<P: Platform>(
     let key = match access {
         Access::Admin => auth::check_admin(&app.config, &request).map(|()| app.keys.nobody())?,
         access if access.is_keyed(&app.config) => app.keys.check(&request.headers, app.config.open_to_all())?,
+        // Where no key is needed, a known one still says whose account it is.
+        _ if endpoint == Endpoint::StsToken => {
+            app.keys.check(&request.headers, false).unwrap_or_else(|_| app.keys.nobody())
+        }
         _ => app.keys.nobody(),
     };
     if access != Access::Admin && access.is_keyed(&app.config) {

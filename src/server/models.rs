@@ -94,7 +94,8 @@ pub(super) async fn one(app: &App, platform: &impl Platform, dialect: Dialect, n
             Err(Error::new(
                 ErrorKind::ModelNotFound,
                 format!("There is no model '{name}'. GET /v1/models lists those there are."),
-            ))
+            )
+            .of_this_server())
         }
     }
 }
