@@ -3,6 +3,7 @@
 
 use std::{
     pin::Pin,
+    sync::{Arc, atomic::AtomicBool},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -83,6 +84,12 @@ impl<P: Platform> Answer<P> {
         self.engine.upstream_name()
     }
 
+    /// Becomes true when the client gets a part of the answer: nobody else is asked any more.
+    #[must_use]
+    pub fn is_committed(&self) -> Arc<AtomicBool> {
+        self.engine.is_committed()
+    }
+
     /// Waits until the stream has its first word, so that a refusal can still be a status; at most `first_byte`.
     ///
     /// # Errors
@@ -145,7 +152,7 @@ impl<P: Platform> Answer<P> {
             if rings.is_some() {
                 if idle_left.is_zero() {
                     self.engine.give_up()?;
-                    // Another upstream is asked.
+                    // Another upstream is asked, or the answer has its end.
                     cx.waker().wake_by_ref();
                     return Ok(false);
                 }

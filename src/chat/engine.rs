@@ -4,7 +4,10 @@
 //! the body is dropped, and with it the upstream request.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -54,6 +57,10 @@ pub(super) struct Engine<P> {
     session_was_refreshed: bool,
     /// The second upstream, as long as it may still be asked.
     second: Option<Second>,
+    /// Whether it is the one that is asked.
+    is_second: bool,
+    /// Whether the client has got a part of the answer.
+    is_committed: Arc<AtomicBool>,
     /// When the site last sent something.
     received_at: UnixMillis,
     /// How many bytes it has sent.
@@ -95,6 +102,8 @@ impl<P: Platform> Engine<P> {
             retries_left: MAX_RETRIES,
             session_was_refreshed: false,
             second: None,
+            is_second: false,
+            is_committed: Arc::default(),
             received_at: now,
             received: 0,
             event_at: now,
@@ -120,6 +129,12 @@ impl<P: Platform> Engine<P> {
     /// The client gets a part of the answer now: nobody else is asked any more.
     pub(super) fn commit(&mut self) {
         self.second = None;
+        self.is_committed.store(true, Ordering::Relaxed);
+    }
+
+    /// Becomes true when the client gets a part of the answer.
+    pub(super) fn is_committed(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_committed)
     }
 
     /// Asks the second upstream after an error of the first, if it may be asked.
@@ -140,6 +155,7 @@ impl<P: Platform> Engine<P> {
         self.retries_left = 0;
         self.session_was_refreshed = true;
         self.platform.request_metrics().record().upstream = Some(self.services.upstream.name());
+        self.is_second = true;
         self.attempt = Attempt { second: Some(Arc::new(second)), ..Attempt::default() };
         self.begin(None);
     }
@@ -200,6 +216,7 @@ impl<P: Platform> Engine<P> {
                 Stage::Opening(_) | Stage::Recording(_) | Stage::Ended => None,
             };
             self.permit = None;
+            let error = self.services.upstream.for_account(error);
             let error = match self.translator.abort(error) {
                 Ok(None) => {
                     let kept = self.plan.kept.is_some().then(|| self.translator.kept()).flatten();
@@ -257,6 +274,10 @@ impl<P: Platform> Engine<P> {
                     self.translator.expect_echoes(echoes.iter().map(String::as_str));
                     self.stage = Stage::Reading { body, chat_id };
                     (self.permit, self.lease) = (permit, Some(lease));
+                    if self.attempt.second.take().is_some() {
+                        // It is asked once: what that needed is not needed any more.
+                        self.plan.conversation.attachments.release();
+                    }
                     self.received_at = self.platform.now();
                     self.event_at = self.received_at;
                 }
@@ -283,6 +304,11 @@ impl<P: Platform> Engine<P> {
                         if self.translator.waiting() >= enough {
                             return Poll::Ready(Ok(()));
                         }
+                    }
+                    // Its end was seen: what breaks afterwards is nothing of the answer.
+                    Some(Err(_)) if self.translator.has_end() => {
+                        self.translator.end()?;
+                        self.end();
                     }
                     Some(Err(error)) => {
                         return Poll::Ready(Err(self
@@ -333,7 +359,7 @@ impl<P: Platform> Engine<P> {
         let stage = std::mem::replace(&mut self.stage, Stage::Ended);
         self.permit = None;
         let kept = self.plan.kept.is_some().then(|| self.translator.kept()).flatten();
-        if self.attempt.second.is_some() {
+        if self.is_second {
             if let (Stage::Reading { body, .. }, false) = (stage, self.translator.is_cut()) {
                 self.drain(body);
             }
@@ -378,7 +404,7 @@ impl<P: Platform> Engine<P> {
 
     /// An answer that is no turn of its chat may be retrieved all the same.
     fn keep_or_complete(&mut self, kept: Option<String>) {
-        if self.attempt.second.is_some() {
+        if self.is_second {
             return self.record_elsewhere(kept);
         }
         let Some(json) = kept else { return self.complete() };
@@ -412,7 +438,7 @@ impl<P: Platform> Engine<P> {
 
     /// An error with the upstream that it comes from.
     fn named(&self, error: Error) -> Error {
-        if self.attempt.second.is_some() { error.of_fallback() } else { error }
+        if self.is_second { error.of_fallback() } else { error }
     }
 
     fn complete(&mut self) {
@@ -438,8 +464,13 @@ impl<P: Platform> Engine<P> {
     /// Ends the attempt because the upstream was silent for too long.
     ///
     /// # Errors
-    /// That it was, unless another upstream is asked.
+    /// That it was, unless another upstream is asked, or the end of the answer was seen.
     pub(super) fn give_up(&mut self) -> Result<()> {
+        if self.translator.has_end() {
+            self.translator.end()?;
+            self.end();
+            return Ok(());
+        }
         self.stage = Stage::Ended;
         let error = self.services.upstream.idle_error();
         self.fall_back(error)

@@ -14,6 +14,9 @@ use crate::{
     upstream::{Attached, Opened, Upstream, WholeAsk},
 };
 
+/// The most calls of a conversation: each becomes some hundred bytes more than the client sent.
+const MAX_CALLS: usize = 20_000;
+
 /// The second upstream, for one turn.
 #[derive(Clone, Debug)]
 pub struct Second {
@@ -50,7 +53,8 @@ pub struct WholeTurn {
 
 impl WholeTurn {
     /// The turn of a request whose messages and attachments were taken out of it. `reasoning` = whether to think, where the
-    /// client says; `search` = whether to search the web. `tells_stop`: the client is to know which stop text ended the answer.
+    /// client says; `search` = whether to search the web. `tells_stop`: the client is to know which stop text ended the answer;
+    /// `says_effort`: the client's word for how hard to think counts.
     ///
     /// # Errors
     /// `invalid_request` for a file that only this server, or chat.qwen.ai, has, and for results with nothing before them.
@@ -58,12 +62,17 @@ impl WholeTurn {
         request: &Request,
         (messages, attachments): (&Arc<Vec<Message>>, &Attachments),
         (reasoning, search): (Option<Reasoning>, bool),
-        tells_stop: bool,
+        (tells_stop, says_effort): (bool, bool),
     ) -> Result<Self> {
         // Some clients send results alone, and name the answer with the calls.
         let first = messages.iter().find(|message| message.role != Role::System);
         if first.is_some_and(|message| message.role == Role::Tool) {
             let problem = "The request begins with the result of a call, and the second upstream keeps no conversations. Send the whole conversation.";
+            return Err(Error::invalid("messages", problem));
+        }
+        let calls = messages.iter().map(|message| message.tool_calls.len()).fold(0, usize::saturating_add);
+        if calls > MAX_CALLS {
+            let problem = format!("The second upstream gets at most {MAX_CALLS} calls of tools in one conversation.");
             return Err(Error::invalid("messages", problem));
         }
         Ok(Self {
@@ -74,7 +83,10 @@ impl WholeTurn {
             allowed_tools: request.allowed_tools.clone(),
             parallel_tool_calls: request.parallel_tool_calls,
             format: request.format.clone(),
-            sampling: request.sampling.clone(),
+            sampling: Sampling {
+                effort: request.sampling.effort.clone().filter(|_| says_effort),
+                ..request.sampling.clone()
+            },
             reasoning,
             search,
             stop: if tells_stop { Vec::new() } else { request.stop.clone() },

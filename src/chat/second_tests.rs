@@ -52,7 +52,7 @@ fn second(after: FallbackAfter) -> Second {
     let mut request = request(BODY);
     let messages = Arc::new(std::mem::take(&mut request.messages));
     let attachments = Attachments::default();
-    let whole = WholeTurn::new(&request, (&messages, &attachments), (None, false), false).unwrap();
+    let whole = WholeTurn::new(&request, (&messages, &attachments), (None, false), (false, true)).unwrap();
     Second {
         upstream: Upstream::Compatible(Arc::new(compatible::Client::new(&config, seconds(120)))),
         model: "paid".to_owned(),
@@ -208,5 +208,35 @@ proptest! {
             prop_assert!(name.is_none_or(|name| (name == "fallback") == has_paid), "{script:?}: {name:?} {got}");
             Ok(())
         })?;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_with_its_end_is_whole_whatever_follows() {
+    let word = r#"{"choices":[{"delta":{"content":"paid"},"finish_reason":null}]}"#;
+    let last = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
+    for late in [broken(Duration::ZERO), event(seconds(500), "[DONE]")] {
+        for delivery in [ChatDelivery::WHOLE, STREAM] {
+            let is_stream = delivery.is_stream;
+            let piece = match &late {
+                (pause, Ok(bytes)) => (*pause, Ok(bytes.clone())),
+                (pause, Err(error)) => (*pause, Err(error.clone())),
+            };
+            let rest = std::sync::Mutex::new(Some(piece));
+            let answers = move || {
+                let rest = rest.lock().unwrap().take();
+                Ok(stream([event(Duration::ZERO, word), event(Duration::ZERO, last)].into_iter().chain(rest)))
+            };
+            let platform = upstreams(|| panic!("the site was asked"), answers);
+            let mut answer = asked(&platform, delivery, FallbackAfter::Always).await;
+            let got = if is_stream {
+                answer.head().await.unwrap();
+                pieces(&platform, answer).await.into_iter().map(|(_, piece)| piece).collect()
+            } else {
+                text(&answer.whole().await.unwrap())
+            };
+            assert!(got.contains("paid") && got.contains("\"finish_reason\":\"stop\""), "{got}");
+            assert_eq!(got.contains("[DONE]"), is_stream, "{got}");
+        }
     }
 }

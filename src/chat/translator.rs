@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::Encoder,
     error::{Error, ErrorKind, Result},
-    llm::{Call, CallEvent, Correction, Event, FinishReason},
+    llm::{Call, CallEvent, Correction, Event, FinishReason, Usage, estimate_text},
     media::{LinkMaker, NewLink, markdown},
     upstream::{Decoder, EventSink},
 };
@@ -294,6 +294,12 @@ impl Translator {
         self.decoder.unknown_events()
     }
 
+    /// Whether the answer's end was seen, though the upstream may say more of it.
+    #[must_use]
+    pub fn has_end(&self) -> bool {
+        self.decoder.finished().is_some()
+    }
+
     /// Whether the upstream goes on although the answer is over: it is to be stopped.
     #[must_use]
     pub fn is_cut(&self) -> bool {
@@ -323,7 +329,18 @@ impl Translator {
     pub fn kept(&self) -> Option<String> {
         let finish = self.finish_reason();
         let sources = self.decoder.sources();
-        self.output.writer.kept(finish, |text| citations(text, sources), self.decoder.usage())
+        self.output.writer.kept(finish, |text| citations(text, sources), self.usage())
+    }
+
+    /// The token counts that the upstream reported. Where it reports them at its end, and the answer was cut before that, an
+    /// estimate.
+    fn usage(&self) -> Usage {
+        let told = self.decoder.usage();
+        if told != Usage::default() || !self.decoder.counts_at_end() || !self.is_cut() {
+            return told;
+        }
+        let completion = estimate_text(self.output.writer.text());
+        Usage { completion, total: completion, ..told }
     }
 
     fn finish_reason(&self) -> FinishReason {
@@ -332,7 +349,7 @@ impl Translator {
 
     fn finish(&mut self, finish: FinishReason) {
         let sources = self.decoder.sources();
-        let usage = self.decoder.usage();
+        let usage = self.usage();
         self.output.writer.finish(finish, |text| citations(text, sources), usage);
     }
 }

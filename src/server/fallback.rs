@@ -74,6 +74,13 @@ fn of_second(name: &str) -> Model {
     Model { id: format!("{PREFIX}{name}"), name: name.to_owned(), owned_by: "fallback".to_owned(), ..Model::default() }
 }
 
+/// The error of a request that shows less than was said in its conversation.
+pub(super) fn half_a_conversation() -> Error {
+    let problem =
+        "The conversation was begun at chat.qwen.ai, and the second upstream keeps none: send all its messages.";
+    Error::invalid("conversation_id", problem)
+}
+
 /// Whether the site is left out where the second upstream answers everything.
 pub(super) fn is_always(app: &App) -> bool {
     app.config.fallback.as_ref().is_some_and(|fallback| fallback.after == FallbackAfter::Always)
@@ -101,9 +108,11 @@ pub(super) fn second(
         (Some(false), _) => Some(Reasoning::Off),
         (None, asked) => asked,
     };
+    // What the name of the model says comes first.
+    let says_effort = choice.thinking.is_none();
     let search = choice.search || request.search;
     let tells_stop = matches!(delivery, Delivery::Messages(_));
-    let whole = WholeTurn::new(request, (messages, attachments), (reasoning, search), tells_stop)?;
+    let whole = WholeTurn::new(request, (messages, attachments), (reasoning, search), (tells_stop, says_effort))?;
     let upstream = Upstream::Compatible(Arc::clone(client));
     let rules = ToolRules::new(request, stem, |name| upstream.shown_tool_name(name));
     Ok(Some(Second {

@@ -1,6 +1,6 @@
 //! A turn: a request in neutral words becomes a response in its dialect.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use futures::StreamExt as _;
 use http::{Response, StatusCode};
@@ -98,7 +98,7 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     let own_model = fallback::own_model(&model_name);
     hint.is_drawing = own_model.is_none() && key.account.qwen.draws(&model_name);
     let prompt = hint.is_drawing.then(|| draw_prompt(delivery.messages_field(), &request.messages)).transpose()?;
-    let is_only = prompt.is_none() && !has_files && fallback::is_only(app, &model_name)?;
+    let is_only = prompt.is_none() && (own_model.is_some() || !has_files) && fallback::is_only(app, &model_name)?;
     let mut refused = match refused {
         None if !is_only => key.ready(platform).await.err(),
         refused => refused,
@@ -144,6 +144,7 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
     let conversation =
         app.conversations.find_match(platform, (caller.owner, capabilities), whole, (&hint, resumed), id).await;
     let second = match (second, refused) {
+        (_, None) if is_only && conversation.lacks_history() => return Err(fallback::half_a_conversation()),
         (second, None) if is_only => second?,
         // The second upstream takes it only where it can, and gets the whole conversation.
         (second, None) => second.ok().flatten().filter(|_| !conversation.lacks_history()),
@@ -207,10 +208,12 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
         answer.head().await?;
         let upstream = answer.upstream_name();
         // What the second upstream may still be asked is held until the first word.
-        let reservation = Some(reservation).filter(|_| upstream.is_none());
-        let events = answer.map(move |piece| {
-            let _ = &reservation;
-            piece
+        let mut reservation = Some(reservation).filter(|_| upstream.is_none());
+        let is_committed = answer.is_committed();
+        let events = answer.inspect(move |_| {
+            if is_committed.load(Ordering::Relaxed) {
+                drop(reservation.take());
+            }
         });
         (reply::event_stream(Body::Stream(Box::pin(events))), upstream)
     } else {

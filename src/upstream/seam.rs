@@ -410,6 +410,15 @@ impl Upstream {
         }
     }
 
+    /// The error, which says where the session of its account is replaced.
+    #[must_use]
+    pub fn for_account(&self, error: Error) -> Error {
+        match self {
+            Self::Qwen(client) => client.for_account(error),
+            Self::Compatible(_) => error,
+        }
+    }
+
     /// The error of an upstream that has been silent for too long.
     #[must_use]
     pub fn idle_error(&self) -> Error {
@@ -554,6 +563,15 @@ impl Decoder {
         match self {
             Self::Qwen(decoder) => decoder.usage(),
             Self::Compatible(decoder) => decoder.usage(),
+        }
+    }
+
+    /// Whether the stream reports its token counts at its end alone.
+    #[must_use]
+    pub const fn counts_at_end(&self) -> bool {
+        match self {
+            Self::Qwen(_) => false,
+            Self::Compatible(_) => true,
         }
     }
 

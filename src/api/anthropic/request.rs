@@ -186,6 +186,7 @@ impl MessagesRequest {
         }
         let reasoning = reasoning::anthropic(thinking.as_ref()).or_else(|| reasoning::effort(effort.as_deref()));
         let fields = [("temperature", temperature), ("top_p", top_p), ("top_k", top_k)];
+        let effort = effort.filter(|_| thinking.is_none());
         let sampling = llm::Sampling { fields: present(fields, None), effort, limits_completion: false };
         let request = llm::Request {
             model,

@@ -82,6 +82,14 @@ impl Attachment {
         }
     }
 
+    /// Lets its content go.
+    pub(super) fn release(&self) {
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*source, Source::Content { .. }) {
+            *source = Source::Lost;
+        }
+    }
+
     /// The attachment as the client sent it; `None` if it is no longer available.
     ///
     /// # Errors

@@ -123,6 +123,11 @@ impl Attachments {
         self.all.iter().filter_map(|attachment| attachment.as_sent().transpose()).collect()
     }
 
+    /// Lets contents go that nobody uploads any more.
+    pub(in crate::chat) fn release(&self) {
+        self.all.iter().for_each(Attachment::release);
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

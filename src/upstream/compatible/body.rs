@@ -12,6 +12,8 @@ use crate::llm::{OutputFormat, Reasoning, Sampling, Tool, ToolChoice};
 const MAX_STOPS: usize = 4;
 /// The name of a schema to which the client has given none.
 const SCHEMA_NAME: &str = "answer";
+/// OpenAI's words for how hard to think.
+const EFFORTS: &[&str] = &["none", "minimal", "low", "medium", "high", "xhigh"];
 /// The schema of a tool that takes nothing.
 const NO_PARAMETERS: &str = r#"{"type":"object","properties":{}}"#;
 
@@ -90,7 +92,9 @@ impl Serialize for Body<'_> {
             body.serialize_entry("stop", ask.stop)?;
         }
         match (ask.reasoning, effort) {
-            (_, Some(effort)) if !effort.is_empty() => body.serialize_entry("reasoning_effort", effort)?,
+            (_, Some(effort)) if EFFORTS.contains(&effort.as_str()) => {
+                body.serialize_entry("reasoning_effort", effort)?
+            }
             (Some(Reasoning::Off), _) => body.serialize_entry("enable_thinking", &false)?,
             (Some(Reasoning::On { budget }), _) => {
                 body.serialize_entry("enable_thinking", &true)?;

@@ -91,7 +91,7 @@ impl Server {
                 &format!("does not allow the request (403) {reason}. Check what FALLBACK_API_KEY may do."),
             ),
             _ if has(FILTERED) => answered(ErrorKind::ContentFilter, ". Change the wording and send it again."),
-            402 => answered(ErrorKind::QuotaExceeded, "").with_retry_after(wait.unwrap_or(MAX_WAIT)),
+            402 => answered(ErrorKind::QuotaExceeded, "").with_retry_after(wait.unwrap_or(MAX_WAIT).min(MAX_WAIT)),
             _ if has(QUOTA) => {
                 answered(ErrorKind::QuotaExceeded, "").with_retry_after(wait.unwrap_or(MAX_WAIT).min(MAX_WAIT))
             }

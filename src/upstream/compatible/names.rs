@@ -2,8 +2,12 @@
 
 use std::borrow::Cow;
 
+use sha2::{Digest as _, Sha256};
+
 /// The longest name that OpenAI takes, in bytes.
 const MAX_TOOL_NAME: usize = 64;
+/// How many hexadecimal digits of a digest tell names apart that were changed.
+const MARK: usize = 6;
 
 /// The name under which the model sees a tool: OpenAI takes letters, digits, `_` and `-`, and at most 64 of them.
 #[must_use]
@@ -13,8 +17,11 @@ pub fn shown_tool_name(name: &str) -> Cow<'_, str> {
         return Cow::Borrowed(name);
     }
     let plain = |character| if is_plain(character) { character } else { '_' };
-    let shown: String = name.chars().map(plain).take(MAX_TOOL_NAME).collect();
-    Cow::Owned(if shown.is_empty() { "_".to_owned() } else { shown })
+    let head: String = name.chars().map(plain).take(MAX_TOOL_NAME.saturating_sub(MARK + 1)).collect();
+    // Two names may become the same.
+    let digest = Sha256::digest(name.as_bytes());
+    let mark: String = digest.iter().take(MARK / 2).map(|byte| format!("{byte:02x}")).collect();
+    Cow::Owned(format!("{head}_{mark}"))
 }
 
 #[cfg(test)]
@@ -23,16 +30,18 @@ mod tests {
 
     #[test]
     fn names_of_tools_become_plain() {
-        let long = "x".repeat(70);
-        for (name, expected) in [
-            ("run", "run"),
-            ("mcp__a-b", "mcp__a-b"),
-            ("a.b c", "a_b_c"),
-            ("搜索", "__"),
-            ("", "_"),
-            (&long, &long[..64]),
-        ] {
-            assert_eq!(shown_tool_name(name), expected);
+        for name in ["run", "mcp__a-b", &"x".repeat(64)] {
+            assert_eq!(shown_tool_name(name), name);
         }
+        let (long, longer) = ("x".repeat(70), "x".repeat(71));
+        let changed = ["a.b", "a b", "搜索", "查询", "", &long, &longer].map(shown_tool_name);
+        for (index, name) in changed.iter().enumerate() {
+            assert!(
+                name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
+                "{name}"
+            );
+            assert!(!changed[..index].contains(name), "{name}");
+        }
+        assert!(changed[0].starts_with("a_b_"), "{}", changed[0]);
     }
 }

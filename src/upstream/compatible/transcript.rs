@@ -5,8 +5,8 @@
 
 use std::{borrow::Cow, collections::VecDeque};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use serde::{Serialize, Serializer, ser::SerializeSeq as _};
+use base64::{Engine as _, display::Base64Display, engine::general_purpose::STANDARD as BASE64};
+use serde::{Serialize, Serializer, ser::SerializeSeq};
 
 use super::{
     ask::{Attached, AttachedContent},
@@ -49,7 +49,7 @@ enum Content<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Part<'a> {
-    Text { text: &'a str },
+    Text { text: Cow<'a, str> },
     ImageUrl { image_url: Link },
     VideoUrl { video_url: Link },
     InputAudio { input_audio: Audio },
@@ -110,9 +110,17 @@ impl Serialize for Transcript<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut all = serializer.serialize_seq(None)?;
         let mut pending: VecDeque<Pending<'_>> = VecDeque::new();
-        // What is attached to results, which take none, follows them in a message of its own.
+        // What is attached to results, which take none, follows them in a message of its own; so do results without a call.
         let mut of_results: Vec<Part<'_>> = Vec::new();
-        for (index, message) in self.messages.iter().enumerate() {
+        // Templates of models want one system message, at the beginning.
+        let begins =
+            self.messages.iter().position(|message| message.role != Role::System).unwrap_or(self.messages.len());
+        let (instructions, _) = self.messages.split_at_checked(begins).unwrap_or_default();
+        if !instructions.is_empty() {
+            let text = instructions.iter().map(Message::content_text).collect::<Vec<_>>().join("\n\n");
+            all.serialize_element(&item("system", None, Content::Text(Cow::Owned(text))))?;
+        }
+        for (index, message) in self.messages.iter().enumerate().skip(begins) {
             let attached = self.attached(index);
             if message.role == Role::Tool {
                 if let Some(id) = answered(&mut pending, message) {
@@ -126,20 +134,12 @@ impl Serialize for Transcript<'_> {
                 } else {
                     let name = message.name.as_deref().unwrap_or("a tool");
                     let text = format!("The result of {name}:\n{}", message.content_text());
-                    all.serialize_element(&item("user", None, Content::Text(Cow::Owned(text))))?;
+                    of_results.push(Part::Text { text: Cow::Owned(text) });
                 }
                 of_results.extend(attached.iter().map(part));
                 continue;
             }
-            for Pending { id, .. } in pending.drain(..) {
-                all.serialize_element(&Item {
-                    role: "tool",
-                    name: None,
-                    content: Content::Text(Cow::Borrowed(NO_RESULT)),
-                    tool_calls: Vec::new(),
-                    tool_call_id: Some(&id),
-                })?;
-            }
+            unanswered(&mut all, &mut pending)?;
             if !of_results.is_empty() {
                 all.serialize_element(&item("user", None, Content::Parts(std::mem::take(&mut of_results))))?;
             }
@@ -159,11 +159,25 @@ impl Serialize for Transcript<'_> {
                 all.serialize_element(&item(role, name, Content::Parts(parts(message, attached))))?;
             }
         }
+        unanswered(&mut all, &mut pending)?;
         if !of_results.is_empty() {
             all.serialize_element(&item("user", None, Content::Parts(of_results)))?;
         }
         all.end()
     }
+}
+
+/// Writes a result for each call that has none.
+fn unanswered<S: SerializeSeq>(all: &mut S, pending: &mut VecDeque<Pending<'_>>) -> Result<(), S::Error> {
+    pending.drain(..).try_for_each(|Pending { id, .. }| {
+        all.serialize_element(&Item {
+            role: "tool",
+            name: None,
+            content: Content::Text(Cow::Borrowed(NO_RESULT)),
+            tool_calls: Vec::new(),
+            tool_call_id: Some(&id),
+        })
+    })
 }
 
 /// Texts and attachments of a message, in the order in which the client sent them.
@@ -176,7 +190,7 @@ fn parts<'a>(message: &'a Message, attached: &'a [Attached]) -> Vec<Part<'a>> {
             all.push(part(before));
         }
         if !text.is_empty() {
-            all.push(Part::Text { text });
+            all.push(Part::Text { text: Cow::Borrowed(text) });
         }
     }
     all.extend(rest.map(part));
@@ -221,9 +235,10 @@ fn json_of(arguments: Option<&str>) -> Cow<'_, str> {
 
 /// The call that a result answers: by its id, else by the tool's name, else the first without a result.
 fn answered(pending: &mut VecDeque<Pending<'_>>, result: &Message) -> Option<String> {
-    let by_id = |call: &Pending<'_>| result.tool_call_id.as_deref() == Some(call.id.as_str());
+    let id = result.tool_call_id.as_deref().filter(|id| !id.is_empty());
+    let by_id = |call: &Pending<'_>| id == Some(call.id.as_str());
     let by_name = |call: &Pending<'_>| result.name.as_deref() == Some(call.name);
-    let at = match &result.tool_call_id {
+    let at = match id {
         Some(_) => pending.iter().position(by_id)?,
         None => pending.iter().position(by_name).unwrap_or(0),
     };
@@ -242,7 +257,7 @@ fn part(attached: &Attached) -> Part<'_> {
         AttachedContent::Bytes(bytes, declared) => {
             let known = found.map(|found| found.content_type);
             let content_type = known.or(declared.as_deref()).unwrap_or("application/octet-stream");
-            format!("data:{content_type};base64,{}", BASE64.encode(bytes))
+            format!("data:{content_type};base64,{}", Base64Display::new(bytes, &BASE64))
         }
     };
     match kind {

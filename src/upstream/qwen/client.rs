@@ -46,6 +46,7 @@ pub struct TurnStream {
 /// The site as seen with one account. Shared by all requests.
 #[derive(Debug)]
 pub struct Client {
+    name: AccountName,
     pub(super) http: Arc<HttpClient>,
     pub(super) session: Arc<Session>,
     pub(super) oss_url: Option<String>,
@@ -69,6 +70,7 @@ impl Client {
     ) -> Self {
         let http = Arc::new(HttpClient::new(config));
         Self {
+            name: account.clone(),
             session: Arc::new(Session::new(config, account, Arc::clone(&http), Arc::clone(&store_health))),
             http,
             oss_url: config.oss_url.clone(),
@@ -92,6 +94,12 @@ impl Client {
     #[must_use]
     pub fn session(&self) -> &Arc<Session> {
         &self.session
+    }
+
+    /// The error, which says where the session of this account is replaced.
+    #[must_use]
+    pub fn for_account(&self, error: Error) -> Error {
+        if self.name.is_default() { error } else { error.for_account(self.name.as_str()) }
     }
 
     /// Takes the session that a person pasted, after a check; see [`Session`]. Returns whether it is stored.

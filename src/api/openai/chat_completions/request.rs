@@ -237,7 +237,10 @@ impl ChatRequest {
             ("repetition_penalty", repetition_penalty),
             ("seed", seed),
         ];
-        let effort = reasoning_effort.or_else(|| reasoning_switch.and_then(|switch| switch.effort));
+        let is_switched = enable_thinking.is_some() || thinking_budget.is_some() || thinking.is_some();
+        let effort = reasoning_effort
+            .filter(|_| !is_switched)
+            .or_else(|| reasoning_switch.filter(|_| !is_switched).and_then(|switch| switch.effort));
         let limit = |limit: Option<Whole>| u64::try_from(limit?.0).ok().filter(|limit| *limit > 0);
         let asked = ToolRequest { tools, functions, tool_choice, function_call, parallel: parallel_tool_calls };
         let Tools { tools, choice, allowed, parallel, search, legacy, namespaced: _ } = asked.into_neutral()?;
