@@ -10,11 +10,10 @@ use crate::{
 use serde_json::json;
 
 const CLIENTS: usize = 100;
-/// The memory in bytes that two rounds may leave behind. A leaked request keeps at least its text of 80 KB: a leak in each
-/// would be 16 MB. The figure of the Worker is exact, that of the native server includes memory that the allocator keeps.
 /// How often memory is measured before it counts as growing without end.
 const MAX_ROUNDS: usize = 4;
-
+/// The memory in bytes that two rounds may leave behind. A leaked request keeps at least its text of 80 KB: a leak in each
+/// would be 16 MB. The figure of the Worker is exact, that of the native server includes memory that the allocator keeps.
 const fn max_growth_bytes(product: Product) -> u64 {
     match product {
         Product::Native => 16 * 1024 * 1024,
