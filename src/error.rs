@@ -378,7 +378,7 @@ impl Error {
         self
     }
 
-    /// Returns the same error, which tells where the session of an account other than `default` is replaced.
+    /// Returns the same error, which says where the session of an account other than `default` is replaced.
     #[must_use]
     pub fn for_account(mut self, name: &str) -> Self {
         if matches!(self.0.kind, ErrorKind::SessionExpired | ErrorKind::Challenge) {

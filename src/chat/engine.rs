@@ -510,10 +510,10 @@ fn translator(
     // The second upstream counts the tokens itself.
     let limit = options.max_tokens.filter(|_| second.is_none());
     let translator = Translator::new(decoder, encoder, options.stop.clone(), limit).with_links(links.clone());
-    let translator = match (second, tools) {
-        (Some(Second { rules: Some(rules), .. }), _) => translator.with_native_tools(rules.clone()),
-        (None, Some(rules)) => translator.with_tools(rules.clone(), may_repeat),
-        _ => translator,
+    let translator = match second.map_or(tools, |second| &second.rules) {
+        Some(rules) if services.upstream.capabilities().has_tools => translator.with_native_tools(rules.clone()),
+        Some(rules) => translator.with_tools(rules.clone(), may_repeat),
+        None => translator,
     };
     match format {
         Some(format) => translator.with_format(format.clone(), may_repeat),

@@ -6,7 +6,7 @@ use super::lookup::{ConfigError, Lookup, invalid};
 use crate::secret::Secret;
 
 /// The codes after which the second upstream may be asked.
-pub const CODES: &[&str] = &[
+const CODES: &[&str] = &[
     "qwen_session_missing",
     "qwen_session_expired",
     "qwen_challenge",

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, net::IpAddr, str::FromStr as _, time::Duration}
 
 use crate::{origin::Origin, secret::Secret};
 pub use account_name::AccountName;
-pub use fallback::{CODES as FALLBACK_CODES, Fallback, FallbackAfter};
+pub use fallback::{Fallback, FallbackAfter};
 use keys::Keys;
 pub use keys::{ApiKey, MAX_ACCOUNTS, MIN_SAFE_KEY};
 pub use lookup::ConfigError;

@@ -8,6 +8,7 @@ mod ports;
 pub mod qwen;
 mod seam;
 mod sse;
+mod words;
 
 pub use compatible::{Attached, AttachedContent, WholeAsk};
 pub use owner::{AccountId, Owner, ScopeKey};

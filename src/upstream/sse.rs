@@ -14,6 +14,18 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Whether to read on, or why not: `Break(Ok(()))` = enough was read.
 pub type Flow = ControlFlow<Result<(), Error>>;
 
+/// Whether to read on, as decoders report it.
+///
+/// # Errors
+/// Why not.
+pub(in crate::upstream) fn settle(flow: Flow) -> Result<bool, Error> {
+    match flow {
+        Flow::Continue(()) => Ok(true),
+        Flow::Break(Ok(())) => Ok(false),
+        Flow::Break(Err(error)) => Err(error),
+    }
+}
+
 /// One thing that a stream said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SseItem<'a> {

@@ -98,7 +98,7 @@ fn directive_of(shared: &Shared, messages: &[Value]) -> Directive {
     Directive::default()
 }
 
-/// The directive that stands in a text.
+/// The directive in a text.
 fn own_directive(text: &str) -> Directive {
     if let Some(at) = text.rfind(OPEN) {
         return Directive::parse(text[at + OPEN.len()..].split(CLOSE).next().unwrap_or_default());

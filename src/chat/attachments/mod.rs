@@ -390,4 +390,17 @@ mod tests {
         let taken = Attachments::take(&mut request.messages).unwrap();
         assert_eq!(taken.sent(0).count(), MAX_SENT, "the newest of them");
     }
+
+    #[test]
+    fn contents_are_let_go_and_links_stay() {
+        let body = r#"{"messages":[{"role":"user","content":[
+            {"type":"image_url","image_url":{"url":"data:image/png;base64,aGk="}},
+            {"type":"image_url","image_url":{"url":"https://x.test/a.png"}}]}]}"#;
+        let mut request = crate::chat::test_requests::request(body);
+        let taken = Attachments::take(&mut request.messages).unwrap();
+        assert_eq!(taken.as_sent().unwrap().len(), 2);
+        taken.release();
+        let left = taken.as_sent().unwrap();
+        assert_eq!(left.iter().map(|attached| attached.name.as_str()).collect::<Vec<_>>(), ["a.png"]);
+    }
 }

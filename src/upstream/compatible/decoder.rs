@@ -12,13 +12,13 @@ use super::{
     errors::{Server, is_refusal},
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     llm::{CallEvent, Event, FinishReason, ToolKind, Usage},
     upstream::{
         EventSink,
         fields::Object,
         halves::{Joiner, marked, whole},
-        sse::{Flow, SseItem, SseReader},
+        sse::{Flow, SseItem, SseReader, settle},
     },
 };
 
@@ -99,11 +99,7 @@ impl Decoder {
     /// What the stream itself reports as an error.
     pub fn feed(&mut self, piece: &[u8], sink: &mut impl EventSink) -> Result<bool> {
         let state = &mut self.state;
-        match self.reader.feed(piece, |item| state.item(item, sink)) {
-            Flow::Continue(()) => Ok(true),
-            Flow::Break(Ok(())) => Ok(false),
-            Flow::Break(Err(error)) => Err(error.of_fallback()),
-        }
+        settle(self.reader.feed(piece, |item| state.item(item, sink))).map_err(Error::of_fallback)
     }
 
     /// The bytes have ended.
@@ -112,10 +108,8 @@ impl Decoder {
     /// `upstream_empty`, `upstream_invalid` or `upstream_truncated` when the end of the answer was not seen.
     pub fn finish(&mut self, sink: &mut impl EventSink) -> Result<()> {
         let state = &mut self.state;
-        match self.reader.finish(|item| state.item(item, sink)) {
-            Flow::Continue(()) => {}
-            Flow::Break(Ok(())) => return Ok(()),
-            Flow::Break(Err(error)) => return Err(error.of_fallback()),
+        if !settle(self.reader.finish(|item| state.item(item, sink))).map_err(Error::of_fallback)? {
+            return Ok(());
         }
         if state.events == 0 && !state.raw.is_empty() {
             return state.whole(sink);
@@ -161,7 +155,7 @@ impl Decoder {
 
     /// The error of an answer without a word.
     #[must_use]
-    pub fn empty_answer(&self) -> crate::error::Error {
+    pub fn empty_answer(&self) -> Error {
         self.state.server.empty()
     }
 }

@@ -10,10 +10,9 @@ use crate::{
     error::{Error, ErrorKind},
     platform::{FetchError, FetchErrorKind},
     secret::Secret,
+    upstream::words::words,
 };
 
-/// The most of the server's own words that is passed on, in bytes.
-const MAX_WORDS: usize = 300;
 /// No wait that the server names is passed on as longer than this.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// What to tell clients of a busy server that names no time.
@@ -176,19 +175,11 @@ impl Server {
         Error::new(kind, format!("{}: {message}", self.host)).of_fallback()
     }
 
-    /// The server's words, made safe to pass on: one line, of a bounded length, without the key.
+    /// The server's words, as [`words`], without the key.
     fn words(&self, text: &str) -> String {
         let key = self.key.as_ref().map(Secret::expose).filter(|key| key.len() >= MIN_KEY);
         let text = key.map_or_else(|| text.to_owned(), |key| text.replace(key, "…"));
-        let mut words = String::new();
-        for character in text.chars().filter(|character| !character.is_control()) {
-            if words.len() >= MAX_WORDS {
-                words.push('…');
-                break;
-            }
-            words.push(character);
-        }
-        words.trim().trim_end_matches('.').to_owned()
+        words(&text).trim().trim_end_matches('.').to_owned()
     }
 }
 

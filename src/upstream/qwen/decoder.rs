@@ -20,7 +20,7 @@ use crate::{
     llm::{CallEvent, Event, FinishReason, PictureEvent, Source, ToolKind, Usage},
     upstream::{
         halves::{Joiner, marked, whole},
-        sse::{Flow, SseItem, SseReader},
+        sse::{Flow, SseItem, SseReader, settle},
     },
 };
 
@@ -211,14 +211,6 @@ impl Decoder {
     #[must_use]
     pub fn unknown_events(&self) -> u32 {
         self.state.unknown
-    }
-}
-
-fn settle(flow: Flow) -> Result<bool> {
-    match flow {
-        Flow::Continue(()) => Ok(true),
-        Flow::Break(Ok(())) => Ok(false),
-        Flow::Break(Err(error)) => Err(error),
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use crate::{
     error::{Error, ErrorKind},
     surrogates::{text_of, without_lone_surrogates},
+    upstream::words::words,
 };
 
 /// How long no request is sent after the site asked for a check by its click page.
@@ -22,8 +23,6 @@ const BUSY_PAUSE: Duration = Duration::from_secs(30);
 const HOUR: u64 = 60 * 60;
 /// No wait that the site names is passed on as longer than this.
 const MAX_WAIT: Duration = Duration::from_secs(31 * 24 * HOUR);
-/// The most of the site's own words that is passed on.
-const MAX_WORDS: usize = 300;
 /// The same for the link to its check, which carries a long code.
 const MAX_LINK: usize = 4096;
 /// The longest of the codes below, and some more.
@@ -49,19 +48,6 @@ fn challenge(pause: Duration, link: Option<&str>) -> Error {
             && link.bytes().all(|byte| byte.is_ascii_graphic())
     };
     error.with_link(link.filter(plain).unwrap_or("https://chat.qwen.ai/"))
-}
-
-/// The site's words, made safe to pass on: one line, of a bounded length.
-fn words(text: &str) -> String {
-    let mut words = String::new();
-    for character in text.chars().filter(|character| !character.is_control()) {
-        if words.len() >= MAX_WORDS {
-            words.push('…');
-            break;
-        }
-        words.push(character);
-    }
-    words
 }
 
 fn reason(text: &str) -> String {

@@ -30,7 +30,7 @@ enum Disturbance {
     Quota,
     /// The site forgets both tokens.
     Refusal,
-    /// A person gives the account the session of another user while requests run.
+    /// A person replaces the session of the account by that of another user while requests run.
     Replacement,
 }
 

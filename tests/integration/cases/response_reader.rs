@@ -68,7 +68,7 @@ impl Response {
             assert!(["completed", "incomplete"].contains(&body["status"].as_str().unwrap()), "{body}");
             Self { body, kinds: Vec::new(), heartbeats: 0 }
         };
-        // The site always tells its usage.
+        // The site always reports its usage.
         let is_fallback = reply.header("x-upstream") == Some("fallback");
         let usage = &response.body["usage"];
         let is_counted = response.body["status"] != "completed" || usage["input_tokens"].as_u64().unwrap() > 0;
@@ -213,7 +213,7 @@ fn assert_shape(body: &Value) {
     if is_complete {
         let usage = &body["usage"];
         let count = |field: &str| usage[field].as_u64().unwrap_or_else(|| panic!("{field}: {usage}"));
-        // Where the upstream tells none, all are zeros.
+        // Where the upstream reports none, all are zeros.
         let is_told = count("total_tokens") > 0;
         assert!((count("input_tokens") > 0) == is_told && (count("output_tokens") > 0) == is_told, "{usage}");
         assert!(count("total_tokens") >= count("input_tokens"), "{usage}");

@@ -42,7 +42,7 @@ export async function lookForAccounts() {
   try {
     accounts = (await (await ask("/admin/accounts", { headers: adminKey() })).json()).data;
   } catch {
-    // The form tells what is wrong when it is used.
+    // The form says what is wrong when it is used.
     accounts = [];
   }
   show();
