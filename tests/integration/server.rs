@@ -38,6 +38,8 @@ pub const OPEN_FILE_LIMIT: &str = "TEST_DESCRIPTORS";
 pub const ANALYTICS: &str = "TEST_ANALYTICS";
 /// Test-only setting: the number of isolates of the Worker that share one database.
 const ISOLATES: &str = "TEST_ISOLATES";
+/// Setting of servers that give up on a silent upstream soon. Healthy answers come well within it on a busy machine too.
+pub const SHORT_IDLE: (&str, &str) = ("UPSTREAM_IDLE_SECONDS", "4");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 pub type Run = fn(Arc<Case>) -> Pin<Box<dyn Future<Output = ()> + Send>>;

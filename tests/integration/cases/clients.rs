@@ -11,7 +11,7 @@ use super::images::drawing;
 use crate::{
     fake_compatible::Compatible,
     fake_qwen::Fake,
-    server::{Case, KEY, Server},
+    server::{Case, KEY, SHORT_IDLE, Server},
 };
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -24,7 +24,7 @@ async fn run(case: &Case, program: &str, script: &str) {
     // A refused session is not tried again for a while, so this one is of an account of its own.
     let ended = case.start(&[]).await;
     let sessionless = case.start(&[("QWEN_COOKIES", "")]).await;
-    let impatient = case.start(&[("UPSTREAM_IDLE_SECONDS", "1")]).await;
+    let impatient = case.start(&[SHORT_IDLE]).await;
     let mut command = command(program, script, &server);
     command
         .env("CHALLENGED_URL", format!("{}/v1", challenged.url))

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     fake_qwen::{Fake, Outcome, Row, recorded},
     http::{Reply, chat, concat_deltas, events, with},
-    server::{Case, Server, unique},
+    server::{Case, SHORT_IDLE, Server, unique},
 };
 
 /// The error code after which no upstream request is sent.
@@ -346,7 +346,7 @@ pub async fn a_refused_session_stops_upstream_calls(case: Arc<Case>) {
 }
 
 pub async fn an_idle_upstream_times_out(case: Arc<Case>) {
-    let server = case.start(&[("UPSTREAM_IDLE_SECONDS", "2"), ("FIRST_BYTE_SECONDS", "5")]).await;
+    let server = case.start(&[SHORT_IDLE, ("FIRST_BYTE_SECONDS", "30")]).await;
     for (prompt, stream) in
         [("[[fake hang=1]]", false), ("[[fake hang=1]]", true), ("[[fake stall=1]]", false), ("[[fake stall=1]]", true)]
     {

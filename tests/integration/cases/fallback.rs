@@ -17,7 +17,7 @@ use crate::{
     fake_qwen::{Fake, encoded, steps},
     form::Form,
     http::{Reply, eventually, with},
-    server::{Case, KEY, Server, unique},
+    server::{Case, KEY, SHORT_IDLE, Server, unique},
 };
 
 /// The site's quota is used up, and the second upstream says this.
@@ -52,7 +52,7 @@ pub async fn each_listed_code_is_answered_by_the_second_upstream(case: Arc<Case>
         ("upstream_error", 502, "fail=http_500", [("LOG", "info")]),
         ("upstream_error", 502, "fail=error_before", [("LOG", "info")]),
         ("upstream_error", 502, "reset=1", [("LOG", "info")]),
-        ("upstream_timeout", 504, "hang=1", [("UPSTREAM_IDLE_SECONDS", "1")]),
+        ("upstream_timeout", 504, "hang=1", [SHORT_IDLE]),
     ] {
         let (fake, second) = (Fake::start(), Compatible::start());
         let server = case.start_with_second(&fake, &second, &settings).await;
@@ -233,7 +233,7 @@ pub async fn the_list_of_codes_is_configurable(case: Arc<Case>) {
 pub async fn nothing_is_asked_there_once_something_was_sent(case: Arc<Case>) {
     let (fake, second) = (Fake::start(), Compatible::start());
     let settings = [("FALLBACK_ON", "upstream_error,upstream_truncated,upstream_timeout,quota_exceeded")];
-    let server = case.start_with_second(&fake, &second, &[settings[0], ("UPSTREAM_IDLE_SECONDS", "1")]).await;
+    let server = case.start_with_second(&fake, &second, &[settings[0], SHORT_IDLE]).await;
     for (keys, code) in [
         ("stream=count n=6 fail=error_amid", "upstream_error"),
         ("stream=count n=6 fail=error_amid code=quota_limit", "quota_exceeded"),

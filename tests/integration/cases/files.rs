@@ -9,7 +9,7 @@ use crate::{
     fake_qwen::{Fake, FaultKind, Stage, StorageFault},
     form::{Form, LargeUpload},
     http::{EVENT_STREAM, Raw, Reply, concat_deltas, eventually, with},
-    server::{BROKEN_STORE, Case, KEY, Server},
+    server::{BROKEN_STORE, Case, KEY, SHORT_IDLE, Server},
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -650,7 +650,7 @@ pub async fn upload_credentials_are_passed_through(case: Arc<Case>) {
 }
 
 pub async fn a_silent_storage_times_out(case: Arc<Case>) {
-    let (fake, server) = with_storage(&case, &[("UPSTREAM_IDLE_SECONDS", "1")]).await;
+    let (fake, server) = with_storage(&case, &[SHORT_IDLE]).await;
     let late = |stage| StorageFault::new(stage, FaultKind::Delay(Duration::from_secs(30)));
     fake.set_storage_fault("whole", &[late(Stage::Put)]);
     fake.set_storage_fault("begin", &[late(Stage::Initiate), late(Stage::Put)]);

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     fake_qwen::{Fake, encoded, steps},
     http::{Reply, with},
-    server::{Case, Server, unique},
+    server::{Case, SHORT_IDLE, Server, unique},
 };
 
 pub async fn responses_have_the_openai_shape(case: Arc<Case>) {
@@ -178,7 +178,7 @@ pub async fn thinking_after_text_is_an_item_of_its_own(case: Arc<Case>) {
 }
 
 pub async fn errors_amid_a_stream_are_failed_responses(case: Arc<Case>) {
-    let server = case.start(&[("UPSTREAM_IDLE_SECONDS", "2")]).await;
+    let server = case.start(&[SHORT_IDLE]).await;
     for (keys, code) in [
         ("fail=error_amid", "upstream_error"),
         ("fail=error_amid code=quota_limit", "quota_exceeded"),

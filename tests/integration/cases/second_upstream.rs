@@ -17,7 +17,7 @@ use crate::{
     fake_compatible::{Compatible, KEY},
     fake_qwen::{Fake, encoded},
     http::{Reply, chat, concat_deltas, eventually, with},
-    server::{Case, Server, unique},
+    server::{Case, SHORT_IDLE, Server, unique},
 };
 
 /// A server that asks nobody but the second upstream.
@@ -1076,7 +1076,7 @@ pub async fn its_refusals_have_their_status_and_code(case: Arc<Case>) {
 }
 
 pub async fn errors_amid_its_stream_end_it(case: Arc<Case>) {
-    let (second, server) = alone(&case, &[("UPSTREAM_IDLE_SECONDS", "1")]).await;
+    let (second, server) = alone(&case, &[SHORT_IDLE]).await;
     for (form, code) in [
         ("error=openai", "upstream_error"),
         ("error=choices", "upstream_error"),
@@ -1156,7 +1156,7 @@ pub async fn a_silent_or_absent_upstream_is_an_error(case: Arc<Case>) {
     let url = format!("http://{closed}/v1");
     let settings = [("FALLBACK_BASE_URL", url.as_str()), ("FALLBACK_API_KEY", KEY), ("FALLBACK_ON", "always")];
     let absent = case.start(&settings).await;
-    let (second, server) = alone(&case, &[("UPSTREAM_IDLE_SECONDS", "1")]).await;
+    let (second, server) = alone(&case, &[SHORT_IDLE]).await;
     for (dialect, stream) in ALL {
         for (server, directive, expected) in [
             (&absent, "say=x", (502, "upstream_error")),
