@@ -43,7 +43,7 @@ impl Product {
         is_public: true,
         is_distributed: true,
         keeps_metrics: false,
-        coalesce_ms: 20,
+        coalesce_ms: 50,
         body_memory: 48 * MIB as usize,
         chat_body: 16 * MIB as usize,
         attachment_permits: 8,
