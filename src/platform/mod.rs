@@ -11,6 +11,7 @@ mod messages;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
 mod ports;
+mod random;
 mod request;
 pub mod telemetry;
 #[cfg(all(test, not(target_arch = "wasm32")))]

@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 
 use crate::platform::{
     Asset, Assets, Body, BoxFuture, Clock, Database, DatabaseError, Entropy, FetchError, FetchResponse, Gauges, Http,
-    MaybeSend, NoRandomness, Payload, Reach, Row, Statement, Tasks, Telemetry, address,
+    MaybeSend, NoRandomness, Payload, Reach, Row, Statement, Tasks, Telemetry, address, random,
     telemetry::{Event, RequestMetrics},
 };
 use crate::unix_time::UnixMillis;
@@ -116,9 +116,7 @@ impl Clock for Native {
 
 impl Entropy for Native {
     fn random(&self) -> Result<[u8; 16], NoRandomness> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;
-        Ok(bytes)
+        random::random()
     }
 }
 

@@ -101,9 +101,7 @@ impl Clock for Worker {
 
 impl Entropy for Worker {
     fn random(&self) -> Result<[u8; 16], NoRandomness> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;
-        Ok(bytes)
+        random::random()
     }
 }
 
