@@ -1,4 +1,5 @@
-//! SQLite on its own thread. The async side sends batches and awaits the rows.
+//! SQLite on its own thread. The async side sends batches and awaits the rows; batches that wait at the same time are written
+//! with one commit.
 
 use std::{
     io::ErrorKind,
@@ -6,10 +7,10 @@ use std::{
     path::Path,
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, types::ValueRef};
+use rusqlite::{Connection, TransactionBehavior, types::ValueRef};
 use tokio::sync::oneshot;
 
 use crate::platform::{DatabaseError, Row, Statement, Value};
@@ -19,9 +20,23 @@ pub type Migrations = &'static [(&'static str, &'static str)];
 
 /// How long a statement waits for the lock of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many batches one commit may have. It bounds how long the first of them waits for the last.
+const MAX_GROUP: usize = 64;
+/// How long a group of several batches waits for more of them before its commit. A single batch waits for nothing.
+const COMMIT_DELAY: Duration = Duration::from_micros(500);
+/// Statements that stay prepared.
+const PREPARED: usize = 64;
+
+type Answers = Vec<Vec<Row>>;
+
+/// A batch, and where its rows go.
+struct Batch {
+    statements: Vec<Statement>,
+    answer: oneshot::Sender<Result<Answers, DatabaseError>>,
+}
 
 enum Job {
-    Run(Vec<Statement>, oneshot::Sender<Result<Vec<Vec<Row>>, DatabaseError>>),
+    Run(Batch),
     Scrub(oneshot::Sender<Result<(), DatabaseError>>),
     Close(oneshot::Sender<()>),
 }
@@ -67,8 +82,8 @@ impl Database {
         self.warning.as_deref()
     }
 
-    pub(super) async fn run(&self, batch: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
-        self.call(|answer| Job::Run(batch, answer)).await?
+    pub(super) async fn run(&self, batch: Vec<Statement>) -> Result<Answers, DatabaseError> {
+        self.call(|answer| Job::Run(Batch { statements: batch, answer })).await?
     }
 
     /// Removes overwritten and deleted rows from the database file and its side files.
@@ -91,11 +106,11 @@ impl Database {
 }
 
 fn serve(mut connection: Connection, jobs: &mpsc::Receiver<Job>) {
-    let database_error = |error: rusqlite::Error| DatabaseError(error.to_string());
+    let mut next = jobs.recv().ok();
     // A job runs even if its client has left and nobody receives the reply.
-    while let Ok(job) = jobs.recv() {
+    while let Some(job) = next.take() {
         match job {
-            Job::Run(batch, answer) => drop(answer.send(run(&mut connection, &batch).map_err(database_error))),
+            Job::Run(batch) => next = run_group(&mut connection, jobs, batch),
             Job::Scrub(answer) => drop(answer.send(checkpoint(&connection).map_err(database_error).and_then(|done| {
                 done.then_some(()).ok_or_else(|| DatabaseError("the write-ahead log is in use".to_owned()))
             }))),
@@ -109,7 +124,71 @@ fn serve(mut connection: Connection, jobs: &mpsc::Receiver<Job>) {
                 return;
             }
         }
+        next = next.or_else(|| jobs.recv().ok());
     }
+}
+
+/// Runs a batch and those that wait behind it: the reads at once, the writes with one commit. Returns the next job that is no
+/// batch.
+fn run_group(connection: &mut Connection, jobs: &mpsc::Receiver<Job>, first: Batch) -> Option<Job> {
+    let (mut reads, mut writes, mut next, mut waiting_since) = (Vec::new(), Vec::new(), Some(Job::Run(first)), None);
+    loop {
+        while let Some(Job::Run(batch)) = next {
+            let group = if batch.statements.iter().all(is_read) { &mut reads } else { &mut writes };
+            group.push(batch);
+            next = if group.len() < MAX_GROUP { jobs.try_recv().ok() } else { None };
+        }
+        read(connection, &mut reads);
+        if next.is_some() || !(2..MAX_GROUP).contains(&writes.len()) {
+            break;
+        }
+        let waited = waiting_since.get_or_insert_with(Instant::now).elapsed();
+        next = COMMIT_DELAY.checked_sub(waited).and_then(|left| jobs.recv_timeout(left).ok());
+        if next.is_none() {
+            break;
+        }
+    }
+    write(connection, writes);
+    next
+}
+
+/// Whether a statement only reads. What is not certain to do so counts as a write.
+fn is_read(statement: &Statement) -> bool {
+    statement.sql.starts_with("SELECT ")
+}
+
+/// Runs batches that only read, with one look for locks.
+fn read(connection: &Connection, group: &mut Vec<Batch>) {
+    // A batch sees one state of the database. A transaction that has only read has nothing to commit.
+    let statements = group.iter().map(|batch| batch.statements.len()).sum::<usize>();
+    let _transaction = if statements > 1 { connection.unchecked_transaction().ok() } else { None };
+    for batch in group.drain(..) {
+        let _ = batch.answer.send(query_all(connection, &batch.statements).map_err(database_error));
+    }
+}
+
+/// Runs batches in one transaction. If one of them fails, or the commit, each runs in a transaction of its own.
+fn write(connection: &mut Connection, group: Vec<Batch>) {
+    let together = if group.len() > 1 { run_together(connection, &group).ok() } else { None };
+    let mut together = together.map(Vec::into_iter);
+    for batch in group {
+        let done = match together.as_mut().and_then(Iterator::next) {
+            Some(answers) => Ok(answers),
+            None => run(connection, &batch.statements).map_err(database_error),
+        };
+        let _ = batch.answer.send(done);
+    }
+}
+
+fn run_together(connection: &mut Connection, group: &[Batch]) -> rusqlite::Result<Vec<Answers>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let all = group.iter().map(|batch| query_all(&transaction, &batch.statements)).collect::<Result<_, _>>()?;
+    transaction.commit()?;
+    Ok(all)
+}
+
+fn database_error(error: rusqlite::Error) -> DatabaseError {
+    DatabaseError(error.to_string())
 }
 
 /// Moves the write-ahead log into the database and truncates it, because it holds older versions of rows. Returns false if
@@ -185,6 +264,7 @@ pub(in crate::platform) fn in_memory(migrations: Migrations) -> Result<Connectio
 
 fn prepare(connection: &mut Connection, migrations: Migrations) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED);
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // In WAL mode NORMAL loses at most the last commits on a power cut and never corrupts.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -199,7 +279,7 @@ fn prepare(connection: &mut Connection, migrations: Migrations) -> rusqlite::Res
         )",
     )?;
     for (name, sql) in migrations {
-        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let applied: bool =
             transaction
                 .query_row("SELECT EXISTS (SELECT 1 FROM d1_migrations WHERE name = ?1)", [name], |row| row.get(0))?;
@@ -212,21 +292,27 @@ fn prepare(connection: &mut Connection, migrations: Migrations) -> rusqlite::Res
     Ok(())
 }
 
-pub(in crate::platform) fn run(connection: &mut Connection, batch: &[Statement]) -> rusqlite::Result<Vec<Vec<Row>>> {
+/// Runs a batch: all of its statements, or none.
+pub(in crate::platform) fn run(connection: &mut Connection, batch: &[Statement]) -> rusqlite::Result<Answers> {
     let transaction = connection.transaction()?;
-    let mut answers = Vec::with_capacity(batch.len());
-    for statement in batch {
-        let mut prepared = transaction.prepare_cached(statement.sql)?;
-        let columns = prepared.column_count();
-        let mut rows = prepared.query(rusqlite::params_from_iter(&statement.parameters))?;
-        let mut answer = Vec::new();
-        while let Some(row) = rows.next()? {
-            answer.push((0..columns).map(|column| row.get(column)).collect::<rusqlite::Result<Row>>()?);
-        }
-        answers.push(answer);
-    }
+    let answers = query_all(&transaction, batch)?;
     transaction.commit()?;
     Ok(answers)
+}
+
+fn query_all(connection: &Connection, batch: &[Statement]) -> rusqlite::Result<Answers> {
+    batch.iter().map(|statement| query(connection, statement)).collect()
+}
+
+fn query(connection: &Connection, statement: &Statement) -> rusqlite::Result<Vec<Row>> {
+    let mut prepared = connection.prepare_cached(statement.sql)?;
+    let columns = prepared.column_count();
+    let mut rows = prepared.query(rusqlite::params_from_iter(&statement.parameters))?;
+    let mut answer = Vec::new();
+    while let Some(row) = rows.next()? {
+        answer.push((0..columns).map(|column| row.get(column)).collect::<rusqlite::Result<Row>>()?);
+    }
+    Ok(answer)
 }
 
 impl rusqlite::ToSql for Value {
@@ -293,6 +379,55 @@ mod tests {
         let put = statement(PUT, vec![Value::Text("k".into()), Value::Text("v".into()), Value::Integer(1)]);
         assert!(database.run(vec![put.clone(), put]).await.is_err());
         assert_eq!(database.run(vec![statement("SELECT key FROM cache", vec![])]).await.unwrap(), [Vec::<Row>::new()]);
+    }
+
+    /// A batch that puts these keys, and whether it has to fail because a key occurs twice.
+    fn puts(keys: &[usize]) -> (Vec<Statement>, bool) {
+        let put = |key: &usize| {
+            statement(PUT, vec![Value::Text(key.to_string()), Value::Text("v".into()), Value::Integer(1)])
+        };
+        let distinct: std::collections::HashSet<_> = keys.iter().collect();
+        (keys.iter().map(put).collect(), distinct.len() < keys.len())
+    }
+
+    #[tokio::test]
+    async fn batches_at_the_same_time_fail_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("test.db"), MIGRATIONS);
+        let batches: Vec<_> = (0..300).map(|n| if n % 7 == 3 { puts(&[n, 1000, 1000]) } else { puts(&[n]) }).collect();
+        let done = futures::future::join_all(batches.iter().map(|(batch, _)| database.run(batch.clone()))).await;
+        for ((_, must_fail), done) in batches.iter().zip(&done) {
+            assert_eq!(done.is_err(), *must_fail, "{done:?}");
+        }
+        let count = statement("SELECT count(*) FROM cache", vec![]);
+        let kept = done.iter().filter(|done| done.is_ok()).count();
+        assert_eq!(database.run(vec![count]).await.unwrap(), [[[Value::Integer(kept as i64)]]]);
+    }
+
+    #[tokio::test]
+    async fn what_is_answered_is_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        let (database, other) = (Database::open(&path, MIGRATIONS), Database::open(&path, MIGRATIONS));
+        let seen_by_another = async |key: usize| {
+            database.run(puts(&[key]).0).await.unwrap();
+            let read = statement("SELECT value FROM cache WHERE key = ?1", vec![Value::Text(key.to_string())]);
+            other.run(vec![read]).await.unwrap() == [[[Value::Text("v".into())]]]
+        };
+        let seen = futures::future::join_all((0..200).map(seen_by_another)).await;
+        assert!(seen.iter().all(|seen| *seen));
+    }
+
+    #[tokio::test]
+    async fn batches_run_before_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        let database = Database::open(&path, MIGRATIONS);
+        let writes = futures::future::join_all((0..100).map(|key| database.run(puts(&[key]).0)));
+        let (done, ()) = futures::future::join(writes, database.close()).await;
+        assert!(done.iter().all(Result::is_ok));
+        let rows = Database::open(&path, MIGRATIONS).run(vec![statement("SELECT count(*) FROM cache", vec![])]).await;
+        assert_eq!(rows.unwrap(), [[[Value::Integer(100)]]]);
     }
 
     #[tokio::test]
