@@ -8,8 +8,8 @@ use qwen_edge::{
 };
 use tracing::field::Field;
 use tracing_subscriber::{
-    EnvFilter,
     field::MakeExt as _,
+    filter::Targets,
     fmt::{
         self,
         format::{self, Writer},
@@ -23,7 +23,7 @@ use tracing_subscriber::{
 /// # Errors
 /// `LOG` is not a filter.
 pub(super) fn start(config: &Config) -> Result<(), ConfigError> {
-    let filter = EnvFilter::try_new(&config.log).map_err(|_| ConfigError {
+    let filter: Targets = config.log.parse().map_err(|_| ConfigError {
         name: "LOG",
         problem: "must be a filter such as info or qwen_edge=debug".to_owned(),
     })?;
