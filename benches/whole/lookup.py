@@ -23,17 +23,17 @@ NOT_BEFORE = NOW - 30 * 24 * 3600 * 1000
 
 # The statements of `find` and `find_first` in src/store/conversations.rs, verbatim (checked below).
 HISTORY = (
-    "SELECT key, conversation, chat_id, response_id, system FROM turns "
-    "WHERE key = ?1 AND ?1 = ?2 AND created_at >= ?3 AND kind = 'history'"
+    "SELECT key, conversation, chat_id, response_id, system, tools, depth, unseen FROM turns "
+    "WHERE key = ?2 AND created_at >= ?1 AND kind IN ('history', 'call')"
 )
 WITH_TOOLS = (
-    "SELECT key, conversation, chat_id, response_id, system FROM turns "
-    "WHERE key IN (?1, ?2) AND created_at >= ?3 AND kind = 'history'"
+    "SELECT key, conversation, chat_id, response_id, system, tools, depth, unseen FROM turns "
+    "WHERE key IN (?2, ?3) AND created_at >= ?1 AND kind IN ('history', 'call')"
 )
 EARLIER = (
-    "SELECT t.key, t.conversation, t.chat_id, t.response_id, t.system FROM turns t "
+    "SELECT t.key, t.conversation, t.chat_id, t.response_id, t.system, t.tools, t.depth, t.unseen FROM turns t "
     "WHERE t.key IN (SELECT value FROM json_each(?1)) AND t.created_at >= ?2 AND t.chat_id IS NOT NULL "
-    "AND (t.kind = 'history' OR EXISTS ( "
+    "AND (t.kind = 'history' OR (t.kind = 'pair' OR t.depth > ?4) AND EXISTS ( "
     "SELECT 1 FROM conversations c WHERE c.scope = ?3 AND c.id = t.conversation AND c.head = t.response_id))"
 )
 # A Rust string continues after a backslash at the end of a line, without the leading spaces of the next line.
@@ -58,7 +58,8 @@ def build(path, turns):
     # The settings of the native server, see src/platform/native/database.rs.
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")
-    database.execute("PRAGMA cache_size = -1000000")
+    # Only to write the file; the keys come in no order.
+    database.execute("PRAGMA cache_size = -4000000")
     for migration in sorted(pathlib.Path("migrations").glob("*.sql")):
         database.executescript(migration.read_text())
     known = []
@@ -68,15 +69,16 @@ def build(path, turns):
         count = min(TURNS_A_CONVERSATION, turns - first)
         for _ in range(count):
             history, answer = key(), uuid4()
-            rows = [(history, "history"), (key(), "answer")]
+            rows = [(history, "history"), (key(), "pair")]
             database.executemany(
-                "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO turns (key, kind, conversation, chat_id, response_id, system, created_at, depth) VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
                 [(row, kind, conversation, chat, answer, system, NOW) for row, kind in rows],
             )
             if dice.random() * turns < 2 * LOOKUPS:
                 known.append(history)
         database.execute(
-            "INSERT INTO conversations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO conversations (scope, id, chat_id, head, system, title, model, turns, created_at, updated_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (SCOPE, conversation, chat, answer, system, "A question of the usual length", "qwen3-max", count, NOW, NOW),
         )
     database.execute("COMMIT")
@@ -100,11 +102,11 @@ def depth(path, page):
 
 def parameters(sql, key):
     if sql is HISTORY:
-        return (key, key, NOT_BEFORE)
+        return (NOT_BEFORE, key)
     if sql is WITH_TOOLS:
-        return (strangers[-1], key, NOT_BEFORE)
+        return (NOT_BEFORE, strangers[-1], key)
     # The most expensive request: 40 earlier answers with two keys each, and the last answer.
-    return (json.dumps([*strangers[:80], key]), NOT_BEFORE, SCOPE)
+    return (json.dumps([*strangers[:80], key]), NOT_BEFORE, SCOPE, 1)
 
 def steps(database, sql, values):
     """The number of instructions of SQLite's virtual machine, which is the same on every machine."""
