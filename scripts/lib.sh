@@ -29,14 +29,17 @@ package_version() { # of Cargo.toml
 	sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1
 }
 
-release_rust() { # the compiler that the Dockerfile names, which makes releases and which CI uses; installed where rustup can
+release_rust() { # the compiler that the Dockerfile names, which makes releases and which CI uses
 	local version
 	version=$(sed -n 's/^FROM rust:\([0-9.]*\)-.*/\1/p' Dockerfile | head -n 1)
-	if command -v rustup >/dev/null; then
-		export RUSTUP_TOOLCHAIN=$version
-		rustup toolchain install --no-self-update --profile minimal --component clippy,rustfmt "$version" >&2
-	fi
+	if [[ $(rustc --version) != "rustc $version "* ]]; then use_toolchain "$version" --component clippy,rustfmt; fi
 	[[ $(rustc --version) == "rustc $version "* ]] || die "the Dockerfile names Rust $version, this is $(rustc --version)"
+}
+
+use_toolchain() { # VERSION OPTIONS…: of rustup; one that is there is left alone, for installing it again takes it away meanwhile
+	command -v rustup >/dev/null || die "rustup is needed to get Rust $1"
+	export RUSTUP_TOOLCHAIN=$1
+	RUSTUP_AUTO_INSTALL=0 rustc --version >/dev/null 2>&1 || rustup toolchain install --no-self-update --profile minimal "${@:2}" "$1" >&2
 }
 
 pack() { # FOLDER NAME: FOLDER/NAME as dist/NAME.tar.gz; the same content gives the same bytes where tar is GNU's
