@@ -1,8 +1,6 @@
 # The native server as a container: one binary, the libraries that it links to, and a folder for the database.
-# The version is exact. For a reproducible base image, add the digest that
-#   docker buildx imagetools inspect rust:1.95.0-slim-bookworm
-# prints: FROM rust:1.95.0-slim-bookworm@sha256:…
-FROM rust:1.95.0-slim-bookworm AS build
+# The digest is that of the tag for all architectures: docker buildx imagetools inspect rust:1.95.0-slim-bookworm
+FROM rust:1.95.0-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS build
 WORKDIR /src
 
 # Dependencies first, with stubs instead of the sources. This layer is rebuilt only when a manifest changes.
@@ -28,6 +26,8 @@ RUN install -d /image/usr/local/bin && install -d -m 1777 /image/data \
 	&& chroot /image /usr/local/bin/qwen-edge --version
 
 FROM scratch
+# The list of parts (--sbom=true) names the libraries of Cargo.lock: the binary does not.
+ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
 LABEL org.opencontainers.image.title="qwen-edge" \
 	org.opencontainers.image.description="Your own Qwen web account as an OpenAI-compatible API" \
 	org.opencontainers.image.licenses="MIT"
