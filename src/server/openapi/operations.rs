@@ -82,7 +82,7 @@ pub(super) fn about(
 fn health(status: &str, state: &str) -> Json {
     json!({
         "status": status,
-        "version": "0.1.0",
+        "version": env!("CARGO_PKG_VERSION"),
         "session": { "state": state, "expires_at": 1_798_099_200, "checked_at": 1_795_507_200 },
         "accounts": { "total": 1, "usable": u8::from(status != "unhealthy") },
         "store": { "ok": true, "errors": 0, "persistent": true },
@@ -324,7 +324,7 @@ pub(super) fn operation(endpoint: Endpoint, path: &str) -> Operation {
                         reference("ServerInformation"),
                         json!({
                             "name": "qwen-edge",
-                            "version": "0.1.0",
+                            "version": env!("CARGO_PKG_VERSION"),
                             "product": "box",
                             "message": "An OpenAI-compatible API for your own Qwen web account. Point a client at /v1.",
                             "docs": "/docs",
