@@ -24,9 +24,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::body::{Reply, Start};
 use super::chunks;
 use super::refusals;
+use crate::fake_qwen::body::{Reply, Start};
 use crate::fake_qwen::directive::Directive;
 
 const OPEN: &str = "[[api ";

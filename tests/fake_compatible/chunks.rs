@@ -23,8 +23,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::body::{Reply, Step};
 use super::refusals;
+use crate::fake_qwen::body::{Reply, Step};
 use crate::fake_qwen::directive::Directive;
 
 /// The delay before a connection is cut, so that the bytes before arrive.
@@ -53,7 +53,7 @@ pub(super) fn reply(directive: &Directive, body: &Value, answer: &Answer) -> Rep
     }
     let wants_usage = body["stream_options"]["include_usage"] == true;
     let events = form.events(wants_usage);
-    let mut reply = Reply::new(200, "text/event-stream; charset=utf-8", "");
+    let mut reply = Reply::chunked(200, "text/event-stream; charset=utf-8", "");
     reply.steps = steps(directive, events);
     if let Some(what) = directive.get("flood") {
         reply.steps.truncate(1);
@@ -245,15 +245,15 @@ impl Form<'_> {
         let event = |delta: Value| Bytes::from(format!("data: {}\n\n", self.delta(delta, &Value::Null)));
         let words = "word ".repeat(2_000);
         match what {
-            "line" => vec![Step::Bytes("data: ".into()), Step::Repeat(words.into())],
-            "event" => vec![Step::Repeat(format!("data: {words}\n").into())],
-            "text" => vec![Step::Repeat(event(json!({ "content": words })))],
-            "thinking" => vec![Step::Repeat(event(json!({ self.reasoning_field(): words })))],
+            "line" => vec![Step::Bytes("data: ".into()), Step::Repeat(words.into(), Duration::ZERO)],
+            "event" => vec![Step::Repeat(format!("data: {words}\n").into(), Duration::ZERO)],
+            "text" => vec![Step::Repeat(event(json!({ "content": words })), Duration::ZERO)],
+            "thinking" => vec![Step::Repeat(event(json!({ self.reasoning_field(): words })), Duration::ZERO)],
             "calls" => {
                 let piece =
                     |function: Value| event(json!({ "tool_calls": [{ "index": 0, "id": "c", "function": function }] }));
                 let begin = piece(json!({ "name": "get_weather", "arguments": "{\"city\":\"" }));
-                vec![Step::Bytes(begin), Step::Repeat(piece(json!({ "arguments": words })))]
+                vec![Step::Bytes(begin), Step::Repeat(piece(json!({ "arguments": words })), Duration::ZERO)]
             }
             other => panic!("no flood {other}"),
         }

@@ -7,7 +7,7 @@
 //! A `[[api key=value …]]` directive in the newest user message decides the answer (see [`answer`], [`chunks`] and [`refusals`]);
 //! without one it is the number of the messages and the newest text. In a prompt that has none, the answering keys of the fake
 //! site's `[[fake …]]` count, so that a script that was written for that one is answered alike; how the site fails is not its
-//! concern. It stands beside that fake, and reads directives and keeps its log as that one does.
+//! concern. It stands beside that fake, and reads directives, sends its answers and keeps its log as that one does.
 
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "a shared module; each binary uses a part of it")]
 #![allow(
@@ -21,7 +21,6 @@
 )]
 
 mod answer;
-mod body;
 mod check;
 mod chunks;
 mod refusals;
@@ -30,12 +29,11 @@ mod server;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use serde_json::Value;
-use tokio::sync::oneshot;
 
 use crate::fake_qwen::directive::Directive;
+use crate::fake_qwen::listener::Running;
 use crate::fake_qwen::log;
 pub use crate::fake_qwen::{Outcome, RecordedRequest};
 
@@ -80,8 +78,8 @@ impl Asked {
 pub struct Compatible {
     shared: Arc<Shared>,
     addr: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// Stops the fake when it is dropped.
+    _running: Running,
 }
 
 impl Compatible {
@@ -96,8 +94,8 @@ impl Compatible {
     /// The error of binding the address.
     pub fn bind(addr: SocketAddr) -> io::Result<Compatible> {
         let shared = Arc::new(Shared::default());
-        let (addr, stop, thread) = server::spawn(addr, Arc::clone(&shared))?;
-        Ok(Compatible { shared, addr, stop: Some(stop), thread: Some(thread) })
+        let (addr, running) = server::spawn(addr, Arc::clone(&shared))?;
+        Ok(Compatible { shared, addr, _running: running })
     }
 
     /// Its address without a path.
@@ -156,16 +154,5 @@ impl Shared {
         let mut standing = self.standing.lock().unwrap();
         standing.retain(|(known, _)| known != marker);
         standing.push((marker.to_owned(), Directive::parse(directive)));
-    }
-}
-
-impl Drop for Compatible {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }

@@ -1,9 +1,11 @@
 //! Refusals in the words of OpenAI, Model Studio, OpenRouter and the gateways before them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::KEY;
-use super::body::{Reply, Step};
+use crate::fake_qwen::body::{Reply, Step};
 use crate::fake_qwen::directive::Directive;
 
 const STUDIO_INSPECTION: &str =
@@ -21,7 +23,7 @@ fn studio(status: u16, code: &str, message: &str) -> Reply {
 }
 
 fn html(status: u16) -> Reply {
-    Reply::new(
+    Reply::chunked(
         status,
         "text/html; charset=utf-8",
         format!("<html><head><title>{status}</title></head><body>nginx</body></html>"),
@@ -99,21 +101,21 @@ pub(super) fn named(name: &str, directive: &Directive) -> Reply {
         "ok_html" => html(200),
         "ok_empty" => Reply::json(200, &json!({})),
         "ok_no_choices" => Reply::json(200, &json!({ "id": "x", "object": "chat.completion", "choices": [] })),
-        "ok_no_bytes" => Reply::new(200, "text/event-stream", ""),
-        "ok_only_done" => Reply::new(200, "text/event-stream", "data: [DONE]\n\n"),
+        "ok_no_bytes" => Reply::chunked(200, "text/event-stream", ""),
+        "ok_only_done" => Reply::chunked(200, "text/event-stream", "data: [DONE]\n\n"),
         // Its body has no end.
         "flood" => {
             let mut reply = openai(500, "", "", None, None);
-            reply.steps = vec![Step::Repeat("<p>word</p>".repeat(1_000).into())];
+            reply.steps = vec![Step::Repeat("<p>word</p>".repeat(1_000).into(), Duration::ZERO)];
             reply
         }
-        "redirect" => Reply::new(302, "text/plain", "").header("location", "/elsewhere"),
+        "redirect" => Reply::chunked(302, "text/plain", "").header("location", "/elsewhere"),
         // The key in all places of an error.
         "secret" => Reply::json(
             400,
             &json!({ "error": { "message": format!("no such plan for Bearer {KEY}"), "type": KEY, "param": KEY, "code": KEY }, KEY: KEY }),
         ),
-        "secret_words" => Reply::new(500, "text/plain", format!("panic: Authorization: Bearer {KEY}")),
+        "secret_words" => Reply::chunked(500, "text/plain", format!("panic: Authorization: Bearer {KEY}")),
         other => panic!("no refusal {other}"),
     };
     match directive.get("retry_after") {

@@ -1,6 +1,8 @@
 //! Responses as a list of steps: bytes, pauses, silence, a cut.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -9,7 +11,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::Response;
 use hyper::body::{Body, Frame, SizeHint};
+use serde_json::Value;
 use tokio::time::Sleep;
 
 use super::log::OutcomeGuard;
@@ -17,14 +21,14 @@ use super::stop;
 use super::turn::Turn;
 
 /// When the response headers are sent.
-pub(super) enum Start {
+pub(crate) enum Start {
     After(Duration),
     Never,
     /// The connection is closed instead.
     Reset,
 }
 
-pub(super) enum Step {
+pub(crate) enum Step {
     /// One write.
     Bytes(Bytes),
     /// Padding of a large file, which is made while it is sent.
@@ -42,29 +46,29 @@ pub(super) enum Step {
 }
 
 /// The length of one write of padding.
-pub(super) const FILL_BYTES: u64 = 64 << 10;
+pub(crate) const FILL_BYTES: u64 = 64 << 10;
 
 /// At most 64 KiB of the padding of a file, from the offset `from` on. It tells the offset, so that a wrong range is seen.
-pub(super) fn fill(from: u64, length: u64) -> Bytes {
+pub(crate) fn fill(from: u64, length: u64) -> Bytes {
     static PATTERN: OnceLock<Bytes> = OnceLock::new();
     let pattern = PATTERN.get_or_init(|| (0..2 * FILL_BYTES).map(|at| (at ^ at >> 8).to_le_bytes()[0]).collect());
     let start = usize::try_from(from % FILL_BYTES).expect("below 64 KiB");
     pattern.slice(start..start + usize::try_from(length.min(FILL_BYTES)).expect("at most 64 KiB"))
 }
 
-pub(super) struct Reply {
-    pub(super) start: Start,
-    pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) steps: Vec<Step>,
+pub(crate) struct Reply {
+    pub(crate) start: Start,
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) steps: Vec<Step>,
     /// Whether the length is declared; otherwise the body is chunked.
-    pub(super) sized: bool,
+    pub(crate) sized: bool,
     pub(super) turn: Option<Turn>,
 }
 
 impl Reply {
     /// A response with the whole body in one write.
-    pub(super) fn whole(status: u16, content_type: &str, body: impl Into<Bytes>) -> Reply {
+    pub(crate) fn whole(status: u16, content_type: &str, body: impl Into<Bytes>) -> Reply {
         Reply {
             start: Start::After(Duration::ZERO),
             status,
@@ -75,22 +79,68 @@ impl Reply {
         }
     }
 
-    pub(super) fn never() -> Reply {
+    /// A response whose length is not declared.
+    pub(crate) fn chunked(status: u16, content_type: &str, body: impl Into<Bytes>) -> Reply {
+        Reply { sized: false, ..Reply::whole(status, content_type, body) }
+    }
+
+    /// JSON whose length is not declared.
+    pub(crate) fn json(status: u16, body: &Value) -> Reply {
+        Reply::chunked(status, "application/json", body.to_string())
+    }
+
+    pub(crate) fn never() -> Reply {
         Reply { start: Start::Never, ..Reply::whole(200, "text/plain", "") }
     }
 
-    pub(super) fn reset() -> Reply {
+    pub(crate) fn reset() -> Reply {
         Reply { start: Start::Reset, ..Reply::whole(200, "text/plain", "") }
     }
 
-    pub(super) fn header(mut self, name: &str, value: impl Into<String>) -> Reply {
+    pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Reply {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
 }
 
+/// Closes the connection without a response.
+#[derive(Debug)]
+pub(crate) struct NoResponse;
+
+impl fmt::Display for NoResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no response to this request")
+    }
+}
+
+impl std::error::Error for NoResponse {}
+
+impl Reply {
+    /// Waits until the response is due.
+    pub(crate) async fn begin(self, outcome: OutcomeGuard) -> Result<Response<StepBody>, NoResponse> {
+        let Reply { start, status, headers, steps, sized, turn } = self;
+        let delay = match start {
+            Start::After(delay) => delay,
+            Start::Never => match std::future::pending::<Infallible>().await {},
+            Start::Reset => {
+                outcome.closed_by_fake();
+                return Err(NoResponse);
+            }
+        };
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        let mut response = Response::builder().status(status);
+        for (name, value) in headers {
+            response = response.header(name, value);
+        }
+        outcome.answered();
+        response.body(StepBody::new(steps, sized, turn, outcome)).map_err(|_| NoResponse)
+    }
+}
+
 /// A body that runs the steps. It is dropped when the client disconnects, which sets the outcome of the request.
-pub(super) struct StepBody {
+pub(crate) struct StepBody {
     steps: VecDeque<Step>,
     pause: Option<Pin<Box<Sleep>>>,
     /// Yield once, so that hyper writes its buffer before the next step.
@@ -101,7 +151,7 @@ pub(super) struct StepBody {
 }
 
 impl StepBody {
-    pub(super) fn new(steps: Vec<Step>, sized: bool, turn: Option<Turn>, outcome: OutcomeGuard) -> StepBody {
+    fn new(steps: Vec<Step>, sized: bool, turn: Option<Turn>, outcome: OutcomeGuard) -> StepBody {
         let of_step = |step: &Step| match step {
             Step::Bytes(bytes) => bytes.len() as u64,
             Step::Fill { length, .. } => *length,

@@ -19,7 +19,7 @@
 )]
 
 mod accounts;
-mod body;
+pub(crate) mod body;
 mod catalogue;
 mod chats;
 mod completions;
@@ -27,13 +27,14 @@ pub(crate) mod directive;
 mod failures;
 mod fixtures;
 mod inspect;
+pub(crate) mod listener;
 pub(crate) mod log;
 mod media;
 #[path = "../refusals/table.rs"]
 mod recorded;
 mod routes;
 mod script;
-mod server;
+pub(crate) mod server;
 mod standing;
 mod stop;
 mod storage;
@@ -48,10 +49,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::JoinHandle;
 use std::time::Duration;
-
-use tokio::sync::oneshot;
 
 pub use chats::ChatNode;
 pub use directive::{encoded, steps};
@@ -118,8 +116,8 @@ impl Shared {
 pub struct Fake {
     shared: Arc<Shared>,
     addr: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// Stops the fake when it is dropped.
+    _running: listener::Running,
 }
 
 impl Fake {
@@ -134,8 +132,8 @@ impl Fake {
     /// The error of binding the address.
     pub fn bind(addr: SocketAddr) -> io::Result<Fake> {
         let shared = Arc::new(Shared::default());
-        let (addr, stop, thread) = server::spawn(addr, shared.clone())?;
-        Ok(Fake { shared, addr, stop: Some(stop), thread: Some(thread) })
+        let (addr, running) = server::spawn(addr, shared.clone())?;
+        Ok(Fake { shared, addr, _running: running })
     }
 
     /// Base URL without a trailing slash; the same for the app and the auth host.
@@ -334,16 +332,5 @@ impl Fake {
     /// Deletes a chat, as its owner would in the browser; returns whether it existed.
     pub fn delete_chat(&self, chat_id: &str) -> bool {
         self.shared.chats.lock().unwrap().delete(chat_id)
-    }
-}
-
-impl Drop for Fake {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
