@@ -28,7 +28,7 @@ use tokio::{net::TcpListener, signal::unix::SignalKind};
 /// Your own Qwen web account as an OpenAI-compatible API.
 ///
 /// Settings come from the environment and from .env in the working folder; the environment has priority.
-/// README.md lists them. A first start:
+/// docs/configuration.md lists them. A first start:
 ///
 ///   echo "QWEN_COOKIES='…'" > .env      the Cookie line of a signed-in browser
 ///   qwen-edge check                     would a chat work?

@@ -8,6 +8,7 @@ mod product;
 mod session;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 use std::{collections::BTreeMap, net::IpAddr, str::FromStr as _, time::Duration};
 
@@ -19,53 +20,8 @@ pub use keys::{ApiKey, MAX_ACCOUNTS, MIN_SAFE_KEY};
 pub use lookup::ConfigError;
 use lookup::{Lookup, check_header_value, invalid};
 pub use product::Product;
-
-/// The name of every variable that the program reads, in the order of the table in README.md.
-pub const VARIABLES: &[&str] = &[
-    "QWEN_COOKIES",
-    "QWEN_AUTH_TOKEN",
-    "VALID_TOKENS",
-    "ADMIN_TOKEN",
-    "SESSION_KEY",
-    "ALLOW_ANONYMOUS",
-    "ALLOWED_ORIGINS",
-    "QWEN_BASE_URL",
-    "QWEN_AUTH_URL",
-    "QWEN_USER_AGENT",
-    "QWEN_WEB_VERSION",
-    "QWEN_HEADERS",
-    "OSS_URL",
-    "QWEN_BEARER",
-    "PUBLIC_STS_TOKEN",
-    "MAX_IMAGE_BYTES",
-    "MAX_FILE_BYTES",
-    "ALLOW_PRIVATE_URLS",
-    "DEFAULT_MODEL",
-    "MODEL_ALIASES",
-    "HOST",
-    "PORT",
-    "DATABASE_PATH",
-    "LOG",
-    "LOG_FORMAT",
-    "HEARTBEAT_SECONDS",
-    "FIRST_BYTE_SECONDS",
-    "COALESCE_MS",
-    "UPSTREAM_IDLE_SECONDS",
-    "UPSTREAM_IN_FLIGHT",
-    "UPSTREAM_QUEUE",
-    "CONVERSATION_TTL_DAYS",
-    "STORE_RESPONSES",
-    "PUBLIC_URL",
-    "MEDIA_TEXT_MODEL",
-    "MAX_IMAGES",
-    "MEDIA_TTL_SECONDS",
-    "VIDEO_TIMEOUT_SECONDS",
-    "DELETE_CHATS",
-    "FALLBACK_BASE_URL",
-    "FALLBACK_API_KEY",
-    "FALLBACK_MODELS",
-    "FALLBACK_ON",
-];
+use variables::USER_AGENT;
+pub use variables::{DefaultValue, Group, VARIABLES, Variable};
 
 /// Which chats that this server created are deleted at the chat site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +43,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Every setting of the program, checked. The table in README.md explains each.
+/// Every setting of the program, checked. [`VARIABLES`] explains each.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The product that runs.
@@ -174,8 +130,6 @@ pub struct Config {
     pub fallback: Option<Fallback>,
 }
 
-const USER_AGENT: &str =
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
 /// Headers of `QWEN_HEADERS` that are ignored: they describe the browser's connection and its request body, not the browser.
 const CONNECTION_HEADERS: &[&str] = &[
     "accept-encoding",

@@ -146,11 +146,20 @@ fn secrets_do_not_show_in_debug_output() {
     assert!(shared.name == "ADMIN_TOKEN" && !shared.problem.contains("hidden"));
 }
 
-/// The names in the first column of the Markdown table that documents the variables.
-fn documented(page: &str) -> Vec<&str> {
-    let rows = page.lines().skip_while(|line| !line.starts_with("| `QWEN_COOKIES` |"));
-    let first_cells = rows.take_while(|line| line.starts_with('|')).filter_map(|row| row.split('|').nth(1));
-    first_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect()
+/// All variables, in the order of the list.
+fn variables() -> impl Iterator<Item = &'static Variable> {
+    VARIABLES.iter().flat_map(|group| group.variables)
+}
+
+/// The default of a variable as a value of the environment, where it has one of its own.
+fn value_of(variable: &Variable, product: &Product) -> Option<&'static str> {
+    match variable.default {
+        DefaultValue::Value(value) => Some(value),
+        DefaultValue::PerProduct { native, worker } => {
+            Some(if product.name == Product::NATIVE.name { native } else { worker })
+        }
+        DefaultValue::Unset | DefaultValue::Of(_) | DefaultValue::Decided(_) => None,
+    }
 }
 
 #[test]
@@ -161,17 +170,152 @@ fn the_program_reads_the_listed_variables_and_no_others() {
         None
     };
     Config::from_lookup(note, Product::NATIVE).unwrap();
-    assert_eq!(read.into_inner(), VARIABLES.iter().map(|name| (*name).to_owned()).collect());
+    assert_eq!(read.into_inner(), variables().map(|variable| variable.name.to_owned()).collect());
 }
 
 #[test]
-fn the_documents_name_every_variable() {
-    assert_eq!(documented(include_str!("../../README.md")), VARIABLES);
-    assert_eq!(documented(include_str!("../../README.zh-CN.md")), VARIABLES);
-    // A setting for tests and private gateways; the file is for everybody else.
-    let expected: BTreeSet<&str> = VARIABLES.iter().copied().filter(|name| *name != "OSS_URL").collect();
-    let assignments = include_str!("../../.env.example").lines().filter_map(|line| line.split_once('='));
-    let names = assignments.map(|(name, _)| name.strip_prefix('#').unwrap_or(name));
-    let is_name = |name: &&str| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-    assert_eq!(names.filter(is_name).collect::<BTreeSet<_>>(), expected);
+fn the_listed_defaults_are_what_the_program_uses() {
+    for product in [Product::NATIVE, Product::WORKER] {
+        // The second upstream exists once it has an address.
+        let base = |name: &str| (name == "FALLBACK_BASE_URL").then(|| "https://other.example/v1".to_owned());
+        let unset = Config::from_lookup(base, product).unwrap();
+        let listed = |name: &str| {
+            let variable = variables().find(|variable| variable.name == name).unwrap();
+            base(name).or_else(|| match variable.default {
+                DefaultValue::Of(other) => {
+                    value_of(variables().find(|variable| variable.name == other).unwrap(), &product).map(str::to_owned)
+                }
+                _ => value_of(variable, &product).map(str::to_owned),
+            })
+        };
+        let set = Config::from_lookup(listed, product).unwrap();
+        assert_eq!(format!("{unset:#?}"), format!("{set:#?}"));
+    }
+}
+
+/// The rows of a group as a Markdown table.
+fn table(group: &Group) -> String {
+    let mut table = "| name | default | product | meaning |\n|---|---|---|---|\n".to_owned();
+    for Variable { name, default, native_only, meaning } in group.variables {
+        let default = match default {
+            DefaultValue::Unset => "–".to_owned(),
+            DefaultValue::Value(value) => format!("`{value}`"),
+            DefaultValue::PerProduct { native, worker } => format!("`{native}` native server, `{worker}` Worker"),
+            DefaultValue::Of(other) => format!("`{other}`"),
+            DefaultValue::Decided(words) => (*words).to_owned(),
+        };
+        let product = if *native_only { "native server" } else { "both" };
+        table += &format!("| `{name}` | {default} | {product} | {meaning} |\n");
+    }
+    table
+}
+
+/// A page with the table below the heading of each group replaced by that of the list.
+fn with_tables(page: &str) -> String {
+    let mut lines: Vec<String> = page.lines().map(str::to_owned).collect();
+    for group in VARIABLES {
+        let heading = format!("## {}", group.title);
+        let at = lines.iter().position(|line| *line == heading).unwrap_or_else(|| panic!("{heading} is missing"));
+        let from = at + 2;
+        let length = lines[from..].iter().take_while(|line| line.starts_with('|')).count();
+        lines.splice(from..from + length, table(group).lines().map(str::to_owned));
+    }
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn the_document_has_the_tables_of_the_list() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+    let mut page = std::fs::read_to_string(path).unwrap();
+    let expected = with_tables(&page);
+    if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
+        std::fs::write(path, &expected).unwrap();
+        page.clone_from(&expected);
+    }
+    assert_eq!(page, expected, "UPDATE_DOCUMENTS=1 cargo test --lib config");
+    let headings: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let titles: Vec<&str> = VARIABLES.iter().map(|group| group.title).collect();
+    assert!(headings.windows(titles.len()).any(|window| window == titles), "the groups are in the order of the list");
+    let is_row = |line: &&str| line.starts_with("| `") && line.matches(" | ").count() == 3;
+    assert_eq!(page.lines().filter(is_row).count(), variables().count(), "rows that are not of the list");
+}
+
+/// A value in a file of settings. Compose reads a `$` outside of single quotes, and shells more than that.
+fn quoted(value: &str) -> String {
+    let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:/".contains(&byte));
+    if plain { value.to_owned() } else { format!("'{value}'") }
+}
+
+/// A text as comment lines of at most 120 characters.
+fn comment(text: &str) -> String {
+    let mut lines = vec!["#".to_owned()];
+    for word in text.split(' ') {
+        if lines.last().unwrap().chars().count() + 1 + word.chars().count() > 120 {
+            lines.push("#".to_owned());
+        }
+        let line = lines.last_mut().unwrap();
+        line.push(' ');
+        line.push_str(word);
+    }
+    lines.join("\n")
+}
+
+/// `.env.example`: the first group to fill in, all others commented out.
+fn env_example() -> String {
+    let head = "Settings of the native server, on a machine or in a container. Copy this file to .env and fill in the first two. \
+        Lines that are commented out have the default. An empty value counts as not set. The process environment has priority. \
+        Put values with $, # or blanks in single quotes; otherwise Compose reads the $ as a variable. docs/configuration.md \
+        has this list as a table.";
+    let mut text = format!("{}\n", comment(head));
+    for (index, group) in VARIABLES.iter().enumerate() {
+        let rule = "-".repeat(120 - 7 - group.title.len());
+        text += &format!("\n# --- {} {rule}\n", group.title);
+        for variable in group.variables {
+            let default = quoted(value_of(variable, &Product::NATIVE).unwrap_or_default());
+            let (mark, default) = if index == 0 { ("", "''".to_owned()) } else { ("#", default) };
+            text += &format!("\n{}\n{mark}{}={default}\n", comment(variable.meaning), variable.name);
+        }
+    }
+    text
+}
+
+#[test]
+fn the_example_of_settings_is_made_of_the_list() {
+    let expected = env_example();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/.env.example");
+    if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
+        std::fs::write(path, &expected).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap(), expected, "UPDATE_DOCUMENTS=1 cargo test --lib config");
+    // With every line in force the settings are the defaults.
+    let lines = expected.lines().map(|line| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|first: char| first.is_ascii_uppercase()) => rest,
+        _ => line,
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(".env");
+    std::fs::write(&path, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    let read = crate::platform::native::dotenv::read(&path).unwrap();
+    assert_eq!(read.len(), variables().count());
+    let filled = Config::from_lookup(|name| read.get(name).cloned(), Product::NATIVE).unwrap();
+    assert_eq!(format!("{filled:#?}"), format!("{:#?}", config(&[]).unwrap()));
+}
+
+#[test]
+fn the_example_for_wrangler_has_names_and_defaults_of_the_list() {
+    let mut list = variables();
+    for line in include_str!("../../.dev.vars.example").lines() {
+        let line = line.strip_prefix('#').unwrap_or(line);
+        if line.starts_with(' ') || line.is_empty() {
+            continue;
+        }
+        let (name, value) = line.split_once('=').unwrap();
+        let variable = list.find(|variable| variable.name == name).unwrap_or_else(|| panic!("{name}, or its place"));
+        assert!(!variable.native_only, "{name} has no effect on the Worker");
+        // The Worker refuses chats without a key.
+        if name != "VALID_TOKENS" {
+            let default = value_of(variable, &Product::WORKER).unwrap_or_default();
+            assert_eq!(value.trim_matches('\''), default, "{name}");
+        }
+    }
 }
