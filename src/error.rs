@@ -4,6 +4,7 @@ use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 
 /// What went wrong. Each dialect maps a kind to its own status, type and code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(test, derive(strum::EnumIter))]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A variable of the configuration is missing or wrong.
@@ -87,6 +88,7 @@ pub enum ErrorKind {
     /// The video is still being made.
     VideoNotReady,
     /// The video could not be made.
+    #[cfg_attr(test, strum(disabled))]
     VideoFailed(VideoFault),
 }
 

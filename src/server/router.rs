@@ -359,6 +359,33 @@ mod tests {
     }
 
     #[test]
+    fn the_document_has_every_route() {
+        let page = include_str!("../../docs/api.md");
+        let is_row = |line: &&str| {
+            ["GET", "POST", "PUT", "DELETE"].iter().any(|method| line.starts_with(&format!("| `{method} ")))
+        };
+        let rows = page
+            .lines()
+            .filter(is_row)
+            .map(|row| row.trim_start_matches("| ").split(" | ").take(2).collect::<Vec<_>>());
+        let mut documented: Vec<String> = rows.map(|cells| cells.join(" ")).collect();
+        let mut expected: Vec<String> = routes(&Product::NATIVE)
+            .map(|Route { method, path, access, .. }| {
+                let key = match access {
+                    Access::Open => "–",
+                    Access::Keyed => "key",
+                    Access::StsToken => "key, unless `PUBLIC_STS_TOKEN`",
+                    Access::Admin => "`ADMIN_TOKEN`",
+                };
+                format!("`{method} {path}` {key}")
+            })
+            .collect();
+        documented.sort();
+        expected.sort();
+        assert_eq!(documented, expected);
+    }
+
+    #[test]
     fn all_methods_of_a_path_have_the_same_access() {
         for route in routes(&Product::NATIVE) {
             let others = routes(&Product::NATIVE).filter(|other| fits(other.path, route.path).is_some());

@@ -120,7 +120,42 @@ fn body(error: &Error) -> Body<'_> {
 
 #[cfg(test)]
 mod tests {
+    use strum::IntoEnumIterator as _;
+
     use super::*;
+    use crate::error::VideoFault;
+
+    /// The rows of the table of codes in `docs/errors.md`: each code with its status.
+    fn documented() -> Vec<(String, u16)> {
+        let page = include_str!("../../../docs/errors.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `")).filter_map(|row| {
+            let mut cells = row.trim_matches('|').split(" | ");
+            let codes: Vec<&str> = cells.next()?.split('`').skip(1).step_by(2).collect();
+            let statuses: Vec<u16> =
+                cells.next()?.split(", ").filter_map(|status| status.trim().parse().ok()).collect();
+            let status = |index: usize| *statuses.get(index).or(statuses.last()).unwrap();
+            Some(codes.iter().enumerate().map(|(index, code)| ((*code).to_owned(), status(index))).collect::<Vec<_>>())
+        });
+        rows.flatten().collect()
+    }
+
+    #[test]
+    fn the_document_has_every_code_with_its_status() {
+        let kinds: Vec<ErrorKind> = ErrorKind::iter().collect();
+        let mut expected: Vec<(String, u16)> =
+            kinds.iter().map(|kind| (kind.code().to_owned(), wire_form(*kind).status)).collect();
+        // A video job's codes are its own and, where a chat has the same fault, those of chats.
+        for fault in VideoFault::ALL {
+            if !expected.iter().any(|(code, _)| code == fault.code()) {
+                expected.push((fault.code().to_owned(), wire_form(ErrorKind::VideoFailed(fault)).status));
+            }
+        }
+        let mut documented = documented();
+        documented.sort();
+        expected.sort();
+        expected.dedup();
+        assert_eq!(documented, expected);
+    }
 
     /// Codex, which overlooks the code, ends its task only on OpenAI's own type.
     #[test]

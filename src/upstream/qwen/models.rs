@@ -362,6 +362,24 @@ mod tests {
     }
 
     #[test]
+    fn the_document_has_every_alias() {
+        let page = include_str!("../../../docs/models.md");
+        let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        let rows = page.lines().skip_while(|line| !line.starts_with("| alias |")).skip(2);
+        let mut documented = Vec::new();
+        for row in rows.take_while(|line| line.starts_with('|')) {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+            for pair in cells.chunks(2) {
+                documented.extend(names(pair[0]).into_iter().map(|alias| (alias, names(pair[1]).concat())));
+            }
+        }
+        documented.sort();
+        let expected: Vec<_> =
+            ALIASES.iter().map(|(alias, model)| ((*alias).to_owned(), (*model).to_owned())).collect();
+        assert_eq!(documented, expected);
+    }
+
+    #[test]
     fn the_alias_table_is_sorted() {
         assert!(ALIASES.is_sorted_by_key(|(alias, _)| *alias));
     }
