@@ -28,6 +28,8 @@ pub mod config;
 mod content_encoding;
 pub mod credentials_input;
 mod digest;
+#[cfg(test)]
+mod document_tests;
 pub mod error;
 mod json;
 pub mod limiter;

@@ -17,6 +17,8 @@
 )]
 
 mod cases;
+#[path = "../documents/mod.rs"]
+mod documents;
 #[path = "../fake_compatible/mod.rs"]
 mod fake_compatible;
 #[path = "../fake_qwen/mod.rs"]

@@ -63,7 +63,7 @@ async fn run_with_tools(case: &Case, program: &str, script: &str, cases: usize) 
     succeed(command, cases).await;
 }
 
-fn python() -> String {
+pub(super) fn python() -> String {
     std::env::var("QWEN_EDGE_PYTHON").unwrap_or_else(|_| "python3".to_owned())
 }
 

@@ -62,6 +62,7 @@ pub struct Definition {
 pub fn time_limit(name: &str) -> Duration {
     let minutes = match name.split("::").next() {
         Some("document" | "bounds") => 45,
+        Some("examples") => 10,
         Some("day") => return Duration::from_secs(300) + day::length(),
         _ => 5,
     };
@@ -110,7 +111,9 @@ cases! {
         responses_conform_to_the_openapi_document,
     }
     examples {
-        every_curl_example_works,
+        every_program_in_the_documents_works,
+        every_route_has_an_example,
+        commands_in_sentences_exist(Native: "the Worker has no command line"),
     }
     history {
         imported_browser_chats_are_continued,
