@@ -276,7 +276,7 @@ pub const VARIABLES: &[Group] = &[
             ),
             both(
                 "COALESCE_MS",
-                PerProduct { native: "0", worker: "20" },
+                PerProduct { native: "0", worker: "50" },
                 "How long deltas may be joined into one write after the first (milliseconds, 0–10000). More saves CPU time of the Worker.",
             ),
             both(
