@@ -1,4 +1,4 @@
-// Uses the web pages of a running server in a headless Chromium.
+// Uses the console of a running server in a headless Chromium.
 //
 //   BASE_URL=… API_KEY=… ADMIN_KEY=… SESSION=<new cookies> OTHER_SESSION=<for the account anna> [SCREENSHOTS=folder] [CHROMIUM=path] node tests/browser/console.mjs
 //
@@ -6,61 +6,151 @@
 
 import assert from "node:assert/strict";
 
-import { API_KEY, BASE_URL, PIXEL, assertAccessible, check, fake, open, run, screenshot, setValue, text, waitForText } from "./page.mjs";
+import { API_KEY, BASE_URL, PIXEL, assertAccessible, assertFits, check, fake, intercept, open, run, screenshot, section, setValue, text, waitForText } from "./page.mjs";
 
 const { ADMIN_KEY, SESSION, OTHER_SESSION } = process.env;
 
-/** Sends a message by keyboard and waits for the end of the answer. */
-async function sendMessage(page, text) {
+/** Waits until nothing is asked for in the open chat. */
+const ended = (page) => page.waitForSelector('#send[data-doing="send"]:not(:disabled)');
+
+/** Sends what is in the field by keyboard, and waits for the end of the answer. */
+async function submit(page) {
   const before = await page.$$eval("article.assistant", (all) => all.length);
   await page.focus("#question");
-  await page.keyboard.type(text);
   await page.keyboard.press("Enter");
   await page.waitForFunction((before) => document.querySelectorAll("article.assistant").length > before, {}, before);
   await page.waitForSelector("article.assistant:last-of-type:not([aria-busy])");
+  await ended(page);
+}
+
+/** Types a message, sends it, and waits for the end of the answer. */
+async function sendMessage(page, text) {
+  await page.focus("#question");
+  await page.keyboard.type(text);
+  await submit(page);
 }
 
 const ANSWER = "article.assistant:last-of-type";
+const value = (page, selector) => page.$eval(selector, (/** @type {HTMLInputElement} */ { value }) => value);
+const isOpen = (page, selector) => page.$eval(selector, (/** @type {HTMLDetailsElement} */ { open }) => open);
+const focused = (page) => page.evaluate(() => document.activeElement.id);
+const copied = (page) => page.evaluate(() => navigator.clipboard.readText());
+const content = (page) => page.$eval(`${ANSWER} .content`, (/** @type {HTMLElement} */ { innerText }) => innerText.trim());
+
+/** Drops a file on the chat. */
+const drop = (page, name, content) =>
+  page.evaluate(
+    (name, content) => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File([content], name));
+      for (const type of ["dragenter", "dragover", "drop"]) {
+        document.getElementById("talk").dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+      }
+    },
+    name,
+    content,
+  );
+
+const health = (state, changes = {}) => ({
+  status: 200,
+  contentType: "application/json",
+  body: JSON.stringify({ status: "healthy", version: "1", session: { state }, accounts: { total: 1, usable: 1 }, store: { ok: true, errors: 0, persistent: true }, ...changes }),
+});
+
+const errorAnswer = (status, error) => ({ status, contentType: "application/json", body: JSON.stringify({ error }) });
 
 await run(async () => {
   const page = await open("/");
 
-  await check("the session state is shown", async () => {
+  await check("the state of the session is in sight", async () => {
     await page.waitForFunction(() => document.querySelector("#version").textContent !== "");
-    assert.match(await text(page, "#advice"), /\w/);
+    await waitForText(page, "#state", "Session valid until ");
+    assert.ok(await page.$("#remedy[hidden]"));
   });
 
-  await check("without a key the page says what to do", async () => {
+  await check("without a key the chat asks for it in place, and goes on with it", async () => {
     page.expected = ["401"];
     await sendMessage(page, fake({ say: "hello" }));
-    assert.match(await text(page, `${ANSWER} .notice`), /API keys above/);
+    assert.match(await text(page, `${ANSWER} .notice`), /\w/);
     page.expected = [];
+    await page.type(`${ANSWER} .ask-key input`, API_KEY);
+    await page.keyboard.press("Enter");
+    await waitForText(page, `${ANSWER} .content`, "hello");
+    await ended(page);
+    assert.equal((await page.$$("article")).length, 2, "the failed answer is gone");
+    assert.equal(await value(page, "#key"), API_KEY);
   });
 
   await check("an answer streams with its thinking, using the keyboard only", async () => {
-    await setValue(page, "#key", API_KEY);
     await page.click("#new");
     await sendMessage(page, fake({ think: "Considering it", say: "**bold** and `code`" }));
-    assert.equal(await text(page, `${ANSWER} .content`), "bold and code\n");
+    assert.equal(await content(page), "bold and code");
     assert.match(await text(page, `${ANSWER} .thinking div`), /Considering/);
-    assert.equal(await page.$eval(`${ANSWER} .thinking`, (/** @type {HTMLDetailsElement} */ { open }) => open), false, "thinking collapses when the answer begins");
-    assert.equal(await page.$eval(`${ANSWER} .content strong`, (strong) => strong.textContent), "bold");
-    assert.match(await text(page, "#figures"), /first word after [\d.]+ s · \d+ tokens in, \d+ out/);
-    assert.equal(await page.evaluate(() => document.activeElement.id), "question");
+    assert.equal(await isOpen(page, `${ANSWER} .thinking`), false, "thinking folds when the answer begins");
+    assert.match(await text(page, `${ANSWER} .thinking summary`), /^Thought for \d+ s$/);
+    assert.equal(await text(page, `${ANSWER} .content strong`), "bold");
+    assert.match(await text(page, `${ANSWER} .figures`), /first word after [\d.]+ s · \d+ tokens in, \d+ out/);
+    assert.match(await text(page, `${ANSWER} h2`), /^Qwen.*qwen3-max/);
+    assert.equal(await focused(page), "question");
+    await waitForText(page, "#status", "The answer is complete: bold and code");
+  });
+
+  await check("thinking is open while it lasts", async () => {
+    await page.focus("#question");
+    await page.keyboard.type(fake({ think: "one two three four five six", say: "done", delay_ms: 150 }));
+    await page.keyboard.press("Enter");
+    await page.waitForSelector(`${ANSWER}[aria-busy] .thinking[open]:not([hidden])`);
+    assert.equal(await text(page, `${ANSWER} .thinking summary`), "Thinking…");
+    await ended(page);
+    assert.equal(await isOpen(page, `${ANSWER} .thinking`), false);
+  });
+
+  await check("messages are copied, asked again and edited", async () => {
+    await page.click("#new");
+    await sendMessage(page, fake({ say: "the *first*" }));
+    await page.click(`${ANSWER} .foot .copy`);
+    assert.equal(await copied(page), "the *first*");
+    await page.click(`${ANSWER} .regenerate`);
+    await page.waitForSelector(`${ANSWER}:not([aria-busy]) .figures`);
+    await ended(page);
+    assert.equal((await page.$$("article")).length, 2);
+    assert.equal(await content(page), "the first");
+    await sendMessage(page, fake({ say: "the second" }));
+    assert.equal((await page.$$(".regenerate")).length, 2);
+    assert.equal(await page.$$eval(".regenerate", (all) => all.filter((button) => button.checkVisibility()).length), 1, "only the last answer can be asked for again");
+    await page.hover("article.user:nth-last-of-type(2)");
+    await page.click("article.user:nth-last-of-type(2) .act.last-only");
+    assert.match(await value(page, "#question"), /second/);
+    assert.equal(await focused(page), "question");
+    assert.equal((await page.$$("article")).length, 2);
+    await setValue(page, "#question", fake({ say: "another" }));
+    await submit(page);
+    assert.equal(await content(page), "another");
+    assert.equal((await page.$$("article")).length, 4);
+  });
+
+  await check("code is copied alone, and keeps its direction", async () => {
+    await sendMessage(page, fake({ say: "שלום עולם\n\n```js\nlet a = 1;\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |" }));
+    await page.click(`${ANSWER} .code .copy`);
+    assert.equal((await copied(page)).trim(), "let a = 1;");
+    const directions = await page.$$eval(`${ANSWER} .content :is(p, pre)`, (all) => all.map((element) => getComputedStyle(element).direction));
+    assert.deepEqual(directions, ["rtl", "ltr"]);
   });
 
   await check("an answer of the second upstream says so, and one of the site does not", async () => {
     assert.equal(await page.$(`${ANSWER} .upstream`), null);
-    const model = await page.$eval("#model", (/** @type {HTMLInputElement} */ { value }) => value);
+    const model = await value(page, "#model");
     await setValue(page, "#model", "api:second-small");
     await page.click("#new");
     await sendMessage(page, "[[api say=Paid%20words. think=Hm.]]");
-    assert.equal(await text(page, `${ANSWER} .content`), "Paid words.\n");
+    assert.equal(await content(page), "Paid words.");
     assert.match(await text(page, `${ANSWER} .upstream`), /second upstream/);
+    assert.match(await text(page, "#remarks"), /the second upstream answers/);
     await screenshot(page, "console-second");
     await setValue(page, "#model", model);
     await page.click("#new");
-    await sendMessage(page, fake({ think: "Considering it", say: "**bold** and `code`" }));
+    await sendMessage(page, fake({ say: "again the site" }));
+    assert.doesNotMatch(await text(page, "#remarks"), /second upstream/);
   });
 
   await check("active content of an answer is neutralized", async () => {
@@ -76,20 +166,84 @@ await run(async () => {
     ]);
   });
 
+  await check("active content of titles, names of files, errors, sources and calls is neutralized", async () => {
+    const attack = '<img src=x onerror="window.hit=1">';
+    await page.click("#new");
+    await drop(page, `${attack}.txt`, "some notes");
+    await page.waitForSelector("#files .good");
+    await setValue(page, "#question", `${attack} ${fake({ say: "read" })}`);
+    await submit(page);
+    assert.match(await text(page, "#history li:first-child button"), /<img src=x/);
+    assert.match(await text(page, "article.user .tag"), /<img src=x/);
+    page.expected = ["403"];
+    let release = await intercept(page, "/chat/completions", errorAnswer(403, { message: attack, code: "qwen_challenge", verify_url: "javascript:window.hit=1" }));
+    await setValue(page, "#question", "an error");
+    await submit(page);
+    await release();
+    page.expected = [];
+    assert.match(await text(page, `${ANSWER} .notice`), /<img src=x/);
+    assert.equal(await page.$(`${ANSWER} .notice a`), null, "only links to sites are links");
+    const delta = {
+      content: "x",
+      annotations: ["javascript:window.hit=1", "https://example.com/source"].map((url) => ({ type: "url_citation", url_citation: { url, title: attack } })),
+      tool_calls: [{ index: 0, id: "a", type: "function", function: { name: attack, arguments: attack } }],
+    };
+    const body = `data: ${JSON.stringify({ choices: [{ delta }] })}\n\ndata: [DONE]\n\n`;
+    release = await intercept(page, "/chat/completions", { status: 200, contentType: "text/event-stream", body });
+    await setValue(page, "#question", "sources");
+    await submit(page);
+    await release();
+    assert.deepEqual(await page.$$eval(`${ANSWER} .sources a`, (all) => all.map((/** @type {HTMLAnchorElement} */ { href, textContent }) => [href, textContent])), [["https://example.com/source", attack]]);
+    assert.match(await text(page, `${ANSWER} .call summary`), /<img src=x/);
+    await page.reload({ waitUntil: "networkidle0" });
+    await page.waitForSelector("article.user .tag");
+    assert.equal(await page.evaluate(() => window.hit), undefined);
+    assert.equal(await page.$("#talk img"), null);
+    await page.click("#new");
+  });
+
   await check("an answer that the Markdown parser rejects is shown as text", async () => {
     for (const odd of [`${"> ".repeat(5000)}deep`, `${"[".repeat(20000)}deep`, `${"- ".repeat(5000)}deep`]) {
       await setValue(page, "#question", fake({ say: odd }));
-      await page.focus("#question");
-      const before = await page.$$eval("article.assistant", (all) => all.length);
-      await page.keyboard.press("Enter");
-      await page.waitForFunction((before) => document.querySelectorAll("article.assistant").length > before, {}, before);
-      await page.waitForSelector("article.assistant:last-of-type:not([aria-busy])");
+      await submit(page);
       assert.match(await text(page, `${ANSWER} .content`), /deep/);
-      assert.equal(await page.$eval("#send", (/** @type {HTMLButtonElement} */ { disabled }) => disabled), false);
     }
     await page.click("#new");
     await sendMessage(page, fake({ say: "hello again" }));
-    assert.equal(await text(page, `${ANSWER} .content`), "hello again\n");
+    assert.equal(await content(page), "hello again");
+  });
+
+  await check("the work for a long answer is in proportion to its length", async () => {
+    const { pieces, length, added, nodes, same, ms } = await page.evaluate(async () => {
+      const markdown = "/assets/console/markdown.js";
+      const { Growing } = await import(markdown);
+      const block = (n) => `Paragraph ${n} with **bold**, \`code\` and a [link][l${n}].\n\n1. one\n2. two\n\n   - inner\n\n3. three\n\n| a | b |\n|---|---|\n| ${n} | x |\n\n\`\`\`js\nlet a = ${n};\n\nlet b;\n\`\`\`\n\n> quoted ${n}\n\n`;
+      let text = "";
+      for (let n = 0; text.length < 100_000; n++) text += block(n);
+      const whole = document.createElement("div");
+      const once = new Growing(whole);
+      once.add(text);
+      once.end();
+      const element = document.createElement("div");
+      let added = 0;
+      const growing = new Growing(element);
+      const observer = new MutationObserver((records) => records.forEach(({ addedNodes }) => (added += addedNodes.length)));
+      observer.observe(element, { childList: true, subtree: true });
+      const pieces = Math.ceil(text.length / 50);
+      const from = performance.now();
+      for (let at = 0; at < text.length; at += 50) {
+        growing.add(text.slice(at, at + 50));
+        growing.paint();
+      }
+      growing.end();
+      const ms = performance.now() - from;
+      for (const { addedNodes } of observer.takeRecords()) added += addedNodes.length;
+      const shown = ({ textContent }) => textContent.replace(/\s+/g, " ").trim();
+      return { pieces, length: text.length, added, nodes: whole.querySelectorAll("*").length, same: shown(whole) === shown(element), ms };
+    });
+    console.log(`   ${length} characters in ${pieces} pieces: ${Math.round(ms)} ms, ${added} blocks set for ${nodes} elements`);
+    assert.ok(same, "piece by piece comes to the same");
+    assert.ok(added < pieces * 12, `${added} blocks for ${pieces} pieces`);
   });
 
   await check("an image is attached with the button", async () => {
@@ -108,77 +262,79 @@ await run(async () => {
     await page.waitForSelector("#files .good");
     assert.ok((await page.evaluate(() => window.progress)) > 0, "progress was shown");
     await sendMessage(page, fake({ say: "seen" }));
-    assert.equal(await text(page, `${ANSWER} .content`), "seen\n");
+    assert.equal(await content(page), "seen");
     assert.equal(await text(page, "article.user:nth-last-of-type(2) .tag"), "pixel.png");
+    assert.ok(await page.$("article.user:nth-last-of-type(2) .tag img"), "the picture is shown");
   });
 
-  await check("files are dropped, removed, and rejected with a reason", async () => {
-    const drop = (name, content) =>
-      page.evaluate(
-        (name, content) => {
-          const dataTransfer = new DataTransfer();
-          dataTransfer.items.add(new File([content], name));
-          for (const type of ["dragenter", "dragover", "drop"]) {
-            document.getElementById("talk").dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
-          }
-        },
-        name,
-        content,
-      );
+  await check("files are dropped, pasted, removed, and rejected with a reason", async () => {
     page.expected = ["400"];
-    await drop("broken.bin", "\u0000\u0001\u0002\u0003");
+    await drop(page, "broken.bin", "\u0000\u0001\u0002\u0003");
     await page.waitForSelector("#files .bad");
     assert.match(await text(page, "#files .bad"), /format/);
     await page.click("#files button");
     assert.equal((await page.$$("#files li")).length, 0);
     page.expected = [];
-    await drop("notes.txt", "some notes");
+    await page.$eval("#question", (field) => {
+      const clipboardData = new DataTransfer();
+      clipboardData.items.add(new File(["some notes"], "notes.txt"));
+      field.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+    });
     await page.waitForSelector("#files .good");
     await sendMessage(page, fake({ say: "read" }));
-    assert.equal(await text(page, `${ANSWER} .content`), "read\n");
+    assert.equal(await content(page), "read");
   });
 
   await check("an error in an answer is shown with a button to retry", async () => {
     await sendMessage(page, fake({ say: "some words and then nothing more to be said of it", delay_ms: 50, cut: 1200 }));
     await page.waitForSelector(`${ANSWER} .notice`);
     assert.match(await text(page, `${ANSWER} .notice`), /\w/);
-    assert.equal(await text(page, `${ANSWER} .foot button:last-child`), "Try again");
+    assert.equal(await text(page, `${ANSWER} .again`), "Try again");
+    const before = (await page.$$("article")).length;
+    await page.click(`${ANSWER} .again`);
+    await page.waitForSelector(`${ANSWER}:not([aria-busy]) .notice`);
+    await ended(page);
+    assert.equal((await page.$$("article")).length, before, "it takes the place of the failed one");
   });
 
-  await check("an answer can be stopped", async () => {
+  await check("an answer can be stopped, and what came stays", async () => {
     await page.click("#new");
     await page.focus("#question");
     await page.keyboard.type(fake({ say: "one two three four five six seven eight nine ten", thinking: 0, delay_ms: 400 }));
     await page.keyboard.press("Enter");
     await waitForText(page, `${ANSWER} .content`, "one");
-    await page.click("#stop");
+    assert.equal(await text(page, "#send-text"), "Stop");
+    await page.click("#send");
     await page.waitForSelector(`${ANSWER}:not([aria-busy])`);
+    assert.match(await text(page, `${ANSWER} .content`), /one/);
     assert.doesNotMatch(await text(page, ANSWER), /ten|broke off/);
-    assert.equal(await page.$eval("#send", (/** @type {HTMLButtonElement} */ { disabled }) => disabled), false);
+    assert.match(await text(page, `${ANSWER} .figures`), /^Stopped\./);
+    await ended(page);
   });
 
   await check("a tool is declared, its call shown, and the result sent back", async () => {
     await page.click("#new");
-    await page.click("#tools-panel summary");
+    await section(page, "tools-panel");
     await page.type("#tools", "{}");
     await page.focus("#question");
     await page.keyboard.type("not sent");
     await page.keyboard.press("Enter");
     assert.match(await text(page, "#tools-problem"), /JSON array/);
-    assert.equal(await page.evaluate(() => document.activeElement.id), "tools");
+    assert.equal(await focused(page), "tools");
     assert.equal((await page.$$("article")).length, 0, "nothing is sent with unreadable tools");
     await page.click("#tools-example");
     await setValue(page, "#question", "");
     const call = (city) => `[TOOL CALL]\n{"name": "get_weather", "arguments": {"city": ${JSON.stringify(city)}}}\n[END TOOL CALL]\n`;
     await sendMessage(page, fake({ think: "Two cities.", say: `I look.\n${call("Paris")}${call("<b>Oslo</b>")}` }));
-    assert.equal(await text(page, `${ANSWER} .content`), "I look.\n");
+    assert.equal(await content(page), "I look.");
     const calls = () => page.$$eval(`${ANSWER} .call`, (all) => all.map((/** @type {HTMLDetailsElement} */ { textContent, open }) => [textContent, open]));
     assert.deepEqual(await calls(), [
       ['Calls get_weather{\n  "city": "Paris"\n}', false],
       ['Calls get_weather{\n  "city": "<b>Oslo</b>"\n}', false],
     ]);
-    assert.equal(await page.$eval(`${ANSWER} .thinking`, (/** @type {HTMLDetailsElement} */ { open }) => open), false);
+    assert.equal(await isOpen(page, `${ANSWER} .thinking`), false);
     // By keyboard: the first result has the focus.
+    await page.focus("form.results textarea");
     await page.keyboard.type("18 degrees");
     await page.keyboard.press("Tab");
     await page.keyboard.type(fake({ say: "Paris is warmer." }));
@@ -187,25 +343,157 @@ await run(async () => {
     await waitForText(page, `${ANSWER} .content`, "Paris is warmer.");
     assert.deepEqual(await page.$$eval("article.tool .said", (all) => all.map(({ textContent }) => textContent.split(" ")[0])), ["18", "[[fake"]);
     assert.equal(await page.$("form.results"), null);
-    await page.waitForSelector(`${ANSWER}:not([aria-busy])`);
+    await ended(page);
     await setValue(page, "#tools", "");
-    await page.click("#tools-panel summary");
   });
 
-  await check("models are filtered and selected", async () => {
+  await check("chats are kept in the tab: switched, reloaded and deleted", async () => {
+    const chats = () => page.$$eval("#history li", ({ length }) => length);
+    await page.click("#new");
+    const before = await chats();
+    await sendMessage(page, `first of two ${fake({ think: "Hm.", say: "kept **well** data:image/png;base64,AAAA" })}`);
+    await page.click("#new");
+    // An answer goes on while another chat is open.
+    await setValue(page, "#question", `second of two ${fake({ say: "one two three", delay_ms: 200 })}`);
+    await page.focus("#question");
+    await page.keyboard.press("Enter");
+    await waitForText(page, `${ANSWER} .content`, "one");
+    assert.equal(await chats(), before + 2);
+    await page.click("#history li:nth-child(2) button");
+    assert.equal(await text(page, `${ANSWER} .content strong`), "well");
+    assert.equal(await text(page, "#send-text"), "Send", "nothing runs in this one");
+    await page.click("#history li:first-child button");
+    await ended(page);
+    assert.match(await content(page), /one two three/);
+    await page.reload({ waitUntil: "networkidle0" });
+    assert.equal(await chats(), before + 2);
+    assert.match(await content(page), /one two three/);
+    await page.click("#history li:nth-child(2) button");
+    assert.equal(await text(page, `${ANSWER} .content strong`), "well");
+    assert.match(await text(page, `${ANSWER} .thinking summary`), /Thought for/);
+    assert.ok(!(await page.evaluate(() => sessionStorage.getItem("qwen-edge.chats"))).includes("base64,A"));
+    await sendMessage(page, fake({ say: "it goes on" }));
+    assert.equal(await content(page), "it goes on");
+    await page.click("#history li:nth-child(2) button:last-child");
+    assert.equal(await chats(), before + 1);
+    const other = await page.browserContext().newPage();
+    await other.goto(BASE_URL, { waitUntil: "networkidle0" });
+    assert.equal(await other.$("article"), null, "another tab has none of them");
+    await other.close();
+  });
+
+  await check("what is kept is bounded, and what cannot be read is left out", async () => {
+    const room = await open("/");
+    const sizes = await room.evaluate(async () => {
+      const path = "/assets/console/chats.js";
+      const { begin, current, keep } = await import(path);
+      for (let chat = 0; chat < 40; chat++) {
+        begin();
+        for (let n = 0; n < 4; n++) {
+          current().add({ role: "user", text: "q".repeat(1000) });
+          current().add({ role: "assistant", text: "a".repeat(40_000), figures: {} });
+        }
+      }
+      keep();
+      return [sessionStorage.getItem("qwen-edge.chats").length, document.querySelectorAll("#history li").length];
+    });
+    assert.ok(sizes[0] > 500_000 && sizes[0] < 2_100_000 && sizes[1] <= 31, String(sizes));
+    await room.reload({ waitUntil: "networkidle0" });
+    assert.ok((await room.$$("#history li")).length > 5);
+    for (const broken of ["{", "null", '{"chats":[{"id":1},{"id":"a","title":"t","items":[{"role":"user"},null]}]}']) {
+      await room.evaluate((broken) => {
+        addEventListener("pagehide", (event) => event.stopImmediatePropagation(), true);
+        sessionStorage.setItem("qwen-edge.chats", broken);
+      }, broken);
+      await room.reload({ waitUntil: "networkidle0" });
+      assert.equal(await text(room, "#send-text"), "Send");
+    }
+    await room.close();
+  });
+
+  await check("the model is chosen by keyboard from a list that is searched", async () => {
+    await page.focus("#model");
+    await page.keyboard.press("ArrowDown");
+    await page.waitForSelector('#model[aria-expanded="true"]');
+    const active = () => page.$eval("#model", (field) => document.getElementById(field.getAttribute("aria-activedescendant"))?.querySelector("code").textContent);
+    assert.equal(await active(), "qwen3-max", "it begins at the chosen one");
+    const all = await page.$$eval("#model-options code", (codes) => codes.map(({ textContent }) => textContent));
+    await page.keyboard.press("Home");
+    assert.equal(await active(), all[0]);
+    await page.keyboard.press("End");
+    assert.equal(await active(), all.at(-1));
+    await page.keyboard.press("ArrowDown");
+    assert.equal(await active(), all[0]);
+    assert.match(await text(page, "#model-options li .abilities"), /thinks · sees pictures · .*tokens/);
+    await page.keyboard.press("Escape");
+    assert.ok(await page.$("#model-popup[hidden]"));
+    await page.keyboard.press("ArrowUp");
+    await page.keyboard.type("coder");
+    assert.deepEqual(await page.$$eval("#model-options code", (codes) => codes.map(({ textContent }) => textContent)), ["qwen3-coder-plus", "coder"]);
+    await page.keyboard.press("Escape");
+    assert.equal(await value(page, "#model"), "qwen3-max");
+    await page.keyboard.press("ArrowUp");
+    await page.keyboard.type("coder");
+    await page.keyboard.press("ArrowDown");
+    await page.keyboard.press("Enter");
+    assert.equal(await value(page, "#model"), "qwen3-coder-plus");
+    await page.click("#model-open");
+    await page.keyboard.type("sees pictures hears");
+    const found = await page.$$eval("#model-options .abilities", (all) => all.map(({ textContent }) => textContent));
+    assert.ok(found.length > 0 && found.every((abilities) => /pictures.*hears/.test(abilities)), String(found));
+    await page.keyboard.down("Control");
+    await page.keyboard.press("a");
+    await page.keyboard.up("Control");
+    await page.keyboard.type("api:second-small");
+    assert.match(await text(page, "#model-options li"), /second upstream/);
+    await page.keyboard.press("ArrowDown");
+    await page.keyboard.press("Enter");
+    assert.equal(await value(page, "#model"), "api:second-small");
+    await setValue(page, "#model", "qwen3-max");
+  });
+
+  await check("the list of models may be long, or missing", async () => {
+    const capabilities = { vision: true, thinking: true, mcp: true };
+    const data = Array.from({ length: 60 }, (_, n) => ({ id: `model-${n}`, name: `Model ${n}`, capabilities, context_length: 262_144 }));
+    const model = await open("/", undefined, { "/v1/models": { status: 200, contentType: "application/json", body: JSON.stringify({ object: "list", data }) } });
+    await model.click("#model");
+    assert.equal((await model.$$("#model-options li")).length, 60);
+    await model.keyboard.press("End");
+    const inside = await model.evaluate(() => {
+      const [box, option] = [document.querySelector("#model-options"), document.querySelector("#model-options [data-active]")].map((element) => element.getBoundingClientRect());
+      return box.top >= 0 && option.top >= box.top && option.bottom <= box.bottom + 1;
+    });
+    assert.ok(inside, "the list scrolls to the option");
+    await model.close();
+    const none = await open("/", undefined, { "/v1/models": errorAnswer(502, { message: "the site is away" }) }, ["502"]);
+    await none.click("#model");
+    assert.match(await text(none, "#model-note"), /the site is away.*Type the name/);
+    await none.keyboard.type("qwen-next");
+    await none.keyboard.press("ArrowDown");
+    await none.keyboard.press("Enter");
+    assert.equal(await value(none, "#model"), "qwen-next");
+    await section(none, "models");
+    assert.match(await text(none, "#models-problem"), /the site is away/);
+    await none.close();
+  });
+
+  await check("models are filtered and taken in the menu", async () => {
+    await section(page, "models");
     await setValue(page, "#filter", "qwen3-coder");
     const found = await page.$$eval("#model-list code", (codes) => codes.map((code) => code.textContent));
     assert.ok(found.length > 0 && found.every((id) => id.includes("coder")), String(found));
     await page.click("#model-list button");
-    assert.equal(await page.$eval("#model", (/** @type {HTMLInputElement} */ { value }) => value), found[0]);
+    assert.equal(await value(page, "#model"), found[0]);
+    assert.equal(await focused(page), "question");
     await setValue(page, "#filter", "");
   });
 
   await check("client settings are copied, with the key only on request", async () => {
+    await section(page, "clients");
     await page.click("#client-curl summary");
     await page.click("#client-curl .copy");
-    const copied = await page.evaluate(() => navigator.clipboard.readText());
-    assert.ok(copied.includes(`${BASE_URL}/v1/chat/completions`) && !copied.includes(API_KEY), copied);
+    const settings = await copied(page);
+    assert.ok(settings.includes(`${BASE_URL}/v1/chat/completions`) && !settings.includes(API_KEY), settings);
     await page.click("#with-key");
     assert.ok((await text(page, "#client-curl code")).includes(API_KEY));
     await page.click("#with-key");
@@ -213,42 +501,89 @@ await run(async () => {
 
   await check("a session is stored, and an invalid one rejected", async () => {
     page.expected = ["400", "401", "403"];
-    await page.click("#renew summary");
+    await section(page, "session");
+    await section(page, "renew");
     await page.type("#pasted", "nonsense, this");
     await page.click("#session-form .main");
     await page.waitForSelector("#session-result.bad:not([hidden])");
     assert.match(await text(page, "#session-result"), /administrator's key/);
+    await section(page, "accounts");
+    await page.click("#accounts-show");
+    await page.waitForSelector("#accounts-problem:not([hidden])");
+    assert.match(await text(page, "#accounts-problem"), /administrator's key/);
     await setValue(page, "#admin-key", ADMIN_KEY);
     await page.click("#session-form .main");
     await waitForText(page, "#session-result", "neither");
-    assert.equal(await page.$eval("#pasted", (/** @type {HTMLInputElement} */ { value }) => value), "nonsense, this", "the input is kept");
+    assert.equal(await value(page, "#pasted"), "nonsense, this", "the input is kept");
     page.expected = [];
     await setValue(page, "#pasted", SESSION);
     await page.click("#session-form .main");
     await waitForText(page, "#session-result", "in use");
-    assert.equal(await page.$eval("#pasted", (/** @type {HTMLInputElement} */ { value }) => value), "");
-    assert.equal(await text(page, "#state"), "works");
+    assert.equal(await value(page, "#pasted"), "");
+    assert.match(await text(page, "#state"), /^Session valid until /);
     await waitForText(page, "#session-facts", "the database");
   });
 
   await check("a session is given to another account, by keyboard", async () => {
     await page.waitForSelector("#account-list li:nth-child(2)");
-    assert.match(await text(page, "#account-list"), /default.*works.*anna.*none/);
+    assert.match(await text(page, "#account-list"), /default.*valid.*anna.*none/);
+    assert.match(await text(page, "#remarks"), /1 of 2 accounts usable/);
     await page.focus('#account-list button[data-account="anna"]');
     await page.keyboard.press("Enter");
-    assert.equal(await page.$eval("#account", (/** @type {HTMLInputElement} */ { value }) => value), "anna");
-    assert.equal(await page.evaluate(() => document.activeElement.id), "pasted");
+    assert.equal(await value(page, "#account"), "anna");
+    assert.equal(await focused(page), "pasted");
     await setValue(page, "#pasted", OTHER_SESSION);
     await page.click("#session-form .main");
     await waitForText(page, "#session-result", "anna – ");
-    await page.waitForFunction(() => /anna.*works/.test(document.querySelector("#account-list").textContent));
+    await page.waitForFunction(() => /anna.*valid/.test(document.querySelector("#account-list").textContent));
     await waitForText(page, "#session-facts", "2 of 2 can be used");
+    assert.doesNotMatch(await text(page, "#remarks"), /accounts/);
     await setValue(page, "#account", "Not A Name");
     await setValue(page, "#pasted", "token=x");
     await page.click("#session-form .main");
-    assert.equal(await page.evaluate(() => document.activeElement.id), "account", "the browser says what is wrong");
+    assert.equal(await focused(page), "account", "the browser says what is wrong");
     await setValue(page, "#account", "default");
     await setValue(page, "#pasted", "");
+  });
+
+  await check("the strip says what is wrong and what to do", async () => {
+    for (const [answer, sentence] of /** @type {const} */ ([
+      [health("expired"), /Session ended – paste new cookies/],
+      [health("missing"), /No session yet/],
+      [health("expiring", { session: { state: "expiring", expires_at: Math.round(Date.now() / 1000) + 60 } }), /Session ends at \d/],
+    ])) {
+      const ill = await open("/", undefined, { "/health": answer });
+      await ill.waitForFunction(() => !/…|not tried/.test(document.querySelector("#state").textContent));
+      assert.match(await text(ill, "#state"), sentence);
+      await ill.click("#close-panel");
+      await ill.click("#remedy");
+      assert.equal(await focused(ill), "pasted", "the button leads to the field");
+      await assertAccessible(ill, String(sentence));
+      await ill.close();
+    }
+    const notes = health("valid", { session: { state: "valid", expires_at: null }, store: { ok: true, errors: 0, persistent: false }, accounts: { total: 3, usable: 2 } });
+    const odd = await open("/", undefined, { "/health": notes });
+    await waitForText(odd, "#remarks", "ends with the server · 2 of 3 accounts usable");
+    await odd.close();
+    const away = await open("/", undefined, { "/health": { status: 500, body: "" } }, ["500"]);
+    await waitForText(away, "#state", "does not answer");
+    assert.equal(await text(away, "#remedy"), "Look again");
+    await away.close();
+  });
+
+  await check("a human check has its link, in the message and in the strip", async () => {
+    const link = "https://chat.qwen.ai/check?x=1";
+    const answers = {
+      "/health": health("challenged"),
+      "/chat/completions": errorAnswer(403, { message: "chat.qwen.ai asks for a human check", code: "qwen_challenge", verify_url: link }),
+    };
+    const checked = await open("/", undefined, answers, ["403"]);
+    await waitForText(checked, "#state", "asks for a human check");
+    await sendMessage(checked, "hello");
+    assert.equal(await checked.$eval(`${ANSWER} .notice a`, (/** @type {HTMLAnchorElement} */ { href }) => href), link);
+    await checked.waitForSelector("#check:not([hidden])");
+    assert.equal(await checked.$eval("#check", (/** @type {HTMLAnchorElement} */ { href }) => href), link);
+    await checked.close();
   });
 
   await check("keys are stored only for the tab", async () => {
@@ -257,40 +592,129 @@ await run(async () => {
     assert.ok(!page.url().includes(API_KEY));
   });
 
-  await check("language and theme are stored and accessible", async () => {
-    await page.click("#new");
-    await sendMessage(page, fake({ think: "Air scatters short waves more.", say: "**Rayleigh scattering**: see `λ⁻⁴`.\n\n| colour | share |\n|---|---|\n| blue | most |\n\n```\nI ∝ 1/λ⁴\n```" }));
-    await page.$eval(`${ANSWER} .thinking`, (/** @type {HTMLDetailsElement} */ details) => (details.open = true));
-    await page.click("#tools-panel summary");
-    await page.click("#tools-example");
-    await sendMessage(page, fake({ say: 'I look.\n[TOOL CALL]\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n[END TOOL CALL]' }));
-    await page.click(`${ANSWER} .call summary`);
-    for (const [theme, language] of [["light", "en"], ["dark", "zh"], ["dark", "en"], ["light", "zh"]]) {
-      await page.select("#theme", theme);
-      await page.select("#language", language);
-      assert.equal(await text(page, "#send"), language === "zh" ? "发送" : "Send");
-      assert.equal(await page.evaluate(() => document.documentElement.lang), language === "zh" ? "zh-CN" : "en");
-      await assertAccessible(page, `${theme} ${language}`);
-      await screenshot(page, `console-${theme}-${language}`);
+  await check("six states are accessible in both themes and languages", async () => {
+    for (const id of ["accounts", "models", "tools-panel", "clients", "settings", "about"]) await section(page, id);
+    const states = {
+      empty: () => page.click("#new"),
+      answer: async () => {
+        await setValue(page, "#model", "qwen3-max");
+        await page.click("#tools-example");
+        await sendMessage(page, fake({ think: "Air scatters short waves more.", say: '**Rayleigh scattering**: see `λ⁻⁴`.\n\n| colour | share |\n|---|---|\n| blue | most |\n\n```\nI ∝ 1/λ⁴\n```\n[TOOL CALL]\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n[END TOOL CALL]' }));
+        await page.$eval(`${ANSWER} .thinking`, (/** @type {HTMLDetailsElement} */ details) => (details.open = true));
+        await page.click(`${ANSWER} .call summary`);
+      },
+      error: async () => {
+        await setValue(page, "#tools", "");
+        await sendMessage(page, fake({ say: "some words and then nothing more to be said", delay_ms: 20, cut: 1200 }));
+      },
+      fields: () => page.select("#kind", "picture"),
+      models: async () => {
+        await page.select("#kind", "chat");
+        await page.click("#model");
+        await page.keyboard.press("ArrowDown");
+      },
+      menu: () => page.click("#close-panel").then(() => page.click("#toggle-panel")),
+    };
+    for (const [name, show] of Object.entries(states)) {
+      await show();
+      for (const [theme, language] of [["light", "en"], ["dark", "zh"]]) {
+        await page.$eval("#theme", (/** @type {HTMLSelectElement} */ field, theme) => {
+          field.value = theme;
+          field.dispatchEvent(new Event("change"));
+        }, theme);
+        await page.$eval("#language", (/** @type {HTMLSelectElement} */ field, language) => {
+          field.value = language;
+          field.dispatchEvent(new Event("change"));
+        }, language);
+        await assertAccessible(page, `${name} ${theme} ${language}`);
+        await screenshot(page, `console-${name}-${theme}-${language}`, false);
+      }
     }
-    await page.reload({ waitUntil: "networkidle0" });
-    assert.equal(await text(page, "#send"), "发送");
-    const words = await page.evaluate(async () => {
-      const { words } = await import("/assets/console/words.js");
-      return Object.values(words).map((language) => Object.keys(language));
-    });
-    assert.deepEqual(words[0], words[1], "both languages have the same keys");
   });
 
-  await check("the page fits a phone", async () => {
-    const phone = await open("/", { width: 360, height: 740, isMobile: true, hasTouch: true });
-    await setValue(phone, "#key", API_KEY);
-    await sendMessage(phone, fake({ say: "long".repeat(60) }));
-    const { page: width, window: available } = await phone.evaluate(() => ({ page: document.documentElement.scrollWidth, window: innerWidth }));
-    assert.ok(width <= available, `${width} > ${available}`);
-    await assertAccessible(phone, "phone");
-    await screenshot(phone, "console-phone");
-    await phone.close();
+  await check("language and theme are stored, and all texts follow", async () => {
+    assert.equal(await text(page, "#send-text"), "发送");
+    await page.reload({ waitUntil: "networkidle0" });
+    assert.equal(await text(page, "#send-text"), "发送");
+    assert.equal(await page.evaluate(() => document.documentElement.lang), "zh-CN");
+    assert.equal(await page.evaluate(() => getComputedStyle(document.body).colorScheme), "dark");
+    const english = await page.$$eval("button, label, summary, option, h2, h3, .hint", (all) =>
+      all.filter((element) => element.checkVisibility() && !element.closest("#talk, #history, #client-list, #model-list") && element.getAttribute("lang") === null).map(({ textContent }) => textContent.trim()).filter((text) => /^[A-Z][a-z]+ [a-z]+/.test(text)),
+    );
+    assert.deepEqual(english, []);
+    await page.select("#language", "en");
+    await page.select("#theme", "auto");
+    assert.equal(await text(page, "#send-text"), "Send");
+    assert.match(await text(page, "article.assistant .thinking summary"), /^Thought for/, "also those with values");
+    for (const scheme of ["dark", "light"]) {
+      await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+      const [red] = await page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g));
+      assert.equal(Number(red) < 100, scheme === "dark");
+    }
+    const words = await page.evaluate(async () => {
+      const { words } = await import("/assets/console/words.js");
+      return Object.values(words).map((language) => Object.entries(language).map(([key, text]) => [key, ...text.matchAll(/\{\w+\}/g)].map(String).sort().join(" ")));
+    });
+    assert.deepEqual(words[0].sort(), words[1].sort(), "both languages have the same keys and values");
+  });
+
+  await check("nothing moves where a person wants no motion", async () => {
+    await page.emulateMediaFeatures([{ name: "prefers-reduced-motion", value: "reduce" }]);
+    await page.click("#new");
+    await page.focus("#question");
+    await page.keyboard.type(fake({ say: "one two three", delay_ms: 200 }));
+    await page.keyboard.press("Enter");
+    await waitForText(page, `${ANSWER} .content`, "one");
+    assert.equal(await page.$eval(`${ANSWER} .content`, (element) => getComputedStyle(element, "::after").animationName), "none");
+    await ended(page);
+    await page.emulateMediaFeatures([]);
+  });
+
+  await check("the menu is a column, and stays as it was left", async () => {
+    await page.click("#close-panel");
+    assert.ok(await page.$eval("#panel", (panel) => !panel.checkVisibility()));
+    await page.reload({ waitUntil: "networkidle0" });
+    assert.ok(await page.$eval("#panel", (panel) => !panel.checkVisibility()));
+    assert.equal(await page.$eval("#toggle-panel", (button) => button.getAttribute("aria-expanded")), "false");
+    await page.click("#toggle-panel");
+    assert.ok(await page.$("#chat:not([inert])"), "the chat stays in reach");
+  });
+
+  await check("the page fits a phone, and large text", async () => {
+    for (const width of [390, 320]) {
+      const phone = await open("/", { width, height: 740, isMobile: true, hasTouch: true });
+      await setValue(phone, "#key", API_KEY);
+      await setValue(phone, "#question", fake({ say: `${"long".repeat(60)}\n\n\`\`\`\n${"code ".repeat(40)}\n\`\`\`\n\n| ${"cell ".repeat(20)} | b |\n|---|---|\n| 1 | 2 |` }));
+      await submit(phone);
+      await assertFits(phone, `an answer at ${width}`);
+      await assertAccessible(phone, `phone ${width}`);
+      await screenshot(phone, `console-phone-${width}`);
+      await phone.select("#kind", "picture");
+      await assertFits(phone, `fields at ${width}`);
+      await phone.select("#kind", "chat");
+      await phone.tap("#model");
+      await assertFits(phone, `models at ${width}`);
+      await phone.keyboard.press("Escape");
+      // The drawer: a dialog with everything else out of reach.
+      await phone.tap("#toggle-panel");
+      assert.equal(await focused(phone), "close-panel");
+      assert.ok(await phone.$('#panel[role="dialog"][aria-modal="true"]') && await phone.$("#chat[inert]") && await phone.$("#top[inert]"));
+      for (const id of ["session", "renew", "models", "tools-panel", "clients", "settings", "about"]) await section(phone, id);
+      await assertFits(phone, `menu at ${width}`);
+      await assertAccessible(phone, `menu at ${width}`);
+      for (let n = 0; n < 60; n++) {
+        await phone.keyboard.press("Tab");
+        assert.ok(await phone.evaluate(() => !document.activeElement.closest("#chat, #top")), "the focus stays in the drawer");
+      }
+      await phone.focus("#filter");
+      await phone.keyboard.press("Escape");
+      assert.equal(await focused(phone), "toggle-panel");
+      assert.ok(await phone.$("#chat:not([inert])"));
+      await phone.tap("#toggle-panel");
+      await phone.mouse.click(10, 400);
+      assert.ok(await phone.$("#backdrop[hidden]"), "a tap beside it closes it");
+      await phone.close();
+    }
   });
 
   await check("the API document is a page", async () => {

@@ -17,12 +17,17 @@ export const browser = await launch(["--lang=en-US"]);
 /** What no check expects. @type {string[]} */
 export const problems = [];
 
-/** Opens a page; records unexpected console messages, exceptions and requests to other origins. */
-export async function open(where, viewport = { width: 1100, height: 900 }) {
+/**
+ * Opens a page; records unexpected console messages, exceptions and requests to other origins.
+ * @param {string} where
+ * @param {import("puppeteer-core").Viewport} viewport
+ * @param {Record<string, Partial<import("puppeteer-core").ResponseForRequest>>} answers Given in place of the server's, by the end of the path.
+ * @param {string[]} expected Parts of the console errors that the check expects.
+ */
+export async function open(where, viewport = { width: 1100, height: 900 }, answers = {}, expected = []) {
   const context = await browser.createBrowserContext();
   await context.overridePermissions(BASE_URL, ["clipboard-read", "clipboard-write", "clipboard-sanitized-write"]);
-  // `expected`: parts of the console errors that a check expects.
-  const page = Object.assign(await context.newPage(), { expected: /** @type {string[]} */ ([]) });
+  const page = Object.assign(await context.newPage(), { expected });
   page.setDefaultTimeout(TIMEOUT_MS);
   await page.setViewport(viewport);
   page.on("console", (message) => {
@@ -39,6 +44,18 @@ export async function open(where, viewport = { width: 1100, height: 900 }) {
     const url = new URL(request.url());
     if (url.origin !== BASE_URL && !["data:", "blob:"].includes(url.protocol)) problems.push(`request to another origin: ${url}`);
   });
+  if (Object.keys(answers).length) {
+    await page.setRequestInterception(true);
+    page.on("request", (request) => {
+      const { pathname } = new URL(request.url());
+      const end = Object.keys(answers).find((end) => pathname.endsWith(end));
+      if (end) request.respond(answers[end]);
+      else request.continue();
+    });
+  }
+  await page.evaluateOnNewDocument(() =>
+    document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) => console.error(`policy: ${violatedDirective} ${blockedURI}`)),
+  );
   await page.goto(BASE_URL + where, { waitUntil: "networkidle0" });
   return page;
 }
@@ -59,15 +76,45 @@ export const setValue = (page, selector, value) =>
 export async function assertAccessible(page, what) {
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-  const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
-  const violationTexts = serious.map(({ id, help, nodes }) => `${id}: ${help}\n  ${nodes.map(({ html, failureSummary }) => `${html}\n  ${failureSummary}`).join("\n  ")}`);
-  assert.equal(serious.length, 0, `${what}: ${violationTexts.join("\n")}`);
+  const violationTexts = violations.map(({ id, help, nodes }) => `${id}: ${help}\n  ${nodes.map(({ html, failureSummary }) => `${html}\n  ${failureSummary}`).join("\n  ")}`);
+  assert.equal(violations.length, 0, `${what}: ${violationTexts.join("\n")}`);
 }
 
-export async function screenshot(page, name) {
+/** The least height and width of what is touched on a phone. */
+const TOUCH = 40;
+
+/** Nothing is wider than the page, and what is touched is large enough. */
+export async function assertFits(page, what) {
+  const { wide, available, small } = await page.evaluate((least) => {
+    const shown = [...document.querySelectorAll("button, select, summary, a.button, input:not([type=checkbox]), label.switch")].filter((element) => element.checkVisibility());
+    const small = shown.filter((element) => {
+      const { width, height } = element.getBoundingClientRect();
+      return Math.min(width, height) < least && !element.closest(".model");
+    });
+    return { wide: document.documentElement.scrollWidth, available: innerWidth, small: small.map(({ outerHTML }) => outerHTML.slice(0, 120)) };
+  }, TOUCH);
+  assert.ok(wide <= available, `${what}: ${wide} > ${available}`);
+  assert.deepEqual(small, [], what);
+}
+
+/** Answers the page's requests to a path itself, until the returned function is called. */
+export async function intercept(page, end, answer) {
+  const listener = (request) => (new URL(request.url()).pathname.endsWith(end) ? request.respond(answer) : request.continue());
+  await page.setRequestInterception(true);
+  page.on("request", listener);
+  return async () => {
+    page.off("request", listener);
+    await page.setRequestInterception(false);
+  };
+}
+
+/** Opens a section of the menu. */
+export const section = (page, id) => page.$eval(`#${id}`, (/** @type {HTMLDetailsElement} */ details) => (details.open = true));
+
+export async function screenshot(page, name, fullPage = true) {
   if (!SCREENSHOTS) return;
   mkdirSync(SCREENSHOTS, { recursive: true });
-  await page.screenshot({ path: path.join(SCREENSHOTS, `${name}.png`), fullPage: true });
+  await page.screenshot({ path: path.join(SCREENSHOTS, `${name}.png`), fullPage });
 }
 
 /** A prompt with a directive for the fake upstream. */

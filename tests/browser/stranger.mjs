@@ -94,6 +94,14 @@ try {
     assert(result.readable && result.status !== 403, JSON.stringify(result));
     console.log(`ok own ${result.method} ${result.path} ${result.type ?? ""}`);
   }
+  // In the console a chat works at once.
+  await own.goto(BASE_URL, { waitUntil: "networkidle0" });
+  await own.type("#question", "from the console itself");
+  await own.keyboard.press("Enter");
+  await own.waitForSelector('article.assistant:not([aria-busy]) .figures');
+  assert.match(await own.$eval("article.assistant .content", ({ textContent }) => textContent), /from the console itself/);
+  assert.equal(await own.$(".notice:not([hidden])"), null);
+  console.log("ok the console needs no key");
 } catch (error) {
   console.error(error);
   process.exitCode = 1;

@@ -1,5 +1,5 @@
 // Requests to the server. Keys stay in this tab.
-import { $, make, time, word } from "./page.js";
+import { $, outside, time, word } from "./page.js";
 
 /** An error that the server returned, or a failed connection. */
 export class ApiError extends Error {
@@ -21,12 +21,11 @@ export class ApiError extends Error {
  * What the page says of an error of a keyed route: what went wrong, and what to do next.
  * @param {ApiError} error
  */
-export function explained({ message, status, code, link, wait }) {
+export function explained({ message, status, link, wait }) {
   /** @type {(Node | string)[]} */
   const parts = [message];
-  if ([401, 403].includes(status) && /api_key/.test(code ?? "")) parts.push(` ${word("needKey")}`);
   if (status === 429 && wait >= 60) parts.push(` ${word("backAt", { time: time(Date.now() / 1000 + wait) })}`);
-  if (link) parts.push(" ", make("a", { href: link, target: "_blank", rel: "noopener noreferrer" }, word("openCheck")));
+  if (link) parts.push(" ", outside(link, word("openCheck")));
   return parts;
 }
 
@@ -34,7 +33,7 @@ export function explained({ message, status, code, link, wait }) {
 export function keepInTab(input) {
   const name = `qwen-edge.${input.id}`;
   try {
-    input.value = sessionStorage.getItem(name) ?? "";
+    input.value = sessionStorage.getItem(name) ?? input.value;
     input.addEventListener("input", () => sessionStorage.setItem(name, input.value));
   } catch {
     // The browser may forbid storage. The key is then kept until the page closes.
@@ -59,6 +58,9 @@ export function errorOf(status, text, wait) {
     return new ApiError(status, {}, wait);
   }
 }
+
+/** Whether the server wants a key, or another one. */
+export const needsKey = ({ status, code }) => [401, 403].includes(status) && /api_key/.test(code ?? "");
 
 /** Whether the error is that a person stopped the request. */
 export const hasStopped = (error) => error instanceof DOMException && error.name === "AbortError";

@@ -1,146 +1,132 @@
-// The playground: a conversation with the server, streamed.
-import { ApiError, apiKey, ask, explained, hasStopped, keepInTab } from "./api.js";
+// The chat: what the person writes is sent, and the answer streamed into the page.
+import { ApiError, apiKey, ask, hasStopped, keepInTab } from "./api.js";
+import { begin, current, keep, showHistory, startChats } from "./chats.js";
 import { events } from "./events.js";
 import { Attachments } from "./files.js";
-import { render } from "./markdown.js";
-import { $, announce, copyButton, make, notice, word } from "./page.js";
-import { Calls, declaredTools, startTools } from "./tools.js";
+import { Answer, follow, kept, toolMessage, userMessage } from "./messages.js";
+import { $, announce, onLanguage, say, textButton, word } from "./page.js";
+import { closeDrawer } from "./panel.js";
+import { Made, fitFields, orderOf } from "./pictures.js";
+import { sawAnswer, sawError } from "./session.js";
+import { declaredTools, sentCalls, startTools } from "./tools.js";
 
-/** The messages that are sent to the server. */
-let messages = [];
-/** @type {AbortController | null} */
-let running = null;
 /** @type {Attachments} */
 let attachments;
+/** How much of an answer is read out when it is complete. */
+const READ_OUT = 280;
 
-/** Scrolls to the newest message, unless the reader has scrolled back. */
-function follow(change) {
-  const talk = $("talk");
-  const atEnd = talk.scrollHeight - talk.scrollTop - talk.clientHeight < 60;
-  change();
-  if (atEnd) talk.scrollTop = talk.scrollHeight;
+const PARTS = {
+  image: ({ url, file_info }) => ({ type: "image_url", image_url: { url }, file_info }),
+  video: ({ url, file_info }) => ({ type: "video_url", video_url: { url }, file_info }),
+  audio: ({ url, file_info }) => ({ type: "audio_url", audio_url: { url }, file_info }),
+  file: ({ id, file_info }) => ({ type: "file", file: { file_id: id }, file_info }),
+};
+
+function part({ link, done }) {
+  if (link) return { type: "image_url", image_url: { url: new URL(link, location.href).href } };
+  return (PARTS[done.filetype] ?? PARTS.file)(done);
 }
 
-function bubble(role, ...children) {
-  const article = make("article", { className: role }, make("h3", { data: { word: role } }, word(role)), ...children);
-  $("empty").hidden = true;
-  follow(() => $("talk").append(article));
-  return article;
+/** What the server gets of a chat: not what was ordered and made, and no call without its result. */
+function messagesOf({ items }) {
+  const messages = [];
+  for (const [at, item] of items.entries()) {
+    const { role, text, attached = [], calls, order } = item;
+    if (role === "user" && !order) {
+      const parts = attached.map(part);
+      messages.push({ role, content: parts.length ? [...(text ? [{ type: "text", text }] : []), ...parts] : text });
+    } else if (role === "assistant") {
+      const isAnswered = calls && items[at + 1]?.role === "tool";
+      if (isAnswered) messages.push({ role, content: text || null, tool_calls: sentCalls(calls) });
+      else if (text) messages.push({ role, content: text });
+    } else if (role === "tool") messages.push({ role, tool_call_id: item.call, content: text });
+  }
+  return messages;
 }
 
-/** An answer on the page. It is painted at most once per frame. */
-class Answer {
-  constructor() {
-    this.text = "";
-    this.thought = "";
-    this.sources = [];
-    this.thinking = make("details", { className: "thinking", hidden: true, open: true }, make("summary", { data: { word: "thoughts" } }, word("thoughts")));
-    this.thinkingText = make("div");
-    this.thinking.append(this.thinkingText);
-    this.content = make("div", { className: "content" });
-    this.calls = new Calls();
-    this.foot = make("div", { className: "foot" });
-    this.article = bubble("assistant", this.thinking, this.content, this.calls.element, this.foot);
-    this.article.setAttribute("aria-busy", "true");
-  }
-
-  add({ reasoning_content: thought, content, annotations, tool_calls: calls }) {
-    if (thought) this.thought += thought;
-    if ((content || calls) && !this.text && !this.calls.list.length) this.thinking.open = false;
-    if (content) this.text += content;
-    if (calls) this.calls.add(calls);
-    if (annotations) this.sources = annotations;
-    this.frame ??= requestAnimationFrame(() => this.paint());
-  }
-
-  /** Says that the second upstream answers. */
-  nameSecond() {
-    this.content.before(make("p", { className: "hint upstream", data: { word: "bySecond" } }, word("bySecond")));
-  }
-
-  paint() {
-    this.frame = null;
-    follow(() => {
-      this.thinking.hidden = !this.thought;
-      if (this.thought) this.thinkingText.textContent = this.thought;
-      render(this.content, this.text);
-      // Once shown, a call may be open or have the focus.
-      if (this.calls.list.length !== this.calls.element.children.length) this.calls.show();
-    });
-  }
-
-  /** Asks the person for the results of the calls. */
-  askForResults() {
-    const form = this.calls.form(async (results) => {
-      if (running || declaredTools() === null) return;
-      form.remove();
-      for (const { name, message } of results) {
-        messages.push(message);
-        bubble("tool", make("p", {}, make("code", {}, name)), make("p", { className: "said" }, message.content));
-      }
-      await answer();
-      focusNext();
-    });
-    follow(() => this.foot.append(form));
-  }
-
-  end(problem) {
-    cancelAnimationFrame(this.frame);
-    // The last arguments may have come after the calls were shown.
-    this.calls.show();
-    this.paint();
-    this.article.removeAttribute("aria-busy");
-    const links = this.sources
-      .map(({ url_citation: source }) => source)
-      .filter(({ url }) => /^https?:/i.test(url))
-      .map(({ url, title }) => make("li", {}, make("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, title || url)));
-    if (links.length) this.foot.append(make("ol", { className: "sources" }, ...links));
-    if (this.text) this.foot.append(copyButton(() => this.text, () => this.content));
-    if (problem) {
-      const box = make("p");
-      notice(box, explained(problem), "bad");
-      const again = make("button", { type: "button", data: { word: "again" } }, word("again"));
-      again.addEventListener("click", () => running || (this.article.remove(), answer()));
-      this.foot.append(box, again);
-      announce(problem.message);
-    }
-  }
-}
-
-function request(tools) {
-  const body = { model: $("model").value.trim() || undefined, messages, tools, stream: true, stream_options: { include_usage: true } };
+function request(chat, model, tools) {
+  const body = { model, messages: messagesOf(chat), tools, stream: true, stream_options: { include_usage: true } };
   if ($("thinking").value) body.enable_thinking = $("thinking").value === "on";
   if ($("search").checked) body.enable_search = true;
   return JSON.stringify(body);
 }
 
-function figures(started, first, usage) {
-  const parts = [];
-  if (first) parts.push(word("firstToken", { seconds: ((first - started) / 1000).toFixed(2) }));
-  if (usage) parts.push(word("tokens", { input: usage.prompt_tokens, output: usage.completion_tokens }));
-  $("figures").textContent = parts.join(" · ");
+/** What the buttons of a message do. The message is the last of its kind. */
+const acts = (chat, item, view) => ({
+  again() {
+    if (chat.running || (item.role !== "made" && declaredTools() === null)) return;
+    chat.cut(item);
+    view().element.remove();
+    if (item.role === "made") produce(chat, item.order);
+    else answer(chat);
+  },
+  edit(picture) {
+    $("kind").value = "picture";
+    $("kind").dispatchEvent(new Event("change"));
+    attachments.clear();
+    attachments.addLink(picture.url, picture.prompt);
+    $("question").focus();
+  },
+});
+
+/** Shows an item that is known. */
+function place(chat, item) {
+  let view;
+  const itsActs = acts(chat, item, () => view);
+  if (item.role === "user") view = { element: userMessage(item, () => takeBack(chat, item)) };
+  else if (item.role === "tool") view = { element: toolMessage(item) };
+  else if (item.role === "made") view = Made.restored(chat, item, itsActs);
+  else view = Answer.restored(item, itsActs);
+  chat.element.append(view.element);
+  return view;
 }
 
-/** Requests the answer to the messages so far. */
-async function answer() {
+/** Takes a message back into the composer, with what came after it. */
+function takeBack(chat, item) {
+  if (chat.running) return;
+  const elements = [...chat.element.children];
+  for (const element of elements.slice(chat.items.indexOf(item))) element.remove();
+  chat.cut(item);
+  if (!chat.items.length) chat.title = "";
+  if (item.kind) $("kind").value = item.kind;
+  $("kind").dispatchEvent(new Event("change"));
+  $("question").value = item.text;
+  attachments.clear();
+  attachments.addKnown((item.attached ?? []).map(({ name, done, link }) => ({ name, done, link, shown: link, sent: 1 })));
+  grow();
+  fit();
+  $("question").focus();
+}
+
+/**
+ * Requests the answer to the messages so far.
+ * @param {import("./chats.js").Chat} chat
+ */
+async function answer(chat) {
   const tools = declaredTools();
-  if (tools === null) return;
-  running = new AbortController();
-  busy(true);
+  if (tools === null || chat.running) return;
+  const running = (chat.running = new AbortController());
+  const model = $("model").value.trim() || undefined;
+  /** @type {import("./chats.js").Item} */
+  const item = { role: "assistant", text: "", model };
   // What was not answered is left out.
-  for (const form of $("talk").querySelectorAll("form.results")) form.remove();
-  const shown = new Answer();
+  for (const form of chat.element.querySelectorAll("form.results")) form.remove();
+  const shown = new Answer(item, acts(chat, item, () => shown));
+  const body = request(chat, model, tools);
+  chat.add(item);
+  follow(() => chat.element.append(shown.element));
+  fit();
+  announce(word("answering"));
   const started = performance.now();
   /** @type {number | null} */
   let first = null;
-  /** @type {ApiError | null} */
-  let problem = null;
+  /** @type {any} */
   let usage = null;
   let ended = false;
   try {
     const headers = { ...apiKey(), "content-type": "application/json" };
-    const response = await ask("/v1/chat/completions", { method: "POST", headers, body: request(tools), signal: running.signal });
-    if (response.headers.get("x-upstream") === "fallback") shown.nameSecond();
+    const response = await ask("/v1/chat/completions", { method: "POST", headers, body, signal: running.signal });
+    shown.nameUpstream(response.headers.get("x-upstream") ?? "");
     for await (const data of events(response.body)) {
       if (data === "[DONE]") {
         ended = true;
@@ -154,83 +140,168 @@ async function answer() {
       if (delta.content || delta.reasoning_content || delta.tool_calls) first ??= performance.now();
       shown.add(delta);
     }
-    if (!ended) problem = new ApiError(0, { message: word("cutOff") });
+    if (!ended) item.problem = kept(null);
+    sawAnswer(item.upstream);
   } catch (error) {
-    if (!hasStopped(error)) problem = error instanceof ApiError ? error : new ApiError(0, { message: word("cutOff") });
+    if (hasStopped(error)) item.stopped = true;
+    else item.problem = kept(error);
   }
-  const called = ended && shown.calls.list.length > 0;
-  if (called) messages.push({ role: "assistant", content: shown.text || null, tool_calls: shown.calls.sent });
-  else if (shown.text) messages.push({ role: "assistant", content: shown.text });
+  if (ended && shown.calls.list.length) item.calls = shown.calls.list;
+  item.figures = { first: first && ((first - started) / 1000).toFixed(2), input: usage?.prompt_tokens, output: usage?.completion_tokens };
   try {
-    shown.end(problem);
-    if (called) shown.askForResults();
-    figures(started, first, usage);
+    shown.end();
+    if (item.calls) askForResults(chat, shown);
   } finally {
     // After any error on the page the person can continue.
-    running = null;
-    busy(false);
+    chat.running = null;
+    fit();
+    keep();
   }
-  if (called) announce(word("called", { names: shown.calls.names }));
-  else if (!problem) announce(word(ended ? "answered" : "stopped"));
+  if (item.problem) sawError(item.problem);
+  if (item.problem) announce(item.problem.message);
+  else if (item.calls) announce(word("called", { names: shown.calls.names }));
+  else announce(item.stopped ? word("stopped") : word("answered", { text: (shown.content.textContent ?? "").slice(0, READ_OUT) }));
 }
 
-function busy(is) {
-  $("send").disabled = is;
-  $("stop").hidden = !is;
-  $("new").disabled = is;
+/** Asks for the results of the calls of an answer, and goes on with them. */
+function askForResults(chat, shown) {
+  const form = shown.askForResults(async (results) => {
+    if (chat.running || declaredTools() === null) return;
+    form.remove();
+    for (const { name, message } of results) place(chat, chat.add({ role: "tool", text: message.content, name, call: message.tool_call_id }));
+    await answer(chat);
+    focusNext(chat);
+  });
 }
 
-const PARTS = {
-  image: ({ url, file_info }) => ({ type: "image_url", image_url: { url }, file_info }),
-  video: ({ url, file_info }) => ({ type: "video_url", video_url: { url }, file_info }),
-  audio: ({ url, file_info }) => ({ type: "audio_url", audio_url: { url }, file_info }),
-  file: ({ id, file_info }) => ({ type: "file", file: { file_id: id }, file_info }),
-};
+/** Orders a picture or a video. */
+async function produce(chat, order) {
+  const item = chat.add({ role: "made", text: "", order, pictures: [] });
+  const made = new Made(chat, item, acts(chat, item, () => made));
+  follow(() => chat.element.append(made.element));
+  const end = made.run();
+  fit();
+  await end;
+  if (item.problem) sawError(item.problem);
+  fit();
+}
+
+/** Shows what can be done now. */
+function fit() {
+  const [isBusy, kind] = [current().running !== null, $("kind").value];
+  const name = isBusy ? (current().items.at(-1)?.role === "made" ? "leave" : "stop") : kind === "video" ? "film" : kind === "picture" ? (attachments.all.length ? "edit" : "draw") : "send";
+  $("send").dataset.doing = isBusy ? "stop" : "send";
+  $("send").querySelector("use")?.setAttribute("href", isBusy ? "#i-stop" : "#i-send");
+  say($("send-text"), name);
+  $("empty").hidden = current().items.length > 0;
+  fitFields();
+  const hint = kind === "chat" ? "questionHint" : "promptHint";
+  $("question").dataset.hint = hint;
+  $("question").placeholder = word(hint);
+  attachments.arePictures = kind !== "chat";
+  showHistory();
+}
+
+/** Makes the field as high as its text, where the browser does not do it by itself. */
+function grow() {
+  const field = $("question");
+  if (CSS.supports("field-sizing", "content")) return;
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight + field.offsetHeight - field.clientHeight}px`;
+}
 
 async function send() {
+  const chat = current();
   const text = $("question").value.trim();
-  if (running || !(text || $("files").children.length) || declaredTools() === null) return;
-  $("send").disabled = true;
-  const attached = await attachments.ready().finally(() => ($("send").disabled = false));
-  if (!attached) {
-    announce(word("uploadFailed"));
+  const kind = $("kind").value;
+  if (chat.running) return;
+  if (!text && (kind !== "chat" || !attachments.all.length)) {
+    if (kind !== "chat") announce(word("needPrompt"));
+    $("question").focus();
     return;
   }
-  attachments.clear();
-  const parts = attached.map(({ done }) => (PARTS[done.filetype] ?? PARTS.file)(done));
-  messages.push({ role: "user", content: parts.length ? [...(text ? [{ type: "text", text }] : []), ...parts] : text });
-  const names = attached.map(({ name }) => make("span", { className: "tag" }, name));
-  bubble("user", make("p", { className: "said" }, text), ...(names.length ? [make("p", {}, ...names)] : []));
+  if (kind === "chat" && declaredTools() === null) return;
+  $("send").disabled = true;
+  const given = await attachments.ready().finally(() => ($("send").disabled = false));
+  if (!given) return announce(word("uploadFailed"));
+  const attached = given.map(({ name, done, link, shown }) => ({ name, done, link, shown }));
+  const order = kind === "chat" ? undefined : orderOf(text, given);
+  const item = chat.add({ role: "user", text, kind, attached: attached.map(({ name, done, link }) => ({ name, done, link })), order });
+  // Their pictures are shown as long as the page lives.
+  attachments.clear(true);
+  const element = userMessage({ ...item, attached }, () => takeBack(chat, item));
+  chat.element.append(element);
+  $("talk").scrollTop = $("talk").scrollHeight;
   $("question").value = "";
-  await answer();
-  focusNext();
+  grow();
+  keep();
+  if (order) await produce(chat, order);
+  else await answer(chat);
+  if (document.activeElement === document.body || document.activeElement === $("send")) focusNext(chat);
 }
 
 /** Moves the focus to what the person writes next: the result of a call, or a message. */
-function focusNext() {
-  /** @type {HTMLElement} */ ($("talk").querySelector("form.results textarea") ?? $("question")).focus();
+function focusNext(chat) {
+  if (chat !== current()) return;
+  /** @type {HTMLElement} */ (chat.element.querySelector("form.results textarea") ?? $("question")).focus();
 }
+
+/** Called after a chat was opened: shows its messages, once. */
+function opened() {
+  const chat = current();
+  if (!chat.isShown) {
+    chat.isShown = true;
+    for (const item of chat.items) {
+      const view = place(chat, item);
+      if (item.calls && item === chat.items.at(-1)) askForResults(chat, view);
+    }
+  }
+  fit();
+  closeDrawer();
+  $("talk").scrollTop = $("talk").scrollHeight;
+}
+
+const EXAMPLES = [
+  ["exampleAsk", "chat"],
+  ["exampleDraw", "picture"],
+  ["exampleFile", "chat"],
+];
 
 export function startChat() {
   keepInTab($("key"));
-  attachments = new Attachments({ zone: $("chat"), list: $("files"), button: $("attach"), picker: $("picker"), text: $("question") });
+  keepInTab($("model"));
+  attachments = new Attachments({ zone: $("chat"), list: $("files"), button: $("attach"), picker: $("picker"), text: $("question"), changed: () => attachments && fit() });
+  $("examples").replaceChildren(
+    ...EXAMPLES.map(([key, kind]) =>
+      textButton(key, () => {
+        $("kind").value = kind;
+        $("kind").dispatchEvent(new Event("change"));
+        $("question").value = word(key);
+        grow();
+        $("question").focus();
+        if (key === "exampleFile") $("picker").click();
+      }),
+    ),
+  );
   startTools();
+  startChats(opened);
+  onLanguage(fit);
+  $("kind").addEventListener("change", fit);
   $("ask").addEventListener("submit", (event) => {
     event.preventDefault();
-    send();
+    const { running } = current();
+    if (running) running.abort();
+    else send();
   });
+  $("question").addEventListener("input", grow);
   $("question").addEventListener("keydown", (event) => {
     // While an input method is composing, Enter confirms its text.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
     send();
   });
-  $("stop").addEventListener("click", () => running?.abort());
   $("new").addEventListener("click", () => {
-    messages = [];
-    for (const article of $("talk").querySelectorAll("article")) article.remove();
-    $("empty").hidden = false;
-    $("figures").textContent = "";
+    begin();
     $("question").focus();
   });
 }

@@ -1,6 +1,6 @@
 // Attachments: files are chosen, dropped or pasted, and uploaded with a progress bar.
 import { ApiError, apiKey, errorOf } from "./api.js";
-import { announce, make, onLanguage, size, word } from "./page.js";
+import { announce, icon, make, onLanguage, size, word } from "./page.js";
 
 /**
  * A file, or a picture by its link. `done` is the server's object for it after the upload.
@@ -62,13 +62,13 @@ export class Attachments {
    * @param {HTMLButtonElement} elements.button Opens the picker.
    * @param {HTMLInputElement} elements.picker
    * @param {HTMLTextAreaElement} elements.text Where files are pasted.
-   * @param {boolean} [elements.arePictures] Only pictures are possible, and they are shown.
    * @param {() => void} [elements.changed] Called after each change.
    */
-  constructor({ zone, list, button, picker, text, arePictures = false, changed = () => {} }) {
+  constructor({ zone, list, button, picker, text, changed = () => {} }) {
     this.list = list;
     this.text = text;
-    this.arePictures = arePictures;
+    /** Whether only pictures are possible. */
+    this.arePictures = false;
     this.changed = changed;
     /** @type {(event: DragEvent) => boolean} */
     const hasFiles = ({ dataTransfer }) => [...(dataTransfer?.types ?? [])].includes("Files");
@@ -110,17 +110,17 @@ export class Attachments {
   /** @param {Attachment} attachment */
   line(attachment) {
     const { name, file, shown, problem, done, link, sent } = attachment;
-    const remove = make("button", { type: "button", "aria-label": word("remove", { name }) }, "×");
+    const remove = make("button", { type: "button", className: "plain square", title: word("remove", { name }), "aria-label": word("remove", { name }) }, icon("close"));
     remove.addEventListener("click", () => {
       this.drop(attachment);
       this.text.focus();
     });
     const line = make("li");
     if (shown) line.append(make("img", { src: shown, alt: "" }));
-    line.append(make("span", { className: "name" }, name));
+    line.append(make("span", { className: "name", dir: "auto" }, name));
     if (file) line.append(make("span", { className: "hint" }, size(file.size)));
     if (problem) line.append(make("span", { className: "bad", role: "alert" }, problem.message));
-    else if (done || link) line.append(make("span", { className: "good" }, "✓"));
+    else if (done || link) line.append(make("span", { className: "good" }, icon("done"), make("span", { className: "visually-hidden" }, word("ready"))));
     else {
       const progress = make("progress", { max: 1, "aria-label": word("uploading", { name }) });
       progress.value = sent;
@@ -141,7 +141,7 @@ export class Attachments {
         attachment.problem = new Error(word("noPicture"));
         continue;
       }
-      if (this.arePictures) attachment.shown = URL.createObjectURL(file);
+      if (file.type.startsWith("image/")) attachment.shown = URL.createObjectURL(file);
       attachment.ended = upload(attachment, () => this.show(), this.arePictures ? "image" : undefined);
     }
     this.show();
@@ -149,25 +149,39 @@ export class Attachments {
 
   /** Adds a picture that needs no upload. */
   addLink(link, name) {
-    this.all.push({ name, link, shown: link, sent: 1 });
+    this.addKnown([{ name, link, shown: link, sent: 1 }]);
+  }
+
+  /** Adds what is uploaded already. @param {Attachment[]} known */
+  addKnown(known) {
+    this.all.push(...known);
     this.show();
   }
 
-  /** @param {Attachment} attachment */
-  drop(attachment) {
+  /**
+   * @param {Attachment} attachment
+   * @param {boolean} [isUsed] Its picture is shown elsewhere from now on.
+   */
+  drop(attachment, isUsed = false) {
     attachment.request?.abort();
-    if (attachment.file && attachment.shown) URL.revokeObjectURL(attachment.shown);
+    if (attachment.file && attachment.shown && !isUsed) URL.revokeObjectURL(attachment.shown);
     this.all.splice(this.all.indexOf(attachment), 1);
     this.show();
   }
 
-  clear() {
-    for (const attachment of [...this.all]) this.drop(attachment);
+  clear(areUsed = false) {
+    for (const attachment of [...this.all]) this.drop(attachment, areUsed);
   }
 
-  /** Waits for all uploads. Returns the attachments, or nothing if one failed. */
+  /** Waits for all uploads. Returns the attachments, or nothing if one cannot be used. */
   async ready() {
     await Promise.all(this.all.map(({ ended }) => ended));
-    return this.all.some(({ problem }) => problem) ? null : [...this.all];
+    for (const attachment of this.all) {
+      // One may have been attached for another purpose.
+      if (this.arePictures && attachment.done && attachment.done.filetype !== "image") attachment.problem = new Error(word("noPicture"));
+    }
+    if (!this.all.some(({ problem }) => problem)) return [...this.all];
+    this.show();
+    return null;
   }
 }

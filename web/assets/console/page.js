@@ -25,7 +25,7 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-const recall = (name) => {
+export const recall = (name) => {
   try {
     return localStorage.getItem(`qwen-edge.${name}`);
   } catch {
@@ -33,7 +33,7 @@ const recall = (name) => {
   }
 };
 
-const keep = (name, value) => {
+export const keep = (name, value) => {
   try {
     localStorage.setItem(`qwen-edge.${name}`, value);
   } catch {
@@ -57,14 +57,67 @@ export function onLanguage(listener) {
   listener();
 }
 
-function translate() {
-  document.documentElement.lang = locale();
+/** Texts with values are kept with them, for a change of the language. */
+/** @type {(data: DOMStringMap) => string} */
+const textOf = ({ word: key, values }) => word(key, values ? JSON.parse(values) : {});
+
+/** Shows a text that follows the language. */
+export function say(element, key, values) {
+  element.dataset.word = key;
+  if (values) element.dataset.values = JSON.stringify(values);
+  else delete element.dataset.values;
+  element.textContent = word(key, values);
+}
+
+/**
+ * Shows the texts of an element in the chosen language.
+ * @param {Document | HTMLElement} root
+ */
+export function translate(root) {
   /** @type {(name: string) => NodeListOf<HTMLInputElement>} */
-  const having = (name) => document.querySelectorAll(`[data-${name}]`);
-  for (const element of having("word")) element.textContent = word(element.dataset.word);
+  const having = (name) => root.querySelectorAll(`[data-${name}]`);
+  for (const element of having("word")) element.textContent = textOf(element.dataset);
   for (const element of having("label")) element.setAttribute("aria-label", word(element.dataset.label));
+  for (const element of having("tip")) tip(element, element.dataset.tip);
   for (const element of having("hint")) element.placeholder = word(element.dataset.hint);
 }
+
+/** Names an element that shows no text, also for those who see it. */
+function tip(element, key) {
+  element.dataset.tip = key;
+  element.title = word(key);
+  element.setAttribute("aria-label", word(key));
+}
+
+/** Returns an icon of index.html. */
+export function icon(name) {
+  const space = "http://www.w3.org/2000/svg";
+  const [svg, use] = [document.createElementNS(space, "svg"), document.createElementNS(space, "use")];
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  use.setAttribute("href", `#i-${name}`);
+  svg.append(use);
+  return svg;
+}
+
+/** Returns a button that shows an icon only. */
+export function iconButton(name, key, work) {
+  const button = make("button", { type: "button", className: "plain square act" }, icon(name));
+  tip(button, key);
+  button.addEventListener("click", work);
+  return button;
+}
+
+/** Returns a button with a text. */
+export function textButton(key, work, properties = {}) {
+  const button = make("button", { type: "button", data: { word: key }, ...properties }, word(key));
+  button.addEventListener("click", work);
+  return button;
+}
+
+/** Returns a link to another site; the text alone, if the address is no address of a site. */
+export const outside = (href, ...children) =>
+  /^https?:/i.test(href) ? make("a", { href, target: "_blank", rel: "noopener noreferrer" }, ...children) : make("span", {}, ...children);
 
 export function startChoices() {
   const [languages, themes] = [$("language"), $("theme")];
@@ -82,7 +135,10 @@ export function startChoices() {
     paint();
   });
   paint();
-  onLanguage(translate);
+  onLanguage(() => {
+    document.documentElement.lang = locale();
+    translate(document);
+  });
 }
 
 /** Announces a text to screen readers. */
@@ -119,17 +175,38 @@ export async function copy(text, source) {
 
 /** Returns a button that copies the result of `text()` and confirms it for a moment. */
 export function copyButton(text, source) {
-  const button = make("button", { type: "button", className: "copy", data: { word: "copy" } }, word("copy"));
-  button.addEventListener("click", async () => {
-    const done = await copy(text(), source?.());
-    button.textContent = word(done ? "copied" : "copyYourself");
-    setTimeout(() => (button.textContent = word("copy")), 2000);
+  const button = textButton("copy", async () => {
+    say(button, (await copy(text(), source?.())) ? "copied" : "copyYourself");
+    setTimeout(() => say(button, "copy"), 2000);
   });
+  button.classList.add("copy");
+  return button;
+}
+
+/** The same with an icon. */
+export function copyIcon(text, source) {
+  const button = iconButton("copy", "copy", async () => {
+    const done = await copy(text(), source?.());
+    tip(button, done ? "copied" : "copyYourself");
+    button.replaceChildren(icon(done ? "done" : "copy"));
+    setTimeout(() => {
+      tip(button, "copy");
+      button.replaceChildren(icon("copy"));
+    }, 2000);
+  });
+  button.classList.add("copy");
   return button;
 }
 
 export const time = (seconds) =>
   new Date(seconds * 1000).toLocaleString(locale(), { dateStyle: "medium", timeStyle: "short" });
+
+/** The time alone, if it is today. */
+export const shortTime = (seconds) => {
+  const date = new Date(seconds * 1000);
+  const isToday = date.toDateString() === new Date().toDateString();
+  return isToday ? date.toLocaleTimeString(locale(), { timeStyle: "short" }) : time(seconds);
+};
 
 export const size = (bytes) => {
   const units = ["B", "KB", "MB", "GB"];

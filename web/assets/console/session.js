@@ -1,7 +1,8 @@
-// The Qwen session: its state, what to do, and how to replace it.
-import { DEFAULT, chosen, lookForAccounts, sessionPath, startAccounts } from "./accounts.js";
+// The Qwen session: its state with what to do next, always in sight, and how to replace it.
+import { DEFAULT, chosen, lookForAccounts, owner, sessionPath, startAccounts } from "./accounts.js";
 import { adminKey, ask, json, keepInTab } from "./api.js";
-import { $, announce, make, notice, onLanguage, time, word } from "./page.js";
+import { $, announce, make, notice, onLanguage, outside, shortTime, time, word } from "./page.js";
+import { openSection } from "./panel.js";
 
 const EVERY = 15_000;
 /** The last response of the server, as openapi.json describes it. @type {any} */
@@ -10,6 +11,12 @@ let health = null;
 let details = null;
 /** @type {unknown} */
 let problem = null;
+/** Where the human check is that an error named. @type {string | undefined} */
+let checkLink;
+/** The upstream of the last answer. @type {string | undefined} */
+let upstream;
+
+const state = () => (problem ? "unreachable" : (health?.session.state ?? "unknown"));
 
 function facts() {
   const rows = [];
@@ -30,43 +37,93 @@ function facts() {
   return rows;
 }
 
+/** What else a person should know: short, one after the other. */
+function remarks() {
+  const list = [];
+  const name = details?.account ?? owner();
+  if (name && state() === "valid") list.push(name);
+  if (upstream === "fallback") list.push(word("secondAnswers"));
+  if (health && !health.store.ok) list.push(`${word("store")}: ${word("storeFails")}`);
+  else if (health && !health.store.persistent) list.push(word("notPersistent"));
+  if (health && health.accounts.usable < health.accounts.total && health.accounts.total > 1) list.push(word("accountsRemark", health.accounts));
+  return list.map((remark) => `· ${remark}`).join(" ");
+}
+
+/** The button of the strip: its text, and what it does. */
+const REMEDIES = {
+  expiring: ["giveCookies", () => paste()],
+  expired: ["giveCookies", () => paste()],
+  challenged: ["giveCookies", () => paste()],
+  missing: ["giveCookies", () => paste()],
+  unreachable: ["lookAgain", () => look()],
+};
+
+function paste() {
+  $("renew").open = true;
+  openSection("session", $("pasted"));
+}
+
+function showStrip(name, until) {
+  $("strip").dataset.state = name;
+  const isKnown = until && ["valid", "expiring"].includes(name);
+  $("state").textContent = isKnown ? word(`until_${name}`, { time: shortTime(until) }) : word(`strip_${name}`);
+  $("remarks").textContent = remarks();
+  const [text] = REMEDIES[name] ?? [];
+  $("remedy").hidden = !text;
+  $("remedy").textContent = text ? word(text) : "";
+  const link = details?.challenge?.verify_url ?? checkLink ?? "";
+  $("check").hidden = name !== "challenged" || !/^https?:/i.test(link);
+  if (!$("check").hidden) $("check").href = link;
+}
+
 function show() {
-  const state = problem ? "unreachable" : (health?.session.state ?? "unknown");
-  $("state").textContent = word(`state_${state}`);
-  $("state").dataset.state = state;
-  $("advice").textContent = word(`advice_${state}`);
-  if (details?.challenge) {
-    const link = make("a", { href: details.challenge.verify_url, target: "_blank", rel: "noopener noreferrer" }, word("openCheck"));
-    $("advice").append(" ", link);
-  }
+  const name = state();
+  showStrip(name, health?.session.expires_at);
+  $("advice").textContent = word(`advice_${name}`);
+  $("advice").dataset.state = name;
+  if (details?.challenge) $("advice").append(" ", outside(details.challenge.verify_url, word("openCheck")));
   $("version").textContent = health?.version ?? "";
   $("session-facts").replaceChildren(
-    ...facts().map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),
+    ...facts().map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", { dir: "auto" }, value))),
   );
 }
 
-export async function look() {
-  const before = health?.session.state;
+async function look() {
+  const before = health && state();
   try {
     health = await json("/health");
     problem = null;
   } catch (error) {
     problem = error;
   }
-  const state = health?.session.state;
-  if (details && state !== details.state) details = null;
-  if (before && state && before !== state) announce(`${word("session")}: ${word(`state_${state}`)}`);
-  if (["expired", "missing", "challenged"].includes(state) && before !== state) $("renew").open = true;
+  const now = state();
+  if (details && now !== details.state) details = null;
+  if (now === "valid") checkLink = undefined;
+  if (before && before !== now) announce(`${word("session")}: ${word(`strip_${now}`)}`);
+  if (REMEDIES[now] && now !== "unreachable" && before !== now) {
+    $("session").open = true;
+    $("renew").open = true;
+  }
   show();
+}
+
+/** Takes note of which upstream answered. */
+export function sawAnswer(name) {
+  upstream = name;
+  show();
+}
+
+/** Takes note of an error of a chat: the session may have ended. */
+export function sawError({ code, link }) {
+  checkLink = link ?? checkLink;
+  if (link || /^qwen_/.test(code ?? "")) look();
 }
 
 function explain(error) {
   const parts = [error.message];
   if (error.status === 401 && !$("admin-key").value) parts.push(` ${word("needAdmin")}`);
   if (error.code === "admin_disabled") parts.push(` ${word("adminDisabled")}`);
-  if (error.link) {
-    parts.push(" ", make("a", { href: error.link, target: "_blank", rel: "noopener noreferrer" }, word("openCheck")));
-  }
+  if (error.link) parts.push(" ", outside(error.link, word("openCheck")));
   notice($("session-result"), parts, "bad");
   if ([401, 403].includes(error.status) && ["missing_api_key", "invalid_api_key"].includes(error.code)) $("admin-key").focus();
 }
@@ -78,9 +135,7 @@ function outcome(method, session, account) {
   if (account !== DEFAULT) {
     const names = [account, session.account].filter(Boolean).join(" – ");
     parts.unshift(`${names}: ${word(`state_${session.state}`)}. `);
-    if (session.challenge) {
-      parts.push(make("a", { href: session.challenge.verify_url, target: "_blank", rel: "noopener noreferrer" }, word("openCheck")));
-    }
+    if (session.challenge) parts.push(outside(session.challenge.verify_url, word("openCheck")));
   }
   return parts.length ? parts : "";
 }
@@ -107,6 +162,7 @@ async function administer(method, body) {
 
 export function startSession() {
   keepInTab($("admin-key"));
+  $("remedy").addEventListener("click", () => REMEDIES[state()]?.[1]());
   $("session-form").addEventListener("submit", async (event) => {
     event.preventDefault();
     const text = $("pasted").value.trim();
@@ -120,7 +176,7 @@ export function startSession() {
   $("session-forget").addEventListener("click", () => {
     if (confirm(word("forgetSure", { account: chosen() }))) administer("DELETE");
   });
-  startAccounts();
+  startAccounts(show);
   onLanguage(show);
   look();
   setInterval(() => document.hidden || look(), EVERY);

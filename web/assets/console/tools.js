@@ -1,6 +1,7 @@
 // Tools to try: what the person declares, the calls of an answer, and the results that the person types in.
 import { keepInTab } from "./api.js";
 import { $, make, notice, onLanguage, word } from "./page.js";
+import { openSection } from "./panel.js";
 
 const EXAMPLE = [
   {
@@ -24,11 +25,16 @@ export function declaredTools() {
   } catch {
     // The notice says what is needed.
   }
-  $("tools-panel").open = true;
   notice($("tools-problem"), word("toolsWrong"), "bad");
-  $("tools").focus();
+  openSection("tools-panel", $("tools"));
   return null;
 }
+
+/** Calls as they are sent back. */
+export const sentCalls = (calls) =>
+  calls.map(({ id, type, name, input }) =>
+    type === "custom" ? { id, type, custom: { name, input } } : { id, type, function: { name, arguments: input } },
+  );
 
 /** The calls of one answer. */
 export class Calls {
@@ -50,13 +56,6 @@ export class Calls {
 
   get names() {
     return this.list.map(({ name }) => name).join(", ");
-  }
-
-  /** The calls as they are sent back. */
-  get sent() {
-    return this.list.map(({ id, type, name, input }) =>
-      type === "custom" ? { id, type, custom: { name, input } } : { id, type, function: { name, arguments: input } },
-    );
   }
 
   /** Shows each call, folded. */

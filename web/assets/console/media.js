@@ -1,47 +1,15 @@
-// What this tab made. The tab's storage keeps links and ids, never the pictures themselves.
+// Pictures and videos that were made, each with what can be done with it.
 import { ApiError, apiKey, ask, explained } from "./api.js";
-import { $, announce, make, notice, onLanguage, word } from "./page.js";
+import { announce, make, notice, onLanguage, say, textButton, word } from "./page.js";
 
-/**
- * @typedef {{ url: string, format: string, prompt: string }} Picture
- * @typedef {{ id: string, prompt: string }} Film
- */
+/** @typedef {{ url: string, format: string, prompt: string }} Picture */
 
-const NAME = "qwen-edge.made";
-const MOST = 60;
-/** Where links of this server lead. Its own address in front may be another than that of this page. */
-const OWN_LINK = /\/v1\/media\/[\w-]+$/;
 /** How long to wait between two looks at a video, unless the server says it. */
 const POLL_MS = 5000;
 
-/** The newest first. @type {(Picture | Film)[]} */
-let made = [];
-/** Called with a picture to edit. @type {(picture: Picture) => void} */
-let onEdit = () => {};
-
-function keep() {
-  try {
-    const light = made.filter((item) => "id" in item || OWN_LINK.test(item.url)).slice(0, MOST);
-    sessionStorage.setItem(NAME, JSON.stringify(light));
-  } catch {
-    // The browser may forbid storage. The list is then kept until the page closes.
-  }
-}
-
-/** @returns {(Picture | Film)[]} */
-function recalled() {
-  try {
-    return JSON.parse(sessionStorage.getItem(NAME) ?? "[]");
-  } catch {
-    return [];
-  }
-}
-
-const button = (name) => make("button", { type: "button", data: { word: name } }, word(name));
-
 function downloadLink(href, prompt, format) {
-  const name = prompt.replace(/\[\[.*?\]\]/g, "").replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 40);
-  return make("a", { className: "button", href, download: `${name || "qwen"}.${format}`, data: { word: "download" } }, word("download"));
+  const name = prompt.replace(/\[\[.*?\]\]/g, "").replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 40) || "qwen";
+  return make("a", { className: "button", href, download: format ? `${name}.${format}` : name, data: { word: "download" } }, word("download"));
 }
 
 /** A card, with the text that its buttons are described by. */
@@ -49,7 +17,7 @@ function card(prompt) {
   const id = `made-${crypto.randomUUID()}`;
   const facts = make("p", { className: "hint facts" });
   const actions = make("div", { className: "row" });
-  const caption = make("figcaption", {}, make("p", { id, className: "prompt", title: prompt }, prompt), facts, actions);
+  const caption = make("figcaption", {}, make("p", { id, className: "visually-hidden" }, prompt), facts, actions);
   const figure = make("figure", {}, caption);
   const act = (...elements) => {
     for (const element of elements) element.setAttribute("aria-describedby", id);
@@ -58,30 +26,35 @@ function card(prompt) {
   return { element: make("li", {}, figure), facts, act, show: (/** @type {HTMLElement} */ content) => figure.replaceChildren(content, caption) };
 }
 
-/** @param {Picture} picture */
-function pictureCard(picture) {
-  const { url, format, prompt } = picture;
+/**
+ * @param {Picture} picture
+ * @param {() => void} edit
+ */
+export function pictureCard({ url, format, prompt }, edit) {
   const { element, facts, act, show } = card(prompt);
   const image = make("img", { src: url, alt: prompt });
-  image.addEventListener("load", () => (facts.textContent = `${image.naturalWidth} × ${image.naturalHeight} · ${format.toUpperCase()}`));
+  image.addEventListener("load", () => {
+    facts.textContent = [`${image.naturalWidth} × ${image.naturalHeight}`, format.toUpperCase()].filter(Boolean).join(" · ");
+  });
   image.addEventListener("error", () => {
     show(make("p", { className: "hint gone", data: { word: "linkEnded" } }, word("linkEnded")));
     act();
   });
   show(make("a", { href: url, target: "_blank", rel: "noopener" }, image));
-  const edit = button("editThis");
-  edit.addEventListener("click", () => onEdit(picture));
-  act(downloadLink(url, prompt, format), edit);
+  act(downloadLink(url, prompt, format), textButton("editThis", edit));
   return element;
 }
 
 /** Minutes and seconds. */
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 
+/** The cards whose texts show the time. @type {Set<FilmCard>} */
+const running = new Set();
+
 /** A video: how far it is, then the video itself. */
-class FilmCard {
+export class FilmCard {
   /**
-   * @param {Film} film
+   * @param {{ id: string, prompt: string }} film
    * @param {any} job The server's object, if it is known already.
    */
   constructor({ id, prompt }, job = null) {
@@ -93,6 +66,7 @@ class FilmCard {
     this.card.show(make("div", { className: "waiting" }, this.progress));
     this.isWatched = Boolean(job);
     this.job = job;
+    running.add(this);
     if (job) this.take(job, POLL_MS);
     else this.look();
   }
@@ -117,11 +91,7 @@ class FilmCard {
       this.progress.value = 100;
       this.card.facts.textContent = "";
       if (this.isWatched) this.load();
-      else {
-        const show = button("showFilm");
-        show.addEventListener("click", () => this.load());
-        this.card.act(show);
-      }
+      else this.card.act(textButton("showFilm", () => this.load()));
     } else if (job.status === "failed") {
       this.fail([job.error?.message ?? word("filmFailed")]);
       if (before) announce(word("filmFailed"));
@@ -153,10 +123,7 @@ class FilmCard {
       video.addEventListener("loadedmetadata", () => {
         this.card.facts.textContent = `${video.videoWidth} × ${video.videoHeight} · MP4`;
       });
-      video.addEventListener("error", () => {
-        this.card.facts.dataset.word = "cannotPlay";
-        this.card.facts.textContent = word("cannotPlay");
-      });
+      video.addEventListener("error", () => say(this.card.facts, "cannotPlay"));
       this.card.show(video);
       this.card.act(downloadLink(this.url, this.prompt, "mp4"));
       announce(word("filmDone"));
@@ -173,8 +140,7 @@ class FilmCard {
     this.card.facts.textContent = "";
     this.card.act();
     if (!repeat) return;
-    const again = button("again");
-    again.addEventListener("click", () => {
+    const again = textButton("again", () => {
       this.card.show(make("div", { className: "waiting" }, this.progress));
       this.card.act();
       repeat();
@@ -184,56 +150,13 @@ class FilmCard {
 
   forget() {
     this.isForgotten = true;
+    running.delete(this);
     clearTimeout(this.timer);
     if (this.url) URL.revokeObjectURL(this.url);
   }
 }
 
-/** @type {Set<FilmCard>} */
-const films = new Set();
-
-function filmCard(film, job) {
-  const card = new FilmCard(film, job);
-  films.add(card);
-  return card.element;
-}
-
-function add(item, element) {
-  made.unshift(item);
-  keep();
-  $("made").hidden = false;
-  $("gallery").prepend(element);
-}
-
-/** Adds a picture as the server's event describes it. */
-export function addPicture({ url, output_format: format }, prompt) {
-  const own = OWN_LINK.exec(url);
-  const picture = { url: own ? own[0] : url, format, prompt };
-  add(picture, pictureCard(picture));
-}
-
-/** Adds a video as the server's object describes it, and follows it until it is there. */
-export function addFilm(job) {
-  // The same request again leads to the same job.
-  if (made.some((item) => "id" in item && item.id === job.id)) return;
-  const film = { id: job.id, prompt: job.prompt };
-  add(film, filmCard(film, job));
-}
-
-export function startGallery(edit) {
-  onEdit = edit;
-  made = recalled();
-  $("gallery").replaceChildren(...made.map((item) => ("id" in item ? filmCard(item) : pictureCard(item))));
-  $("made").hidden = !made.length;
-  $("forget-made").addEventListener("click", () => {
-    for (const film of films) film.forget();
-    films.clear();
-    made = [];
-    keep();
-    $("gallery").replaceChildren();
-    $("made").hidden = true;
-    $("picture-prompt").focus();
-  });
-  onLanguage(() => films.forEach((film) => film.tell()));
-  setInterval(() => films.forEach((film) => film.tell()), 1000);
+export function startMedia() {
+  onLanguage(() => running.forEach((film) => film.tell()));
+  setInterval(() => running.forEach((film) => film.tell()), 1000);
 }
