@@ -81,6 +81,18 @@ await run(async () => {
     assert.equal(await value(page, "#key"), API_KEY);
   });
 
+  await check("without a key an attachment asks for it, and is uploaded with it", async () => {
+    const fresh = await open("/", undefined, {}, ["401"]);
+    await drop(fresh, "notes.txt", "some notes");
+    await fresh.waitForSelector("#files .bad");
+    await fresh.click("#files li button");
+    assert.equal(await focused(fresh), "key");
+    await fresh.keyboard.type(API_KEY);
+    await fresh.keyboard.press("Tab");
+    await fresh.waitForSelector("#files .good");
+    await fresh.close();
+  });
+
   await check("an answer streams with its thinking, using the keyboard only", async () => {
     await page.click("#new");
     await sendMessage(page, fake({ think: "Considering it", say: "**bold** and `code`" }));
@@ -348,7 +360,7 @@ await run(async () => {
   });
 
   await check("chats are kept in the tab: switched, reloaded and deleted", async () => {
-    const chats = () => page.$$eval("#history li", ({ length }) => length);
+    const chats = () => page.$$eval("#history li[data-chat]", ({ length }) => length);
     await page.click("#new");
     const before = await chats();
     await sendMessage(page, `first of two ${fake({ think: "Hm.", say: "kept **well** data:image/png;base64,AAAA" })}`);
@@ -394,7 +406,10 @@ await run(async () => {
           current().add({ role: "assistant", text: "a".repeat(40_000), figures: {} });
         }
       }
+      const data = "data:image/png;base64,QUJD";
+      current().add({ role: "user", text: "", attached: [{ name: "p", link: data }], order: { path: "/v1/images/edits", body: { images: [{ image_url: data }] } } });
       keep();
+      if (sessionStorage.getItem("qwen-edge.chats").includes("QUJD")) throw new Error("a picture is kept");
       return [sessionStorage.getItem("qwen-edge.chats").length, document.querySelectorAll("#history li").length];
     });
     assert.ok(sizes[0] > 500_000 && sizes[0] < 2_100_000 && sizes[1] <= 31, String(sizes));

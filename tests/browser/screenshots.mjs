@@ -158,7 +158,7 @@ async function states(language, width) {
   await page.$$eval("#chats, #session", (all) => all.forEach((/** @type {HTMLDetailsElement} */ section) => (section.open = false)));
   await page.$$eval("#accounts, #clients, #client-claude-code", (all) => all.forEach((/** @type {HTMLDetailsElement} */ section) => (section.open = true)));
   await settle(page);
-  await take("panel");
+  await take("menu");
   if (width < 1024) await page.keyboard.press("Escape");
 
   await page.select("#theme", "light");

@@ -28,7 +28,7 @@ pub async fn console_works_in_a_browser(case: Arc<Case>) {
         ],
     )
     .await;
-    assert!(output.lines().filter(|line| line.starts_with("ok ")).count() >= 33, "{output}");
+    assert!(output.lines().filter(|line| line.starts_with("ok ")).count() >= 34, "{output}");
 }
 
 pub async fn pictures_work_in_the_console(case: Arc<Case>) {

@@ -54,7 +54,7 @@ function request(chat, model, tools) {
 /** What the buttons of a message do. The message is the last of its kind. */
 const acts = (chat, item, view) => ({
   again() {
-    if (chat.running || (item.role !== "made" && declaredTools() === null)) return;
+    if (chat.running || chat.items.at(-1) !== item || (item.role !== "made" && declaredTools() === null)) return;
     chat.cut(item);
     view().element.remove();
     if (item.role === "made") produce(chat, item.order);

@@ -64,16 +64,15 @@ let onOpen = () => {};
 
 export const current = () => open;
 
-/** An item without what is too large to keep. */
-function light(item) {
-  const copy = { ...item, text: item.text.replace(INLINE, "data:,") };
-  if (item.pictures) copy.pictures = item.pictures.filter(({ url }) => OWN_LINK.test(url));
-  return copy;
+/** An item as text, without what is too large to keep. */
+function written(item) {
+  const pictures = item.pictures?.filter(({ url }) => OWN_LINK.test(url));
+  return JSON.stringify({ ...item, pictures }, (_, value) => (typeof value === "string" ? value.replace(INLINE, "data:,") : value));
 }
 
 /** What of a chat fits: all of it, or its newest items. */
 function fitting(items, room) {
-  const texts = items.map((item) => JSON.stringify(light(item)));
+  const texts = items.map(written);
   let from = texts.length;
   for (let size = 0; from > 0 && (size += texts[from - 1].length) < room; ) from--;
   // A part begins with a message of the person.
@@ -113,7 +112,8 @@ function recall() {
       if (item.role === "assistant" && !item.figures) item.stopped = true;
       if (item.role === "made" && !item.film && !item.problem && !item.pictures.length) item.note ??= ["left"];
     }
-    open = all.find((chat) => chat.id === id) ?? all[0];
+    const last = all.find((chat) => chat.id === id);
+    if (last) open = last;
   } catch {
     all = [];
   }

@@ -1,6 +1,7 @@
 // Attachments: files are chosen, dropped or pasted, and uploaded with a progress bar.
-import { ApiError, apiKey, errorOf } from "./api.js";
-import { announce, icon, make, onLanguage, size, word } from "./page.js";
+import { ApiError, apiKey, errorOf, needsKey } from "./api.js";
+import { $, announce, icon, make, onLanguage, size, textButton, word } from "./page.js";
+import { openSection } from "./panel.js";
 
 /**
  * A file, or a picture by its link. `done` is the server's object for it after the upload.
@@ -49,6 +50,9 @@ function upload(attachment, show, wanted) {
     request.send(form);
   }));
 }
+
+/** Whether the server wants a key for it. @param {Attachment} attachment */
+const isRefused = ({ problem }) => problem instanceof ApiError && needsKey(problem);
 
 /** The attachments of one form. */
 export class Attachments {
@@ -99,6 +103,11 @@ export class Attachments {
       this.add(picker.files ?? []);
       picker.value = "";
     });
+    // What lacked the key is tried again with the new one.
+    $("key").addEventListener("change", () => {
+      for (const attachment of this.all) if (attachment.file && isRefused(attachment)) this.upload(attachment);
+      this.show();
+    });
     onLanguage(() => this.show());
   }
 
@@ -119,8 +128,10 @@ export class Attachments {
     if (shown) line.append(make("img", { src: shown, alt: "" }));
     line.append(make("span", { className: "name", dir: "auto" }, name));
     if (file) line.append(make("span", { className: "hint" }, size(file.size)));
-    if (problem) line.append(make("span", { className: "bad", role: "alert" }, problem.message));
-    else if (done || link) line.append(make("span", { className: "good" }, icon("done"), make("span", { className: "visually-hidden" }, word("ready"))));
+    if (problem) {
+      line.append(make("span", { className: "bad", role: "alert" }, problem.message));
+      if (isRefused(attachment)) line.append(textButton("giveKey", () => openSection("settings", $("key"))));
+    } else if (done || link) line.append(make("span", { className: "good" }, icon("done"), make("span", { className: "visually-hidden" }, word("ready"))));
     else {
       const progress = make("progress", { max: 1, "aria-label": word("uploading", { name }) });
       progress.value = sent;
@@ -142,9 +153,15 @@ export class Attachments {
         continue;
       }
       if (file.type.startsWith("image/")) attachment.shown = URL.createObjectURL(file);
-      attachment.ended = upload(attachment, () => this.show(), this.arePictures ? "image" : undefined);
+      this.upload(attachment);
     }
     this.show();
+  }
+
+  /** @param {Attachment} attachment */
+  upload(attachment) {
+    attachment.problem = null;
+    attachment.ended = upload(attachment, () => this.show(), this.arePictures ? "image" : undefined);
   }
 
   /** Adds a picture that needs no upload. */

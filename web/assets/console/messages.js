@@ -62,7 +62,7 @@ export function problemNotice(problem, again) {
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       $("key").value = input.value.trim();
-      $("key").dispatchEvent(new Event("input"));
+      for (const name of ["input", "change"]) $("key").dispatchEvent(new Event(name));
       again();
     });
     box.append(form);

@@ -53,6 +53,7 @@ const en = {
   drawAgain: "Draw again",
   editMessage: "Edit and send again",
   useKey: "Use this key",
+  giveKey: "Enter the key",
   ready: "ready",
   needPrompt: "Say what is to be seen.",
 
@@ -282,6 +283,7 @@ const zh = {
   drawAgain: "重新生成",
   editMessage: "修改并重新发送",
   useKey: "使用此密钥",
+  giveKey: "填写密钥",
   ready: "已就绪",
   needPrompt: "请填写画面描述。",
 
