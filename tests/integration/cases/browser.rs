@@ -37,7 +37,7 @@ pub async fn pictures_work_in_the_console(case: Arc<Case>) {
     assert!(output.lines().filter(|line| line.starts_with("ok ")).count() >= 16, "{output}");
     let jobs = |text: &str| fake.media_jobs(text);
     let two = jobs("number two");
-    assert_eq!((two.len(), two[0].model.as_deref()), (4, Some("qwen-image-3.0-pro")), "the same again is drawn anew");
+    assert_eq!((two.len(), two[0].model.as_deref()), (6, Some("qwen-image-3.0-pro")), "the same again is drawn anew");
     let tall = jobs("a tall one");
     assert_eq!((tall[0].model.as_deref(), tall[0].size.as_deref()), (Some("qwen-image-2.0-pro"), Some("1:1")));
     for (text, kind, files) in [

@@ -258,7 +258,7 @@ function opened() {
   }
   fit();
   closeDrawer();
-  $("talk").scrollTop = $("talk").scrollHeight;
+  $("talk").scrollTop = chat.items.length ? $("talk").scrollHeight : 0;
 }
 
 const EXAMPLES = [
