@@ -11,7 +11,7 @@ import { launch } from "./chromium.mjs";
 
 export const { BASE_URL, API_KEY, SCREENSHOTS } = process.env;
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const TIMEOUT_MS = 20_000;
+const TIMEOUT_MS = 60_000;
 
 export const browser = await launch(["--lang=en-US"]);
 /** What no check expects. @type {string[]} */
@@ -132,6 +132,48 @@ export async function check(name, work) {
 
 /** A picture of one pixel. */
 export const PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
+/** Waits until nothing is asked for in the open chat. */
+export const ended = (page) => page.waitForSelector('#send[data-doing="send"]:not(:disabled)');
+
+/** Sends what is in the field by keyboard, and waits for the end of the answer. */
+export async function submit(page) {
+  const before = await page.$$eval("article.assistant", (all) => all.length);
+  await page.focus("#question");
+  await page.keyboard.press("Enter");
+  await page.waitForFunction((before) => document.querySelectorAll("article.assistant").length > before, {}, before);
+  await page.waitForSelector("article.assistant:last-of-type:not([aria-busy])");
+  await ended(page);
+}
+
+/** Types a message, sends it, and waits for the end of the answer. */
+export async function sendMessage(page, text) {
+  await page.focus("#question");
+  await page.keyboard.type(text);
+  await submit(page);
+}
+
+export const ANSWER = "article.assistant:last-of-type";
+export const value = (page, selector) => page.$eval(selector, (/** @type {HTMLInputElement} */ { value }) => value);
+export const isOpen = (page, selector) => page.$eval(selector, (/** @type {HTMLDetailsElement} */ { open }) => open);
+export const focused = (page) => page.evaluate(() => document.activeElement.id);
+export const copied = (page) => page.evaluate(() => navigator.clipboard.readText());
+export const content = (page) => page.$eval(`${ANSWER} .content`, (/** @type {HTMLElement} */ { innerText }) => innerText.trim());
+
+export const health = (state, changes = {}) => ({
+  status: 200,
+  contentType: "application/json",
+  body: JSON.stringify({
+    status: "healthy",
+    version: "1",
+    session: { state },
+    accounts: { total: 1, usable: 1 },
+    store: { ok: true, errors: 0, persistent: true },
+    ...changes,
+  }),
+});
+
+export const errorAnswer = (status, error) => ({ status, contentType: "application/json", body: JSON.stringify({ error }) });
 
 /** Runs the checks of a script. Exits with 1 at the first failure. */
 export async function run(checks) {

@@ -103,7 +103,8 @@ cases! {
         health_reports_a_broken_store,
     }
     browser {
-        console_works_in_a_browser,
+        chats_work_in_the_console,
+        the_console_shows_the_server_on_every_screen,
         pictures_work_in_the_console,
         foreign_pages_have_no_access_without_keys (Native: "a Worker without keys rejects every request"),
     }

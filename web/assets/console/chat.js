@@ -188,12 +188,14 @@ async function produce(chat, order) {
 
 /** Shows what can be done now. */
 function fit() {
-  const [isBusy, kind] = [current().running !== null, $("kind").value];
-  const name = isBusy ? (current().items.at(-1)?.role === "made" ? "leave" : "stop") : kind === "video" ? "film" : kind === "picture" ? (attachments.all.length ? "edit" : "draw") : "send";
+  const [chat, kind] = [current(), $("kind").value];
+  const isBusy = chat.running !== null;
+  const stop = chat.items.at(-1)?.role === "made" ? "leave" : "stop";
+  const name = isBusy ? stop : { picture: attachments.all.length ? "edit" : "draw", video: "film" }[kind] ?? "send";
   $("send").dataset.doing = isBusy ? "stop" : "send";
   $("send").querySelector("use")?.setAttribute("href", isBusy ? "#i-stop" : "#i-send");
   say($("send-text"), name);
-  $("empty").hidden = current().items.length > 0;
+  $("empty").hidden = chat.items.length > 0;
   fitFields();
   const hint = kind === "chat" ? "questionHint" : "promptHint";
   $("question").dataset.hint = hint;
@@ -270,7 +272,14 @@ const EXAMPLES = [
 export function startChat() {
   keepInTab($("key"));
   keepInTab($("model"));
-  attachments = new Attachments({ zone: $("chat"), list: $("files"), button: $("attach"), picker: $("picker"), text: $("question"), changed: () => attachments && fit() });
+  attachments = new Attachments({
+    zone: $("chat"),
+    list: $("files"),
+    button: $("attach"),
+    picker: $("picker"),
+    text: $("question"),
+    changed: () => attachments && fit(),
+  });
   $("examples").replaceChildren(
     ...EXAMPLES.map(([key, kind]) =>
       textButton(key, () => {

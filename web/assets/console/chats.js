@@ -1,5 +1,5 @@
 // The chats of this tab. The tab's storage keeps their texts, and links instead of pictures.
-import { $, icon, make, onLanguage, translate, word } from "./page.js";
+import { $, iconButton, make, onLanguage, translate, word } from "./page.js";
 
 /**
  * One entry of a chat.
@@ -27,7 +27,6 @@ export class Chat {
 
   /** @param {{ id?: string, title?: string, items?: Item[] }} kept */
   constructor({ id = crypto.randomUUID(), title = "", items = [] } = {}) {
-    Object.assign(this, { id, title, items });
     this.id = id;
     this.title = title;
     this.items = items;
@@ -128,12 +127,11 @@ export function showHistory() {
         const choose = make("button", { type: "button", className: "plain grow", dir: "auto", title }, title);
         if (chat === open) choose.setAttribute("aria-current", "true");
         choose.addEventListener("click", () => show(chat));
-        const remove = make("button", { type: "button", className: "plain square", title: word("deleteChat", { title }), "aria-label": word("deleteChat", { title }) }, icon("delete"));
-        remove.addEventListener("click", () => {
+        const remove = () => {
           forget(chat);
           /** @type {HTMLElement} */ ($("history").querySelector("button") ?? $("new")).focus();
-        });
-        return make("li", { data: { chat: chat.id } }, choose, remove);
+        };
+        return make("li", { data: { chat: chat.id } }, choose, iconButton("delete", "deleteChat", remove, { title }));
       }),
   );
   if (!$("history").children.length) $("history").append(make("li", { className: "hint", data: { word: "noChats" } }, word("noChats")));

@@ -1,6 +1,6 @@
 // Attachments: files are chosen, dropped or pasted, and uploaded with a progress bar.
 import { ApiError, apiKey, errorOf, needsKey } from "./api.js";
-import { $, announce, icon, make, onLanguage, size, textButton, word } from "./page.js";
+import { $, announce, icon, iconButton, make, onLanguage, size, textButton, word } from "./page.js";
 import { openSection } from "./panel.js";
 
 /**
@@ -119,11 +119,10 @@ export class Attachments {
   /** @param {Attachment} attachment */
   line(attachment) {
     const { name, file, shown, problem, done, link, sent } = attachment;
-    const remove = make("button", { type: "button", className: "plain square", title: word("remove", { name }), "aria-label": word("remove", { name }) }, icon("close"));
-    remove.addEventListener("click", () => {
+    const remove = () => {
       this.drop(attachment);
       this.text.focus();
-    });
+    };
     const line = make("li");
     if (shown) line.append(make("img", { src: shown, alt: "" }));
     line.append(make("span", { className: "name", dir: "auto" }, name));
@@ -131,14 +130,16 @@ export class Attachments {
     if (problem) {
       line.append(make("span", { className: "bad", role: "alert" }, problem.message));
       if (isRefused(attachment)) line.append(textButton("giveKey", () => openSection("settings", $("key"))));
-    } else if (done || link) line.append(make("span", { className: "good" }, icon("done"), make("span", { className: "visually-hidden" }, word("ready"))));
-    else {
+    } else if (done || link) {
+      const ready = make("span", { className: "visually-hidden" }, word("ready"));
+      line.append(make("span", { className: "good" }, icon("done"), ready));
+    } else {
       const progress = make("progress", { max: 1, "aria-label": word("uploading", { name }) });
       progress.value = sent;
       attachment.progress = progress;
       line.append(progress);
     }
-    line.append(remove);
+    line.append(iconButton("close", "remove", remove, { name }));
     return line;
   }
 

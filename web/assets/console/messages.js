@@ -28,8 +28,12 @@ function message(role, name, children, acts = []) {
  */
 export function userMessage({ text, attached = [] }, edit) {
   const said = make("p", { className: "said", dir: "auto" }, text);
-  const tags = attached.map(({ name, shown }) => make("li", { className: "tag" }, ...(shown ? [make("img", { src: shown, alt: "" })] : []), make("span", { dir: "auto" }, name)));
-  const body = make("div", { className: "bubble" }, ...(text ? [said] : []), ...(tags.length ? [make("ul", { className: "tags" }, ...tags)] : []));
+  const tags = attached.map(({ name, shown }) => {
+    const picture = shown ? [make("img", { src: shown, alt: "" })] : [];
+    return make("li", { className: "tag" }, ...picture, make("span", { dir: "auto" }, name));
+  });
+  const list = tags.length ? [make("ul", { className: "tags" }, ...tags)] : [];
+  const body = make("div", { className: "bubble" }, ...(text ? [said] : []), ...list);
   const acts = [...(text ? [copyIcon(() => text, () => said)] : []), iconButton("edit", "editMessage", edit)];
   acts[acts.length - 1].classList.add("last-only");
   return message("user", "user", [body], acts);
@@ -37,7 +41,8 @@ export function userMessage({ text, attached = [] }, edit) {
 
 /** The result of a call. */
 export function toolMessage({ text, name }) {
-  return message("tool", "tool", [make("div", { className: "bubble" }, make("p", {}, make("code", {}, name)), make("p", { className: "said", dir: "auto" }, text))]);
+  const said = make("p", { className: "said", dir: "auto" }, text);
+  return message("tool", "tool", [make("div", { className: "bubble" }, make("p", {}, make("code", {}, name)), said)]);
 }
 
 /**

@@ -39,7 +39,8 @@ export function abilities({ capabilities, context_length: length }) {
 export function fitting(models, text) {
   const wanted = text.trim().toLowerCase().split(/\s+/);
   return models.filter((model) => {
-    const all = [model.id, model.name, abilities(model), ...Object.keys(model.capabilities).filter((ability) => model.capabilities[ability])].join(" ").toLowerCase();
+    const names = Object.keys(model.capabilities).filter((ability) => model.capabilities[ability]);
+    const all = [model.id, model.name, abilities(model), ...names].join(" ").toLowerCase();
     return wanted.every((part) => all.includes(part));
   });
 }

@@ -58,8 +58,7 @@ export function onLanguage(listener) {
 }
 
 /** Texts with values are kept with them, for a change of the language. */
-/** @type {(data: DOMStringMap) => string} */
-const textOf = ({ word: key, values }) => word(key, values ? JSON.parse(values) : {});
+const valuesOf = (element) => (element.dataset.values ? JSON.parse(element.dataset.values) : {});
 
 /** Shows a text that follows the language. */
 export function say(element, key, values) {
@@ -76,17 +75,18 @@ export function say(element, key, values) {
 export function translate(root) {
   /** @type {(name: string) => NodeListOf<HTMLInputElement>} */
   const having = (name) => root.querySelectorAll(`[data-${name}]`);
-  for (const element of having("word")) element.textContent = textOf(element.dataset);
+  for (const element of having("word")) element.textContent = word(element.dataset.word, valuesOf(element));
   for (const element of having("label")) element.setAttribute("aria-label", word(element.dataset.label));
-  for (const element of having("tip")) tip(element, element.dataset.tip);
+  for (const element of having("tip")) tip(element, element.dataset.tip, valuesOf(element));
   for (const element of having("hint")) element.placeholder = word(element.dataset.hint);
 }
 
 /** Names an element that shows no text, also for those who see it. */
-function tip(element, key) {
+function tip(element, key, values = {}) {
   element.dataset.tip = key;
-  element.title = word(key);
-  element.setAttribute("aria-label", word(key));
+  element.dataset.values = JSON.stringify(values);
+  element.title = word(key, values);
+  element.setAttribute("aria-label", word(key, values));
 }
 
 /** Returns an icon of index.html. */
@@ -101,9 +101,9 @@ export function icon(name) {
 }
 
 /** Returns a button that shows an icon only. */
-export function iconButton(name, key, work) {
+export function iconButton(name, key, work, values = {}) {
   const button = make("button", { type: "button", className: "plain square act" }, icon(name));
-  tip(button, key);
+  tip(button, key, values);
   button.addEventListener("click", work);
   return button;
 }

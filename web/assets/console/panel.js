@@ -2,7 +2,7 @@
 import { $, keep, recall } from "./page.js";
 
 const isWide = matchMedia("(min-width: 64rem)");
-/** What had the focus before the drawer opened. @type {Element | null} */
+/** What had the focus before the panel opened. @type {Element | null} */
 let before = null;
 
 const isOpen = () => $("panel").dataset.open === "true";
@@ -36,7 +36,9 @@ export function closePanel() {
   const hadFocus = $("panel").contains(document.activeElement);
   set(false);
   if (isWide.matches) keep("panel", "closed");
-  if (hadFocus) /** @type {HTMLElement} */ (before instanceof HTMLElement && before.isConnected && before !== document.body ? before : $("toggle-panel")).focus();
+  if (!hadFocus) return;
+  const back = before instanceof HTMLElement && before.isConnected && before !== document.body ? before : $("toggle-panel");
+  back.focus();
 }
 
 /** Closes the panel where it covers the chat. */

@@ -75,7 +75,10 @@ export class Calls {
   /** Returns a form for the results; `done` gets them as messages. */
   form(done) {
     const inputs = this.list.map(({ id, name }) => ({ id, name, input: make("textarea", { rows: 2, spellcheck: false }) }));
-    const fields = inputs.map(({ name, input }) => make("label", {}, make("span", { data: { word: "resultOf" } }, word("resultOf")), " ", make("code", {}, name), input));
+    const fields = inputs.map(({ name, input }) => {
+      const text = make("span", { data: { word: "resultOf" } }, word("resultOf"));
+      return make("label", {}, text, " ", make("code", {}, name), input);
+    });
     const send = make("button", { type: "submit", className: "main", data: { word: "sendResults" } }, word("sendResults"));
     const form = make("form", { className: "results" }, ...fields, make("div", { className: "row" }, send));
     form.addEventListener("submit", (event) => {
