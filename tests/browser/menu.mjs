@@ -90,7 +90,11 @@ await run(async () => {
       await ill.click("#close-panel");
       await ill.click("#remedy");
       assert.equal(await focused(ill), "pasted", "the button leads to the field");
-      await assertAccessible(ill, String(sentence));
+      for (const theme of ["light", "dark"]) {
+        await section(ill, "settings");
+        await ill.select("#theme", theme);
+        await assertAccessible(ill, `${sentence} ${theme}`);
+      }
       await ill.close();
     }
     const notes = health("valid", { session: { state: "valid", expires_at: null }, store: { ok: true, errors: 0, persistent: false }, accounts: { total: 3, usable: 2 } });

@@ -111,6 +111,8 @@ async function look() {
 export function sawAnswer(name) {
   upstream = name;
   show();
+  // Then the site took the session.
+  if (name === "qwen" && state() !== "valid") look();
 }
 
 /** Takes note of an error of a chat: the session may have ended. */
