@@ -97,6 +97,36 @@ impl Reply {
         error
     }
 
+    /// Checks the headers that every response must have, and that no link of the site is in it.
+    ///
+    /// # Panics
+    /// When one is wrong; `label` names the request.
+    #[track_caller]
+    pub fn check(&self, label: &str) {
+        for name in self.headers.keys() {
+            let expected = EXPECTED_HEADERS.contains(&name.as_str());
+            assert!(expected, "{label}: unexpected header {name}: {:?}", self.headers);
+        }
+        assert!(self.headers.contains_key("x-request-id"), "{label}: no request id");
+        // The site's links to what it made hold the account's id.
+        let bytes = &self.body;
+        let shown = bytes.get(..bytes.len().min(1 << 20)).unwrap_or_default();
+        let has_link = String::from_utf8_lossy(shown).contains("/output/");
+        assert!(!has_link, "{label}: a link of the site: {self:?}");
+        // Caches may store pages and revalidate them; browsers may keep pictures and videos; API responses are private.
+        let is_media = self.headers.contains_key("content-disposition");
+        let is_page = self.headers.contains_key("content-security-policy") && !is_media;
+        let is_stream = self.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
+        let expected = match (is_page, is_stream) {
+            _ if is_media => "private, max-age=3600",
+            (true, _) => "no-cache",
+            (_, true) => "no-store, no-transform",
+            _ => "no-store",
+        };
+        assert_eq!(self.header("cache-control"), Some(expected), "{label}");
+        assert_eq!(self.header("x-content-type-options"), Some("nosniff"), "{label}");
+    }
+
     /// The data of each event. Checks that the stream has only `data:` lines and comments.
     #[track_caller]
     pub fn events(&self) -> Vec<String> {
@@ -147,28 +177,7 @@ impl Http {
     /// Sends a request to a server under test and checks the headers that every response must have.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
         let reply = self.send_plain(method, path, headers, body).await;
-        for name in reply.headers.keys() {
-            let expected = EXPECTED_HEADERS.contains(&name.as_str());
-            assert!(expected, "{method} {path}: unexpected header {name}: {:?}", reply.headers);
-        }
-        assert!(reply.headers.contains_key("x-request-id"), "{method} {path}: no request id");
-        // The site's links to what it made hold the account's id.
-        let bytes = &reply.body;
-        let shown = bytes.get(..bytes.len().min(1 << 20)).unwrap_or_default();
-        let has_link = String::from_utf8_lossy(shown).contains("/output/");
-        assert!(!has_link, "{method} {path}: a link of the site: {reply:?}");
-        // Caches may store pages and revalidate them; browsers may keep pictures and videos; API responses are private.
-        let is_media = reply.headers.contains_key("content-disposition");
-        let is_page = reply.headers.contains_key("content-security-policy") && !is_media;
-        let is_stream = reply.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
-        let expected = match (is_page, is_stream) {
-            _ if is_media => "private, max-age=3600",
-            (true, _) => "no-cache",
-            (_, true) => "no-store, no-transform",
-            _ => "no-store",
-        };
-        assert_eq!(reply.header("cache-control"), Some(expected), "{method} {path}");
-        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{method} {path}");
+        reply.check(&format!("{method} {path}"));
         reply
     }
 
@@ -180,6 +189,20 @@ impl Http {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Reply {
+        self.attempt(method, path, headers, body).await.unwrap_or_else(|problem| panic!("{method} {path}: {problem}"))
+    }
+
+    /// Sends a request to a server that may be gone.
+    ///
+    /// # Errors
+    /// What became of the connection, or that the response does not end.
+    pub async fn attempt(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Reply, String> {
         let mut request = Request::new(Full::new(body.into()));
         *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
         *request.uri_mut() = format!("{}{path}", self.base).parse().unwrap();
@@ -187,14 +210,13 @@ impl Http {
             let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
             request.headers_mut().append(name, value.parse().unwrap());
         }
-        let label = format!("{method} {path}");
         let exchange = async {
-            let response = self.client.request(request).await.unwrap_or_else(|error| panic!("{label}: {error:?}"));
+            let response = self.client.request(request).await.map_err(|error| format!("{error:?}"))?;
             let (head, body) = response.into_parts();
-            let body = body.collect().await.unwrap_or_else(|error| panic!("{label}: {error:?}")).to_bytes();
-            Reply { status: head.status, headers: head.headers, body }
+            let body = body.collect().await.map_err(|error| format!("{error:?}"))?.to_bytes();
+            Ok(Reply { status: head.status, headers: head.headers, body })
         };
-        timeout(TIMEOUT, exchange).await.unwrap_or_else(|_| panic!("{label}: the response does not end"))
+        timeout(TIMEOUT, exchange).await.unwrap_or_else(|_| Err("the response does not end".to_owned()))
     }
 }
 

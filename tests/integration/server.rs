@@ -42,6 +42,14 @@ const ISOLATES: &str = "TEST_ISOLATES";
 pub const SHORT_IDLE: (&str, &str) = ("UPSTREAM_IDLE_SECONDS", "4");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
+/// The native server: the one that was built with the tests, unless `QWEN_EDGE_BINARY` names another, such as a release build.
+fn binary() -> String {
+    std::env::var("QWEN_EDGE_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_qwen-edge").to_owned())
+}
+
+/// The lines that a native server has logged; it outlives the server.
+pub type LogLines = Arc<Mutex<Vec<String>>>;
+
 pub type Run = fn(Arc<Case>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// State shared by all cases: one fake upstream, and per product one server for the cases that need no settings of their own.
@@ -199,22 +207,22 @@ struct Process {
 }
 
 enum Running {
-    Native { child: Child, log: Arc<Mutex<Vec<String>>>, folder: tempfile::TempDir },
+    Native { child: Child, log: LogLines, folder: tempfile::TempDir },
     Worker { harness: Arc<WorkerHarness>, instance: String },
 }
 
 impl Server {
     async fn start_native(settings: &HashMap<&str, String>) -> Result<Self, String> {
         let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_qwen-edge"));
+        let mut command = Command::new(binary());
         if settings.contains_key(BROKEN_STORE) {
             // Limits the file size to some pages, which looks like a full disk; SIGXFSZ is ignored.
-            let limited = format!("trap '' XFSZ; ulimit -f 128; exec '{}'", env!("CARGO_BIN_EXE_qwen-edge"));
+            let limited = format!("trap '' XFSZ; ulimit -f 128; exec '{}'", binary());
             command = Command::new("sh");
             command.args(["-c", &limited]);
         }
         if let Some(limit) = settings.get(OPEN_FILE_LIMIT) {
-            let limited = format!("ulimit {limit}; exec '{}'", env!("CARGO_BIN_EXE_qwen-edge"));
+            let limited = format!("ulimit {limit}; exec '{}'", binary());
             command = Command::new("sh");
             command.args(["-c", &limited]);
         }
@@ -294,6 +302,14 @@ impl Server {
         }
     }
 
+    /// The native server's log, also of the time to come; `None` of the Worker.
+    pub async fn log_lines(&self) -> Option<LogLines> {
+        match &*self.process.running.lock().await {
+            Some(Running::Native { log, .. }) => Some(Arc::clone(log)),
+            _ => None,
+        }
+    }
+
     /// Runs the Worker's cron handler.
     pub async fn scheduled(&self) {
         let running = self.process.running.lock().await;
@@ -333,6 +349,48 @@ impl Server {
             drop(folder);
             ended
         }
+    }
+
+    /// Ends the Worker's process and starts another one with the same database; returns a handle of that. `kill` ends it without
+    /// a word, as a crash does.
+    pub async fn restarted(&self, kill: bool) -> Arc<Self> {
+        let running = self.process.running.lock().await;
+        let Some(Running::Worker { harness, instance }) = &*running else { panic!("not a Worker") };
+        if kill {
+            let sent = Command::new("kill").args(["-KILL", &self.pid.to_string()]).status().await.unwrap();
+            assert!(sent.success());
+            loop {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let state = harness.call(json!({ "op": "state", "instance": instance })).await;
+                let pid: u32 = state["pid"].as_u64().unwrap().try_into().unwrap();
+                if pid != self.pid {
+                    return Arc::new(Self::new(&self.url, pid, Arc::clone(&self.process)));
+                }
+            }
+        }
+        let answer = harness.call(json!({ "op": "restart", "instance": instance })).await;
+        let url = answer["url"].as_str().unwrap().trim_end_matches('/');
+        let pid = answer["pid"].as_u64().unwrap().try_into().unwrap();
+        Arc::new(Self::new(url, pid, Arc::clone(&self.process)))
+    }
+
+    /// The folder of the Worker's database.
+    pub async fn worker_folder(&self) -> String {
+        let running = self.process.running.lock().await;
+        let Some(Running::Worker { harness, instance }) = &*running else { panic!("not a Worker") };
+        let state = harness.call(json!({ "op": "state", "instance": instance })).await;
+        state["folder"].as_str().unwrap().to_owned()
+    }
+
+    /// The heap, the buffers and the linear memory of the Worker's isolate in bytes, after a garbage collection; `None` while it
+    /// does not answer.
+    pub async fn isolate_memory(&self) -> Option<[u64; 3]> {
+        let (harness, instance) = match &*self.process.running.lock().await {
+            Some(Running::Worker { harness, instance }) => (Arc::clone(harness), instance.clone()),
+            _ => return None,
+        };
+        let answer = harness.answer(json!({ "op": "memory", "instance": instance })).await?;
+        Some([answer["heap"].as_u64()?, answer["buffers"].as_u64()?, answer["wasm"].as_u64()?])
     }
 
     /// Memory use in bytes: the resident memory of the native server, or the live memory of the Worker's isolate after a
@@ -381,7 +439,7 @@ impl Drop for Process {
     }
 }
 
-async fn follow(mut lines: Lines<BufReader<ChildStderr>>, log: Arc<Mutex<Vec<String>>>) {
+async fn follow(mut lines: Lines<BufReader<ChildStderr>>, log: LogLines) {
     while let Ok(Some(line)) = lines.next_line().await {
         log.lock().unwrap().push(line);
     }

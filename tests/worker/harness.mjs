@@ -11,6 +11,8 @@
 //   {"id":3,"op":"scheduled","instance":"a1","cron":"*/10 * * * *"}
 //   {"id":4,"op":"memory","instance":"a1"}            {"id":4,"ok":true,"heap":800000,"buffers":300000,"wasm":1310720}
 //   {"id":6,"op":"sql","instance":"a1","sql":"INSERT …;"}
+//   {"id":7,"op":"restart","instance":"a1"}           another workerd with the same databases; answers as `start` does
+//   {"id":8,"op":"state","instance":"a1"}             {"id":8,"ok":true,"pid":123,"folder":"where the databases are"}
 //   {"id":5,"op":"stop","instance":"a1"}              {"id":5,"ok":true}
 //   a failure                                         {"id":6,"ok":false,"error":"text"}
 //
@@ -197,6 +199,38 @@ export default class extends Worker {
   ],
 });
 
+/** Starts workerd for an instance; returns the URLs of its isolates. */
+async function begin(instance, isolates, worker, bindings) {
+  instance.runtime = currentStart.run(
+    instance,
+    () =>
+      new miniflare.Miniflare(
+        miniflare.convertV4MiniflareOptions({
+          host: "127.0.0.1",
+          port: 0,
+          inspectorPort: 0,
+          cf: false,
+          telemetry: { enabled: false },
+          log: new miniflare.Log(miniflare.LogLevel.ERROR),
+          handleStructuredLogs: ({ message }) => instance.logs.push(message),
+          resourcePersistencePath: path.join(instance.folder, "v3"),
+          // Several isolates of the Worker with the same database.
+          workers: Array.from({ length: isolates }, (_, at) => ({
+            ...worker,
+            name: at === 0 ? worker.name : `${worker.name}-${at}`,
+            bindings,
+          })),
+        }),
+      ),
+  );
+  const urls = [];
+  for (let at = 0; at < isolates; at++) {
+    const url = await instance.runtime.unsafeGetDirectURL(at === 0 ? worker.name : `${worker.name}-${at}`);
+    urls.push(url.origin);
+  }
+  return urls;
+}
+
 const operations = {
   async start({ vars = {}, unmigrated = false, isolates = 1, analytics = false }) {
     const { template, worker, vars: configured } = await prepared;
@@ -213,34 +247,9 @@ const operations = {
         if (!instance.stopping) instance.logs.push(`workerd ended unexpectedly (${signal ?? code})`);
       });
     };
-    instance.runtime = currentStart.run(
-      instance,
-      () =>
-        new miniflare.Miniflare(
-          miniflare.convertV4MiniflareOptions({
-            host: "127.0.0.1",
-            port: 0,
-            inspectorPort: 0,
-            cf: false,
-            telemetry: { enabled: false },
-            log: new miniflare.Log(miniflare.LogLevel.ERROR),
-            handleStructuredLogs: ({ message }) => instance.logs.push(message),
-            resourcePersistencePath: path.join(folder, "v3"),
-            // Several isolates of the Worker with the same database.
-            workers: Array.from({ length: isolates }, (_, at) => ({
-              ...(analytics ? withDataset(worker) : worker),
-              name: at === 0 ? worker.name : `${worker.name}-${at}`,
-              bindings: { ...configured, ...vars },
-            })),
-          }),
-        ),
-    );
+    instance.begin = () => begin(instance, isolates, analytics ? withDataset(worker) : worker, { ...configured, ...vars });
     try {
-      const urls = [];
-      for (let at = 0; at < isolates; at++) {
-        const url = await instance.runtime.unsafeGetDirectURL(at === 0 ? worker.name : `${worker.name}-${at}`);
-        urls.push(url.origin);
-      }
+      const urls = await instance.begin();
       instances.set(name, instance);
       return { instance: name, url: urls[0], others: urls.slice(1), pid: instance.child?.pid };
     } catch (error) {
@@ -249,6 +258,20 @@ const operations = {
       await fs.promises.rm(folder, { recursive: true, force: true });
       throw error;
     }
+  },
+
+  async restart({ instance: name }) {
+    const instance = instanceOf(name);
+    instance.stopping = true;
+    await instance.runtime.dispose();
+    const urls = await instance.begin();
+    instance.stopping = false;
+    return { instance: name, url: urls[0], others: urls.slice(1), pid: instance.child?.pid };
+  },
+
+  async state({ instance: name }) {
+    const { child, folder } = instanceOf(name);
+    return { pid: child?.pid, folder };
   },
 
   async stop({ instance: name }) {

@@ -39,6 +39,7 @@ mod routes;
 mod second_upstream;
 mod session;
 mod signatures;
+mod soak;
 mod structured;
 mod support;
 mod tool_loops;
@@ -63,6 +64,7 @@ pub fn time_limit(name: &str) -> Duration {
     let minutes = match name.split("::").next() {
         Some("document" | "bounds") => 45,
         Some("examples") => 10,
+        Some("soak") => return Duration::from_secs(300) + soak::length(),
         Some("day") => return Duration::from_secs(300) + day::length(),
         _ => 5,
     };
@@ -237,6 +239,9 @@ cases! {
     }
     day {
         a_day_in_fast_motion,
+    }
+    soak {
+        weeks_in_fast_motion,
     }
     conversations {
         thirty_turns_use_one_chat_and_send_only_new_messages,
