@@ -34,13 +34,14 @@ pub async fn disturb(world: Arc<World>, length: Duration) {
     let (mut next_restart, mut next_tick) = (each, tick);
     let (mut restarted, mut step) = (0, 0);
     while begun.elapsed() + pace < length {
+        if begun.elapsed() >= next_tick {
+            age(&world).await;
+            next_tick += tick;
+        }
         if begun.elapsed() >= next_restart && f64::from(restarted) < restarts {
             restart(&world, restarted % 2 == 1).await;
             restarted += 1;
             next_restart += each;
-        } else if begun.elapsed() >= next_tick {
-            age(&world).await;
-            next_tick += tick;
         } else {
             one(&world, step, pace).await;
             step += 1;

@@ -32,11 +32,14 @@ pub async fn leaver(world: Arc<World>) {
         let task = tokio::spawn(async move {
             let mut client = Raw::connect_with_small_buffer(server.http.address()).await;
             client.chat(&request).await;
-            match mark {
-                Some(mark) => drop(client.read_until(mark).await),
-                None => tokio::time::sleep(Duration::from_millis(600)).await,
-            }
-            if is_slow {
+            let is_answered = match mark {
+                Some(mark) => begins(&mut client, mark).await,
+                None => {
+                    tokio::time::sleep(Duration::from_millis(600)).await;
+                    false
+                }
+            };
+            if is_slow && is_answered {
                 let mut buffer = [0; 4_096];
                 for _ in 0..30 {
                     let length = client.0.read(&mut buffer).await.unwrap();
@@ -50,6 +53,22 @@ pub async fn leaver(world: Arc<World>) {
         let kind = if is_slow { "slow readers" } else { "clients that leave" };
         world.note(kind, 0, begun, result.err());
         world.pause(1_200).await;
+    }
+}
+
+/// Waits for the mark of an answer; returns false after an error, which other clients account for.
+async fn begins(client: &mut Raw, mark: &str) -> bool {
+    let (mut text, mut buffer) = (String::new(), [0; 4_096]);
+    loop {
+        let length = client.0.read(&mut buffer).await.unwrap();
+        assert!(length > 0, "the connection ended");
+        text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        if text.contains(mark) {
+            return true;
+        }
+        if text.contains("\"error\":") || text.contains("data: [DONE]") {
+            return false;
+        }
     }
 }
 

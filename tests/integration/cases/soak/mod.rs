@@ -258,7 +258,7 @@ async fn build(case: Arc<Case>, folder: &std::path::Path, length: Duration) -> A
         ("MEDIA_TTL_SECONDS", MEDIA_SECONDS.to_string()),
         ("CONVERSATION_TTL_DAYS", "2".to_owned()),
         ("DELETE_CHATS", "expired".to_owned()),
-        ("UPSTREAM_IDLE_SECONDS", "4".to_owned()),
+        ("UPSTREAM_IDLE_SECONDS", "8".to_owned()),
         ("UPSTREAM_IN_FLIGHT", "32".to_owned()),
         ("FALLBACK_BASE_URL", second.url()),
         ("FALLBACK_API_KEY", fake_compatible::KEY.to_owned()),
