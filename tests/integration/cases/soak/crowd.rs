@@ -1,6 +1,9 @@
 //! Clients that misbehave: that leave, read slowly, or send what is no request.
 
-use std::{sync::Arc, time::{Duration, Instant}};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
@@ -77,9 +80,19 @@ pub async fn wrong(world: Arc<World>) {
     let requests: [(&str, &str, Value, &'static [&'static str]); 11] = [
         ("POST", "/v1/chat/completions", json!("{"), &["invalid_json"]),
         ("POST", "/v1/chat/completions", json!({ "messages": 5 }), &["invalid_request"]),
-        ("POST", "/v1/chat/completions", json!({ "n": 2, "messages": [{ "role": "user", "content": "x" }] }), &["invalid_request"]),
+        (
+            "POST",
+            "/v1/chat/completions",
+            json!({ "n": 2, "messages": [{ "role": "user", "content": "x" }] }),
+            &["invalid_request"],
+        ),
         ("POST", "/v1/responses", json!({ "model": "x" }), &["invalid_request"]),
-        ("POST", "/v1/responses", json!({ "input": "x", "previous_response_id": "resp_none" }), &["previous_response_not_found"]),
+        (
+            "POST",
+            "/v1/responses",
+            json!({ "input": "x", "previous_response_id": "resp_none" }),
+            &["previous_response_not_found"],
+        ),
         ("POST", "/v1/messages", json!({ "messages": [{ "role": "user", "content": [[]] }] }), &["invalid_request"]),
         ("POST", "/v1/images/generations", json!({ "prompt": "" }), &["invalid_request"]),
         ("GET", "/v1/videos/video_none", json!(""), &["video_not_found"]),
@@ -97,7 +110,12 @@ pub async fn wrong(world: Arc<World>) {
         world.settle("requests that are wrong", &sent, Own::fails(codes), |_| Ok(()));
         for (key, code) in [("", &["missing_api_key"][..]), ("sk-of-nobody", &["invalid_api_key"])] {
             let sent = world.send_as(key, at % ACCOUNTS.len(), "POST", "/v1/chat/completions", &[], "{}").await;
-            world.settle("requests without a valid key", &sent, Own { codes: static_of(code), may_succeed: false }, |_| Ok(()));
+            world.settle(
+                "requests without a valid key",
+                &sent,
+                Own { codes: static_of(code), may_succeed: false },
+                |_| Ok(()),
+            );
         }
         world.pause(1_000).await;
     }

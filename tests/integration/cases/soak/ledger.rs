@@ -1,7 +1,7 @@
 //! The accounts of a soak: each request has an outcome, and each outcome that is no success an explanation.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -23,7 +23,7 @@ pub struct Disturbance {
     pub name: &'static str,
     /// The account that it concerns; `None`: all.
     pub account: Option<usize>,
-    /// The codes of the errors that it explains.
+    /// The codes of the errors that it explains: in all kinds of requests, or as `KIND: CODE` in one.
     pub codes: &'static [&'static str],
     begun: Instant,
     ended: Option<Instant>,
@@ -55,6 +55,14 @@ impl Own {
     }
 }
 
+/// Events that say nothing about an error near them.
+const FREQUENT: [&str; 3] = [FOUND, CRON, "conversations"];
+/// A turn that stands at the site as it has to.
+pub const FOUND: &str = "turns found at the site, once, below all earlier ones";
+/// A run of the Worker's cron handler.
+pub const CRON: &str = "runs of the Worker's cron handler";
+const MAX_RECENT: usize = 6;
+
 #[derive(Default)]
 pub struct Ledger {
     disturbances: Mutex<Vec<Disturbance>>,
@@ -64,6 +72,8 @@ pub struct Ledger {
     unexplained_count: Mutex<u64>,
     /// What happened to the server and its accounts, and how often.
     events: Mutex<BTreeMap<&'static str, u64>>,
+    /// The last of them, and when they were.
+    recent: Mutex<VecDeque<(Instant, &'static str)>>,
 }
 
 impl Ledger {
@@ -82,6 +92,13 @@ impl Ledger {
     /// Counts an event.
     pub fn event(&self, name: &'static str) {
         *self.events.lock().unwrap().entry(name).or_default() += 1;
+        if !FREQUENT.contains(&name) {
+            let mut recent = self.recent.lock().unwrap();
+            recent.push_back((Instant::now(), name));
+            if recent.len() > MAX_RECENT {
+                recent.pop_front();
+            }
+        }
     }
 
     pub fn events(&self) -> BTreeMap<&'static str, u64> {
@@ -89,13 +106,14 @@ impl Ledger {
     }
 
     /// The disturbance that a request met and that explains this code.
-    fn explanation(&self, sent: &Sent, code: &str) -> Option<&'static str> {
+    fn explanation(&self, kind: &str, sent: &Sent, code: &str) -> Option<&'static str> {
+        let of_kind = format!("{kind}: {code}");
         let all = self.disturbances.lock().unwrap();
         let met = all.iter().rev().find(|it| {
             it.begun <= sent.ended
                 && it.ended.is_none_or(|ended| ended + GRACE >= sent.begun)
                 && it.account.is_none_or(|account| account == sent.account)
-                && it.codes.contains(&code)
+                && (it.codes.contains(&code) || it.codes.contains(&of_kind.as_str()))
         });
         met.map(|it| it.name)
     }
@@ -137,7 +155,7 @@ impl Ledger {
                         // Where the site cannot be asked, its fault is nobody's.
                         Ok(value)
                             if reply.header("x-upstream") == Some("fallback")
-                                && self.explanation(sent, "upstream_error").is_some() =>
+                                && self.explanation(kind, sent, "upstream_error").is_some() =>
                         {
                             self.count(kind, "success", "by the second upstream");
                             return Some(value);
@@ -150,12 +168,15 @@ impl Ledger {
         };
         if own.codes.contains(&code.as_str()) {
             self.count(kind, &code, "asked for");
-        } else if let Some(explanation) = self.explanation(sent, &code) {
+        } else if let Some(explanation) = self.explanation(kind, sent, &code) {
             self.count(kind, &code, explanation);
         } else {
             self.count(kind, &code, "UNEXPLAINED");
             let took = sent.ended - sent.begun;
-            self.unexplained(format!("{kind} {} of account {} after {took:?}: {code}: {detail}", sent.id, sent.account));
+            self.unexplained(format!(
+                "{kind} {} of account {} after {took:?}: {code}: {detail}",
+                sent.id, sent.account
+            ));
         }
         None
     }
@@ -175,6 +196,9 @@ impl Ledger {
     /// Notes something that should not be.
     pub fn unexplained(&self, what: String) {
         *self.unexplained_count.lock().unwrap() += 1;
+        let recent: Vec<String> =
+            self.recent.lock().unwrap().iter().map(|(at, name)| format!("{name} {:.1?} ago", at.elapsed())).collect();
+        let what = format!("{what}\n  after {}", recent.join(", "));
         eprintln!("UNEXPLAINED {what}");
         let mut all = self.unexplained.lock().unwrap();
         if all.len() < MAX_KEPT {

@@ -329,6 +329,7 @@ pub async fn weeks_in_fast_motion(case: Arc<Case>) {
     let every = Duration::from_secs(if length < Duration::from_secs(120) { 1 } else { pause });
     let running: Vec<_> = clients(&world).into_iter().map(tokio::spawn).collect();
     let measuring = tokio::spawn(measure(Arc::clone(&world), every));
+    let explaining = tokio::spawn(report::explain(Arc::clone(&world)));
     chaos::disturb(Arc::clone(&world), length).await;
     world.over.store(true, Ordering::Relaxed);
     for client in running {
@@ -339,7 +340,7 @@ pub async fn weeks_in_fast_motion(case: Arc<Case>) {
     samples.push(world.sample().await);
     let lines = report::lines(&world).await;
     report::print(&world, &samples, &lines);
-    report::explain(&world, &lines);
+    explaining.await.unwrap();
     let (count, unexplained) = world.ledger.all_unexplained();
     assert!(count == 0, "{count} unexplained:\n{}", unexplained.join("\n"));
 }

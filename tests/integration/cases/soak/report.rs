@@ -1,6 +1,6 @@
 //! The figures of a soak: a table on standard error, and files for the plots.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -19,13 +19,35 @@ pub async fn lines(world: &World) -> Vec<String> {
     if native.is_empty() { world.server().log().await } else { native }
 }
 
-/// The log lines of each request whose error has no explanation.
-pub fn explain(world: &World, lines: &[String]) {
-    for text in world.ledger.all_unexplained().1 {
-        let Some(id) = text.split(' ').find(|word| word.starts_with("soak-")) else { continue };
-        let own = lines.iter().filter(|line| line.contains(&format!("\"{id}\"")) || line.contains(&format!("{id} ")));
-        own.take(12).for_each(|line| eprintln!("LOG of {id}: {line}"));
+/// Prints what the log says of each error without an explanation, while the soak runs.
+pub async fn explain(world: Arc<World>) {
+    let mut done = 0;
+    loop {
+        let is_last = world.is_over();
+        // Output of the Worker arrives later than its response.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let all = world.ledger.all_unexplained().1;
+        if all.len() > done {
+            let lines = lines(&world).await;
+            let ids = all[done..].iter().filter_map(|text| text.split(' ').find(|word| word.starts_with("soak-")));
+            for id in ids {
+                near(&lines, id).iter().for_each(|line| eprintln!("LOG at {id}: {line}"));
+            }
+            done = all.len();
+        }
+        if is_last {
+            return;
+        }
     }
+}
+
+/// The lines of a request, and the lines around them that are not of requests that went well.
+fn near<'a>(lines: &'a [String], id: &str) -> Vec<&'a String> {
+    let id = format!("\"{id}\"");
+    let Some(at) = lines.iter().position(|line| line.contains(&id)) else { return Vec::new() };
+    let around = lines.iter().enumerate().skip(at.saturating_sub(150)).take(200);
+    let told = around.filter(|(_, line)| line.contains(&id) || !line.contains("\"message\":\"request\""));
+    told.map(|(_, line)| line).collect()
 }
 
 /// How often each warning stands in the log.
@@ -73,7 +95,8 @@ pub fn print(world: &World, all: &[Sample], lines: &[String]) {
     let product = format!("{:?}", world.case.product).to_lowercase();
     let seconds = world.begun.elapsed().as_secs_f64();
     let (requests, errors) = world.ledger.totals();
-    let mut text = format!("soak of {product}: {seconds:.0} s, {requests} requests, {:.1} a second\n", requests as f64 / seconds);
+    let mut text =
+        format!("soak of {product}: {seconds:.0} s, {requests} requests, {:.1} a second\n", requests as f64 / seconds);
     let _ = writeln!(text, "\n| requests | outcome | explained by | number |\n|---|---|---|---:|");
     for ((kind, outcome, explanation), count) in world.ledger.rows() {
         let _ = writeln!(text, "| {kind} | {outcome} | {explanation} | {count} |");
@@ -82,7 +105,8 @@ pub fn print(world: &World, all: &[Sample], lines: &[String]) {
     for (name, count) in world.ledger.events() {
         let _ = writeln!(text, "| {name} | {count} |");
     }
-    let renewals = world.fake.requests().iter().filter(|it| it.path_and_query.starts_with("/api/v2/auths/refresh")).count();
+    let renewals =
+        world.fake.requests().iter().filter(|it| it.path_and_query.starts_with("/api/v2/auths/refresh")).count();
     let _ = writeln!(text, "| renewals of access tokens | {renewals} |");
     let _ = writeln!(text, "| lives of the server | {} |", world.life.load(std::sync::atomic::Ordering::SeqCst));
     let _ = writeln!(text, "| uploads that are neither complete nor aborted | {} |\n", world.fake.open_uploads());
@@ -97,11 +121,17 @@ pub fn print(world: &World, all: &[Sample], lines: &[String]) {
         trend(&points)
     };
     let memory = series(Sample::memory);
-    text += &describe("resident memory in the longest life", series(|it| (it.resident > 0).then_some(it.resident)), "MiB", MIB);
+    text += &describe(
+        "resident memory in the longest life",
+        series(|it| (it.resident > 0).then_some(it.resident)),
+        "MiB",
+        MIB,
+    );
     if memory.is_some() {
         text += &describe("memory of the isolate in the longest life", memory, "MiB", MIB);
     }
-    text += &describe("open descriptors in the longest life", series(|it| Some(it.descriptors as u64)), "descriptors", 1.0);
+    text +=
+        &describe("open descriptors in the longest life", series(|it| Some(it.descriptors as u64)), "descriptors", 1.0);
     text += &describe("database in the longest life", series(|it| Some(it.database)), "MiB", MIB);
     let (unexplained, _) = world.ledger.all_unexplained();
     let _ = writeln!(text, "errors: {errors}, unexplained: {unexplained}");
@@ -110,7 +140,9 @@ pub fn print(world: &World, all: &[Sample], lines: &[String]) {
         let write = |name: String, text: &str| std::fs::write(Path::new(&folder).join(name), text).unwrap();
         write(format!("soak-{product}.csv"), &samples::csv(all));
         write(format!("soak-{product}.md"), &text);
-        let summary: Value = json!({ "seconds": seconds, "requests": requests, "errors": errors, "unexplained": unexplained });
+        write(format!("soak-{product}-server.log"), &lines.join("\n"));
+        let summary: Value =
+            json!({ "seconds": seconds, "requests": requests, "errors": errors, "unexplained": unexplained });
         write(format!("soak-{product}.json"), &summary.to_string());
     }
 }

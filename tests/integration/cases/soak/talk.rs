@@ -5,7 +5,10 @@ use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use serde_json::{Value, json};
 
-use super::{World, ledger::Own};
+use super::{
+    World,
+    ledger::{FOUND, Own},
+};
 use crate::{
     cases::{agent, dialects::Dialect, response_reader},
     fake_qwen::{ChatNode, encoded, steps},
@@ -202,7 +205,7 @@ impl Talk<'_> {
         for _ in 0..40 {
             match self.look(turn) {
                 Ok(chat) => {
-                    self.world.ledger.verified("turns found at the site, once, below all earlier ones");
+                    self.world.ledger.verified(FOUND);
                     let is_new = self.chats.last().is_some_and(|last| *last != chat);
                     if is_new {
                         self.world.ledger.event("conversations begun anew in another chat");
@@ -252,17 +255,27 @@ impl Talk<'_> {
         Err(format!("not found at the site: {seen:?}"))
     }
 
-    /// Each earlier question and answer is above a turn, the questions once.
+    /// Each earlier question and answer is above a turn, once; the beginning of a long history may be a file.
     fn check_path(&self, path: &[&ChatNode], turn: usize) -> Result<(), String> {
         let all: String = path.iter().map(|node| node.text.as_str()).collect::<Vec<_>>().join("\n");
+        let count = |mark: &str| all.matches(mark).count();
         for earlier in 0..=turn {
-            let asked = all.matches(&self.mark('q', earlier)).count();
-            let answered = all.matches(&self.mark('a', earlier)).count();
-            if asked != 1 || answered != 1 {
-                return Err(format!("turn {earlier} is above turn {turn} {asked} times, its answer {answered} times"));
+            let marks = [self.mark('q', earlier), self.mark('a', earlier)];
+            let counts = [count(&marks[0]), count(&marks[1])];
+            if counts != [1, 1] && (counts != [0, 0] || !self.is_in_a_file(&marks)) {
+                return Err(format!("turn {earlier} and its answer are above turn {turn} {counts:?} times"));
             }
         }
         Ok(())
+    }
+
+    fn is_in_a_file(&self, marks: &[String; 2]) -> bool {
+        let has_all = |text: &String| marks.iter().all(|mark| text.contains(mark));
+        let is_told = self.world.fake.objects().iter().any(|object| object.text.as_ref().is_some_and(has_all));
+        if is_told {
+            self.world.ledger.event("earlier turns found in a file");
+        }
+        is_told
     }
 
     /// Deletes its chats here and at the site.
@@ -333,7 +346,8 @@ async fn structured(world: &Arc<World>, place: usize) {
         "properties": { "name": { "type": "string" }, "age": { "type": "integer" } },
         "required": ["name", "age"],
     });
-    let format = json!({ "type": "json_schema", "json_schema": { "name": "person", "strict": true, "schema": schema } });
+    let format =
+        json!({ "type": "json_schema", "json_schema": { "name": "person", "strict": true, "schema": schema } });
     let prompt = format!("[[fake say={} piece=7]] who?", encoded(&text));
     let stream = world.below(2) == 0;
     let fields = json!({ "response_format": format, "stream": stream });

@@ -183,7 +183,12 @@ async fn large(world: &World, account: usize) {
     if world.fake.object(&name).is_none_or(|stored| stored.sha256 != upload.sha256()) {
         world.ledger.unexplained(format!("the storage has other bytes of {name}"));
     }
-    world.keep(Kept::new(account, "files, found again", format!("/v1/files/{}", object["id"].as_str().unwrap()), &name));
+    world.keep(Kept::new(
+        account,
+        "files, found again",
+        format!("/v1/files/{}", object["id"].as_str().unwrap()),
+        &name,
+    ));
 }
 
 /// A client of pictures.
@@ -244,10 +249,10 @@ pub async fn filmer(world: Arc<World>) {
     while !world.is_over() {
         let account = world.below(ACCOUNTS.len());
         let number = world.next();
-        let (state, own) = [("", Own::NONE), ("", Own::NONE), ("end_state=failed message=no", Own::NONE)][world.below(3)];
+        let (state, own) =
+            [("", Own::NONE), ("", Own::NONE), ("end_state=failed message=no", Own::NONE)][world.below(3)];
         let refused = world.below(6) == 0;
-        let (fault, own) =
-            if refused { ("fail=video_quota", Own::fails(&["quota_exceeded"])) } else { (state, own) };
+        let (fault, own) = if refused { ("fail=video_quota", Own::fails(&["quota_exceeded"])) } else { (state, own) };
         let prompt = format!("[[fake polls=1 bytes=150000 {fault}]] v:{number};");
         let sent = world.post(account, "/v1/videos", &json!({ "prompt": prompt })).await;
         let id = world.settle("videos, begun", &sent, own, |reply| Ok(reply.json()["id"].as_str().unwrap().to_owned()));
