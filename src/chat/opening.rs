@@ -139,10 +139,8 @@ pub(super) async fn open<P: Platform>(
 ) -> Result<Begun> {
     let Services { upstream, conversations, .. } = &services;
     let conversation = &plan.conversation;
-    if let Some((lease, error)) = refused
-        && !upstream.recover(&platform, &lease, &error).await
-    {
-        return Err(error);
+    if let Some((lease, error)) = refused {
+        upstream.recover(&platform, &lease, error).await?;
     }
     if let Some(second) = &attempt.second {
         return Ok(Begun { opened: second.open(&platform).await?, permit: None, echoes: Vec::new() });

@@ -401,12 +401,15 @@ impl Upstream {
         }
     }
 
-    /// After an error within an answer of which nothing was passed on: whether it is worth asking once more, since the
-    /// credentials were refreshed.
-    pub async fn recover<P: Host>(&self, platform: &P, lease: &Lease, error: &Error) -> bool {
+    /// After an error within an answer of which nothing was passed on: gets other credentials, if that makes it worth asking
+    /// once more.
+    ///
+    /// # Errors
+    /// What the client is told where it is not.
+    pub async fn recover<P: Host>(&self, platform: &P, lease: &Lease, error: Error) -> Result<()> {
         match (self, lease) {
             (Self::Qwen(client), Lease::Qwen(lease)) => client.refresh_after(platform, lease, error).await,
-            (Self::Qwen(_) | Self::Compatible(_), _) => false,
+            (Self::Qwen(_) | Self::Compatible(_), _) => Err(error),
         }
     }
 

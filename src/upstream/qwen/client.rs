@@ -263,9 +263,12 @@ impl Client {
         self.session.refused(platform, used, error);
     }
 
-    /// After an error within a stream of which nothing was passed on. Returns whether the session was refreshed, so that the
-    /// turn may be sent once more.
-    pub async fn refresh_after(&self, platform: &impl Host, used: &CredentialsLease, error: &Error) -> bool {
+    /// After an error within a stream of which nothing was passed on: refreshes the session, so that the turn may be sent once
+    /// more.
+    ///
+    /// # Errors
+    /// That error, or what hinders the refresh.
+    pub async fn refresh_after(&self, platform: &impl Host, used: &CredentialsLease, error: Error) -> Result<()> {
         self.session.refresh_after(platform, used, error).await
     }
 

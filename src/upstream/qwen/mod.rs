@@ -10,8 +10,11 @@ macro_rules! retry_after_refresh {
             let $used = $qwen.session.lease_for($owner)?;
             let done: Result<_> = async { $ask }.await;
             match done {
-                Err(error) if !refreshed && $qwen.session.refresh_after($platform, &$used, &error).await => {
-                    refreshed = true
+                Err(error) if !refreshed => {
+                    if let Err(error) = $qwen.session.refresh_after($platform, &$used, error).await {
+                        break Err(error);
+                    }
+                    refreshed = true;
                 }
                 done => break done,
             }

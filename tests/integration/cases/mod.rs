@@ -198,6 +198,7 @@ cases! {
         an_expiring_token_is_refreshed_in_the_background,
         a_rejected_refresh_ends_the_session,
         a_transient_refresh_failure_is_retried_later,
+        a_refusal_without_a_renewal_passes,
         rotated_tokens_survive_a_kill (Native: "here the Worker's D1 ends with its workerd; the cases above share it between isolates"),
         the_session_check_reports_state_and_account,
         a_captcha_cooldown_is_shared,

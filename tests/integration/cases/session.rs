@@ -191,6 +191,38 @@ pub async fn a_transient_refresh_failure_is_retried_later(case: Arc<Case>) {
     assert_eq!(fake.requests().len(), request_count, "the cooldown applies to both hosts");
 }
 
+/// The site refuses a token before its end, and cannot renew it for the moment: no person has to sign in again for that.
+pub async fn a_refusal_without_a_renewal_passes(case: Arc<Case>) {
+    let fake = Fake::start();
+    for (number, (path, prompt)) in [
+        ("/v1/chat/completions", "hi"),
+        ("/v1/chat/completions", "[[fake fail=error_before code=unauthorized times=1]]"),
+        ("/v1/images/generations", "a kite"),
+        ("/v1/videos", "a kite"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let token = Fake::token(&format!("passes-{number}"), 9_000);
+        let cookies = format!("token={token}; refresh_token={}", Fake::refresh_token(&format!("passes-{number}")));
+        let server = case.start_with(&fake, &[("QWEN_COOKIES", &cookies)]).await;
+        assert_eq!(server.chat(&chat("the session is well")).await.status, 200);
+        fake.set_failure(REFRESH, Some("http_500"));
+        if !prompt.contains("unauthorized") {
+            fake.revoke(&token);
+        }
+        let request = with(chat(prompt), json!({ "prompt": prompt }));
+        let reply = server.post(path, &request).await;
+        reply.error(502, "upstream_error");
+        let wait_seconds: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=10).contains(&wait_seconds), "{path}: {reply:?}");
+        fake.set_failure(REFRESH, None);
+        tokio::time::sleep(Duration::from_secs(wait_seconds + 1)).await;
+        assert_eq!(server.chat(&chat("well again")).await.status, 200, "{path}");
+        assert!(fake.media_jobs("").is_empty());
+    }
+}
+
 pub async fn rotated_tokens_survive_a_kill(case: Arc<Case>) {
     let fake = Fake::start();
     fake.set_refresh_rotation(true);

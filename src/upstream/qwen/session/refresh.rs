@@ -57,15 +57,22 @@ impl Session {
         self.check(platform.now())
     }
 
-    /// After a refusal: refreshes the credentials that were used, unless they have changed since. Returns whether to send the
-    /// request once more.
+    /// After a refusal: refreshes the credentials that were used, unless they have changed since. Then the request may be sent
+    /// once more.
+    ///
+    /// # Errors
+    /// What the client is told: the refusal, or what hinders the refresh for the moment, which no person has to mend.
     pub(in crate::upstream::qwen) async fn refresh_after<P: Host>(
         self: &Arc<Self>,
         platform: &P,
         used: &CredentialsLease,
-        error: &Error,
-    ) -> bool {
-        error.kind() == ErrorKind::SessionExpired && self.refresh(platform, used.generation).await.is_ok()
+        refusal: Error,
+    ) -> Result<()> {
+        if refusal.kind() != ErrorKind::SessionExpired {
+            return Err(refusal);
+        }
+        let refreshed = self.refresh(platform, used.generation).await;
+        refreshed.map_err(|obstacle| if obstacle.kind() == ErrorKind::SessionExpired { refusal } else { obstacle })
     }
 
     /// Refreshes the credentials of `generation` and waits for the end of that. Returns at once if they have changed since.

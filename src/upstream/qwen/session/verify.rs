@@ -136,9 +136,10 @@ impl Session {
                 }
                 Err(error) => {
                     self.refused(platform, &used, &error);
-                    if refreshed || !self.refresh_after(platform, &used, &error).await {
+                    if refreshed {
                         return Err(error);
                     }
+                    self.refresh_after(platform, &used, error).await?;
                     refreshed = true;
                 }
             }
