@@ -623,6 +623,36 @@ pub async fn expired_chats_are_cleaned_up(case: Arc<Case>) {
     assert_eq!(left, 0);
 }
 
+/// More than a step of the Worker's clean-up looks at: where queries are free, one run of the timer removes it all.
+pub async fn one_run_removes_all_that_has_expired(case: Arc<Case>) {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("busy.db").display().to_string();
+    let cookies = format!("token={}", Fake::token("busy", 9_000));
+    let settings = [("DATABASE_PATH", path.as_str()), ("QWEN_COOKIES", &cookies)];
+    let server = case.start_with(&fake, &settings).await;
+    let mut young = Conversation::new(&server);
+    young.ask("young").await;
+    server.stop().await;
+    let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) \
+        INSERT INTO conversations (scope, id, chat_id, head, system, title, model, turns, created_at, updated_at) \
+        SELECT 'scope', 'old-' || i, 'chat-' || i, '', '', 'old', 'qwen3-max', 1, 0, 0 FROM n; \
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) \
+        INSERT INTO turns (key, kind, conversation, chat_id, response_id, system, created_at) \
+        SELECT 'old-' || i, 'history', 'old-' || i, 'chat-' || i, '', '', 0 FROM n;";
+    rusqlite::Connection::open(&path).unwrap().execute_batch(rows).unwrap();
+    let left = || -> i64 {
+        let count = "SELECT (SELECT count(*) FROM conversations WHERE updated_at = 0) \
+            + (SELECT count(*) FROM turns WHERE created_at = 0)";
+        rusqlite::Connection::open(&path).unwrap().query_row(count, [], |row| row.get(0)).unwrap()
+    };
+    assert!(left() > 0);
+    young.server = case.start_with(&fake, &settings).await;
+    eventually("nothing old is left", || async { left() == 0 }).await;
+    young.ask("more").await;
+    assert_eq!((turns(&fake).pop().unwrap().2.as_str(), fake.chats()), ("more", 1));
+}
+
 pub async fn a_scheduled_run_deletes_expired_chats(case: Arc<Case>) {
     let fake = Fake::start();
     let server = case.start_with(&fake, &[("DELETE_CHATS", "expired")]).await;

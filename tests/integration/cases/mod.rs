@@ -266,6 +266,7 @@ cases! {
         a_locked_store_does_not_stop_chats (Native: "the Worker's D1 cannot be locked from outside"),
         a_broken_store_does_not_stop_chats,
         expired_chats_are_cleaned_up (Native: "a_scheduled_run_deletes_expired_chats covers the Worker"),
+        one_run_removes_all_that_has_expired (Native: "Cloudflare limits the queries of a run"),
         a_turn_costs_few_queries_and_rows (Worker: "the native server does not count rows"),
         a_scheduled_run_deletes_expired_chats (Worker: "the native server has its own timer"),
     }
