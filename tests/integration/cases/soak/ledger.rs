@@ -56,7 +56,8 @@ impl Own {
 }
 
 /// Events that say nothing about an error near them.
-const FREQUENT: [&str; 3] = [FOUND, CRON, "conversations"];
+const FREQUENT: [&str; 5] =
+    [FOUND, CRON, "conversations", "tool loops that came to their end", "chats deleted in the browser"];
 /// A turn that stands at the site as it has to.
 pub const FOUND: &str = "turns found at the site, once, below all earlier ones";
 /// A run of the Worker's cron handler.

@@ -44,6 +44,8 @@ pub const ADMIN: &str = "admin-key";
 const SESSION_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 /// `MEDIA_TTL_SECONDS`
 const MEDIA_SECONDS: u64 = 20;
+/// `UPSTREAM_IDLE_SECONDS`: long enough for three parts of an upload at a time on a busy machine.
+const IDLE_SECONDS: u64 = 20;
 /// The ticks of half a day for which all that was stored has to be there; after two days, `CONVERSATION_TTL_DAYS`, it may go.
 /// One less than four: what is acknowledged shortly after a tick may have been stored before it.
 const TTL_TICKS: u64 = 3;
@@ -258,7 +260,7 @@ async fn build(case: Arc<Case>, folder: &std::path::Path, length: Duration) -> A
         ("MEDIA_TTL_SECONDS", MEDIA_SECONDS.to_string()),
         ("CONVERSATION_TTL_DAYS", "2".to_owned()),
         ("DELETE_CHATS", "expired".to_owned()),
-        ("UPSTREAM_IDLE_SECONDS", "8".to_owned()),
+        ("UPSTREAM_IDLE_SECONDS", IDLE_SECONDS.to_string()),
         ("UPSTREAM_IN_FLIGHT", "32".to_owned()),
         ("FALLBACK_BASE_URL", second.url()),
         ("FALLBACK_API_KEY", fake_compatible::KEY.to_owned()),

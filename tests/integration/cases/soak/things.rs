@@ -102,7 +102,7 @@ pub async fn uploader(world: Arc<World>, place: usize) {
     while !world.is_over() {
         let account = (place + usize::try_from(count).unwrap()) % ACCOUNTS.len();
         small(&world, account).await;
-        if count.is_multiple_of(6) {
+        if place == 0 && count.is_multiple_of(4) {
             large(&world, account).await;
         }
         count += 1;
