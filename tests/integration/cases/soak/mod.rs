@@ -247,7 +247,7 @@ async fn measure(world: Arc<World>, every: Duration) -> Vec<Sample> {
 
 async fn build(case: Arc<Case>, folder: &std::path::Path, length: Duration) -> Arc<World> {
     let (fake, second) = (Fake::start(), Compatible::start());
-    let token_seconds = if length < Duration::from_secs(120) { 4 } else { 10 };
+    let token_seconds = 10;
     fake.set_refresh_rotation(true);
     fake.set_access_token_seconds(token_seconds);
     let database = (case.product == Product::Native).then(|| folder.join("soak.db"));
