@@ -49,16 +49,24 @@ def by_history(fake):
 
 def by_conversations(fake):
     points = []
-    for stored in (0, 1_000, 10_000, 100_000, 1_000_000):
+    for stored in (0, 1_000, 10_000, 100_000, 1_000_000, 5_000_000):
         path = folder / f"stored-{stored}.db"
         NativeServer(fake, DATABASE_PATH=str(path)).stop()
         database = sqlite3.connect(path)
+        # Only to write the file; the keys come in no order.
+        database.execute("PRAGMA cache_size = -4000000")
         # Two keys per turn and one conversation, as the program records them; random, so that they are spread over the tree.
         key = lambda: uuid.uuid4().hex[:22]  # noqa: E731
         rows = ((key(), "history", key(), str(uuid.uuid4()), str(uuid.uuid4()), "", 1_790_000_000_000) for _ in range(2 * stored))
-        database.executemany("INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        database.executemany(
+            "INSERT INTO turns (key, kind, conversation, chat_id, response_id, system, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)", rows
+        )
         rows = ((key(), key(), str(uuid.uuid4()), str(uuid.uuid4()), "", "Question", "qwen3-max", 1, 1_790_000_000_000, 1_790_000_000_000) for _ in range(stored))
-        database.executemany("INSERT INTO conversations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        database.executemany(
+            "INSERT INTO conversations (scope, id, chat_id, head, system, title, model, turns, created_at, updated_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
         database.commit()
         database.close()
         server = NativeServer(fake, LOG="warn", DATABASE_PATH=str(path))
@@ -68,6 +76,7 @@ def by_conversations(fake):
         spent = [used(server, lambda: load(server.chat, body, "-n", REQUESTS))[0] / REQUESTS for _ in range(ROUNDS)]
         points.append((max(stored, 1), statistics.median(spent)))
         server.stop()
+        path.unlink()
     draw("cost-by-conversations", "A request by the number of stored conversations", "conversations", "µs of processor time", points)
 
 
