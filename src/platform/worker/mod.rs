@@ -24,7 +24,7 @@ use request::{Headers, RequestBody};
 
 use crate::platform::{
     Asset, Assets, BoxFuture, Clock, Database, DatabaseError, Entropy, FetchError, FetchResponse, Gauges, Http,
-    MaybeSend, NoRandomness, Payload, Reach, Request, Row, Statement, Tasks, Telemetry,
+    MaybeSend, NoRandomness, Payload, Reach, Request, Row, Statement, Tasks, Telemetry, random,
     telemetry::{Event, RequestMetrics},
 };
 use crate::unix_time::UnixMillis;
