@@ -62,7 +62,8 @@ await run(async () => {
 
   await check("an answer streams with its thinking, using the keyboard only", async () => {
     await page.click("#new");
-    await sendMessage(page, fake({ think: "Considering it", say: "**bold** and `code`" }));
+    await page.keyboard.type(fake({ think: "Considering it", say: "**bold** and `code`" }));
+    await submit(page);
     assert.equal(await content(page), "bold and code");
     assert.match(await text(page, `${ANSWER} .thinking div`), /Considering/);
     assert.equal(await isOpen(page, `${ANSWER} .thinking`), false, "thinking folds when the answer begins");
@@ -75,8 +76,8 @@ await run(async () => {
   });
 
   await check("thinking is open while it lasts", async () => {
+    await setValue(page, "#question", fake({ think: "one two three four five six", say: "done", delay_ms: 150 }));
     await page.focus("#question");
-    await page.keyboard.type(fake({ think: "one two three four five six", say: "done", delay_ms: 150 }));
     await page.keyboard.press("Enter");
     await page.waitForSelector(`${ANSWER}[aria-busy] .thinking[open]:not([hidden])`);
     assert.equal(await text(page, `${ANSWER} .thinking summary`), "Thinking…");
@@ -286,8 +287,8 @@ await run(async () => {
 
   await check("an answer can be stopped, and what came stays", async () => {
     await page.click("#new");
+    await setValue(page, "#question", fake({ say: "one two three four five six seven eight nine ten", thinking: 0, delay_ms: 400 }));
     await page.focus("#question");
-    await page.keyboard.type(fake({ say: "one two three four five six seven eight nine ten", thinking: 0, delay_ms: 400 }));
     await page.keyboard.press("Enter");
     await waitForText(page, `${ANSWER} .content`, "one");
     assert.equal(await text(page, "#send-text"), "Stop");

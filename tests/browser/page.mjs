@@ -146,10 +146,9 @@ export async function submit(page) {
   await ended(page);
 }
 
-/** Types a message, sends it, and waits for the end of the answer. */
+/** Sends a message, and waits for the end of the answer. */
 export async function sendMessage(page, text) {
-  await page.focus("#question");
-  await page.keyboard.type(text);
+  await setValue(page, "#question", text);
   await submit(page);
 }
 

@@ -7,7 +7,7 @@
 import { API_KEY, BASE_URL, fake, open, run, screenshot, setValue, waitForText } from "./page.mjs";
 
 const { ADMIN_KEY, LANGUAGES = "en", WIDTHS = "1440,1024,390" } = process.env;
-const HEIGHTS = { 1440: 1000, 1024: 768, 390: 844, 320: 640 };
+const HEIGHTS = { 1440: 1080, 1024: 768, 390: 844, 320: 640 };
 
 const TEXTS = {
   en: {

@@ -106,7 +106,8 @@ cases! {
     }
     browser {
         chats_work_in_the_console,
-        the_console_shows_the_server_on_every_screen,
+        the_console_fits_every_person_and_screen,
+        the_console_shows_the_server_and_its_accounts,
         pictures_work_in_the_console,
         foreign_pages_have_no_access_without_keys (Native: "a Worker without keys rejects every request"),
     }
