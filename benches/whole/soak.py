@@ -34,7 +34,8 @@ def draw(axes, rows, columns, scale, unit):
         if values:
             axes.plot(at, values, label=label, color=colour, linewidth=1.2)
     axes.set_ylabel(unit)
-    axes.set_ylim(bottom=0)
+    # Room for the legend.
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.3)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", fontsize="small")
 
