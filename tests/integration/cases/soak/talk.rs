@@ -202,7 +202,7 @@ impl Talk<'_> {
     async fn find(&mut self, turn: usize, begun: Instant) {
         let mut problem = String::new();
         // The site keeps an answer when its last byte is sent, which may be later than the client has it.
-        for _ in 0..40 {
+        for _ in 0..400 {
             match self.look(turn) {
                 Ok(chat) => {
                     self.world.ledger.verified(FOUND);
