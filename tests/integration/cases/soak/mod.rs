@@ -245,7 +245,7 @@ async fn measure(world: Arc<World>, every: Duration) -> Vec<Sample> {
     samples
 }
 
-async fn build(case: Arc<Case>, folder: &std::path::Path, length: Duration) -> Arc<World> {
+async fn build(case: Arc<Case>, folder: &std::path::Path) -> Arc<World> {
     let (fake, second) = (Fake::start(), Compatible::start());
     let token_seconds = 10;
     fake.set_refresh_rotation(true);
@@ -329,7 +329,7 @@ pub async fn weeks_in_fast_motion(case: Arc<Case>) {
     }
     let length = length();
     let folder = tempfile::tempdir().unwrap();
-    let world = build(case, folder.path(), length).await;
+    let world = build(case, folder.path()).await;
     // Measuring the isolate collects its garbage.
     let pause = if world.case.product == Product::Worker { 10 } else { 5 };
     let every = Duration::from_secs(if length < Duration::from_secs(120) { 1 } else { pause });
