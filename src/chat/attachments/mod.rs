@@ -92,11 +92,6 @@ impl Attachments {
         Ok(Self { all, newest_turn: 0 })
     }
 
-    /// Adds an uploaded file behind the others.
-    pub fn push_uploaded(&mut self, platform: &impl Platform, file: &File) {
-        self.all.extend(Self::uploaded(platform, file).all);
-    }
-
     /// Checks that nothing but pictures is attached from this message on.
     ///
     /// # Errors
