@@ -171,7 +171,8 @@ def open_streams(fake, table):
     ):
         found = []
         for _ in range(ROUNDS if streams == 1000 else 1):
-            server = NativeServer(fake)
+            # By default an account may have fewer turns at a time.
+            server = NativeServer(fake, UPSTREAM_IN_FLIGHT=str(streams))
             body = json.dumps(ask("[[fake n=600 delay_ms=1000]] count", True))
             command = [RELEASE / "examples/load", server.chat, "-H", KEY, "-H", JSON, "-c", str(streams), "-n", str(streams), "--hold", "6", "--ramp-ms", str(ramp), "-d", body]
             client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
