@@ -33,9 +33,10 @@ impl Session {
     /// Takes over what the store has of this session, as [`Session::sync`] does. What was read before this process changed it is
     /// left alone.
     pub fn take(&self, found: Option<&NamedSession>, now: UnixMillis) {
-        if found.is_some_and(|found| found.row.version < self.state().version) {
+        let known = self.state().version;
+        if found.is_some_and(|found| found.row.version < known) {
             return;
         }
-        self.merge_or_log(found.map(|found| found.row.clone()), now);
+        self.merge_or_log(known, found.map(|found| found.row.clone()), now);
     }
 }

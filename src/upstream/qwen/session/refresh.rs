@@ -152,7 +152,7 @@ impl Session {
                 // Without a store this process is alone.
                 None => break,
                 Some((true, found)) => {
-                    self.merge_or_log(Some(found), platform.now());
+                    self.merge_or_log(version, Some(found), platform.now());
                     // The lease's last holder may have learned that the site refuses the refresh token.
                     if let Some(obstacle) = self.state().refresh_obstacle(now) {
                         return Err(obstacle);
@@ -160,7 +160,7 @@ impl Session {
                     break;
                 }
                 Some((false, found)) if found.version != version => {
-                    self.merge_or_log(Some(found), platform.now());
+                    self.merge_or_log(version, Some(found), platform.now());
                     return Ok(None);
                 }
                 Some((false, _)) => platform.sleep(LEASE_POLL_INTERVAL).await,

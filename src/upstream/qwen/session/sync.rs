@@ -30,6 +30,7 @@ impl Session {
     }
 
     pub(super) async fn load(&self, platform: &impl Host) {
+        let known = self.state().version;
         let found = platform.read_session(&self.origin).await;
         let Some(found) = self.store_health.ok_or_log("reading the session", found) else {
             // Without a store there is nothing to wait for.
@@ -37,14 +38,22 @@ impl Session {
             return;
         };
         let version = found.as_ref().map_or(0, |found| found.version);
-        self.merge_or_log(found, platform.now());
+        self.merge_or_log(known, found, platform.now());
         if self.state().credentials_dirty {
             self.save(platform, version).await;
         }
     }
 
-    /// Merges the stored session, and logs why it cannot be read.
-    pub(super) fn merge_or_log(&self, found: Option<StoredSession>, now: UnixMillis) {
+    /// Merges the stored session, and logs why it cannot be read. `known` is this process's version from before the row was
+    /// read: if it has changed since, the row may be the one that it replaced, and is left alone.
+    pub(super) fn merge_or_log(&self, known: u64, found: Option<StoredSession>, now: UnixMillis) {
+        {
+            let mut state = self.state();
+            if state.version != known {
+                state.synced_at = Some(now);
+                return;
+            }
+        }
         if let Err(problem) = self.merge(found, now) {
             tracing::error!(problem, "the stored session cannot be used; the configured one is");
         }

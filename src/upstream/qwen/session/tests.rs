@@ -184,6 +184,9 @@ fn the_stored_session_is_merged() {
     session.merge(stored(3, Some(&replacement), status(UnixMillis::new(9), false)), NOW).unwrap();
     assert!(!session.report(NOW).encrypted, "there is no key");
     assert_eq!((cookie().as_str(), session.report(NOW).stored), ("token=other", true));
+    session.merge_or_log(2, stored(2, None, status(UnixMillis::new(8), true)), NOW);
+    assert_eq!((cookie().as_str(), session.state().version), ("token=other", 3), "a row from before the change");
+    assert_eq!(session.state().synced_at, Some(NOW));
     session.merge(stored(4, None, status(UnixMillis::new(10), false)), NOW).unwrap();
     assert_eq!((cookie(), session.report(NOW).stored), (configured.clone(), false), "it was cleared");
     let unreadable = Some(StoredSession { version: 5, value: "sealed:AAAA".to_owned(), status: "[".to_owned() });
