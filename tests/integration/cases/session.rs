@@ -233,12 +233,12 @@ pub async fn rotated_tokens_survive_a_kill(case: Arc<Case>) {
         [("QWEN_COOKIES", cookies.as_str()), ("DATABASE_PATH", path.to_str().unwrap()), ("SESSION_KEY", SESSION_KEY)];
     for round in 1..=4 {
         // Long enough for a chat on a busy machine: a kill amid a second refresh would rightly lose the tokens.
-        fake.set_access_token_seconds(3);
+        fake.set_access_token_seconds(8);
         let server = case.start_with(&fake, &settings).await;
         assert_eq!(server.chat(&chat("hi")).await.status, 200, "round {round}");
         assert!(count(&fake, REFRESH) >= round, "a token that has ended is not refreshed");
         let _ = server.signal("KILL").await.await;
-        tokio::time::sleep(Duration::from_millis(3_100)).await;
+        tokio::time::sleep(Duration::from_millis(8_100)).await;
     }
     let refresh_token = fake.requests().iter().rev().find_map(|request| {
         let cookie = request.header("cookie")?;
