@@ -67,8 +67,63 @@ pub(super) struct Keep {
     pub(super) input: Option<Arc<str>>,
 }
 
+/// A turn whose conversation has been found, before any upstream is asked.
+struct Prepared<P> {
+    work: Work<P>,
+    reservation: Reservation,
+    conversation_id: String,
+    is_stream: bool,
+}
+
+/// What answers a turn.
+enum Work<P> {
+    Text(Box<Answer<P>>),
+    Pictures(DrawnAnswer<P>),
+}
+
 /// Answers a chat request.
 pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: ChatTurn<'_>) -> Result<Response<Body>> {
+    // Boxed, so that its memory is free while the upstream is waited for: many requests may wait at the same time.
+    let Prepared { work, reservation, conversation_id, is_stream } = Box::pin(prepare(app, platform, turn)).await?;
+    let mut answer = match work {
+        Work::Text(answer) => answer,
+        Work::Pictures(answer) => {
+            drop(reservation);
+            let response = if is_stream {
+                let Timing { first_byte, heartbeat, .. } = app.timing;
+                reply::event_stream(Body::Stream(answer.events(first_byte, heartbeat).await?))
+            } else {
+                reply::json_bytes(StatusCode::OK, answer.whole().await?)
+            };
+            let response = reply::with_upstream(response, "qwen");
+            return Ok(reply::with_conversation(response, shown_conversation(&conversation_id)));
+        }
+    };
+    let (response, upstream) = if is_stream {
+        answer.head().await?;
+        let upstream = answer.upstream_name();
+        // What the second upstream may still be asked is held until the first word.
+        let mut reservation = Some(reservation).filter(|_| upstream.is_none());
+        let is_committed = answer.is_committed();
+        let events = answer.inspect(move |_| {
+            if is_committed.load(Ordering::Relaxed) {
+                drop(reservation.take());
+            }
+        });
+        (reply::event_stream(Body::Stream(Box::pin(events))), upstream)
+    } else {
+        let whole = answer.whole().await?;
+        (reply::json_bytes(StatusCode::OK, whole), answer.upstream_name())
+    };
+    let response = match upstream {
+        Some(upstream) => reply::with_upstream(response, upstream),
+        None => response,
+    };
+    Ok(reply::with_conversation(response, &conversation_id))
+}
+
+/// Checks a request, and finds its account, its model and its conversation.
+async fn prepare<P: Platform>(app: &Arc<App>, platform: &P, turn: ChatTurn<'_>) -> Result<Prepared<P>> {
     let ChatTurn {
         key,
         caller,
@@ -192,39 +247,11 @@ pub(super) async fn respond<P: Platform>(app: &Arc<App>, platform: &P, turn: Cha
             kept,
         };
         let answer = DrawnAnswer::new(platform, services, app.pictures(&caller.account), plan, encoder);
-        drop(reservation);
-        let response = if is_stream {
-            let Timing { first_byte, heartbeat, .. } = app.timing;
-            reply::event_stream(Body::Stream(answer.events(first_byte, heartbeat).await?))
-        } else {
-            reply::json_bytes(StatusCode::OK, answer.whole().await?)
-        };
-        let response = reply::with_upstream(response, "qwen");
-        return Ok(reply::with_conversation(response, shown_conversation(&conversation_id)));
+        return Ok(Prepared { work: Work::Pictures(answer), reservation, conversation_id, is_stream });
     }
     let plan = Plan { options, conversation, reach, tools: rules, format, kept, links, second };
-    let mut answer = Answer::new(platform.clone(), services, plan, encoder, app.timing);
-    let (response, upstream) = if is_stream {
-        answer.head().await?;
-        let upstream = answer.upstream_name();
-        // What the second upstream may still be asked is held until the first word.
-        let mut reservation = Some(reservation).filter(|_| upstream.is_none());
-        let is_committed = answer.is_committed();
-        let events = answer.inspect(move |_| {
-            if is_committed.load(Ordering::Relaxed) {
-                drop(reservation.take());
-            }
-        });
-        (reply::event_stream(Body::Stream(Box::pin(events))), upstream)
-    } else {
-        let whole = answer.whole().await?;
-        (reply::json_bytes(StatusCode::OK, whole), answer.upstream_name())
-    };
-    let response = match upstream {
-        Some(upstream) => reply::with_upstream(response, upstream),
-        None => response,
-    };
-    Ok(reply::with_conversation(response, &conversation_id))
+    let answer = Box::new(Answer::new(platform.clone(), services, plan, encoder, app.timing));
+    Ok(Prepared { work: Work::Text(answer), reservation, conversation_id, is_stream })
 }
 
 /// Returns the conversation ids that the request names.
