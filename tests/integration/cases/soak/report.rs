@@ -50,7 +50,7 @@ fn near<'a>(lines: &'a [String], id: &str) -> Vec<&'a String> {
     told.map(|(_, line)| line).collect()
 }
 
-/// How often each warning stands in the log.
+/// How often the log has each warning.
 fn warnings(lines: &[String]) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for line in lines {
