@@ -83,3 +83,38 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_read_has_the_prefix_and_what_has_arrived_behind_it() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut stream = WriteTimeout::new(server, b"GET /".to_vec(), Duration::from_secs(1));
+        client.write_all(b" HTTP/1.1").await.unwrap();
+        let mut buffer = [0; 64];
+        let length = stream.read(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[..length], b"GET / HTTP/1.1");
+    }
+
+    #[tokio::test]
+    async fn buffers_of_any_size_get_the_bytes_in_order() {
+        for size in 1..12 {
+            let (mut client, server) = tokio::io::duplex(64);
+            let mut stream = WriteTimeout::new(server, b"abcde".to_vec(), Duration::from_secs(1));
+            client.write_all(b"fghij").await.unwrap();
+            drop(client);
+            let (mut all, mut buffer) = (Vec::new(), vec![0; size]);
+            loop {
+                match stream.read(&mut buffer).await.unwrap() {
+                    0 => break,
+                    length => all.extend_from_slice(&buffer[..length]),
+                }
+            }
+            assert_eq!(all, b"abcdefghij", "{size}");
+        }
+    }
+}
