@@ -36,7 +36,24 @@ pub struct Sent {
     pub begun: Instant,
     pub ended: Instant,
     pub result: Result<Reply, String>,
+    /// Whether the second upstream answered, as far as is known.
+    pub by_second: bool,
 }
+
+impl Sent {
+    /// A request that has ended just now.
+    pub fn new(id: String, account: usize, begun: Instant, result: Result<Reply, String>) -> Self {
+        let by_second = result.as_ref().is_ok_and(|reply| reply.header(UPSTREAM) == Some("fallback"));
+        Self { id, account, begun, ended: Instant::now(), result, by_second }
+    }
+
+    /// Whether the answer does not say where it is from: its head went out before that was known.
+    pub fn is_unnamed(&self) -> bool {
+        self.result.as_ref().is_ok_and(|reply| reply.header(UPSTREAM).is_none())
+    }
+}
+
+const UPSTREAM: &str = "x-upstream";
 
 /// An error that a request may meet because it asks for it, and its codes. One that a repeat heals has none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -149,15 +166,11 @@ impl Ledger {
                     });
                     match read {
                         Ok(value) if own.may_succeed => {
-                            let upstream = reply.header("x-upstream") == Some("fallback");
-                            self.count(kind, "success", if upstream { "by the second upstream" } else { "" });
+                            self.count(kind, "success", if sent.by_second { "by the second upstream" } else { "" });
                             return Some(value);
                         }
                         // Where the site cannot be asked, its fault is nobody's.
-                        Ok(value)
-                            if reply.header("x-upstream") == Some("fallback")
-                                && self.explanation(kind, sent, "upstream_error").is_some() =>
-                        {
+                        Ok(value) if sent.by_second && self.explanation(kind, sent, "upstream_error").is_some() => {
                             self.count(kind, "success", "by the second upstream");
                             return Some(value);
                         }
@@ -186,7 +199,7 @@ impl Ledger {
     pub fn note(&self, kind: &'static str, account: usize, begun: Instant, problem: Option<String>) {
         let id = "without an id".to_owned();
         let failed = problem.is_some();
-        let sent = Sent { id, account, begun, ended: Instant::now(), result: Err(problem.unwrap_or_default()) };
+        let sent = Sent::new(id, account, begun, Err(problem.unwrap_or_default()));
         if failed {
             self.settle(kind, &sent, Own::NONE, |_| Ok(()));
         } else {

@@ -180,7 +180,7 @@ impl World {
         all.extend_from_slice(headers);
         let (server, begun) = (self.server(), Instant::now());
         let result = server.http.attempt(method, path, &all, body).await;
-        Sent { id, account, begun, ended: Instant::now(), result }
+        Sent::new(id, account, begun, result)
     }
 
     fn settle<T>(

@@ -136,12 +136,14 @@ impl Talk<'_> {
             _ => ("", Own::NONE),
         };
         let fault = fault.replace("ID", &format!("{}-{}", self.number, self.attempts));
+        let attempt = format!("try:{}.{turn}.{};", self.number, self.attempts);
         let question =
-            format!("[[fake say={} piece=40 {fault}]] {} what next?", encoded(&answer), self.mark('q', turn));
+            format!("[[fake say={} piece=40 {fault}]] {} {attempt} what next?", encoded(&answer), self.mark('q', turn));
         let stream = world.below(2) == 0;
         let request = self.request(&question, stream);
         let begun = Instant::now();
-        let sent = world.post(self.account, self.dialect.path(), &request).await;
+        let mut sent = world.post(self.account, self.dialect.path(), &request).await;
+        sent.by_second |= sent.is_unnamed() && !world.second.asked_with(&attempt).is_empty();
         let dialect = self.dialect;
         let kind = match (dialect, stream) {
             (Dialect::Chat, false) => "chat completions, whole",
@@ -157,16 +159,16 @@ impl Talk<'_> {
                 return Err(format!("{:?} {:.200?} instead of {answer:.200?}", seen.finish, seen.text));
             }
             let id = (dialect == Dialect::Responses).then(|| response_reader::Response::read(reply).id().to_owned());
-            Ok((id, reply.header("x-upstream") == Some("fallback")))
+            Ok(id)
         });
-        let Some((id, by_fallback)) = read else { return false };
+        let Some(id) = read else { return false };
         self.is_excused |= !fault.is_empty();
         self.turns.push(Turn { question, answer: answer.clone() });
         if let Some(id) = &id {
             world.keep(super::things::Kept::response(self.account, id, &answer));
         }
         self.previous = id;
-        if by_fallback {
+        if sent.by_second {
             self.is_excused = true;
             return true;
         }

@@ -174,7 +174,7 @@ async fn large(world: &World, account: usize) {
     // The upload panics when its connection breaks.
     let task = tokio::spawn(async move { sending.send_all(server.http.address(), "/v1/files/upload").await });
     let result = task.await.map(|uploaded| uploaded.reply).map_err(|_| BROKEN.to_owned());
-    let sent = Sent { id, account, begun, ended: Instant::now(), result };
+    let sent = Sent::new(id, account, begun, result);
     let done = world.settle("files, 20 MiB", &sent, Own::NONE, |reply| {
         let object = reply.json();
         (object["bytes"] == LARGE).then_some(object).ok_or_else(|| "another size".to_owned())
