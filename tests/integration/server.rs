@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     process::Stdio,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -58,6 +58,8 @@ pub struct Suite {
     fake: Arc<Fake>,
     worker_harness: OnceCell<Arc<WorkerHarness>>,
     shared: [OnceCell<Arc<Server>>; 2],
+    /// All servers, also those that have ended.
+    processes: Mutex<Vec<Weak<Process>>>,
 }
 
 impl Suite {
@@ -67,6 +69,7 @@ impl Suite {
             fake: Arc::new(Fake::start()),
             worker_harness: OnceCell::new(),
             shared: [OnceCell::new(), OnceCell::new()],
+            processes: Mutex::default(),
         }
     }
 
@@ -87,11 +90,12 @@ impl Suite {
         });
     }
 
-    /// Stops the shared servers and the Worker harness.
+    /// Stops the Worker harness and all servers, also those that a task of a case still holds.
     pub fn end(&self) {
+        let processes = std::mem::take(&mut *self.processes.lock().unwrap());
         self.runtime.block_on(async {
-            for server in self.shared.iter().filter_map(OnceCell::get) {
-                server.stop().await;
+            for process in processes.iter().filter_map(Weak::upgrade) {
+                process.stop().await;
             }
             if let Some(harness) = self.worker_harness.get() {
                 harness.end().await;
@@ -137,10 +141,12 @@ impl Case {
             all.insert(name, (*value).to_owned());
         }
         all.retain(|_, value| !value.is_empty());
-        Arc::new(match self.product {
+        let server = match self.product {
             Product::Native => Server::start_native(&all).await.unwrap_or_else(|problem| panic!("{problem}")),
             Product::Worker => Server::start_worker(self.suite.worker_harness().await, &all).await,
-        })
+        };
+        self.suite.processes.lock().unwrap().push(Arc::downgrade(&server.process));
+        Arc::new(server)
     }
 
     /// Like [`Case::start_with`], with a second upstream beside the site.
@@ -325,16 +331,7 @@ impl Server {
     }
 
     pub async fn stop(&self) {
-        match self.process.running.lock().await.take() {
-            Some(Running::Native { mut child, folder, .. }) => {
-                child.kill().await.unwrap();
-                drop(folder);
-            }
-            Some(Running::Worker { harness, instance }) => {
-                harness.call(json!({ "op": "stop", "instance": instance })).await;
-            }
-            None => {}
-        }
+        self.process.stop().await;
     }
 
     /// Sends the native server a signal. The returned future waits for its exit and returns whether it succeeded.
@@ -426,6 +423,19 @@ impl Server {
 impl Process {
     fn new(running: Running, others: Vec<String>) -> Arc<Self> {
         Arc::new(Self { running: Some(running).into(), others, data_folder: None.into() })
+    }
+
+    async fn stop(&self) {
+        match self.running.lock().await.take() {
+            Some(Running::Native { mut child, folder, .. }) => {
+                child.kill().await.unwrap();
+                drop(folder);
+            }
+            Some(Running::Worker { harness, instance }) => {
+                harness.call(json!({ "op": "stop", "instance": instance })).await;
+            }
+            None => {}
+        }
     }
 }
 
