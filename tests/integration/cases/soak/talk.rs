@@ -57,6 +57,8 @@ struct Talk<'a> {
     system: Option<String>,
     turns: Vec<Turn>,
     previous: Option<String>,
+    /// The tick before the last answered turn.
+    answered: u64,
     /// The site's chats that have it, oldest first.
     chats: Vec<String>,
     /// Whether something since the last turn explains another chat.
@@ -87,6 +89,7 @@ async fn hold(world: &Arc<World>, place: usize) {
         system: (world.below(3) == 0).then(|| format!("You are number {place}.")),
         turns: Vec::new(),
         previous: None,
+        answered: world.tick(),
         chats: Vec::new(),
         is_excused: true,
         attempts: 0,
@@ -128,6 +131,12 @@ impl Talk<'_> {
         let world = self.world;
         let turn = self.turns.len();
         self.attempts += 1;
+        let tick = world.tick();
+        if tick >= self.answered + super::TTL_TICKS {
+            // What is stored of it may be gone.
+            self.previous = None;
+            self.is_excused = true;
+        }
         let words = [3, 20, 20, 120, 700][world.below(5)];
         let answer = format!("{} {}", self.mark('a', turn), "so it is, ".repeat(words));
         let answer = answer.trim_end().to_owned();
@@ -168,6 +177,7 @@ impl Talk<'_> {
             world.keep(super::things::Kept::response(self.account, id, &answer));
         }
         self.previous = id;
+        self.answered = tick;
         if sent.by_second {
             self.is_excused = true;
             return true;
