@@ -13,6 +13,7 @@ use super::{
     event::{Counts, Extra, PictureExtra, UpstreamEvent},
     native_calls::{NativeCall, NativeCalls},
     pictures::{Pictures, is_link},
+    plain_event,
     refusal::{RefusalFilter, is_refusal},
 };
 use crate::{
@@ -228,8 +229,8 @@ impl State {
                 Flow::Continue(())
             }
             SseItem::Data(data) => {
-                let plain =
-                    str::from_utf8(data).ok().and_then(|text| serde_json::from_str::<UpstreamEvent<'_>>(text).ok());
+                let read = |text| plain_event::read(text).or_else(|| serde_json::from_str(text).ok());
+                let plain = str::from_utf8(data).ok().and_then(read);
                 if let Some(event) = plain {
                     return self.event(&event, data, false, sink);
                 }

@@ -38,6 +38,7 @@ mod native_calls;
 #[cfg(not(target_arch = "wasm32"))]
 mod past_chats;
 mod pictures;
+mod plain_event;
 mod poll;
 mod prompt;
 mod refusal;
