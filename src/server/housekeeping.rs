@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 
-use super::{app::App, chats};
+use super::{app::App, clean_up};
 use crate::{accounts::Account, media::REPEATS, platform::Platform, store};
 
 /// How many accounts one run of the Worker's timer looks after. Cloudflare's Free plan allows 50 queries for each run, and an
@@ -22,7 +22,7 @@ impl App {
             // `maintain` logs a failure, and the session's state shows it.
             let _ = account.qwen.session().maintain(platform).await;
         }
-        chats::clean_up(self, platform).await;
+        clean_up::run(self, platform).await;
         let expired = store::files::expire_uploads(platform, platform.now()).await;
         self.store_health.ok_or_log("deleting uploads whose links have expired", expired);
         let now = platform.now();

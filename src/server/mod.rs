@@ -11,6 +11,7 @@ mod chat_completions;
 mod chats;
 #[cfg(not(target_arch = "wasm32"))]
 mod check;
+mod clean_up;
 mod count_tokens;
 mod fallback;
 mod files;
