@@ -14,7 +14,8 @@ use super::{
     client::Client,
     errors,
     model_cache::{Failure, Next, RETRY_PAUSE},
-    models::{self, Choice, Model, ModelList, Names, PictureChoice},
+    model_names::{self, Choice, Names, PictureChoice},
+    models::{Model, ModelList},
     poll::Poll,
     session::CredentialsLease,
     wire,
@@ -75,7 +76,7 @@ impl Client {
     pub async fn choose<P: Host>(self: &Arc<Self>, platform: &P, name: &str) -> (Choice, Option<Model>) {
         let list = self.any_models(platform, CHAT_TIMEOUT).await;
         let names = Names { live: list.as_ref(), aliases: &self.aliases, default: &self.default_model };
-        let choice = models::choose(name, names);
+        let choice = model_names::choose(name, names);
         let model = list.and_then(|list| list.get(&choice.id).cloned());
         (choice, model)
     }
@@ -84,7 +85,7 @@ impl Client {
     pub fn choose_at_hand(&self, name: &str) -> (Choice, Option<Model>) {
         let list = self.model_cache.current_list();
         let names = Names { live: list.as_ref(), aliases: &self.aliases, default: &self.default_model };
-        let choice = models::choose(name, names);
+        let choice = model_names::choose(name, names);
         let model = list.and_then(|list| list.get(&choice.id).cloned());
         (choice, model)
     }
@@ -98,20 +99,20 @@ impl Client {
     ) -> PictureChoice {
         let list = self.any_models(platform, CHAT_TIMEOUT).await;
         let names = Names { live: list.as_ref(), aliases: &self.aliases, default: &self.default_model };
-        models::choose_picture(name, quality, &self.media_text_model, names)
+        model_names::choose_picture(name, quality, &self.media_text_model, names)
     }
 
     /// The upstream id of the text model that carries a video, by a client's name of a video model. Never fails.
     pub async fn choose_video<P: Host>(self: &Arc<Self>, platform: &P, name: &str) -> String {
         let list = self.any_models(platform, CHAT_TIMEOUT).await;
         let names = Names { live: list.as_ref(), aliases: &self.aliases, default: &self.default_model };
-        models::choose_video(name, &self.media_text_model, names)
+        model_names::choose_video(name, &self.media_text_model, names)
     }
 
     /// Whether a name of a chat's model means that the answer is a picture.
     #[must_use]
     pub fn draws(&self, name: &str) -> bool {
-        models::draws(name, &self.aliases)
+        model_names::draws(name, &self.aliases)
     }
 
     /// The live list: from memory while fresh, else from the site, else the last good one, kept in the store across restarts.

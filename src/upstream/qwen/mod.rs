@@ -33,6 +33,7 @@ mod ids;
 mod list_models;
 mod media;
 mod model_cache;
+mod model_names;
 mod models;
 mod native_calls;
 #[cfg(not(target_arch = "wasm32"))]
@@ -55,7 +56,8 @@ pub use http_client::{broken_error, unreachable_error};
 pub(crate) use media::DRAW_TIMEOUT;
 pub use media::{ChatAnswer, Drawing, DrawnPicture, FilmTask, MediaRequest, TaskState, WantedAnswer};
 pub use model_cache::ModelCache;
-pub use models::{Choice, Model, ModelList, PictureChoice, VIDEO_MODEL, media_models};
+pub use model_names::{Choice, PictureChoice, VIDEO_MODEL, media_models};
+pub use models::{Model, ModelList};
 #[cfg(not(target_arch = "wasm32"))]
 pub use past_chats::{ChatSummary, PastChat, PastMessage};
 pub use prompt::{
