@@ -1,6 +1,7 @@
 //! Where answers come from.
 
 pub mod compatible;
+mod decoder;
 mod fields;
 mod halves;
 mod owner;
@@ -11,6 +12,7 @@ mod sse;
 mod words;
 
 pub use compatible::{Attached, AttachedContent, WholeAsk};
+pub use decoder::Decoder;
 pub use owner::{AccountId, Owner, ScopeKey};
 pub use ports::{Cache, Host, SessionStore, StoredSession, Upload, UploadStore};
 pub(crate) use qwen::DRAW_TIMEOUT;
@@ -22,5 +24,5 @@ pub use qwen::{
 pub use qwen::{ChatAnswer, Drawing, DrawnPicture, FilmTask, MediaRequest, TaskState, WantedAnswer};
 #[cfg(not(target_arch = "wasm32"))]
 pub use qwen::{PastChat, PastMessage};
-pub use seam::{Ask, Capabilities, Decoder, DrawAsk, FilmAsk, Lease, Opened, Upstream, render_prompt};
+pub use seam::{Ask, Capabilities, DrawAsk, FilmAsk, Lease, Opened, Upstream, render_prompt};
 pub use sse::{Flow, SseItem, SseReader};
