@@ -30,7 +30,8 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
 const STORE_TIME: Duration = Duration::from_secs(8);
 /// How often a lease that another isolate holds is tried again.
 const LEASE_POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// New tokens exist nowhere else until they are stored, so storing them is tried again after each of these pauses.
+/// New tokens exist nowhere else until they are stored, and a refresh token that another isolate has used too is lost. So the
+/// store is asked again after each of these pauses.
 const STORE_RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
 
 impl Session {
@@ -144,20 +145,24 @@ impl Session {
         credentials: &Credentials,
         version: u64,
     ) -> Result<Option<Credentials>> {
-        loop {
+        let mut pauses = STORE_RETRY_PAUSES.into_iter();
+        let has_lease = loop {
             let now = platform.now();
             let until = now.saturating_add(REFRESH_TIMEOUT);
             let leased = platform.lease_session(&self.origin, version, now, until).await;
             match self.store_health.ok_or_log("taking the lease on the session", leased) {
-                // Without a store this process is alone.
-                None => break,
+                None => match pauses.next() {
+                    Some(pause) => platform.sleep(pause).await,
+                    // Without a store there is nobody to wait for.
+                    None => break false,
+                },
                 Some((true, found)) => {
                     self.merge_or_log(version, Some(found), platform.now());
                     // The lease's last holder may have learned that the site refuses the refresh token.
                     if let Some(obstacle) = self.state().refresh_obstacle(now) {
                         return Err(obstacle);
                     }
-                    break;
+                    break true;
                 }
                 Some((false, found)) if found.version != version => {
                     self.merge_or_log(version, Some(found), platform.now());
@@ -165,8 +170,16 @@ impl Session {
                 }
                 Some((false, _)) => platform.sleep(LEASE_POLL_INTERVAL).await,
             }
-        }
-        self.request_tokens(platform, credentials).await.map(Some)
+        };
+        let tokens = self.request_tokens(platform, credentials).await.map(Some);
+        tokens.map_err(|error| match error.kind() {
+            // Another isolate may have used the refresh token, and the store has what it got, or soon will.
+            ErrorKind::SessionExpired if self.is_distributed && !has_lease => Error::new(
+                ErrorKind::UpstreamError,
+                "The renewal of the Qwen session was refused, while the store was not there to say who renews it.",
+            ),
+            _ => error,
+        })
     }
 
     /// Stores refreshed credentials, then uses them.

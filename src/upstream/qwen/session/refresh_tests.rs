@@ -114,6 +114,34 @@ async fn the_process_without_the_lease_takes_over_the_tokens_of_the_one_with_it(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_without_the_lease_is_no_end_of_a_shared_session() {
+    for (is_distributed, expected) in [(true, ErrorKind::UpstreamError), (false, ErrorKind::SessionExpired)] {
+        let platform = site(|before| match before {
+            0 => Ok(answer(401, r#"{"success":false,"data":{"code":"Unauthorized"}}"#)),
+            _ => Ok(new_tokens(3600)),
+        });
+        let leases = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&leases);
+        let platform = platform.with_database_script(move |batch| {
+            count.fetch_add(usize::from(batch.iter().any(|it| it.sql.contains("lease_until = ?4"))), Ordering::Relaxed);
+            Err(DatabaseError("busy".to_owned()))
+        });
+        let mut session = Arc::into_inner(ended()).unwrap();
+        session.is_distributed = is_distributed;
+        let session = Arc::new(session);
+        assert_eq!(session.ready(&platform).await.unwrap_err().kind(), expected);
+        assert_eq!((leases.load(Ordering::Relaxed), refreshes(&platform)), (3, 1), "the lease is tried again");
+        // The other isolate, which has used the refresh token, stores what it got.
+        let platform = platform.with_database(MIGRATIONS);
+        let other = ended();
+        other.ready(&platform).await.unwrap();
+        platform.sleep(Duration::from_secs(3)).await;
+        session.ready(&platform).await.unwrap();
+        assert_eq!((cookie(&session), refreshes(&platform)), (cookie(&other), 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_captcha_cooldown_stops_all_requests_until_its_end() {
     let platform = site(|_| Ok(new_tokens(3600)));
     let session = ended();
