@@ -146,7 +146,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes the string with escapes that begins here.
-    #[cold]
     fn escaped_string(&mut self, start: usize) -> Option<Text<'a>> {
         let mut is_escaped = false;
         let length = self.text.get(start..)?.strip_prefix('"')?.bytes().position(|byte| {
