@@ -258,7 +258,13 @@ impl<'a> Cursor<'a> {
 
 #[cfg(test)]
 mod tests {
+    use serde::{
+        Deserialize, Deserializer,
+        de::{Error as _, Visitor, value::Error},
+    };
+
     use super::*;
+    use crate::upstream::qwen::event::{OutputDetails, PromptDetails};
 
     const DELTA: &str = concat!(
         r#"{"choices": [{"delta": {"role": "assistant", "content": "seven\nü\u00fc", "phase": "answer", "status": "typing"}}], "#,
@@ -289,6 +295,59 @@ mod tests {
                 assert_eq!(plain_bytes(eight), if ends { at } else { at + 1 }, "{eight:?}");
             }
         }
+    }
+
+    /// Gets the names of the fields that serde asks for.
+    struct Names(&'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for &mut Names {
+        type Error = Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+            Err(Error::custom("only structs are asked for"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Error> {
+            self.0 = fields;
+            Err(Error::custom("the names are known"))
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct
+            seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    fn fields<'de, T: Deserialize<'de> + std::fmt::Debug>() -> &'static [&'static str] {
+        let mut names = Names(&[]);
+        T::deserialize(&mut names).unwrap_err();
+        names.0
+    }
+
+    #[test]
+    fn no_field_that_serde_reads_is_skipped() {
+        let mut read = 0;
+        for (fields, event) in [
+            (fields::<UpstreamEvent<'_>>(), r#"{"choices":[{}],MEMBER}"#),
+            (fields::<Choice<'_>>(), r#"{"choices":[{MEMBER}]}"#),
+            (fields::<Delta<'_>>(), r#"{"choices":[{"delta":{MEMBER}}]}"#),
+            (fields::<Counts>(), r#"{"choices":[{}],"usage":{MEMBER}}"#),
+            (fields::<OutputDetails>(), r#"{"choices":[{}],"usage":{"output_tokens_details":{MEMBER}}}"#),
+            (fields::<PromptDetails>(), r#"{"choices":[{}],"usage":{"prompt_tokens_details":{MEMBER}}}"#),
+        ] {
+            assert!(!fields.is_empty(), "{event}");
+            for (field, value) in
+                fields.iter().flat_map(|field| [r#""x""#, "7", r#"{"a":7}"#].map(|value| (field, value)))
+            {
+                read += u32::from(agrees(&event.replace("MEMBER", &format!(r#""{field}":{value}"#))));
+            }
+        }
+        assert!(read > 10, "{read}");
     }
 
     #[test]
