@@ -163,3 +163,55 @@ async fn expire_conversations(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::{
+        config::{Config, Product},
+        platform::{Row, Statement, Value, testing::Sim},
+    };
+
+    /// A store of these pages of young conversations, and nothing else. Notes what the clean-up reads.
+    fn store(mut pages: Vec<Vec<Row>>, reads: Arc<Mutex<Vec<&'static str>>>) -> Sim {
+        let mut position = String::new();
+        let mut answer = move |Statement { sql, parameters }: &Statement| -> Vec<Row> {
+            let table = ["turns", "responses", "files", "conversations"]
+                .into_iter()
+                .find(|table| sql.starts_with("SELECT") && sql.contains(&format!("FROM {table} WHERE")));
+            reads.lock().unwrap().extend(table);
+            match (table, &parameters[..]) {
+                (Some("turns" | "responses"), _) => vec![vec![Value::Null]],
+                (Some("conversations"), _) => pages.pop().unwrap_or_default(),
+                (None, [_, Value::Text(kept), _]) => {
+                    position.clone_from(kept);
+                    Vec::new()
+                }
+                (None, [_]) => vec![vec![Value::Text(position.clone()), Value::Integer(0)]],
+                _ => Vec::new(),
+            }
+        };
+        Sim::alone().with_database_script(move |batch| Ok(batch.iter().map(&mut answer).collect()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_looks_at_each_table_to_its_end_and_no_further() {
+        let page = |number: usize| -> Vec<Row> {
+            let id = Value::Text(format!("c{number}"));
+            let text = || Value::Text("x".to_owned());
+            let numbers = [1, 1 << 52].map(Value::Integer);
+            vec![[text(), id, text(), text(), text()].into_iter().chain(numbers).chain([Value::Null]).collect()]
+        };
+        let reads = Arc::<Mutex<Vec<_>>>::default();
+        let platform = store((0..3).map(page).collect(), Arc::clone(&reads));
+        let app = App::new(Config::from_lookup(|_: &str| None, Product::NATIVE).unwrap());
+        run(&app, &platform).await;
+        let all = ["turns", "responses", "files", "conversations", "conversations", "conversations", "conversations"];
+        assert_eq!(*reads.lock().unwrap(), all);
+        // The next run begins each table again.
+        run(&app, &platform).await;
+        assert_eq!(reads.lock().unwrap().get(all.len()..), all.get(..4));
+    }
+}
