@@ -269,6 +269,17 @@ impl Fake {
         self.shared.log.all()
     }
 
+    /// [`Fake::requests`] but for what a server asks by itself at its start, which arrives when it likes: the list of models, and
+    /// whether the session is valid.
+    pub fn asked(&self) -> Vec<Arc<RecordedRequest>> {
+        let mut requests = self.requests();
+        requests.retain(|request| {
+            let path = request.path_and_query.as_str();
+            !routes::MODELS.contains(&path) && path != routes::SESSION
+        });
+        requests
+    }
+
     /// The number of all requests, including those that [`Fake::requests`] no longer has.
     pub fn request_count(&self) -> usize {
         self.shared.log.total()

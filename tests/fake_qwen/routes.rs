@@ -24,6 +24,8 @@ use super::web;
 
 /// Paths of the model lists.
 pub(super) const MODELS: [&str; 2] = ["/api/models", "/api/v2/models"];
+/// The path that says whether a session is valid.
+pub(super) const SESSION: &str = "/api/v1/auths/";
 
 /// `fake-new-chat.NAME[.timesN.ID]`: creating a chat for this model fails.
 pub(super) const NEW_CHAT_MODEL: &str = "fake-new-chat.";
