@@ -274,7 +274,7 @@ impl Fake {
     pub fn asked(&self) -> Vec<Arc<RecordedRequest>> {
         let mut requests = self.requests();
         requests.retain(|request| {
-            let path = request.path_and_query.as_str();
+            let path = request.path_and_query.trim_end_matches('/');
             !routes::MODELS.contains(&path) && path != routes::SESSION
         });
         requests

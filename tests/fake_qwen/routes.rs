@@ -25,7 +25,7 @@ use super::web;
 /// Paths of the model lists.
 pub(super) const MODELS: [&str; 2] = ["/api/models", "/api/v2/models"];
 /// The path that says whether a session is valid.
-pub(super) const SESSION: &str = "/api/v1/auths/";
+pub(super) const SESSION: &str = "/api/v1/auths";
 
 /// `fake-new-chat.NAME[.timesN.ID]`: creating a chat for this model fails.
 pub(super) const NEW_CHAT_MODEL: &str = "fake-new-chat.";
@@ -119,7 +119,7 @@ enum Route<'a> {
 fn find<'a>(method: &Method, path: &'a str) -> Option<Route<'a>> {
     let (get, post) = (method == Method::GET, method == Method::POST);
     Some(match path.trim_end_matches('/') {
-        "/api/v1/auths" if get => Route::Session,
+        SESSION if get => Route::Session,
         "/api/v2/models" if get => Route::Models,
         "/api/v2/chats/new" if post => Route::NewChat,
         "/api/v2/chats" if get => Route::Chats,

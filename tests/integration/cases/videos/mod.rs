@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
+use super::images::{LOOPBACK, drawing as filming};
 use crate::{
     Product,
     fake_qwen::{Fake, MediaJob},
@@ -18,19 +19,9 @@ use crate::{
 pub use self::{creation::*, progress::*};
 
 const VIDEOS: &str = "/v1/videos";
-/// For the storage of the fake, which is on this machine.
-const LOOPBACK: (&str, &str) = ("ALLOW_PRIVATE_URLS", "true");
 const ANY: &str = "";
 /// 32 bytes in base64.
 const SESSION_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-
-async fn filming(case: &Case, settings: &[(&str, &str)]) -> (Arc<Fake>, Arc<Server>) {
-    let fake = Arc::new(Fake::start());
-    let mut all = vec![LOOPBACK];
-    all.extend_from_slice(settings);
-    let server = case.start_with(&fake, &all).await;
-    (fake, server)
-}
 
 /// A prompt with a directive for the fake.
 fn prompt(directive: &str) -> String {

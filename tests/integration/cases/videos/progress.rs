@@ -243,7 +243,7 @@ pub async fn a_restart_loses_no_job(case: Arc<Case>) {
     assert_eq!((&over["status"], &over["prompt"]), (&json!("completed"), &json!(prompt("polls=1"))));
     assert_eq!(content(&server, &id, &[]).await.status, 200);
 
-    // Killed before the site has answered: the chat tells of the task, or of nothing.
+    // Killed before the site has answered: the chat has the task, or nothing.
     let mut server = server;
     for (directive, expected) in
         [("first_ms=60000 polls=0", "completed"), ("first_ms=60000 polls=0 task_id=none", "failed")]
@@ -282,7 +282,7 @@ pub async fn a_restart_loses_no_job(case: Arc<Case>) {
     assert_eq!(fake.videos_begun(ANY), begun + 1);
     server.stop().await;
 
-    // The database tells nothing without its key.
+    // Nobody reads the database without its key.
     let mut found = 0;
     for entry in std::fs::read_dir(folder.path()).unwrap() {
         let stored = std::fs::read(entry.unwrap().path()).unwrap();
